@@ -1,0 +1,87 @@
+"""A fact that was recorded, and the description of an aggregate whose facts they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+# Facts and aggregates that belong to no customer (runtimes, plans, people) live in this tenant.
+SYSTEM_TENANT = UUID(int=0)
+
+S = TypeVar("S")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", rename="camel"):
+    """Base of every stored fact. A subclass names its permanent tag: `tag="deployment.queued"`.
+
+    `at` is the time the log recorded the fact. It is never part of the stored data: decisions leave it
+    out and the log fills it in when the event is read, so every reader sees the log's own clock.
+    """
+
+    at: datetime | None = None
+
+
+class StreamRef(msgspec.Struct, frozen=True):
+    """One aggregate's stream: `category` is the aggregate's name, `id` is unique within the tenant."""
+
+    tenant_id: UUID
+    category: str
+    id: UUID
+
+
+class Aggregate(msgspec.Struct, Generic[S], frozen=True):
+    """What the log needs to know to fold one kind of stream.
+
+    `code` is raised whenever `evolve` changes meaning, so that snapshots made by older code are ignored.
+    """
+
+    name: str
+    events: tuple[type[Event], ...]
+    initial: S
+    evolve: Callable[[S, Any], S]
+    code: int = 1
+
+    def stream(self, tenant_id: UUID, id: UUID) -> StreamRef:
+        return StreamRef(tenant_id=tenant_id, category=self.name, id=id)
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """An event and the stream it belongs to."""
+
+    stream: StreamRef
+    event: Event
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Takes (or, with `release`, gives back) the one place there is for `key` within a tenant and scope.
+
+    Taking a key the same holder already has, and releasing one it does not have, change nothing.
+    """
+
+    tenant_id: UUID
+    scope: str
+    key: str
+    holder: UUID
+    release: bool = False
+
+
+class Counter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Moves a count by `delta`; refused when that would pass `limit` (checked only when `delta` is positive)."""
+
+    tenant_id: UUID
+    scope: str
+    name: str
+    delta: int
+    limit: int | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one command sets in motion: recorded together or not at all."""
+
+    facts: tuple[Fact, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    counters: tuple[Counter, ...] = ()

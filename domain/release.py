@@ -1,0 +1,61 @@
+"""Everything a deployment pins, so that it can be made again exactly."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from domain.clouds import Target
+
+ArtifactKind = Literal["code", "docker", "yaml"]
+Access = Literal["private", "public"]
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """How a function is set in motion, and the settings the catalog's schema asks for."""
+
+    type: str = "http"
+    settings: dict[str, object] = msgspec.field(default_factory=dict)
+
+
+class SourceRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One artifact file of a release. `digest` is `sha256:` and 64 hexadecimal digits."""
+
+    kind: ArtifactKind
+    artifact_id: UUID
+    file_name: str
+    digest: str
+    size_bytes: int
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The immutable record of all inputs of a deployment."""
+
+    function_id: UUID
+    function_revision: int
+    sources: tuple[SourceRef, ...]
+    runtime: str
+    trigger: Trigger
+    access: Access
+    environment: dict[str, str]
+    secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
+    provider: str
+    target: Target
+    integration_version: int
+    # Where the function answers: /{tenant}/{project}/{function}/ on the functions' origin.
+    address: tuple[str, str, str]
+    health_path: str = "/"
+    start_seconds_max: int = 30
+    memory_mb_max: int = 256
+    request_seconds_max: int = 60
+
+
+class Toolchain(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What really built and ran the code."""
+
+    engine: str
+    version: str
+    # The stand-in VM is older than the runtimes offered and has no package resolution.
+    stand_in: bool = False

@@ -1,0 +1,1 @@
+"""The log: append, load, read in order, subscribe."""

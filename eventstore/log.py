@@ -1,0 +1,155 @@
+"""The port of the log: what can be asked of it, whichever store is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Claim, Counter, StreamRef
+from domain.refusal import Busy
+
+NO_STREAM = 0  # The version of a stream nothing was ever written to. Our streams begin at version 1.
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """An encoded event on its way into the log. `version` is the one it will have in its stream."""
+
+    stream: StreamRef
+    version: int
+    type: str
+    schema_version: int
+    meta: bytes
+    data: bytes
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as the log holds it. Positions are dense, from 1, in commit order; `recorded_at` never runs back."""
+
+    position: int
+    tenant_id: UUID
+    stream_id: UUID
+    version: int
+    type: str
+    schema_version: int
+    recorded_at: datetime
+    meta: bytes
+    data: bytes
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """The version a stream, written or only read, must still have."""
+
+    stream: StreamRef
+    version: int
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """One command's effect, recorded whole or not at all.
+
+    `reply` is kept with the command's id and handed to whoever sends the same command again. A refused
+    command is recorded by an append without claims and counters whose reply is the refusal.
+    """
+
+    tenant_id: UUID
+    command_id: UUID
+    request_hash: bytes = b""
+    outcome: str = "ok"
+    reply: bytes = b""
+    expected: tuple[Expected, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    events: tuple[NewEvent, ...] = ()
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Recorded. Without events both positions are that of the log's end at the time."""
+
+    first_position: int
+    last_position: int
+    recorded_at: datetime
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The command id was recorded before; nothing was written. `request_hash` tells whether it was the same request."""
+
+    request_hash: bytes
+    outcome: str
+    reply: bytes
+    first_position: int
+    last_position: int
+    recorded_at: datetime
+
+
+class Overtaken(msgspec.Struct, frozen=True):
+    """A stream the decision relied on has moved; nothing was written."""
+
+    stream: StreamRef
+    expected: int
+    actual: int
+
+
+class ClaimTaken(msgspec.Struct, frozen=True):
+    """Another holder has the claim; nothing was written."""
+
+    claim: Claim
+    holder: UUID
+
+
+class CounterFull(msgspec.Struct, frozen=True):
+    """The counter would pass its limit; nothing was written. `value` is what it stands at."""
+
+    counter: Counter
+    value: int
+
+
+Outcome = Appended | Duplicate | Overtaken | ClaimTaken | CounterFull
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost while the append was committing: it is recorded or not; the same command id may be sent again safely."""
+
+
+class AppendRefused(Exception):
+    """PostgreSQL or a limit of the log refused this append by itself (too large, undecodable); nothing of it was written."""
+
+
+class LogBusy(Busy):
+    """The log has more waiting to be written than it can take; try again shortly."""
+
+    code = "log_busy"
+
+
+class Log(Protocol):
+    """An append-only log of all tenants, with one order."""
+
+    async def append(self, append: Append) -> Outcome:
+        """Record it, durably, before returning. Raises OutcomeUnknown, AppendRefused or LogBusy."""
+        ...
+
+    async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
+        """What was recorded under a command id, if anything."""
+        ...
+
+    async def load(self, streams: Sequence[StreamRef], *, after: int = 0) -> list[list[StoredEvent]]:
+        """Each stream's events with a version above `after`, in version order, one list a stream; all from one snapshot."""
+        ...
+
+    async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
+        """Events with a position above `after`, in order, at most `limit`; never skips one."""
+        ...
+
+    async def head(self) -> int:
+        """The last position, 0 when the log is empty."""
+        ...
+
+    def subscribe(self, after: int) -> AsyncIterator[list[StoredEvent]]:
+        """Batches of events above `after`, for ever; waits when there are none. Close the iterator to stop."""
+        ...
+
+    async def wait_beyond(self, position: int, *, seconds_max: float) -> bool:
+        """Return True as soon as the log's end is above `position`; False when the wait ran out first."""
+        ...

@@ -1,0 +1,159 @@
+"""The port every cloud implements: a few verbs, each keyed by our own ids, so that doing one twice is doing it once."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.release import ArtifactKind, Release, Toolchain
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment as a provider sees it. `number` rises with every deployment queued for the function:
+    a provider never lets a lower number take traffic from a higher one."""
+
+    tenant_id: UUID
+    project_id: UUID
+    deployment_id: UUID
+    number: int
+    release: Release
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to build from, its bytes already checked against its digest."""
+
+    kind: ArtifactKind
+    file_name: str
+    digest: str
+    content: bytes
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources where the cloud's builder can read them."""
+
+    location: str
+    digest: str
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """A build the cloud knows of. `message` holds the compiler's own words when it failed."""
+
+    id: str
+    status: Literal["running", "succeeded", "failed", "stopped"]
+    message: str = ""
+    remedy: str = ""
+    toolchain: Toolchain | None = None
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """What was built, where it is kept."""
+
+    reference: str
+    digest: str
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """The release as it runs. `serving` is true once requests for the function's address reach it."""
+
+    status: Literal["starting", "healthy", "unhealthy", "stopped"]
+    url: str
+    revision: str
+    serving: bool = False
+    message: str = ""
+    remedy: str = ""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the cloud shows that carries this deployment's id. None: there is no such thing."""
+
+    bundle: Bundle | None = None
+    build: Build | None = None
+    image: Image | None = None
+    service: Service | None = None
+
+
+class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a log. `next_cursor` asks for what follows; it stays the same when nothing did."""
+
+    text: str
+    next_cursor: int
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One thing looked at while verifying an integration."""
+
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification saw. `pending`: nothing is wrong, but a grant has not spread yet; look again."""
+
+    status: Literal["pending", "verified", "failed"]
+    steps: tuple[Step, ...]
+
+
+class ProviderRefused(Exception):
+    """The cloud said no, and will say no again until something is changed."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.remedy = code, message, remedy
+
+
+class ProviderBusy(Exception):
+    """Throttled, in conflict with another operation, or still spreading: ask again after `retry_in_seconds`."""
+
+    def __init__(self, message: str, *, retry_in_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.message, self.retry_in_seconds = message, retry_in_seconds
+
+
+class ProviderUnreachable(ProviderBusy):
+    """No answer; whether the call had its effect is not known."""
+
+
+class Provider(Protocol):
+    """A place functions run. Any verb may raise ProviderRefused, ProviderBusy or ProviderUnreachable.
+
+    No verb waits for long work: it starts it, and `observe` tells how far it is.
+    """
+
+    name: str
+
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: object) -> Finding: ...
+
+    async def check_storage(self, tenant_id: UUID, project_id: UUID, storage: object) -> Finding: ...
+
+    async def observe(self, order: Order) -> Observation: ...
+
+    async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle: ...
+
+    async def start_build(self, order: Order) -> Build:
+        """Start the build of what was bundled, or return the one started before."""
+        ...
+
+    async def stop_build(self, order: Order) -> None:
+        """Stop a running build for real. Nothing happens when there is none."""
+        ...
+
+    async def build_log(self, order: Order, cursor: int) -> LogChunk: ...
+
+    async def push(self, order: Order) -> Image: ...
+
+    async def apply(self, order: Order) -> Service:
+        """Start the release beside the one that serves."""
+        ...
+
+    async def promote(self, order: Order) -> Service:
+        """Let the healthy release serve, then stop the one before. A lower number never replaces a higher."""
+        ...
+
+    async def withdraw(self, order: Order) -> tuple[str, ...]:
+        """Remove whatever carries this deployment's id, and return the names of what still remains."""
+        ...
