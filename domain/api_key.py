@@ -1,0 +1,62 @@
+"""An API key: shown once, stored as a hash, with a role, revocable."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, assert_never
+
+import msgspec
+
+from domain.event import Aggregate, Event
+from domain.refusal import Conflict, NotFound
+
+KeyRole = Literal["owner", "admin", "developer", "viewer", "operator"]
+
+
+class ApiKeyCreated(Event, frozen=True, kw_only=True, tag="api_key.created"):
+    name: str
+    # SHA-256 of the secret part, hexadecimal. The secret has 256 random bits, so a plain hash is enough.
+    secret_hash: str
+    role: KeyRole
+    # Empty: all that the role allows.
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class ApiKeyRevoked(Event, frozen=True, kw_only=True, tag="api_key.revoked"):
+    reason: str = ""
+
+
+ApiKeyEvent = ApiKeyCreated | ApiKeyRevoked
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    exists: bool = False
+    revoked: bool = False
+    role: KeyRole = "viewer"
+    secret_hash: str = ""
+
+
+class ApiKeyUnknown(NotFound):
+    """There is no such API key."""
+
+    code = "api_key_not_found"
+
+
+class ApiKeyExists(Conflict):
+    """The API key was created before."""
+
+    code = "api_key_exists"
+
+
+def evolve(key: ApiKey, event: ApiKeyEvent) -> ApiKey:
+    match event:
+        case ApiKeyCreated():
+            return ApiKey(exists=True, role=event.role, secret_hash=event.secret_hash)
+        case ApiKeyRevoked():
+            return msgspec.structs.replace(key, revoked=True)
+        case _:
+            assert_never(event)
+
+
+API_KEY = Aggregate(name="api_key", events=(ApiKeyCreated, ApiKeyRevoked), initial=ApiKey(), evolve=evolve)

@@ -1,0 +1,86 @@
+"""An artifact: an uploaded source file, known by the digest of its bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.clouds import ProviderName
+from domain.event import Aggregate, Event
+from domain.refusal import Invalid, NotFound
+from domain.release import ArtifactKind
+
+
+class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
+    project_id: UUID
+    kind: ArtifactKind
+    file_name: str
+    digest: str
+    size_bytes: int
+    # Where the bytes are kept: our own store (none), or the project's connected storage.
+    provider: ProviderName | None = None
+    # Read from a pubspec when it was uploaded: the text of `environment.sdk`.
+    sdk_constraint: str | None = None
+
+
+ArtifactEvent = ArtifactStaged
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    exists: bool = False
+    project_id: UUID = UUID(int=0)
+    kind: ArtifactKind = "code"
+    file_name: str = ""
+    digest: str = ""
+    size_bytes: int = 0
+    provider: ProviderName | None = None
+    sdk_constraint: str | None = None
+    created_at: datetime | None = None
+
+
+class ArtifactUnknown(NotFound):
+    """There is no such artifact in this project."""
+
+    code = "artifact_not_found"
+    remedy = "Upload the file first and give the `path` or `artifactId` the upload answered with."
+
+
+class ArtifactOfAnotherKind(Invalid):
+    """The artifact was uploaded as another kind of file."""
+
+    code = "artifact_of_another_kind"
+    remedy = "Give code_file an upload of code, docker_file one of docker, yaml_file one of yaml."
+
+
+def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
+    match event:
+        case ArtifactStaged():
+            return Artifact(
+                exists=True,
+                project_id=event.project_id,
+                kind=event.kind,
+                file_name=event.file_name,
+                digest=event.digest,
+                size_bytes=event.size_bytes,
+                provider=event.provider,
+                sdk_constraint=event.sdk_constraint,
+                created_at=event.at,
+            )
+        case _:
+            assert_never(event)
+
+
+ARTIFACT = Aggregate(name="artifact", events=(ArtifactStaged,), initial=Artifact(), evolve=evolve)
+
+
+def artifact_id(project_id: UUID, kind: ArtifactKind, file_name: str, digest: str) -> UUID:
+    """The same file uploaded again to the same project is the same artifact."""
+    return uuid5(project_id, f"{kind}/{file_name}/{digest}")
+
+
+def artifact_path(project_id: UUID, artifact: UUID, file_name: str) -> str:
+    """The name by which requests refer to the artifact."""
+    return f"projects/{project_id}/artifacts/{artifact}/{file_name}"

@@ -1,0 +1,458 @@
+"""A deployment: its release, the steps that were taken, its outcome, and its undeployment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, assert_never
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Aggregate, Event
+from domain.refusal import Conflict, NotFound
+from domain.release import Release, Toolchain
+
+DeploymentStatus = Literal[
+    "queued",
+    "running",
+    "deploying",
+    "succeeded",
+    "failed",
+    "canceled",
+    "undeploy_queued",
+    "undeploying",
+    "undeployed",
+    "undeploy_failed",
+]
+Origin = Literal["deploy", "retry", "redeploy", "rollback"]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Why it did not work, where, and what to do about it."""
+
+    code: str
+    step: str
+    message: str
+    remedy: str = ""
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Something the caller should know although the deployment goes on."""
+
+    code: str
+    message: str
+    days_remaining: int | None = None
+
+
+class DeploymentQueued(Event, frozen=True, kw_only=True, tag="deployment.queued"):
+    project_id: UUID
+    number: int
+    release: Release
+    reason: str = ""
+    warnings: tuple[Notice, ...] = ()
+    origin: Origin = "deploy"
+    source_deployment_id: UUID | None = None
+
+
+class DeploymentClaimed(Event, frozen=True, kw_only=True, tag="deployment.claimed"):
+    """A runner took the work; reports of every lower epoch are void from here on."""
+
+    epoch: int
+    runner_id: str
+
+
+class DeploymentBundled(Event, frozen=True, kw_only=True, tag="deployment.bundled"):
+    epoch: int
+    location: str
+    digest: str
+
+
+class BuildStarted(Event, frozen=True, kw_only=True, tag="deployment.build_started"):
+    epoch: int
+    build_id: str
+
+
+class BuildSucceeded(Event, frozen=True, kw_only=True, tag="deployment.build_succeeded"):
+    epoch: int
+    build_id: str
+    toolchain: Toolchain | None = None
+    warnings: tuple[Notice, ...] = ()
+
+
+class BuildFailed(Event, frozen=True, kw_only=True, tag="deployment.build_failed"):
+    epoch: int
+    build_id: str
+    failure: Failure
+
+
+class ImagePushed(Event, frozen=True, kw_only=True, tag="deployment.pushed"):
+    epoch: int
+    reference: str
+    digest: str
+
+
+class ReleaseStarted(Event, frozen=True, kw_only=True, tag="deployment.release_started"):
+    epoch: int
+
+
+class ReleaseApplied(Event, frozen=True, kw_only=True, tag="deployment.release_applied"):
+    epoch: int
+    url: str
+    revision: str = ""
+
+
+class ReleaseVerified(Event, frozen=True, kw_only=True, tag="deployment.release_verified"):
+    epoch: int
+
+
+class DeploymentActivated(Event, frozen=True, kw_only=True, tag="deployment.activated"):
+    epoch: int
+    replaced: UUID | None = None
+
+
+class DeploymentSucceeded(Event, frozen=True, kw_only=True, tag="deployment.succeeded"):
+    epoch: int
+
+
+class DeploymentFailed(Event, frozen=True, kw_only=True, tag="deployment.failed"):
+    """`remaining` names what could not be withdrawn; undeploying the deployment tries that again."""
+
+    epoch: int
+    failure: Failure
+    remaining: tuple[str, ...] = ()
+
+
+class CancelRequested(Event, frozen=True, kw_only=True, tag="deployment.cancel_requested"):
+    reason: str = ""
+
+
+class DeploymentCanceled(Event, frozen=True, kw_only=True, tag="deployment.canceled"):
+    cause: Literal["requested", "superseded"] = "requested"
+    epoch: int = 0
+    remaining: tuple[str, ...] = ()
+
+
+class DeploymentSuperseded(Event, frozen=True, kw_only=True, tag="deployment.superseded"):
+    by_deployment_id: UUID
+
+
+class DeploymentWaiting(Event, frozen=True, kw_only=True, tag="deployment.waiting"):
+    """The cloud asked us to come back later."""
+
+    epoch: int
+    step: str
+    message: str
+    retry_in_seconds: float
+
+
+class UndeployRequested(Event, frozen=True, kw_only=True, tag="deployment.undeploy_requested"):
+    reason: str = ""
+
+
+class UndeployStarted(Event, frozen=True, kw_only=True, tag="deployment.undeploy_started"):
+    epoch: int
+
+
+class DeploymentWithdrawn(Event, frozen=True, kw_only=True, tag="deployment.withdrawn"):
+    """What the deployment had made is gone, but for what `remaining` names."""
+
+    epoch: int
+    remaining: tuple[str, ...] = ()
+
+
+class DeploymentUndeployed(Event, frozen=True, kw_only=True, tag="deployment.undeployed"):
+    epoch: int
+
+
+class UndeployFailed(Event, frozen=True, kw_only=True, tag="deployment.undeploy_failed"):
+    epoch: int
+    failure: Failure
+    remaining: tuple[str, ...] = ()
+
+
+class DriftFound(Event, frozen=True, kw_only=True, tag="deployment.drift_found"):
+    """What the cloud shows is not what was released."""
+
+    differences: tuple[str, ...]
+
+
+class DriftCleared(Event, frozen=True, kw_only=True, tag="deployment.drift_cleared"):
+    pass
+
+
+DeploymentEvent = (
+    DeploymentQueued
+    | DeploymentClaimed
+    | DeploymentBundled
+    | BuildStarted
+    | BuildSucceeded
+    | BuildFailed
+    | ImagePushed
+    | ReleaseStarted
+    | ReleaseApplied
+    | ReleaseVerified
+    | DeploymentActivated
+    | DeploymentSucceeded
+    | DeploymentFailed
+    | CancelRequested
+    | DeploymentCanceled
+    | DeploymentSuperseded
+    | DeploymentWaiting
+    | UndeployRequested
+    | UndeployStarted
+    | DeploymentWithdrawn
+    | DeploymentUndeployed
+    | UndeployFailed
+    | DriftFound
+    | DriftCleared
+)
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """`step_since` is when the step now under way began; step limits count from it, across crashes."""
+
+    exists: bool = False
+    status: DeploymentStatus = "queued"
+    outcome: Literal["succeeded", "failed", "canceled"] | None = None
+    project_id: UUID = UUID(int=0)
+    number: int = 0
+    release: Release | None = None
+    reason: str = ""
+    origin: Origin = "deploy"
+    source_deployment_id: UUID | None = None
+    warnings: tuple[Notice, ...] = ()
+    epoch: int = 0
+    runner_id: str = ""
+    bundle_digest: str = ""
+    build_id: str = ""
+    build_succeeded: bool = False
+    build_failure: Failure | None = None
+    toolchain: Toolchain | None = None
+    image_reference: str = ""
+    image_digest: str = ""
+    release_started: bool = False
+    release_applied: bool = False
+    release_verified: bool = False
+    url: str | None = None
+    revision: str = ""
+    failure: Failure | None = None
+    remaining: tuple[str, ...] = ()
+    cancel_requested: bool = False
+    superseded_by: UUID | None = None
+    withdrawn: bool = False
+    drift: tuple[str, ...] = ()
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    step_since: datetime | None = None
+
+    @property
+    def is_claimable(self) -> bool:
+        """There is work for a runner."""
+        return self.status in ("queued", "running", "deploying", "undeploy_queued", "undeploying")
+
+    @property
+    def is_under_way(self) -> bool:
+        """A runner has begun, so the deployment holds its place at the target."""
+        return self.status in ("running", "deploying", "undeploying")
+
+
+class DeploymentUnknown(NotFound):
+    """There is no such deployment in this project."""
+
+    code = "deployment_not_found"
+
+
+class DeploymentIsOver(Conflict):
+    """The deployment already has its outcome; start a new one."""
+
+    code = "deployment_is_over"
+
+
+class DeploymentNotActive(Conflict):
+    """Only the active deployment can be undeployed, and this one is not."""
+
+    code = "deployment_not_active"
+    remedy = "GET …/deployments lists which one is active for the function."
+
+
+class UndeployUnderWay(Conflict):
+    """The deployment is being undeployed already."""
+
+    code = "undeploy_under_way"
+    remedy = "Follow its events until it is undeployed."
+
+
+class StaleEpoch(Conflict):
+    """Another runner has taken over this deployment; the report is void."""
+
+    code = "stale_epoch"
+
+
+class NotClaimable(Conflict):
+    """There is nothing for a runner to do on this deployment."""
+
+    code = "not_claimable"
+
+
+class ReportOutOfPlace(Conflict):
+    """The report does not fit where the deployment stands."""
+
+    code = "report_out_of_place"
+
+
+class SlotTaken(Conflict):
+    """Another deployment of the function is under way at the target."""
+
+    code = "slot_taken"
+
+
+class TooManyRunning(Conflict):
+    """The tenant has as many deployments under way as its plan allows."""
+
+    code = "too_many_running"
+
+
+def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
+    replace = msgspec.structs.replace
+    match event:
+        case DeploymentQueued():
+            return Deployment(
+                exists=True,
+                project_id=event.project_id,
+                number=event.number,
+                release=event.release,
+                reason=event.reason,
+                warnings=event.warnings,
+                origin=event.origin,
+                source_deployment_id=event.source_deployment_id,
+                queued_at=event.at,
+            )
+        case DeploymentClaimed():
+            return _claimed(deployment, event)
+        case DeploymentBundled():
+            return replace(deployment, bundle_digest=event.digest, step_since=event.at)
+        case BuildStarted():
+            return replace(deployment, build_id=event.build_id, step_since=event.at)
+        case BuildSucceeded():
+            return replace(
+                deployment,
+                build_succeeded=True,
+                toolchain=event.toolchain,
+                warnings=deployment.warnings + event.warnings,
+                step_since=event.at,
+            )
+        case BuildFailed():
+            return replace(deployment, build_failure=event.failure, step_since=event.at)
+        case ImagePushed():
+            return replace(
+                deployment, image_reference=event.reference, image_digest=event.digest, step_since=event.at
+            )
+        case ReleaseStarted():
+            return replace(deployment, status="deploying", release_started=True, step_since=event.at)
+        case ReleaseApplied():
+            return replace(
+                deployment, release_applied=True, url=event.url, revision=event.revision, step_since=event.at
+            )
+        case ReleaseVerified():
+            return replace(deployment, release_verified=True, step_since=event.at)
+        case DeploymentActivated():
+            return deployment
+        case DeploymentSucceeded():
+            return replace(deployment, status="succeeded", outcome="succeeded", finished_at=event.at, step_since=None)
+        case DeploymentFailed():
+            return replace(
+                deployment,
+                status="failed",
+                outcome="failed",
+                failure=event.failure,
+                remaining=event.remaining,
+                url=None,
+                finished_at=event.at,
+                step_since=None,
+            )
+        case CancelRequested():
+            return replace(deployment, cancel_requested=True)
+        case DeploymentCanceled():
+            return replace(
+                deployment,
+                status="canceled",
+                outcome="canceled",
+                remaining=event.remaining,
+                url=None,
+                finished_at=event.at,
+                step_since=None,
+            )
+        case DeploymentSuperseded():
+            return replace(deployment, superseded_by=event.by_deployment_id)
+        case DeploymentWaiting():
+            return deployment
+        case UndeployRequested():
+            return replace(deployment, status="undeploy_queued", failure=None, withdrawn=False, step_since=None)
+        case UndeployStarted():
+            return replace(deployment, status="undeploying", step_since=event.at)
+        case DeploymentWithdrawn():
+            return replace(deployment, withdrawn=not event.remaining, remaining=event.remaining, step_since=event.at)
+        case DeploymentUndeployed():
+            return replace(deployment, status="undeployed", remaining=(), url=None, step_since=None)
+        case UndeployFailed():
+            return replace(
+                deployment,
+                status="undeploy_failed",
+                failure=event.failure,
+                remaining=event.remaining,
+                step_since=None,
+            )
+        case DriftFound():
+            return replace(deployment, drift=event.differences)
+        case DriftCleared():
+            return replace(deployment, drift=())
+        case _:
+            assert_never(event)
+
+
+def _claimed(deployment: Deployment, event: DeploymentClaimed) -> Deployment:
+    claimed = msgspec.structs.replace(deployment, epoch=event.epoch, runner_id=event.runner_id)
+    if deployment.status != "queued":
+        return claimed
+    return msgspec.structs.replace(claimed, status="running", started_at=event.at, step_since=event.at)
+
+
+DEPLOYMENT = Aggregate(
+    name="deployment",
+    events=(
+        DeploymentQueued,
+        DeploymentClaimed,
+        DeploymentBundled,
+        BuildStarted,
+        BuildSucceeded,
+        BuildFailed,
+        ImagePushed,
+        ReleaseStarted,
+        ReleaseApplied,
+        ReleaseVerified,
+        DeploymentActivated,
+        DeploymentSucceeded,
+        DeploymentFailed,
+        CancelRequested,
+        DeploymentCanceled,
+        DeploymentSuperseded,
+        DeploymentWaiting,
+        UndeployRequested,
+        UndeployStarted,
+        DeploymentWithdrawn,
+        DeploymentUndeployed,
+        UndeployFailed,
+        DriftFound,
+        DriftCleared,
+    ),
+    initial=Deployment(),
+    evolve=evolve,
+)
+
+
+def require_of(deployment: Deployment, project_id: UUID) -> Release:
+    """The release, if the deployment exists in the project. Raises DeploymentUnknown."""
+    if not deployment.exists or deployment.release is None or deployment.project_id != project_id:
+        raise DeploymentUnknown
+    return deployment.release

@@ -1,0 +1,226 @@
+"""A function: the saved authoring record, and which deployment of it is active where."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, assert_never
+from uuid import UUID
+
+import msgspec
+
+from domain.clouds import ProviderName
+from domain.event import Aggregate, Event
+from domain.refusal import Conflict, Invalid, NotFound
+from domain.release import Access, Trigger
+
+FunctionStatus = Literal["draft", "deployed", "undeployed", "archived"]
+
+
+class ArtifactFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The artifacts last staged for the function. The field names are those of the customer's contract."""
+
+    code_file: UUID | None = None
+    docker_file: UUID | None = None
+    yaml_file: UUID | None = None
+
+
+class Authored(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the author decides about a function."""
+
+    name: str
+    description: str = ""
+    trigger: Trigger
+    runtime: str
+    access: Access = "private"
+    provider: ProviderName | None = None
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    artifact_files: ArtifactFiles = ArtifactFiles()
+
+
+class FunctionCreated(Event, frozen=True, kw_only=True, tag="function.created"):
+    project_id: UUID
+    slug: str
+    authored: Authored
+
+
+class FunctionUpdated(Event, frozen=True, kw_only=True, tag="function.updated"):
+    authored: Authored
+
+
+class FunctionArchived(Event, frozen=True, kw_only=True, tag="function.archived"):
+    reason: str = ""
+
+
+class DeploymentRequested(Event, frozen=True, kw_only=True, tag="function.deployment_requested"):
+    """A deployment was queued; it is the newest for its target until another is."""
+
+    deployment_id: UUID
+    number: int
+    target_key: str
+
+
+class FunctionDeployed(Event, frozen=True, kw_only=True, tag="function.deployed"):
+    """A deployment became the active one for its target."""
+
+    deployment_id: UUID
+    number: int
+    target_key: str
+    function_revision: int
+    replaced: UUID | None = None
+
+
+class FunctionUndeployed(Event, frozen=True, kw_only=True, tag="function.undeployed"):
+    deployment_id: UUID
+    target_key: str
+
+
+FunctionEvent = (
+    FunctionCreated | FunctionUpdated | FunctionArchived | DeploymentRequested | FunctionDeployed | FunctionUndeployed
+)
+
+
+class Active(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployment that serves one target."""
+
+    deployment_id: UUID
+    number: int
+    function_revision: int
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """`revision` counts what the author changed; `deploy_revision` is the last one that a running release would notice."""
+
+    exists: bool = False
+    project_id: UUID = UUID(int=0)
+    slug: str = ""
+    authored: Authored | None = None
+    archived: bool = False
+    revision: int = 0
+    deploy_revision: int = 0
+    deployments_requested: int = 0
+    newest: dict[str, UUID] = msgspec.field(default_factory=dict)
+    active: dict[str, Active] = msgspec.field(default_factory=dict)
+    was_deployed: bool = False
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def status(self) -> FunctionStatus:
+        if self.archived:
+            return "archived"
+        if self.active:
+            return "deployed"
+        return "undeployed" if self.was_deployed else "draft"
+
+    @property
+    def active_newest(self) -> Active | None:
+        """Of the deployments active on the function's targets, the one requested last."""
+        return max(self.active.values(), key=lambda active: active.number, default=None)
+
+    @property
+    def changed_since_deploy(self) -> bool:
+        active = self.active_newest
+        return active is not None and self.deploy_revision > active.function_revision
+
+
+class FunctionUnknown(NotFound):
+    """There is no such function in this project."""
+
+    code = "function_not_found"
+
+
+class FunctionNameTaken(Conflict):
+    """Another function of the project has this name."""
+
+    code = "function_name_taken"
+    remedy = "Choose another name, or change the one that has it with PUT /api/v1/functions/update."
+
+
+class FunctionIsArchived(Conflict):
+    """The function is archived; it can no longer be changed or deployed."""
+
+    code = "function_archived"
+
+
+class FunctionIsLive(Conflict):
+    """The function still has an active deployment."""
+
+    code = "function_is_live"
+    remedy = "Undeploy it first, then archive it."
+
+
+class EnvironmentNameNotAllowed(Invalid):
+    """An environment variable has a name it cannot have."""
+
+    code = "environment_name_not_allowed"
+    remedy = "Use letters, digits and underscores, not beginning with a digit; PORT and names beginning with DCF_ are ours."
+
+
+def evolve(function: Function, event: FunctionEvent) -> Function:
+    replace = msgspec.structs.replace
+    state = replace(function, updated_at=event.at)
+    match event:
+        case FunctionCreated():
+            return Function(
+                exists=True,
+                project_id=event.project_id,
+                slug=event.slug,
+                authored=event.authored,
+                revision=1,
+                deploy_revision=1,
+                created_at=event.at,
+                updated_at=event.at,
+            )
+        case FunctionUpdated():
+            revision = function.revision + 1
+            noticed = function.authored is None or _deployed_part(function.authored) != _deployed_part(event.authored)
+            return replace(
+                state,
+                authored=event.authored,
+                revision=revision,
+                deploy_revision=revision if noticed else function.deploy_revision,
+            )
+        case FunctionArchived():
+            return replace(state, archived=True)
+        case DeploymentRequested():
+            newest = {**function.newest, event.target_key: event.deployment_id}
+            return replace(function, newest=newest, deployments_requested=event.number)
+        case FunctionDeployed():
+            active = Active(
+                deployment_id=event.deployment_id, number=event.number, function_revision=event.function_revision
+            )
+            return replace(state, active={**function.active, event.target_key: active}, was_deployed=True)
+        case FunctionUndeployed():
+            left = {key: active for key, active in function.active.items() if key != event.target_key}
+            return replace(state, active=left)
+        case _:
+            assert_never(event)
+
+
+def _deployed_part(authored: Authored) -> Authored:
+    """What of the record a running release depends on."""
+    return msgspec.structs.replace(authored, name="", description="", provider=None)
+
+
+FUNCTION = Aggregate(
+    name="function",
+    events=(
+        FunctionCreated,
+        FunctionUpdated,
+        FunctionArchived,
+        DeploymentRequested,
+        FunctionDeployed,
+        FunctionUndeployed,
+    ),
+    initial=Function(),
+    evolve=evolve,
+)
+
+
+def require_open(function: Function, project_id: UUID | None = None) -> Authored:
+    """What was authored, if the function exists (in the project, when one is named) and can be changed."""
+    if not function.exists or function.authored is None or project_id not in (None, function.project_id):
+        raise FunctionUnknown
+    if function.archived:
+        raise FunctionIsArchived
+    return function.authored

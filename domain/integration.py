@@ -1,0 +1,164 @@
+"""An integration: one project's identity and storage at one provider, verified apart."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, assert_never
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.clouds import Identity, ProviderName, Storage
+from domain.event import Aggregate, Event
+from domain.refusal import Conflict, NotFound
+
+CheckStatus = Literal["pending", "verified", "failed"]
+IntegrationStatus = Literal["absent", "pending", "verified", "failed", "disconnected"]
+
+
+class CheckStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One thing a check looked at, and how to mend it when it failed."""
+
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+class IntegrationConnected(Event, frozen=True, kw_only=True, tag="integration.connected"):
+    project_id: UUID
+    provider: ProviderName
+    identity: Identity
+
+
+class IdentityChecked(Event, frozen=True, kw_only=True, tag="integration.identity_checked"):
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
+class StorageChecked(Event, frozen=True, kw_only=True, tag="integration.storage_checked"):
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
+class StorageConfigured(Event, frozen=True, kw_only=True, tag="integration.storage_configured"):
+    storage: Storage
+
+
+class IntegrationDisconnected(Event, frozen=True, kw_only=True, tag="integration.disconnected"):
+    reason: str = ""
+
+
+IntegrationEvent = IntegrationConnected | IdentityChecked | StorageChecked | StorageConfigured | IntegrationDisconnected
+
+
+class Integration(msgspec.Struct, frozen=True, kw_only=True):
+    project_id: UUID = UUID(int=0)
+    provider: ProviderName = "local"
+    version: int = 0
+    connected: bool = False
+    was_connected: bool = False
+    identity: Identity | None = None
+    identity_status: CheckStatus = "pending"
+    identity_steps: tuple[CheckStep, ...] = ()
+    storage: Storage | None = None
+    storage_status: CheckStatus = "pending"
+    storage_steps: tuple[CheckStep, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def status(self) -> IntegrationStatus:
+        if not self.connected:
+            return "disconnected" if self.was_connected else "absent"
+        return self.identity_status
+
+
+class IntegrationUnknown(NotFound):
+    """The project is not connected to this provider."""
+
+    code = "integration_not_found"
+    remedy = "Connect the provider first: POST …/integrations/{provider}/connect."
+
+
+class ProviderNotConnected(Conflict):
+    """The project is not connected to the provider that should run the function."""
+
+    code = "provider_not_connected"
+    remedy = "Connect the provider, verify its identity and configure its storage, then deploy again."
+
+
+class IdentityNotVerified(Conflict):
+    """The provider's identity is not verified."""
+
+    code = "identity_not_verified"
+    remedy = "Verify it: POST …/integrations/{provider}/verify, and mend the step that fails."
+
+
+class StorageNotChecked(Conflict):
+    """The storage has not passed its check."""
+
+    code = "storage_not_checked"
+    remedy = "Check it first: POST …/bucket/check, and mend the step that fails."
+
+
+class StorageNotConfigured(Conflict):
+    """The provider has no storage configured."""
+
+    code = "storage_not_configured"
+    remedy = "Check and save it: POST …/bucket/check, then POST …/bucket/config."
+
+
+def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
+    state = msgspec.structs.replace(integration, version=integration.version + 1, updated_at=event.at)
+    replace = msgspec.structs.replace
+    match event:
+        case IntegrationConnected():
+            return Integration(
+                project_id=event.project_id,
+                provider=event.provider,
+                version=state.version,
+                connected=True,
+                was_connected=True,
+                identity=event.identity,
+                storage=integration.storage if integration.connected else None,
+                storage_status=integration.storage_status if integration.connected else "pending",
+                storage_steps=integration.storage_steps if integration.connected else (),
+                created_at=integration.created_at or event.at,
+                updated_at=event.at,
+            )
+        case IdentityChecked():
+            return replace(state, identity_status=event.status, identity_steps=event.steps)
+        case StorageChecked():
+            return replace(state, storage_status=event.status, storage_steps=event.steps)
+        case StorageConfigured():
+            return replace(state, storage=event.storage)
+        case IntegrationDisconnected():
+            return replace(state, connected=False, storage=None, storage_status="pending", identity_status="pending")
+        case _:
+            assert_never(event)
+
+
+INTEGRATION = Aggregate(
+    name="integration",
+    events=(IntegrationConnected, IdentityChecked, StorageChecked, StorageConfigured, IntegrationDisconnected),
+    initial=Integration(),
+    evolve=evolve,
+)
+
+
+def integration_id(project_id: UUID, provider: ProviderName) -> UUID:
+    """There is one integration for each project and provider."""
+    return uuid5(project_id, f"integration/{provider}")
+
+
+def require_ready(integration: Integration) -> Integration:
+    """The integration, if a deployment may use it. Raises what is missing first."""
+    if not integration.connected:
+        raise ProviderNotConnected
+    if integration.identity_status != "verified":
+        raise IdentityNotVerified
+    if integration.storage is None:
+        raise StorageNotConfigured
+    return integration

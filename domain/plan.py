@@ -1,0 +1,65 @@
+"""A plan: the limits and entitlements a tenant has, as data."""
+
+from __future__ import annotations
+
+from typing import assert_never
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.event import SYSTEM_TENANT, Aggregate, Event, StreamRef
+from domain.refusal import NotFound
+
+MEBIBYTE = 1024 * 1024
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a tenant on the plan may have at most."""
+
+    projects: int
+    functions_per_project: int
+    members: int
+    concurrent_deployments: int
+    queued_deployments: int
+    upload_bytes: int = 2 * MEBIBYTE
+    requests_per_minute: int = 600
+    log_retention_days: int = 7
+    releases_kept: int = 5
+
+
+class PlanDefined(Event, frozen=True, kw_only=True, tag="plan.defined"):
+    name: str
+    limits: Limits
+    # Runtime targets that not every plan may use, such as `gke`.
+    entitlements: tuple[str, ...] = ()
+
+
+PlanEvent = PlanDefined
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    name: str = ""
+    limits: Limits | None = None
+    entitlements: tuple[str, ...] = ()
+
+
+class PlanUnknown(NotFound):
+    """There is no such plan."""
+
+    code = "plan_not_found"
+
+
+def evolve(plan: Plan, event: PlanEvent) -> Plan:
+    match event:
+        case PlanDefined():
+            return Plan(name=event.name, limits=event.limits, entitlements=event.entitlements)
+        case _:
+            assert_never(event)
+
+
+PLAN = Aggregate(name="plan", events=(PlanDefined,), initial=Plan(), evolve=evolve)
+
+
+def plan_stream(name: str) -> StreamRef:
+    """Plans belong to the operators, one stream a name."""
+    return PLAN.stream(SYSTEM_TENANT, uuid5(UUID(int=0), f"plan/{name}"))

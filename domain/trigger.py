@@ -1,0 +1,111 @@
+"""The trigger catalog: execution styles, their settings, and where each is supported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from domain.clouds import ProviderName
+from domain.refusal import FieldError, Invalid
+from domain.release import Trigger
+
+Support = Literal["supported", "experimental", "unavailable"]
+
+
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """An HTTP function needs no settings."""
+
+
+class ScheduleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """When to call the function: five cron fields, and the time zone they are read in."""
+
+    cron: Annotated[str, msgspec.Meta(pattern=r"^\s*(\S+\s+){4}\S+\s*$", max_length=128, examples=["0 3 * * *"])]
+    time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["Europe/Madrid"])] = "UTC"
+
+
+class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The queue or topic whose messages the function receives."""
+
+    source: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+    kind: Literal["queue", "topic"] = "topic"
+
+
+Settings = HttpSettings | ScheduleSettings | EventSettings
+
+
+class TriggerType(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the catalog."""
+
+    name: str
+    title: str
+    settings: type[Settings]
+    providers: dict[ProviderName, Support]
+
+
+TRIGGER_TYPES: tuple[TriggerType, ...] = (
+    TriggerType(
+        name="http",
+        title="HTTP request",
+        settings=HttpSettings,
+        providers={"local": "supported", "aws": "supported", "azure": "supported", "gcp": "supported"},
+    ),
+    TriggerType(
+        name="schedule",
+        title="Schedule (cron)",
+        settings=ScheduleSettings,
+        providers={"local": "unavailable", "aws": "unavailable", "azure": "unavailable", "gcp": "unavailable"},
+    ),
+    TriggerType(
+        name="event",
+        title="Queue or topic message",
+        settings=EventSettings,
+        providers={"local": "unavailable", "aws": "unavailable", "azure": "unavailable", "gcp": "unavailable"},
+    ),
+)
+
+
+class TriggerUnknown(Invalid):
+    """There is no such trigger type."""
+
+    code = "trigger_unknown"
+    remedy = "Choose a type that GET /api/v1/functions/trigger-types lists."
+
+
+class TriggerSettingsInvalid(Invalid):
+    """The trigger's settings do not fit its type."""
+
+    code = "trigger_settings_invalid"
+    remedy = "Give the settings that the type's settingsSchema asks for."
+
+
+class TriggerUnavailable(Invalid):
+    """The provider does not support this trigger type."""
+
+    code = "trigger_unavailable"
+    remedy = "Choose another trigger type or another provider; GET /api/v1/functions/trigger-types says which go together."
+
+
+def trigger_type(name: str) -> TriggerType:
+    """The catalog's entry. Raises TriggerUnknown."""
+    for entry in TRIGGER_TYPES:
+        if entry.name == name:
+            return entry
+    raise TriggerUnknown(
+        f"There is no trigger type {name!r}.", errors=(FieldError(field="trigger.type", message="unknown type"),)
+    )
+
+
+def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
+    """The typed settings, if they fit and the provider (when one is named) supports the type."""
+    entry = trigger_type(trigger.type)
+    try:
+        settings: Settings = msgspec.convert(trigger.settings, entry.settings)
+    except msgspec.ValidationError as error:
+        raise TriggerSettingsInvalid(errors=(FieldError(field="trigger.settings", message=str(error)),)) from error
+    if provider is not None and entry.providers[provider] == "unavailable":
+        raise TriggerUnavailable(
+            f"Trigger {trigger.type!r} is not available on {provider}.",
+            errors=(FieldError(field="trigger.type", message=f"not available on {provider}"),),
+        )
+    return settings
