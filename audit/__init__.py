@@ -1,0 +1,1 @@
+"""What happened: the log asked about the past, compared, verified, replayed and exported."""

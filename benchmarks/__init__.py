@@ -1,0 +1,1 @@
+"""Measurements of what the system claims about its speed, each one repeatable."""

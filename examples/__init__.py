@@ -1,0 +1,1 @@
+"""Functions to deploy, and the demonstration that deploys them."""

@@ -1,0 +1,1 @@
+"""What makes it so: looks at a deployment and its cloud, plans one step, takes it, and records what it found."""
