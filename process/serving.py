@@ -1,0 +1,50 @@
+"""An ASGI application served on a socket that is already listening, for as long as a block runs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+# How long requests under way may take once the process is asked to stop.
+DRAIN_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals alone: the process decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: Any, listener: socket.socket, *, drain_seconds: int = DRAIN_SECONDS) -> AsyncIterator[None]:
+    """Serve `app` (ASGI, with its lifespan) inside the block; leaving it drains open requests and closes the socket.
+
+    Raises RuntimeError when the application's own start fails.
+    """
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=drain_seconds
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await _started(server, task)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    while not server.started:
+        if task.done():
+            task.result()
+            raise RuntimeError("the application did not start; its log says why")
+        await asyncio.sleep(0.01)

@@ -1,0 +1,126 @@
+"""What the operator may choose, read once from the environment into one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import msgspec
+
+from process.secret import Secret
+
+PREFIX = "DCF_"
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Size = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+_EXPECTED: dict[Any, str] = {
+    Port: "a port number from 0 (any free one) to 65535",
+    Count: "a whole number from 1 up",
+    Size: "a whole number from 0 up",
+    Seconds: "a number of seconds above 0",
+    bool: "true or false",
+}
+
+
+class SettingInvalid(Exception):
+    """An environment variable has a value that cannot be used. The message names the variable and the remedy."""
+
+    def __init__(self, variable: str, message: str) -> None:
+        super().__init__(f"{variable}: {message}")
+        self.variable = variable
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting and its default. A field `port` is the variable `DCF_PORT`; an empty variable counts as unset."""
+
+    # Unset: PostgreSQL is started from the wheel, with its data in data_dir/postgres.
+    database_url: Secret | None = None
+    # Behind a pooler LISTEN needs a connection of its own to the server; unset, database_url is used.
+    database_direct_url: Secret | None = None
+    # False makes the embedded PostgreSQL forget what a crash of the machine interrupts: for tests only.
+    database_durable: bool = True
+    # Connections a process keeps at most.
+    pool_size_max: Count = 10
+    # 0 behind a pooler that pools transactions.
+    statement_cache_size: Size = 100
+
+    data_dir: Path = Path(".dcf")
+    # Unset: data_dir/toolchain.
+    toolchain_dir: Path | None = None
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    functions_port: Port = 8001
+    projections_port: Port = 8002
+    runner_port: Port = 8003
+    agent_port: Port = 8004
+    # How clients reach the API and the functions when that is not this machine's address (a proxy, a domain).
+    public_url: str | None = None
+    functions_url: str | None = None
+
+    local_engine: str | None = None
+    # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
+    master_key: Secret | None = None
+
+    request_bytes_max: Count = 1_000_000
+    upload_bytes_max: Count = 5_000_000
+    # How long a write waits for the read models before it answers anyway.
+    wait_seconds_max: Seconds = 5.0
+    stop_seconds_max: Seconds = 8.0
+    # Deployments one runner drives at a time.
+    runner_deployments_max: Count = 100
+
+    log_format: Literal["auto", "text", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the DCF_* variables. Raises SettingInvalid for the first one that cannot be used."""
+        given = {}
+        for field in msgspec.structs.fields(cls):
+            variable = PREFIX + field.encode_name.upper()
+            if text := environment.get(variable, "").strip():
+                given[field.name] = _converted(variable, text, field.type)
+        settings = cls(**given)
+        return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+    @property
+    def toolchains(self) -> Path:
+        """Where toolchains are kept."""
+        return self.toolchain_dir or self.data_dir / "toolchain"
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give these settings to another process, the secrets in the clear."""
+        chosen = {}
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                chosen[PREFIX + field.name.upper()] = _text(value)
+        return chosen
+
+
+def _converted(variable: str, text: str, type: Any) -> Any:
+    try:
+        return msgspec.convert(text, type, strict=False, dec_hook=_made)
+    except msgspec.ValidationError:
+        expected = _EXPECTED.get(type) or "one of " + ", ".join(get_args(type))
+        # What was given is not repeated: it may be a secret in the wrong place.
+        raise SettingInvalid(variable, f"cannot be used; set it to {expected}, or unset it for the default") from None
+
+
+def _made(type: Any, value: Any) -> Any:
+    return type(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case Secret():
+            return value.reveal()
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
