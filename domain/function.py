@@ -52,7 +52,7 @@ class FunctionArchived(Event, frozen=True, kw_only=True, tag="function.archived"
 
 
 class DeploymentRequested(Event, frozen=True, kw_only=True, tag="function.deployment_requested"):
-    """A deployment was queued; it is the newest for its target until another is."""
+    """A deployment was queued; those of its target that still wait are overtaken by it."""
 
     deployment_id: UUID
     number: int
@@ -69,13 +69,19 @@ class FunctionDeployed(Event, frozen=True, kw_only=True, tag="function.deployed"
     replaced: UUID | None = None
 
 
+class DeploymentEnded(Event, frozen=True, kw_only=True, tag="function.deployment_ended"):
+    """A deployment failed or was canceled; it no longer stands in the way of anything."""
+
+    deployment_id: UUID
+
+
 class FunctionUndeployed(Event, frozen=True, kw_only=True, tag="function.undeployed"):
     deployment_id: UUID
     target_key: str
 
 
 FunctionEvent = (
-    FunctionCreated | FunctionUpdated | FunctionArchived | DeploymentRequested | FunctionDeployed | FunctionUndeployed
+    FunctionCreated | FunctionUpdated | FunctionArchived | DeploymentRequested | FunctionDeployed | FunctionUndeployed | DeploymentEnded
 )
 
 
@@ -98,7 +104,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     deploy_revision: int = 0
     deployments_requested: int = 0
-    newest: dict[str, UUID] = msgspec.field(default_factory=dict)
+    # Deployments without an outcome yet, each with its target.
+    pending: dict[UUID, str] = msgspec.field(default_factory=dict)
     active: dict[str, Active] = msgspec.field(default_factory=dict)
     was_deployed: bool = False
     created_at: datetime | None = None
@@ -183,18 +190,29 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
         case FunctionArchived():
             return replace(state, archived=True)
         case DeploymentRequested():
-            newest = {**function.newest, event.target_key: event.deployment_id}
-            return replace(function, newest=newest, deployments_requested=event.number)
+            pending = {**function.pending, event.deployment_id: event.target_key}
+            return replace(function, pending=pending, deployments_requested=event.number)
         case FunctionDeployed():
             active = Active(
                 deployment_id=event.deployment_id, number=event.number, function_revision=event.function_revision
             )
-            return replace(state, active={**function.active, event.target_key: active}, was_deployed=True)
+            return replace(
+                state,
+                active={**function.active, event.target_key: active},
+                pending=_without(function.pending, event.deployment_id),
+                was_deployed=True,
+            )
+        case DeploymentEnded():
+            return replace(function, pending=_without(function.pending, event.deployment_id))
         case FunctionUndeployed():
             left = {key: active for key, active in function.active.items() if key != event.target_key}
             return replace(state, active=left)
         case _:
             assert_never(event)
+
+
+def _without(pending: dict[UUID, str], deployment_id: UUID) -> dict[UUID, str]:
+    return {id: key for id, key in pending.items() if id != deployment_id}
 
 
 def _deployed_part(authored: Authored) -> Authored:
@@ -211,6 +229,7 @@ FUNCTION = Aggregate(
         DeploymentRequested,
         FunctionDeployed,
         FunctionUndeployed,
+        DeploymentEnded,
     ),
     initial=Function(),
     evolve=evolve,

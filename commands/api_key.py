@@ -1,0 +1,60 @@
+"""Commands about API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+from uuid import UUID
+
+from commands.command import Command, Decider, Reads, States, facts
+from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyRevoked, ApiKeyUnknown, KeyRole
+from domain.event import Decision
+
+
+class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
+    """Only the hash of the secret ever reaches us."""
+
+    key_id: UUID
+    name: str
+    secret_hash: str
+    role: KeyRole
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class RevokeApiKey(Command, frozen=True, kw_only=True, tag="RevokeApiKey"):
+    key_id: UUID
+    reason: str = ""
+
+
+ApiKeyCommand = CreateApiKey | RevokeApiKey
+
+
+def reads(command: ApiKeyCommand) -> Reads:
+    yield API_KEY, API_KEY.stream(command.tenant_id, command.key_id)
+
+
+def decide(command: ApiKeyCommand, states: States) -> Decision:
+    stream = API_KEY.stream(command.tenant_id, command.key_id)
+    key = states.at(API_KEY, stream)
+    match command:
+        case CreateApiKey():
+            if key.exists:
+                raise ApiKeyExists
+            created = ApiKeyCreated(
+                name=command.name,
+                secret_hash=command.secret_hash,
+                role=command.role,
+                scopes=command.scopes,
+                expires_at=command.expires_at,
+            )
+            return Decision(facts=facts(stream, created))
+        case RevokeApiKey():
+            if not key.exists:
+                raise ApiKeyUnknown
+            return Decision() if key.revoked else Decision(facts=facts(stream, ApiKeyRevoked(reason=command.reason)))
+        case _:
+            assert_never(command)
+
+
+API_KEYS = Decider(commands=(CreateApiKey, RevokeApiKey), reads=reads, decide=decide)

@@ -1,0 +1,65 @@
+"""Commands about artifacts."""
+
+from __future__ import annotations
+
+from typing import assert_never
+from uuid import UUID
+
+from commands.command import Command, Decider, Reads, States, facts
+from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
+from domain.clouds import ProviderName
+from domain.event import Decision
+from domain.project import PROJECT, require_open
+from domain.release import ArtifactKind
+
+
+class StageArtifact(Command, frozen=True, kw_only=True, tag="StageArtifact"):
+    """The bytes are stored already; this records that they are an artifact of the project."""
+
+    project_id: UUID
+    kind: ArtifactKind
+    file_name: str
+    digest: str
+    size_bytes: int
+    provider: ProviderName | None = None
+    sdk_constraint: str | None = None
+
+    @property
+    def artifact_id(self) -> UUID:
+        return artifact_id(self.project_id, self.kind, self.file_name, self.digest)
+
+
+ArtifactCommand = StageArtifact
+
+
+def reads(command: ArtifactCommand) -> Reads:
+    yield PROJECT, PROJECT.stream(command.tenant_id, command.project_id)
+    yield ARTIFACT, ARTIFACT.stream(command.tenant_id, command.artifact_id)
+
+
+def decide(command: ArtifactCommand, states: States) -> Decision:
+    match command:
+        case StageArtifact():
+            return _stage(command, states)
+        case _:
+            assert_never(command)
+
+
+def _stage(command: StageArtifact, states: States) -> Decision:
+    require_open(states.of(PROJECT, command.tenant_id, command.project_id))
+    stream = ARTIFACT.stream(command.tenant_id, command.artifact_id)
+    if states.at(ARTIFACT, stream).exists:
+        return Decision()  # The same file twice is one artifact.
+    staged = ArtifactStaged(
+        project_id=command.project_id,
+        kind=command.kind,
+        file_name=command.file_name,
+        digest=command.digest,
+        size_bytes=command.size_bytes,
+        provider=command.provider,
+        sdk_constraint=command.sdk_constraint,
+    )
+    return Decision(facts=facts(stream, staged))
+
+
+ARTIFACTS = Decider(commands=(StageArtifact,), reads=reads, decide=decide)

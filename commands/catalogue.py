@@ -1,0 +1,31 @@
+"""Every command there is, and who decides about it. A new one is added to its decider's tuple."""
+
+from __future__ import annotations
+
+from commands.api_key import API_KEYS
+from commands.artifact import ARTIFACTS
+from commands.command import Command, Decider
+from commands.deployment import DEPLOYMENTS
+from commands.function import FUNCTIONS
+from commands.integration import INTEGRATIONS
+from commands.person import PEOPLE
+from commands.plan import PLANS
+from commands.progress import PROGRESS
+from commands.project import PROJECTS
+from commands.runtime import RUNTIME_COMMANDS
+from commands.tenant import TENANTS
+
+DECIDERS: tuple[Decider, ...] = (
+    TENANTS,
+    PLANS,
+    PEOPLE,
+    API_KEYS,
+    PROJECTS,
+    RUNTIME_COMMANDS,
+    ARTIFACTS,
+    INTEGRATIONS,
+    FUNCTIONS,
+    DEPLOYMENTS,
+    PROGRESS,
+)
+DECIDER_OF: dict[type[Command], Decider] = {command: decider for decider in DECIDERS for command in decider.commands}

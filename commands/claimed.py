@@ -1,0 +1,62 @@
+"""What it means when a claim is taken or a counter is full: the refusal the caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from domain.deployment import SlotTaken, TooManyRunning
+from domain.event import Claim, Counter
+from domain.function import FunctionNameTaken
+from domain.project import ProjectNameTaken
+from domain.refusal import Busy, Conflict, LimitReached, Refusal
+
+
+class TenantNameTaken(Conflict):
+    """Another tenant has this name."""
+
+    code = "tenant_name_taken"
+
+
+class QueueFull(Busy):
+    """The tenant has as many deployments waiting as its plan allows."""
+
+    code = "deployment_queue_full"
+    remedy = "Wait until a waiting deployment has begun, or cancel one."
+    retry_after_seconds = 5
+
+
+_TAKEN: dict[str, type[Refusal]] = {
+    "tenant": TenantNameTaken,
+    "project": ProjectNameTaken,
+    "function": FunctionNameTaken,
+    "slot": SlotTaken,
+}
+_FULL: dict[tuple[str, str], Callable[[str], Refusal]] = {
+    ("deployments", "queued"): QueueFull,
+    ("deployments", "running"): TooManyRunning,
+}
+
+
+class Taken(Exception):
+    """Who holds what was claimed; the cause of the refusal the caller sees."""
+
+    def __init__(self, claim: Claim, holder: UUID) -> None:
+        super().__init__(f"{claim.scope} {claim.key} is held by {holder}")
+        self.claim, self.holder = claim, holder
+
+
+def taken(claim: Claim, holder: UUID) -> Refusal:
+    """The refusal for a claim another holder has."""
+    refusal = _TAKEN.get(claim.scope, Conflict)()
+    refusal.__cause__ = Taken(claim, holder)
+    return refusal
+
+
+def full(counter: Counter, value: int) -> Refusal:
+    """The refusal for a counter that would pass its limit."""
+    detail = f"{counter.scope.capitalize()}: {value} of at most {counter.limit} are in use."
+    make = _FULL.get((counter.scope, counter.name))
+    if make is not None:
+        return make(detail)
+    return LimitReached(detail, remedy="Remove what is no longer needed, or ask for a larger plan.")

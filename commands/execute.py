@@ -1,0 +1,309 @@
+"""The one write path: load, decide, append; overtaken, decide again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, assert_never
+from uuid import UUID
+
+import msgspec
+
+from commands.catalogue import DECIDER_OF
+from commands.claimed import full, taken
+from commands.command import Command, Decider, NotLoaded, States
+from domain.catalogue import AGGREGATES
+from domain.event import Aggregate, Decision, Fact, StreamRef
+from domain.refusal import Busy, Conflict, PreconditionFailed, Refusal
+from domain.refused import REFUSED, CommandRefused
+from eventstore.codec import Codec
+from eventstore.log import (
+    NO_STREAM,
+    Append,
+    Appended,
+    ClaimTaken,
+    CounterFull,
+    Duplicate,
+    Expected,
+    Log,
+    NewEvent,
+    Overtaken,
+    StoredEvent,
+)
+from eventstore.meta import Actor, Meta, encode_meta
+
+# A decision that keeps being overtaken is given up after this many.
+DECISIONS_MAX = 3
+# A decision asks for streams it did not announce at most this often.
+LOADS_MAX = 5
+
+CODEC = Codec(AGGREGATES)
+_AGGREGATE_OF: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in AGGREGATES}
+
+
+class TooMuchContention(Busy):
+    """The thing keeps changing while the request is decided; try again."""
+
+    code = "too_much_contention"
+
+
+class KeyReused(Conflict):
+    """The idempotency key was used before with another request."""
+
+    code = "idempotency_key_reused"
+    remedy = "Use a new key for a new request, and the same key only to repeat the very same one."
+
+
+class RefusedBefore(Refusal):
+    """The same request was refused before; `reply` is what was answered then."""
+
+    code = "refused_before"
+
+    def __init__(self, reply: bytes, position: int) -> None:
+        super().__init__()
+        self.reply, self.position = reply, position
+
+
+def _no_reply(_states: States) -> bytes:
+    return b""
+
+
+def _no_refusal(_refusal: Refusal) -> bytes:
+    return b""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, because of what, and what to keep as the answer.
+
+    `on_recorded` renders the answer from the states after the decision, before it is recorded; `on_refused` renders a
+    refusal. Both are stored with the command's id and handed to whoever repeats it.
+    `if_position` is the position the named stream must still end at.
+    """
+
+    actor: Actor
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: str = ""
+    request_hash: bytes = b""
+    record_refusals: bool = True
+    if_position: tuple[StreamRef, int] | None = None
+    on_recorded: Callable[[States], bytes] = _no_reply
+    on_refused: Callable[[Refusal], bytes] = _no_refusal
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a command. `repeated`: it was recorded earlier, and `reply` is the first answer."""
+
+    first_position: int
+    last_position: int
+    recorded_at: datetime
+    reply: bytes
+    repeated: bool = False
+
+
+class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    folded: dict[StreamRef, Any]
+    versions: dict[StreamRef, int]
+    positions: dict[StreamRef, int]
+
+
+async def execute(log: Log, command: Command, context: Context) -> Done:
+    """Decide and record. Raises the Refusal, after recording that too; RefusedBefore when it was refused the first time.
+
+    Doing it twice with one command id is doing it once. Also raises what `Log.append` raises.
+    """
+    decider = DECIDER_OF[type(command)]
+    for _ in range(DECISIONS_MAX):
+        loaded = _Loaded(folded={}, versions={}, positions={})
+        try:
+            decision = await _decide(log, decider, command, loaded, context)
+            append = _append(command, context, decision, loaded)
+            match await log.append(append):
+                case Appended() as appended:
+                    return _done(appended, append.reply)
+                case Duplicate() as duplicate:
+                    return _repeated(duplicate, context)
+                case Overtaken():
+                    continue
+                case ClaimTaken(claim=claim, holder=holder):
+                    raise taken(claim, holder)
+                case CounterFull(counter=counter, value=value):
+                    raise full(counter, value)
+                case other:
+                    assert_never(other)
+        except (KeyReused, RefusedBefore):
+            raise
+        except Refusal as refusal:
+            return await _refused(log, command, context, refusal)
+    raise TooMuchContention
+
+
+async def decide_only(log: Log, command: Command) -> States:
+    """What would be, were the command recorded. Claims and counters are not looked at. Raises the Refusal."""
+    loaded = _Loaded(folded={}, versions={}, positions={})
+    decision = await _decision(log, DECIDER_OF[type(command)], command, loaded)
+    return States(_after(decision, loaded))
+
+
+async def fold(log: Log, aggregate: Aggregate[Any], stream: StreamRef) -> Any:
+    """The aggregate's present state, straight from the log."""
+    loaded = _Loaded(folded={}, versions={}, positions={})
+    await _load(log, [(aggregate, stream)], loaded)
+    return loaded.folded[stream]
+
+
+async def _decide(log: Log, decider: Decider, command: Command, loaded: _Loaded, context: Context) -> Decision:
+    if context.if_position is not None:
+        stream, position = context.if_position
+        await _load(log, [(_AGGREGATE_OF[stream.category], stream)], loaded)
+        if loaded.positions[stream] != position:
+            raise PreconditionFailed
+    return await _decision(log, decider, command, loaded)
+
+
+async def _decision(log: Log, decider: Decider, command: Command, loaded: _Loaded) -> Decision:
+    await _load(log, decider.reads(command), loaded)
+    for _ in range(LOADS_MAX):
+        missing: NotLoaded
+        try:
+            decision = decider.decide(command, States(loaded.folded))
+        except NotLoaded as asked:
+            missing = asked
+        else:
+            written = ((_AGGREGATE_OF[fact.stream.category], fact.stream) for fact in decision.facts)
+            await _load(log, written, loaded)
+            return decision
+        await _load(log, [(missing.aggregate, missing.stream)], loaded)
+    raise AssertionError(f"{type(command).__name__} asks for more than {LOADS_MAX} streams it did not announce")
+
+
+async def _load(log: Log, wanted: Iterable[tuple[Aggregate[Any], StreamRef]], loaded: _Loaded) -> None:
+    pairs = [(aggregate, stream) for aggregate, stream in wanted if stream not in loaded.folded]
+    if not pairs:
+        return
+    for (aggregate, stream), events in zip(pairs, await log.load([stream for _, stream in pairs]), strict=True):
+        loaded.folded[stream] = _fold(aggregate, events)
+        loaded.versions[stream] = events[-1].version if events else NO_STREAM
+        loaded.positions[stream] = events[-1].position if events else 0
+
+
+def _fold(aggregate: Aggregate[Any], events: Iterable[StoredEvent]) -> Any:
+    state = aggregate.initial
+    for stored in events:
+        state = aggregate.evolve(state, CODEC.decode(stored))
+    return state
+
+
+def _after(decision: Decision, loaded: _Loaded) -> dict[StreamRef, Any]:
+    folded = dict(loaded.folded)
+    for fact in decision.facts:
+        aggregate = _AGGREGATE_OF[fact.stream.category]
+        folded[fact.stream] = aggregate.evolve(folded[fact.stream], fact.event)
+    return folded
+
+
+def _append(command: Command, context: Context, decision: Decision, loaded: _Loaded) -> Append:
+    return Append(
+        tenant_id=command.tenant_id,
+        command_id=context.command_id,
+        request_hash=context.request_hash,
+        reply=context.on_recorded(States(_after(decision, loaded))),
+        expected=tuple(Expected(stream=stream, version=version) for stream, version in loaded.versions.items()),
+        claims=decision.claims,
+        counters=decision.counters,
+        events=_encode(command, context, decision, loaded),
+    )
+
+
+def _encode(command: Command, context: Context, decision: Decision, loaded: _Loaded) -> tuple[NewEvent, ...]:
+    versions = dict(loaded.versions)
+    plain = _meta(command, context)
+    # Claims and counters travel with the first event, so that both tables can be rebuilt from the log.
+    first = msgspec.structs.replace(plain, claims=decision.claims, counters=decision.counters)
+    encoded: list[NewEvent] = []
+    for fact in decision.facts:
+        versions[fact.stream] += 1
+        meta = plain if encoded else first
+        encoded.append(_new_event(fact, versions[fact.stream], meta))
+    return tuple(encoded)
+
+
+def _new_event(fact: Fact, version: int, meta: Meta) -> NewEvent:
+    tag, schema_version, data = CODEC.encode(fact.event)
+    return NewEvent(
+        stream=fact.stream, version=version, type=tag, schema_version=schema_version, meta=encode_meta(meta), data=data
+    )
+
+
+def _meta(command: Command, context: Context) -> Meta:
+    return Meta(
+        actor=context.actor,
+        command=_name(command),
+        command_id=context.command_id,
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+    )
+
+
+def _name(command: Command) -> str:
+    return str(type(command).__struct_config__.tag)
+
+
+def _done(appended: Appended, reply: bytes) -> Done:
+    return Done(
+        first_position=appended.first_position,
+        last_position=appended.last_position,
+        recorded_at=appended.recorded_at,
+        reply=reply,
+    )
+
+
+def _repeated(duplicate: Duplicate, context: Context) -> Done:
+    if duplicate.request_hash != context.request_hash:
+        raise KeyReused
+    if duplicate.outcome == "refused":
+        raise RefusedBefore(duplicate.reply, duplicate.last_position)
+    return Done(
+        first_position=duplicate.first_position,
+        last_position=duplicate.last_position,
+        recorded_at=duplicate.recorded_at,
+        reply=duplicate.reply,
+        repeated=True,
+    )
+
+
+async def _refused(log: Log, command: Command, context: Context, refusal: Refusal) -> Done:
+    """Record the refusal and raise it, unless the command was recorded before: then that is the answer."""
+    if not context.record_refusals:
+        before = await log.find(command.tenant_id, context.command_id)
+        if before is not None:
+            return _repeated(before, context)
+        raise refusal
+    stream = REFUSED.stream(command.tenant_id, context.command_id)
+    event = CommandRefused(
+        command=_name(command),
+        code=refusal.code,
+        fields=tuple(error.field for error in refusal.errors),
+        about=_about(command),
+    )
+    append = Append(
+        tenant_id=command.tenant_id,
+        command_id=context.command_id,
+        request_hash=context.request_hash,
+        outcome="refused",
+        reply=context.on_refused(refusal),
+        expected=(Expected(stream=stream, version=NO_STREAM),),
+        events=(_new_event(Fact(stream=stream, event=event), NO_STREAM + 1, _meta(command, context)),),
+    )
+    with suppress(Busy):  # A refusal that cannot be recorded for want of room is still a refusal.
+        outcome = await log.append(append)
+        if isinstance(outcome, Duplicate):
+            return _repeated(outcome, context)
+    raise refusal
+
+
+def _about(command: Command) -> dict[str, str]:
+    """The ids the command named, and nothing else it carried."""
+    named = ((name, getattr(command, name)) for name in command.__struct_fields__)
+    return {name: str(value) for name, value in named if isinstance(value, UUID) and name != "tenant_id"}

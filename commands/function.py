@@ -1,0 +1,236 @@
+"""Commands about functions."""
+
+from __future__ import annotations
+
+import re
+from typing import assert_never
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from commands.command import Command, Decider, Reads, States, facts
+from commands.limits import limits_of
+from domain.artifact import ARTIFACT, ArtifactOfAnotherKind, ArtifactUnknown
+from domain.clouds import ProviderName
+from domain.event import Claim, Counter, Decision
+from domain.function import (
+    FUNCTION,
+    ArtifactFiles,
+    Authored,
+    EnvironmentNameNotAllowed,
+    Function,
+    FunctionArchived,
+    FunctionCreated,
+    FunctionIsLive,
+    FunctionUpdated,
+    require_open,
+)
+from domain.naming import check_name, slug
+from domain.project import PROJECT
+from domain.project import require_open as require_open_project
+from domain.refusal import Conflict, FieldError, Invalid
+from domain.release import Access, ArtifactKind, Trigger
+from domain.runtime import RUNTIMES, RUNTIMES_STREAM, require_selectable
+from domain.tenant import TENANT
+from domain.trigger import check_trigger
+
+ENVIRONMENT_VARIABLES_MAX = 100
+ENVIRONMENT_BYTES_MAX = 32_768
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class FunctionExists(Conflict):
+    """The function was created before."""
+
+    code = "function_exists"
+
+
+class EnvironmentTooLarge(Invalid):
+    """The environment variables are too many or too long."""
+
+    code = "environment_too_large"
+    remedy = f"Keep to {ENVIRONMENT_VARIABLES_MAX} variables and {ENVIRONMENT_BYTES_MAX} bytes in all."
+
+
+class CreateFunction(Command, frozen=True, kw_only=True, tag="CreateFunction"):
+    project_id: UUID
+    function_id: UUID
+    authored: Authored
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of the record to change; what is unset stays as it is."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    trigger: Trigger | UnsetType = UNSET
+    runtime: str | UnsetType = UNSET
+    access: Access | UnsetType = UNSET
+    provider: ProviderName | None | UnsetType = UNSET
+    environment: dict[str, str] | UnsetType = UNSET
+    artifact_files: ArtifactFiles | UnsetType = UNSET
+
+
+class UpdateFunction(Command, frozen=True, kw_only=True, tag="UpdateFunction"):
+    """Without `project_id` the function is taken from whichever of the tenant's projects it is in."""
+
+    function_id: UUID
+    project_id: UUID | None = None
+    changes: Changes
+
+
+class ArchiveFunction(Command, frozen=True, kw_only=True, tag="ArchiveFunction"):
+    project_id: UUID
+    function_id: UUID
+    reason: str = ""
+
+
+FunctionCommand = CreateFunction | UpdateFunction | ArchiveFunction
+
+
+def reads(command: FunctionCommand) -> Reads:
+    yield FUNCTION, FUNCTION.stream(command.tenant_id, command.function_id)
+    yield RUNTIMES, RUNTIMES_STREAM
+    yield TENANT, TENANT.stream(command.tenant_id, command.tenant_id)
+    if command.project_id is not None:
+        yield PROJECT, PROJECT.stream(command.tenant_id, command.project_id)
+
+
+def decide(command: FunctionCommand, states: States) -> Decision:
+    match command:
+        case CreateFunction():
+            return _create(command, states)
+        case UpdateFunction():
+            return _update(command, states)
+        case ArchiveFunction():
+            return _archive(command, states)
+        case _:
+            assert_never(command)
+
+
+def _create(command: CreateFunction, states: States) -> Decision:
+    require_open_project(states.of(PROJECT, command.tenant_id, command.project_id))
+    stream = FUNCTION.stream(command.tenant_id, command.function_id)
+    if states.at(FUNCTION, stream).exists:
+        raise FunctionExists
+    authored = command.authored
+    require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), authored.runtime, command.at)
+    _check(authored, command, command.project_id, states)
+    segment = slug(authored.name)
+    return Decision(
+        facts=facts(stream, FunctionCreated(project_id=command.project_id, slug=segment, authored=authored)),
+        claims=(_claim(command, command.project_id, segment),),
+        counters=(
+            Counter(
+                tenant_id=command.tenant_id,
+                scope="functions",
+                name=str(command.project_id),
+                delta=1,
+                limit=limits_of(command.tenant_id, states).functions_per_project,
+            ),
+        ),
+    )
+
+
+def _update(command: UpdateFunction, states: States) -> Decision:
+    stream = FUNCTION.stream(command.tenant_id, command.function_id)
+    function = states.at(FUNCTION, stream)
+    before = require_open(function, command.project_id)
+    require_open_project(states.of(PROJECT, command.tenant_id, function.project_id))
+    after = _changed(before, command.changes)
+    if after == before:
+        return Decision()
+    if after.runtime != before.runtime:
+        require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), after.runtime, command.at)
+    _check(after, command, function.project_id, states)
+    return Decision(
+        facts=facts(stream, FunctionUpdated(authored=after)), claims=_renaming(command, function, before, after)
+    )
+
+
+def _changed(authored: Authored, changes: Changes) -> Authored:
+    named = {
+        name: value
+        for name in changes.__struct_fields__
+        if (value := getattr(changes, name)) is not UNSET
+    }
+    return msgspec.structs.replace(authored, **named)
+
+
+def _renaming(command: UpdateFunction, function: Function, before: Authored, after: Authored) -> tuple[Claim, ...]:
+    old, new = slug(before.name), slug(after.name)
+    if old == new:
+        return ()
+    claims = [_claim(command, function.project_id, new)]
+    # The segment the function began with stays its own: it answers under it.
+    if old != function.slug:
+        claims.append(_claim(command, function.project_id, old, release=True))
+    return tuple(claims)
+
+
+def _archive(command: ArchiveFunction, states: States) -> Decision:
+    stream = FUNCTION.stream(command.tenant_id, command.function_id)
+    function = states.at(FUNCTION, stream)
+    if function.archived and function.project_id == command.project_id:
+        return Decision()
+    authored = require_open(function, command.project_id)
+    if function.active or function.pending:
+        raise FunctionIsLive
+    keys = {function.slug, slug(authored.name)}
+    return Decision(
+        facts=facts(stream, FunctionArchived(reason=command.reason)),
+        claims=tuple(_claim(command, command.project_id, key, release=True) for key in sorted(keys)),
+        counters=(
+            Counter(tenant_id=command.tenant_id, scope="functions", name=str(command.project_id), delta=-1),
+        ),
+    )
+
+
+def _check(authored: Authored, command: FunctionCommand, project_id: UUID, states: States) -> None:
+    check_name(authored.name)
+    check_trigger(authored.trigger, authored.provider)
+    _check_environment(authored.environment)
+    _check_files(authored.artifact_files, command.tenant_id, project_id, states)
+
+
+def _check_environment(environment: dict[str, str]) -> None:
+    size = sum(len(name) + len(value.encode()) for name, value in environment.items())
+    if len(environment) > ENVIRONMENT_VARIABLES_MAX or size > ENVIRONMENT_BYTES_MAX:
+        raise EnvironmentTooLarge
+    for name, value in environment.items():
+        ours = name == "PORT" or name.startswith("DCF_")
+        if ours or not _ENVIRONMENT_NAME.fullmatch(name) or "\0" in value:
+            raise EnvironmentNameNotAllowed(
+                errors=(FieldError(field=f"environment.{name}"[:160], message=EnvironmentNameNotAllowed.remedy),)
+            )
+
+
+def _check_files(files: ArtifactFiles, tenant_id: UUID, project_id: UUID, states: States) -> None:
+    wanted: tuple[tuple[str, UUID | None, ArtifactKind], ...] = (
+        ("code_file", files.code_file, "code"),
+        ("docker_file", files.docker_file, "docker"),
+        ("yaml_file", files.yaml_file, "yaml"),
+    )
+    for field, artifact_id, kind in wanted:
+        if artifact_id is None:
+            continue
+        artifact = states.of(ARTIFACT, tenant_id, artifact_id)
+        if not artifact.exists or artifact.project_id != project_id:
+            raise ArtifactUnknown(errors=(FieldError(field=f"artifactFiles.{field}", message="no such artifact"),))
+        if artifact.kind != kind:
+            message = f"this is an upload of {artifact.kind}, not of {kind}"
+            raise ArtifactOfAnotherKind(errors=(FieldError(field=f"artifactFiles.{field}", message=message),))
+
+
+def _claim(command: FunctionCommand, project_id: UUID, key: str, *, release: bool = False) -> Claim:
+    return Claim(
+        tenant_id=command.tenant_id,
+        scope="function",
+        key=f"{project_id}/{key}",
+        holder=command.function_id,
+        release=release,
+    )
+
+
+FUNCTIONS = Decider(commands=(CreateFunction, UpdateFunction, ArchiveFunction), reads=reads, decide=decide)

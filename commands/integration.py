@@ -1,0 +1,107 @@
+"""Commands about integrations."""
+
+from __future__ import annotations
+
+from typing import assert_never
+from uuid import UUID
+
+from commands.command import Command, Decider, Reads, States, facts
+from domain.clouds import Identity, ProviderName, Storage
+from domain.event import Decision
+from domain.integration import (
+    INTEGRATION,
+    CheckStatus,
+    CheckStep,
+    IdentityChecked,
+    Integration,
+    IntegrationConnected,
+    IntegrationDisconnected,
+    IntegrationEvent,
+    IntegrationUnknown,
+    StorageChecked,
+    StorageConfigured,
+    StorageNotChecked,
+    integration_id,
+)
+from domain.project import PROJECT, require_open
+
+
+class _OfProvider(Command, frozen=True, kw_only=True):
+    project_id: UUID
+    provider: ProviderName
+
+
+class ConnectProvider(_OfProvider, frozen=True, kw_only=True, tag="ConnectProvider"):
+    identity: Identity
+
+
+class RecordIdentityChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
+class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordStorageChecked"):
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
+class ConfigureStorage(_OfProvider, frozen=True, kw_only=True, tag="ConfigureStorage"):
+    storage: Storage
+
+
+class DisconnectProvider(_OfProvider, frozen=True, kw_only=True, tag="DisconnectProvider"):
+    reason: str = ""
+
+
+IntegrationCommand = (
+    ConnectProvider | RecordIdentityChecked | RecordStorageChecked | ConfigureStorage | DisconnectProvider
+)
+
+
+def reads(command: IntegrationCommand) -> Reads:
+    yield PROJECT, PROJECT.stream(command.tenant_id, command.project_id)
+    yield INTEGRATION, INTEGRATION.stream(command.tenant_id, integration_id(command.project_id, command.provider))
+
+
+def decide(command: IntegrationCommand, states: States) -> Decision:
+    require_open(states.of(PROJECT, command.tenant_id, command.project_id))
+    stream = INTEGRATION.stream(command.tenant_id, integration_id(command.project_id, command.provider))
+    integration = states.at(INTEGRATION, stream)
+    return Decision(facts=facts(stream, *_events(command, integration)))
+
+
+def _events(command: IntegrationCommand, integration: Integration) -> list[IntegrationEvent]:
+    if not isinstance(command, ConnectProvider) and not integration.connected:
+        raise IntegrationUnknown
+    match command:
+        case ConnectProvider():
+            if integration.connected and integration.identity == command.identity:
+                return []
+            return [
+                IntegrationConnected(
+                    project_id=command.project_id, provider=command.provider, identity=command.identity
+                )
+            ]
+        case RecordIdentityChecked():
+            if (integration.identity_status, integration.identity_steps) == (command.status, command.steps):
+                return []
+            return [IdentityChecked(status=command.status, steps=command.steps)]
+        case RecordStorageChecked():
+            if (integration.storage_status, integration.storage_steps) == (command.status, command.steps):
+                return []
+            return [StorageChecked(status=command.status, steps=command.steps)]
+        case ConfigureStorage():
+            if integration.storage_status != "verified":
+                raise StorageNotChecked
+            return [] if integration.storage == command.storage else [StorageConfigured(storage=command.storage)]
+        case DisconnectProvider():
+            return [IntegrationDisconnected(reason=command.reason)]
+        case _:
+            assert_never(command)
+
+
+INTEGRATIONS = Decider(
+    commands=(ConnectProvider, RecordIdentityChecked, RecordStorageChecked, ConfigureStorage, DisconnectProvider),
+    reads=reads,
+    decide=decide,
+)

@@ -1,0 +1,381 @@
+"""What runners report of deployments. Every report carries the epoch of its claim; an older epoch's is void."""
+
+from __future__ import annotations
+
+from typing import assert_never
+from uuid import UUID
+
+from commands.command import Command, Decider, Reads, States, facts
+from commands.deployment import queue_counter
+from commands.limits import limits_of
+from domain.clouds import target_key
+from domain.deployment import (
+    DEPLOYMENT,
+    BuildFailed,
+    BuildStarted,
+    BuildSucceeded,
+    Deployment,
+    DeploymentActivated,
+    DeploymentBundled,
+    DeploymentCanceled,
+    DeploymentClaimed,
+    DeploymentEvent,
+    DeploymentFailed,
+    DeploymentSucceeded,
+    DeploymentUndeployed,
+    DeploymentUnknown,
+    DeploymentWaiting,
+    DeploymentWithdrawn,
+    DriftCleared,
+    DriftFound,
+    Failure,
+    ImagePushed,
+    NotClaimable,
+    Notice,
+    ReleaseApplied,
+    ReleaseStarted,
+    ReleaseVerified,
+    ReportOutOfPlace,
+    StaleEpoch,
+    UndeployFailed,
+    UndeployStarted,
+)
+from domain.event import Claim, Counter, Decision, Fact
+from domain.function import FUNCTION, DeploymentEnded, FunctionDeployed, FunctionUndeployed
+from domain.release import Release, Toolchain
+from domain.tenant import TENANT
+
+
+class _Report(Command, frozen=True, kw_only=True):
+    deployment_id: UUID
+    function_id: UUID
+    epoch: int
+
+
+class ClaimDeployment(_Report, frozen=True, kw_only=True, tag="ClaimDeployment"):
+    runner_id: str
+
+
+class RecordBundled(_Report, frozen=True, kw_only=True, tag="RecordBundled"):
+    location: str
+    digest: str
+
+
+class RecordBuildStarted(_Report, frozen=True, kw_only=True, tag="RecordBuildStarted"):
+    build_id: str
+
+
+class RecordBuildSucceeded(_Report, frozen=True, kw_only=True, tag="RecordBuildSucceeded"):
+    build_id: str
+    toolchain: Toolchain | None = None
+
+
+class RecordBuildFailed(_Report, frozen=True, kw_only=True, tag="RecordBuildFailed"):
+    build_id: str
+    failure: Failure
+
+
+class RecordPushed(_Report, frozen=True, kw_only=True, tag="RecordPushed"):
+    reference: str
+    digest: str
+
+
+class RecordReleaseStarted(_Report, frozen=True, kw_only=True, tag="RecordReleaseStarted"):
+    pass
+
+
+class RecordReleaseApplied(_Report, frozen=True, kw_only=True, tag="RecordReleaseApplied"):
+    url: str
+    revision: str
+
+
+class RecordReleaseVerified(_Report, frozen=True, kw_only=True, tag="RecordReleaseVerified"):
+    pass
+
+
+class RecordActivated(_Report, frozen=True, kw_only=True, tag="RecordActivated"):
+    """The release serves: the deployment has succeeded and becomes the active one, unless a newer one is."""
+
+
+class RecordFailed(_Report, frozen=True, kw_only=True, tag="RecordFailed"):
+    failure: Failure
+    remaining: tuple[str, ...] = ()
+
+
+class RecordCanceled(_Report, frozen=True, kw_only=True, tag="RecordCanceled"):
+    remaining: tuple[str, ...] = ()
+
+
+class RecordWaiting(_Report, frozen=True, kw_only=True, tag="RecordWaiting"):
+    step: str
+    message: str
+    retry_in_seconds: float
+
+
+class RecordWithdrawn(_Report, frozen=True, kw_only=True, tag="RecordWithdrawn"):
+    remaining: tuple[str, ...] = ()
+
+
+class RecordUndeployed(_Report, frozen=True, kw_only=True, tag="RecordUndeployed"):
+    pass
+
+
+class RecordUndeployFailed(_Report, frozen=True, kw_only=True, tag="RecordUndeployFailed"):
+    failure: Failure
+    remaining: tuple[str, ...] = ()
+
+
+class RecordDrift(_Report, frozen=True, kw_only=True, tag="RecordDrift"):
+    """`differences` is empty when what the cloud shows is what was released."""
+
+    differences: tuple[str, ...]
+
+
+ProgressCommand = (
+    ClaimDeployment
+    | RecordBundled
+    | RecordBuildStarted
+    | RecordBuildSucceeded
+    | RecordBuildFailed
+    | RecordPushed
+    | RecordReleaseStarted
+    | RecordReleaseApplied
+    | RecordReleaseVerified
+    | RecordActivated
+    | RecordFailed
+    | RecordCanceled
+    | RecordWaiting
+    | RecordWithdrawn
+    | RecordUndeployed
+    | RecordUndeployFailed
+    | RecordDrift
+)
+
+
+def reads(command: ProgressCommand) -> Reads:
+    yield DEPLOYMENT, DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+    if isinstance(command, ClaimDeployment):
+        yield TENANT, TENANT.stream(command.tenant_id, command.tenant_id)
+    if isinstance(command, RecordActivated | RecordFailed | RecordCanceled | RecordUndeployed):
+        yield FUNCTION, FUNCTION.stream(command.tenant_id, command.function_id)
+
+
+def decide(command: ProgressCommand, states: States) -> Decision:
+    deployment = states.of(DEPLOYMENT, command.tenant_id, command.deployment_id)
+    release = deployment.release
+    if release is None or release.function_id != command.function_id:
+        raise DeploymentUnknown
+    if isinstance(command, ClaimDeployment):
+        return _claim(command, deployment, release, states)
+    if command.epoch != deployment.epoch:
+        raise StaleEpoch
+    match command:
+        case RecordActivated():
+            return _activate(command, deployment, release, states)
+        case RecordFailed():
+            _require_under_way(deployment)
+            failed = DeploymentFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
+            return _end(command, release, failed, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+        case RecordCanceled():
+            _require_under_way(deployment)
+            canceled = DeploymentCanceled(cause="requested", epoch=command.epoch, remaining=command.remaining)
+            return _end(command, release, canceled, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+        case RecordUndeployed():
+            return _undeployed(command, deployment, release, states)
+        case RecordUndeployFailed():
+            _require_undeploying(deployment)
+            failed_again = UndeployFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
+            return _end(command, release, failed_again)
+        case RecordWithdrawn():
+            _require_undeploying(deployment)
+            return _note(command, [DeploymentWithdrawn(epoch=command.epoch, remaining=command.remaining)])
+        case RecordDrift():
+            return _note(command, _drift(command, deployment))
+        case _:
+            _require_under_way(deployment, undeploying=isinstance(command, RecordWaiting))
+            return _note(command, _progress(command, deployment))
+
+
+_Progress = (
+    RecordBundled
+    | RecordBuildStarted
+    | RecordBuildSucceeded
+    | RecordBuildFailed
+    | RecordPushed
+    | RecordReleaseStarted
+    | RecordReleaseApplied
+    | RecordReleaseVerified
+    | RecordWaiting
+)
+
+
+def _progress(command: _Progress, deployment: Deployment) -> list[DeploymentEvent]:
+    """The step's event, or nothing when it is recorded already."""
+    epoch = command.epoch
+    match command:
+        case RecordBundled():
+            done = deployment.bundle_digest == command.digest
+            return [] if done else [DeploymentBundled(epoch=epoch, location=command.location, digest=command.digest)]
+        case RecordBuildStarted():
+            done = deployment.build_id == command.build_id
+            return [] if done else [BuildStarted(epoch=epoch, build_id=command.build_id)]
+        case RecordBuildSucceeded():
+            return [] if deployment.build_succeeded else [_build_succeeded(command, deployment)]
+        case RecordBuildFailed():
+            failed = BuildFailed(epoch=epoch, build_id=command.build_id, failure=command.failure)
+            return [] if deployment.build_failure else [failed]
+        case RecordPushed():
+            done = deployment.image_digest == command.digest
+            return [] if done else [ImagePushed(epoch=epoch, reference=command.reference, digest=command.digest)]
+        case RecordReleaseStarted():
+            return [] if deployment.release_started else [ReleaseStarted(epoch=epoch)]
+        case RecordReleaseApplied():
+            applied = ReleaseApplied(epoch=epoch, url=command.url, revision=command.revision)
+            return [] if deployment.release_applied else [applied]
+        case RecordReleaseVerified():
+            return [] if deployment.release_verified else [ReleaseVerified(epoch=epoch)]
+        case RecordWaiting():
+            return [
+                DeploymentWaiting(
+                    epoch=epoch, step=command.step, message=command.message, retry_in_seconds=command.retry_in_seconds
+                )
+            ]
+        case _:
+            assert_never(command)
+
+
+def _build_succeeded(command: RecordBuildSucceeded, deployment: Deployment) -> BuildSucceeded:
+    toolchain, chosen = command.toolchain, deployment.release.runtime if deployment.release else ""
+    notices: tuple[Notice, ...] = ()
+    if toolchain is not None and toolchain.version != chosen:
+        message = f"The function was built with Dart {toolchain.version}; the runtime chosen is {chosen}."
+        notices = (Notice(code="toolchain_differs", message=message),)
+    return BuildSucceeded(epoch=command.epoch, build_id=command.build_id, toolchain=toolchain, warnings=notices)
+
+
+def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, states: States) -> Decision:
+    if not deployment.is_claimable:
+        raise NotClaimable
+    if command.epoch <= deployment.epoch:
+        raise StaleEpoch
+    stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+    claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
+    if deployment.is_under_way:
+        return Decision(facts=facts(stream, claimed))  # Taken over from a runner that is gone; the place is held already.
+    begun: tuple[Fact, ...] = facts(stream, claimed)
+    counters = [running_counter(command.tenant_id, 1, limit=limits_of(command.tenant_id, states).concurrent_deployments)]
+    if deployment.status == "undeploy_queued":
+        begun = facts(stream, claimed, UndeployStarted(epoch=command.epoch))
+    else:
+        counters.append(queue_counter(command.tenant_id, -1))
+    return Decision(facts=begun, claims=(_slot(command, release),), counters=tuple(counters))
+
+
+def running_counter(tenant_id: UUID, delta: int, *, limit: int | None = None) -> Counter:
+    """How many of the tenant's deployments are under way."""
+    return Counter(tenant_id=tenant_id, scope="deployments", name="running", delta=delta, limit=limit)
+
+
+def _slot(command: ProgressCommand, release: Release, *, release_it: bool = False) -> Claim:
+    """The one place there is for a deployment under way of a function at a target."""
+    return Claim(
+        tenant_id=command.tenant_id,
+        scope="slot",
+        key=f"{release.function_id}/{target_key(release.target)}",
+        holder=command.deployment_id,
+        release=release_it,
+    )
+
+
+def _activate(command: RecordActivated, deployment: Deployment, release: Release, states: States) -> Decision:
+    _require_under_way(deployment)
+    if not deployment.release_verified:
+        raise ReportOutOfPlace
+    key = target_key(release.target)
+    before = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
+    succeeded = DeploymentSucceeded(epoch=command.epoch)
+    if before is not None and before.number > deployment.number:
+        # A newer release serves already; this one worked, but never takes its place.
+        return _end(command, release, succeeded, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+    replaced = before.deployment_id if before else None
+    deployed = FunctionDeployed(
+        deployment_id=command.deployment_id,
+        number=deployment.number,
+        target_key=key,
+        function_revision=release.function_revision,
+        replaced=replaced,
+    )
+    activated = DeploymentActivated(epoch=command.epoch, replaced=replaced)
+    return _end(command, release, activated, succeeded, fact_of_function=deployed)
+
+
+def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Release, states: States) -> Decision:
+    _require_undeploying(deployment)
+    key = target_key(release.target)
+    active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
+    was_active = active is not None and active.deployment_id == command.deployment_id
+    gone = FunctionUndeployed(deployment_id=command.deployment_id, target_key=key) if was_active else None
+    return _end(command, release, DeploymentUndeployed(epoch=command.epoch), fact_of_function=gone)
+
+
+def _end(
+    command: ProgressCommand,
+    release: Release,
+    *events: DeploymentEvent,
+    fact_of_function: DeploymentEnded | FunctionDeployed | FunctionUndeployed | None = None,
+) -> Decision:
+    """The deployment is over: it gives its place at the target back."""
+    of_function = facts(FUNCTION.stream(command.tenant_id, command.function_id), fact_of_function) if fact_of_function else ()
+    return Decision(
+        facts=(*facts(DEPLOYMENT.stream(command.tenant_id, command.deployment_id), *events), *of_function),
+        claims=(_slot(command, release, release_it=True),),
+        counters=(running_counter(command.tenant_id, -1),),
+    )
+
+
+def _drift(command: RecordDrift, deployment: Deployment) -> list[DeploymentEvent]:
+    if deployment.status != "succeeded":
+        raise ReportOutOfPlace
+    if command.differences == deployment.drift:
+        return []
+    return [DriftFound(differences=command.differences)] if command.differences else [DriftCleared()]
+
+
+def _note(command: ProgressCommand, events: list[DeploymentEvent]) -> Decision:
+    return Decision(facts=facts(DEPLOYMENT.stream(command.tenant_id, command.deployment_id), *events))
+
+
+def _require_under_way(deployment: Deployment, *, undeploying: bool = False) -> None:
+    allowed = ("running", "deploying", "undeploying") if undeploying else ("running", "deploying")
+    if deployment.status not in allowed:
+        raise ReportOutOfPlace
+
+
+def _require_undeploying(deployment: Deployment) -> None:
+    if deployment.status != "undeploying":
+        raise ReportOutOfPlace
+
+
+PROGRESS = Decider(
+    commands=(
+        ClaimDeployment,
+        RecordBundled,
+        RecordBuildStarted,
+        RecordBuildSucceeded,
+        RecordBuildFailed,
+        RecordPushed,
+        RecordReleaseStarted,
+        RecordReleaseApplied,
+        RecordReleaseVerified,
+        RecordActivated,
+        RecordFailed,
+        RecordCanceled,
+        RecordWaiting,
+        RecordWithdrawn,
+        RecordUndeployed,
+        RecordUndeployFailed,
+        RecordDrift,
+    ),
+    reads=reads,
+    decide=decide,
+)

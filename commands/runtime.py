@@ -1,0 +1,89 @@
+"""Operators' commands about runtimes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import assert_never
+
+from commands.command import Command, Decider, Reads, States, facts
+from domain.event import Decision
+from domain.runtime import (
+    RUNTIMES,
+    RUNTIMES_STREAM,
+    Dates,
+    DatesOutOfOrder,
+    RuntimeAdded,
+    RuntimeDatesSet,
+    RuntimeDefaultSet,
+    RuntimeEvent,
+    RuntimeExists,
+    RuntimeUnknown,
+    require_selectable,
+)
+from domain.version import Version
+
+
+class AddRuntime(Command, frozen=True, kw_only=True, tag="AddRuntime"):
+    version: str
+    dates: Dates
+
+
+class SetRuntimeDates(Command, frozen=True, kw_only=True, tag="SetRuntimeDates"):
+    version: str
+    dates: Dates
+
+
+class SetDefaultRuntime(Command, frozen=True, kw_only=True, tag="SetDefaultRuntime"):
+    version: str
+
+
+RuntimeCommand = AddRuntime | SetRuntimeDates | SetDefaultRuntime
+
+
+def reads(command: RuntimeCommand) -> Reads:
+    yield RUNTIMES, RUNTIMES_STREAM
+
+
+def decide(command: RuntimeCommand, states: States) -> Decision:
+    runtimes = states.at(RUNTIMES, RUNTIMES_STREAM)
+    match command:
+        case AddRuntime():
+            Version.parse(command.version)
+            if command.version in runtimes.dates:
+                raise RuntimeExists
+            _check_order(command.dates)
+            return _record(RuntimeAdded(version=command.version, dates=command.dates))
+        case SetRuntimeDates():
+            if command.version not in runtimes.dates:
+                raise RuntimeUnknown(f"There is no runtime {command.version!r}.")
+            _check_order(command.dates)
+            changed = runtimes.dates[command.version] != command.dates
+            return _record(RuntimeDatesSet(version=command.version, dates=command.dates)) if changed else Decision()
+        case SetDefaultRuntime():
+            require_selectable(runtimes, command.version, command.at)
+            changed = runtimes.default != command.version
+            return _record(RuntimeDefaultSet(version=command.version)) if changed else Decision()
+        case _:
+            assert_never(command)
+
+
+def _check_order(dates: Dates) -> None:
+    given = [
+        instant
+        for instant in (
+            dates.released_at,
+            dates.deprecation_announced_at,
+            dates.block_new_deploys_after,
+            dates.disable_execution_after,
+        )
+        if instant is not None
+    ]
+    if any(later < earlier for earlier, later in pairwise(given)):
+        raise DatesOutOfOrder
+
+
+def _record(event: RuntimeEvent) -> Decision:
+    return Decision(facts=facts(RUNTIMES_STREAM, event))
+
+
+RUNTIME_COMMANDS = Decider(commands=(AddRuntime, SetRuntimeDates, SetDefaultRuntime), reads=reads, decide=decide)
