@@ -146,6 +146,10 @@ class Log(Protocol):
         """The last position, 0 when the log is empty."""
         ...
 
+    async def epoch(self) -> int:
+        """The log's epoch: raised when it is restored from a backup, so that positions held outside are told apart."""
+        ...
+
     def subscribe(self, after: int) -> AsyncIterator[list[StoredEvent]]:
         """Batches of events above `after`, for ever; waits when there are none. Close the iterator to stop."""
         ...

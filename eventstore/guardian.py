@@ -1,0 +1,96 @@
+"""The process that keeps the embedded PostgreSQL running while anybody uses it, and stops it after the last one."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import psutil
+
+from eventstore import embedded
+from eventstore.embedded import Place
+
+# How often it looks whether anybody is left and whether the server lives.
+LOOK_SECONDS = 0.1
+# Several guardians may be started at once; a lock that is only being looked at is free again after this.
+LOCK_SECONDS_MAX = 1.0
+# A server that does not finish within this is cut off; it recovers at its next start.
+STOP_SECONDS_MAX = 20.0
+RESTART_SECONDS = 1.0
+# Starts in a row, none of which lasted, before it gives up.
+STARTS_MAX = 10
+LIVED_SECONDS = 60.0
+
+
+class Guardian:
+    """Keeps one server until nobody uses it, or until it is told to stop."""
+
+    def __init__(self, place: Place, *, durable: bool) -> None:
+        self._place = place
+        self._durable = durable
+        self._told = False
+
+    def keep(self) -> None:
+        """Return once the server is stopped, or at once when another guardian keeps it."""
+        with self._place.guard.open("ab") as guard, self._place.users.open("ab") as users:
+            if not _lock_soon(guard):
+                return
+            embedded.create(self._place)
+            self._watch(users)
+            self._stop()
+            # Before the users' lock, so that whoever gets that one next knows to start a guardian.
+            embedded.unlock(guard)
+
+    def tell_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+
+    def _watch(self, users: IO[bytes]) -> None:
+        starts, since, child = 0, -math.inf, None
+        while not self._told and not embedded.lock(users):
+            if (child is None or child.poll() is not None) and not embedded.running(self._place):
+                starts = 1 if time.monotonic() - since > LIVED_SECONDS else starts + 1
+                if starts > STARTS_MAX:
+                    raise embedded.PostgresUnavailable(f"PostgreSQL ended {STARTS_MAX} times in a row")
+                time.sleep(RESTART_SECONDS if starts > 1 else 0)
+                child, since = embedded.start(self._place, durable=self._durable), time.monotonic()
+            time.sleep(LOOK_SECONDS)
+
+    def _stop(self) -> None:
+        """Cut the sessions off and write everything out; what cannot be done in time is recovered at the next start."""
+        if server := embedded.running(self._place):
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                server.send_signal(number)
+                with suppress(psutil.TimeoutExpired):
+                    server.wait(STOP_SECONDS_MAX)
+                    return
+
+
+def _lock_soon(guard: IO[bytes]) -> bool:
+    deadline = time.monotonic() + LOCK_SECONDS_MAX
+    while not (locked := embedded.lock(guard)) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS / 2)
+    return locked
+
+
+def main(data_dir: str, durability: str) -> int:
+    place = Place.of(Path(data_dir))
+    guardian = Guardian(place, durable=durability == "durable")
+    # The terminal's Ctrl-C is for the service; the server goes when the service has gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, guardian.tell_to_stop)
+    try:
+        guardian.keep()
+    except (embedded.PostgresUnavailable, OSError) as problem:
+        place.trouble.write_text(f"{problem}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

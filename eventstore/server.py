@@ -1,0 +1,155 @@
+"""The PostgreSQL a process uses: the one it was given, or one of our own, shared by all processes on a data directory.
+
+A guardian process (eventstore/guardian.py) keeps our own running. Every user holds a shared lock on one file; the kernel
+gives that back when a user leaves or dies, and when nobody holds it any more the guardian stops the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import asyncpg
+
+from eventstore import embedded
+from eventstore.embedded import DATABASE, Place, PostgresUnavailable
+from process.settings import Settings
+
+# Making the cluster, and recovering a crashed one, on a slow machine.
+START_SECONDS_MAX = 90.0
+STOP_SECONDS_MAX = 20.0
+_LOOK_SECONDS = 0.05
+_GUARD_LOOK_SECONDS = 1.0
+_LOG_TAIL_BYTES = 2000
+
+# What a connection meets while the server is starting, recovering or ending.
+_NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
+
+
+@asynccontextmanager
+async def postgres(settings: Settings) -> AsyncIterator[str]:
+    """The address of a running PostgreSQL, for asyncpg and psycopg, for as long as the block runs.
+
+    Raises PostgresUnavailable when the embedded one does not start. A given one is not looked at here.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.reveal()
+        return
+    place = _place(settings.data_dir)
+    with place.users.open("ab") as users:
+        await _arrive(place, users, durable=settings.database_durable)
+        watch = asyncio.create_task(_keep_guarded(place, durable=settings.database_durable))
+        try:
+            yield place.url()
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            await _leave(place, users)
+
+
+def _place(data_dir: Path) -> Place:
+    try:
+        return Place.of(data_dir)
+    except OSError as problem:
+        raise PostgresUnavailable(
+            f"the data directory {data_dir} cannot be used ({problem.strerror}); set DCF_DATA_DIR to one that can"
+        ) from problem
+
+
+async def _arrive(place: Place, users: IO[bytes], *, durable: bool) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not embedded.lock(users, shared=True):  # A server that is being stopped for the last user before us.
+        await _pause(deadline, place)
+    guardian: subprocess.Popen[bytes] | None = None
+    while not await _answers(place):
+        if guardian is not None and guardian.poll():
+            raise PostgresUnavailable(_trouble(place))
+        if not _guarded(place) and (guardian is None or guardian.poll() is not None):
+            guardian = _start_guardian(place, durable=durable)
+        await _pause(deadline, place)
+    if not _guarded(place):
+        _start_guardian(place, durable=durable)
+
+
+async def _leave(place: Place, users: IO[bytes]) -> None:
+    """Go; and if nobody else is left, wait until the server has stopped."""
+    embedded.unlock(users)
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while _guarded(place) and time.monotonic() < deadline:
+        alone = embedded.lock(users)
+        others = not alone and embedded.lock(users, shared=True)
+        embedded.unlock(users)
+        if others:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _keep_guarded(place: Place, *, durable: bool) -> None:
+    """A guardian that was killed is replaced; the new one takes the running server over."""
+    while True:
+        await asyncio.sleep(_GUARD_LOOK_SECONDS)
+        if not _guarded(place):
+            _start_guardian(place, durable=durable)
+
+
+def _guarded(place: Place) -> bool:
+    with place.guard.open("ab") as guard:
+        return not embedded.lock(guard, shared=True)
+
+
+def _start_guardian(place: Place, *, durable: bool) -> subprocess.Popen[bytes]:
+    place.trouble.unlink(missing_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "eventstore.guardian",
+        str(place.root.parent),
+        "durable" if durable else "forgetful",
+    ]
+    with place.log.open("ab") as log:
+        # In a session of its own, so that it outlives the process that happened to start it.
+        return subprocess.Popen(
+            command,
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+async def _answers(place: Place) -> bool:
+    try:
+        connection = await asyncpg.connect(place.url("postgres"), timeout=2)
+    except _NOT_YET:
+        return False
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+            with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):  # Another process was faster.
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+    except _NOT_YET:
+        return False
+    finally:
+        await connection.close()
+    return True
+
+
+async def _pause(deadline: float, place: Place) -> None:
+    if time.monotonic() > deadline:
+        raise PostgresUnavailable(f"PostgreSQL did not answer within {START_SECONDS_MAX:g} seconds. {_trouble(place)}")
+    await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _trouble(place: Place) -> str:
+    with suppress(FileNotFoundError):
+        return place.trouble.read_text().strip()
+    with suppress(FileNotFoundError):
+        return f"The end of {place.log}:\n{place.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors='replace')}"
+    return f"It left no log in {place.root}."
