@@ -29,6 +29,7 @@ from domain.deployment import (
     DriftCleared,
     DriftFound,
     Failure,
+    FailureFound,
     ImagePushed,
     NotClaimable,
     Notice,
@@ -97,6 +98,10 @@ class RecordActivated(_Report, frozen=True, kw_only=True, tag="RecordActivated")
     """The release serves: the deployment has succeeded and becomes the active one, unless a newer one is."""
 
 
+class RecordFailureFound(_Report, frozen=True, kw_only=True, tag="RecordFailureFound"):
+    failure: Failure
+
+
 class RecordFailed(_Report, frozen=True, kw_only=True, tag="RecordFailed"):
     failure: Failure
     remaining: tuple[str, ...] = ()
@@ -142,6 +147,7 @@ ProgressCommand = (
     | RecordReleaseApplied
     | RecordReleaseVerified
     | RecordActivated
+    | RecordFailureFound
     | RecordFailed
     | RecordCanceled
     | RecordWaiting
@@ -187,7 +193,7 @@ def decide(command: ProgressCommand, states: States) -> Decision:
             failed_again = UndeployFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
             return _end(command, release, failed_again)
         case RecordWithdrawn():
-            _require_undeploying(deployment)
+            _require_withdrawing(deployment)
             return _note(command, [DeploymentWithdrawn(epoch=command.epoch, remaining=command.remaining)])
         case RecordDrift():
             return _note(command, _drift(command, deployment))
@@ -205,6 +211,7 @@ _Progress = (
     | RecordReleaseStarted
     | RecordReleaseApplied
     | RecordReleaseVerified
+    | RecordFailureFound
     | RecordWaiting
 )
 
@@ -225,7 +232,7 @@ def _progress(command: _Progress, deployment: Deployment) -> list[DeploymentEven
             failed = BuildFailed(epoch=epoch, build_id=command.build_id, failure=command.failure)
             return [] if deployment.build_failure else [failed]
         case RecordPushed():
-            done = deployment.image_digest == command.digest
+            done = deployment.image_reference == command.reference
             return [] if done else [ImagePushed(epoch=epoch, reference=command.reference, digest=command.digest)]
         case RecordReleaseStarted():
             return [] if deployment.release_started else [ReleaseStarted(epoch=epoch)]
@@ -234,6 +241,9 @@ def _progress(command: _Progress, deployment: Deployment) -> list[DeploymentEven
             return [] if deployment.release_applied else [applied]
         case RecordReleaseVerified():
             return [] if deployment.release_verified else [ReleaseVerified(epoch=epoch)]
+        case RecordFailureFound():
+            found = FailureFound(epoch=epoch, failure=command.failure)
+            return [] if deployment.failing else [found]
         case RecordWaiting():
             return [
                 DeploymentWaiting(
@@ -289,7 +299,7 @@ def _slot(command: ProgressCommand, release: Release, *, release_it: bool = Fals
 
 def _activate(command: RecordActivated, deployment: Deployment, release: Release, states: States) -> Decision:
     _require_under_way(deployment)
-    if not deployment.release_verified:
+    if not deployment.release_verified or deployment.failing:
         raise ReportOutOfPlace
     key = target_key(release.target)
     before = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
@@ -351,6 +361,13 @@ def _require_under_way(deployment: Deployment, *, undeploying: bool = False) -> 
         raise ReportOutOfPlace
 
 
+def _require_withdrawing(deployment: Deployment) -> None:
+    """What it made is taken away when it is undeployed, fails or is canceled, and never otherwise."""
+    ending = deployment.status in ("running", "deploying") and (deployment.failing or deployment.cancel_requested)
+    if not ending and deployment.status != "undeploying":
+        raise ReportOutOfPlace
+
+
 def _require_undeploying(deployment: Deployment) -> None:
     if deployment.status != "undeploying":
         raise ReportOutOfPlace
@@ -368,6 +385,7 @@ PROGRESS = Decider(
         RecordReleaseApplied,
         RecordReleaseVerified,
         RecordActivated,
+        RecordFailureFound,
         RecordFailed,
         RecordCanceled,
         RecordWaiting,

@@ -114,6 +114,13 @@ class DeploymentSucceeded(Event, frozen=True, kw_only=True, tag="deployment.succ
     epoch: int
 
 
+class FailureFound(Event, frozen=True, kw_only=True, tag="deployment.failure_found"):
+    """It cannot succeed any more, and why; what it made is withdrawn before it is called failed."""
+
+    epoch: int
+    failure: Failure
+
+
 class DeploymentFailed(Event, frozen=True, kw_only=True, tag="deployment.failed"):
     """`remaining` names what could not be withdrawn; undeploying the deployment tries that again."""
 
@@ -193,6 +200,7 @@ DeploymentEvent = (
     | ReleaseVerified
     | DeploymentActivated
     | DeploymentSucceeded
+    | FailureFound
     | DeploymentFailed
     | CancelRequested
     | DeploymentCanceled
@@ -209,7 +217,11 @@ DeploymentEvent = (
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """`step_since` is when the step now under way began; step limits count from it, across crashes."""
+    """`step_since` is when the step now under way began; step limits count from it, across crashes.
+
+    `claims_in_step` counts the runners that took the deployment since then, the last of them at `claimed_at`.
+    `withdrawals` counts what was tried to take away what the deployment made.
+    """
 
     exists: bool = False
     status: DeploymentStatus = "queued"
@@ -235,16 +247,25 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     release_verified: bool = False
     url: str | None = None
     revision: str = ""
+    failure_found: Failure | None = None
     failure: Failure | None = None
     remaining: tuple[str, ...] = ()
     cancel_requested: bool = False
     superseded_by: UUID | None = None
     withdrawn: bool = False
+    withdrawals: int = 0
     drift: tuple[str, ...] = ()
     queued_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     step_since: datetime | None = None
+    claimed_at: datetime | None = None
+    claims_in_step: int = 0
+
+    @property
+    def failing(self) -> Failure | None:
+        """Why it is going to fail, once that is known."""
+        return self.build_failure or self.failure_found
 
     @property
     def is_claimable(self) -> bool:
@@ -313,7 +334,7 @@ class TooManyRunning(Conflict):
     code = "too_many_running"
 
 
-def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
+def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noqa: C901 - one case an event
     replace = msgspec.structs.replace
     match event:
         case DeploymentQueued():
@@ -331,35 +352,28 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
         case DeploymentClaimed():
             return _claimed(deployment, event)
         case DeploymentBundled():
-            return replace(deployment, bundle_digest=event.digest, step_since=event.at)
+            return _stepped(deployment, event, bundle_digest=event.digest)
         case BuildStarted():
-            return replace(deployment, build_id=event.build_id, step_since=event.at)
+            return _stepped(deployment, event, build_id=event.build_id)
         case BuildSucceeded():
-            return replace(
-                deployment,
-                build_succeeded=True,
-                toolchain=event.toolchain,
-                warnings=deployment.warnings + event.warnings,
-                step_since=event.at,
-            )
+            warnings = deployment.warnings + event.warnings
+            return _stepped(deployment, event, build_succeeded=True, toolchain=event.toolchain, warnings=warnings)
         case BuildFailed():
-            return replace(deployment, build_failure=event.failure, step_since=event.at)
+            return _stepped(deployment, event, build_failure=event.failure)
         case ImagePushed():
-            return replace(
-                deployment, image_reference=event.reference, image_digest=event.digest, step_since=event.at
-            )
+            return _stepped(deployment, event, image_reference=event.reference, image_digest=event.digest)
         case ReleaseStarted():
-            return replace(deployment, status="deploying", release_started=True, step_since=event.at)
+            return _stepped(deployment, event, status="deploying", release_started=True)
         case ReleaseApplied():
-            return replace(
-                deployment, release_applied=True, url=event.url, revision=event.revision, step_since=event.at
-            )
+            return _stepped(deployment, event, release_applied=True, url=event.url, revision=event.revision)
         case ReleaseVerified():
-            return replace(deployment, release_verified=True, step_since=event.at)
+            return _stepped(deployment, event, release_verified=True)
         case DeploymentActivated():
             return deployment
         case DeploymentSucceeded():
             return replace(deployment, status="succeeded", outcome="succeeded", finished_at=event.at, step_since=None)
+        case FailureFound():
+            return _stepped(deployment, event, failure_found=event.failure)
         case DeploymentFailed():
             return replace(
                 deployment,
@@ -372,7 +386,8 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
                 step_since=None,
             )
         case CancelRequested():
-            return replace(deployment, cancel_requested=True)
+            # Taking away is a step of its own, with a limit of its own.
+            return _stepped(deployment, event, cancel_requested=True)
         case DeploymentCanceled():
             return replace(
                 deployment,
@@ -388,11 +403,19 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
         case DeploymentWaiting():
             return deployment
         case UndeployRequested():
-            return replace(deployment, status="undeploy_queued", failure=None, withdrawn=False, step_since=None)
+            return replace(
+                deployment, status="undeploy_queued", failure=None, withdrawn=False, withdrawals=0, step_since=None
+            )
         case UndeployStarted():
-            return replace(deployment, status="undeploying", step_since=event.at)
+            return _stepped(deployment, event, status="undeploying")
         case DeploymentWithdrawn():
-            return replace(deployment, withdrawn=not event.remaining, remaining=event.remaining, step_since=event.at)
+            return _stepped(
+                deployment,
+                event,
+                withdrawn=not event.remaining,
+                withdrawals=deployment.withdrawals + 1,
+                remaining=event.remaining,
+            )
         case DeploymentUndeployed():
             return replace(deployment, status="undeployed", remaining=(), url=None, step_since=None)
         case UndeployFailed():
@@ -412,10 +435,21 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
 
 
 def _claimed(deployment: Deployment, event: DeploymentClaimed) -> Deployment:
-    claimed = msgspec.structs.replace(deployment, epoch=event.epoch, runner_id=event.runner_id)
+    claimed = msgspec.structs.replace(
+        deployment,
+        epoch=event.epoch,
+        runner_id=event.runner_id,
+        claimed_at=event.at,
+        claims_in_step=deployment.claims_in_step + 1,
+    )
     if deployment.status != "queued":
         return claimed
     return msgspec.structs.replace(claimed, status="running", started_at=event.at, step_since=event.at)
+
+
+def _stepped(deployment: Deployment, event: DeploymentEvent, **changes: object) -> Deployment:
+    """With the changes, at the beginning of its next step."""
+    return msgspec.structs.replace(deployment, step_since=event.at, claims_in_step=0, **changes)
 
 
 DEPLOYMENT = Aggregate(
@@ -433,6 +467,7 @@ DEPLOYMENT = Aggregate(
         ReleaseVerified,
         DeploymentActivated,
         DeploymentSucceeded,
+        FailureFound,
         DeploymentFailed,
         CancelRequested,
         DeploymentCanceled,
