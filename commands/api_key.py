@@ -7,8 +7,10 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyRevoked, ApiKeyUnknown, KeyRole
-from domain.event import Decision
+from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyRevoked, ApiKeyUnknown, KeyRole, RoleOutOfPlace
+from domain.event import SYSTEM_TENANT, Decision
+from domain.refusal import FieldError
+from domain.tenant import TENANT, TenantUnknown
 
 
 class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
@@ -41,6 +43,7 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
         case CreateApiKey():
             if key.exists:
                 raise ApiKeyExists
+            _require_place(command, states)
             created = ApiKeyCreated(
                 name=command.name,
                 secret_hash=command.secret_hash,
@@ -55,6 +58,13 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
             return Decision() if key.revoked else Decision(facts=facts(stream, ApiKeyRevoked(reason=command.reason)))
         case _:
             assert_never(command)
+
+
+def _require_place(command: CreateApiKey, states: States) -> None:
+    if (command.role == "operator") != (command.tenant_id == SYSTEM_TENANT):
+        raise RoleOutOfPlace(errors=(FieldError(field="role", message=f"not {command.role} here"),))
+    if command.role != "operator" and not states.of(TENANT, command.tenant_id, command.tenant_id).exists:
+        raise TenantUnknown
 
 
 API_KEYS = Decider(commands=(CreateApiKey, RevokeApiKey), reads=reads, decide=decide)

@@ -8,12 +8,13 @@ from uuid import UUID
 from commands.command import Command, Decider, Reads, States, facts
 from commands.limits import limits_of
 from domain.artifact import ARTIFACT, ArtifactOfAnotherKind, ArtifactUnknown
-from domain.clouds import ProviderName, Target, target_key
+from domain.clouds import ProviderName, Target, check_provider, target_key
 from domain.deployment import (
     DEPLOYMENT,
     CancelRequested,
     Deployment,
     DeploymentCanceled,
+    DeploymentExists,
     DeploymentIsOver,
     DeploymentNotActive,
     DeploymentQueued,
@@ -74,6 +75,8 @@ def reads(command: DeploymentCommand) -> Reads:
         yield TENANT, TENANT.stream(command.tenant_id, command.tenant_id)
         yield FUNCTION, FUNCTION.stream(command.tenant_id, command.function_id)
         yield RUNTIMES, RUNTIMES_STREAM
+        named = (command.artifact_files.code_file, command.artifact_files.docker_file, command.artifact_files.yaml_file)
+        yield from ((ARTIFACT, ARTIFACT.stream(command.tenant_id, id)) for id in named if id is not None)
         yield INTEGRATION, INTEGRATION.stream(command.tenant_id, integration_id(command.project_id, command.provider))
 
 
@@ -90,6 +93,8 @@ def decide(command: DeploymentCommand, states: States) -> Decision:
 
 
 def _queue(command: QueueDeployment, states: States) -> Decision:
+    if states.of(DEPLOYMENT, command.tenant_id, command.deployment_id).exists:
+        raise DeploymentExists
     release, notices = _checked_release(command, states)
     function = states.of(FUNCTION, command.tenant_id, command.function_id)
     key = target_key(command.target)
@@ -138,6 +143,7 @@ def _checked_release(command: QueueDeployment, states: States) -> tuple[Release,
     function = states.of(FUNCTION, command.tenant_id, command.function_id)
     authored = require_open(function, command.project_id)
     runtimes = states.at(RUNTIMES, RUNTIMES_STREAM)
+    check_provider(command.target, command.provider, field="target")
     dates = require_deployable(runtimes, authored.runtime, command.at)
     check_trigger(authored.trigger, command.provider)
     sources, sdk_constraint, defaulted = _sources(command, authored.artifact_files, states)

@@ -14,7 +14,7 @@ from commands.catalogue import DECIDER_OF
 from commands.claimed import full, taken
 from commands.command import Command, Decider, NotLoaded, States
 from domain.catalogue import AGGREGATES
-from domain.event import Aggregate, Decision, Fact, StreamRef
+from domain.event import Aggregate, Decision, StreamRef
 from domain.refusal import Busy, Conflict, PreconditionFailed, Refusal
 from domain.refused import REFUSED, CommandRefused
 from eventstore.codec import Codec
@@ -31,12 +31,13 @@ from eventstore.log import (
     Overtaken,
     StoredEvent,
 )
-from eventstore.meta import Actor, Meta, encode_meta
+from eventstore.meta import Actor, Meta
 
 # A decision that keeps being overtaken is given up after this many.
 DECISIONS_MAX = 3
-# A decision asks for streams it did not announce at most this often.
-LOADS_MAX = 5
+# A decision asks for streams it did not announce at most this often: a deployment for three artifacts, two
+# deployments of its function and the plan.
+LOADS_MAX = 10
 
 CODEC = Codec(AGGREGATES)
 _AGGREGATE_OF: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in AGGREGATES}
@@ -134,6 +135,9 @@ async def execute(log: Log, command: Command, context: Context) -> Done:
                     assert_never(other)
         except (KeyReused, RefusedBefore):
             raise
+        except Busy as busy:
+            # "Later" is no answer to keep: the same request, with the same key, is asked again.
+            return await _answered_before(log, command, context, busy)
         except Refusal as refusal:
             return await _refused(log, command, context, refusal)
     raise TooMuchContention
@@ -225,15 +229,8 @@ def _encode(command: Command, context: Context, decision: Decision, loaded: _Loa
     for fact in decision.facts:
         versions[fact.stream] += 1
         meta = plain if encoded else first
-        encoded.append(_new_event(fact, versions[fact.stream], meta))
+        encoded.append(CODEC.new_event(fact.stream, versions[fact.stream], fact.event, meta))
     return tuple(encoded)
-
-
-def _new_event(fact: Fact, version: int, meta: Meta) -> NewEvent:
-    tag, schema_version, data = CODEC.encode(fact.event)
-    return NewEvent(
-        stream=fact.stream, version=version, type=tag, schema_version=schema_version, meta=encode_meta(meta), data=data
-    )
 
 
 def _meta(command: Command, context: Context) -> Meta:
@@ -276,10 +273,7 @@ def _repeated(duplicate: Duplicate, context: Context) -> Done:
 async def _refused(log: Log, command: Command, context: Context, refusal: Refusal) -> Done:
     """Record the refusal and raise it, unless the command was recorded before: then that is the answer."""
     if not context.record_refusals:
-        before = await log.find(command.tenant_id, context.command_id)
-        if before is not None:
-            return _repeated(before, context)
-        raise refusal
+        return await _answered_before(log, command, context, refusal)
     stream = REFUSED.stream(command.tenant_id, context.command_id)
     event = CommandRefused(
         command=_name(command),
@@ -294,7 +288,7 @@ async def _refused(log: Log, command: Command, context: Context, refusal: Refusa
         outcome="refused",
         reply=context.on_refused(refusal),
         expected=(Expected(stream=stream, version=NO_STREAM),),
-        events=(_new_event(Fact(stream=stream, event=event), NO_STREAM + 1, _meta(command, context)),),
+        events=(CODEC.new_event(stream, NO_STREAM + 1, event, _meta(command, context)),),
     )
     with suppress(Busy):  # A refusal that cannot be recorded for want of room is still a refusal.
         outcome = await log.append(append)
@@ -303,7 +297,20 @@ async def _refused(log: Log, command: Command, context: Context, refusal: Refusa
     raise refusal
 
 
+async def _answered_before(log: Log, command: Command, context: Context, refusal: Refusal) -> Done:
+    """What the command's first try was answered. Raises the refusal when there was none."""
+    before = await log.find(command.tenant_id, context.command_id)
+    if before is None:
+        raise refusal
+    return _repeated(before, context)
+
+
 def _about(command: Command) -> dict[str, str]:
-    """The ids the command named, and nothing else it carried."""
+    """The ids the command named, as the API spells them, and nothing else it carried."""
     named = ((name, getattr(command, name)) for name in command.__struct_fields__)
-    return {name: str(value) for name, value in named if isinstance(value, UUID) and name != "tenant_id"}
+    return {_camel(name): str(value) for name, value in named if isinstance(value, UUID) and name != "tenant_id"}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)

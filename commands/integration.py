@@ -6,7 +6,7 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.clouds import Identity, ProviderName, Storage
+from domain.clouds import Identity, ProviderName, Storage, check_provider
 from domain.event import Decision
 from domain.integration import (
     INTEGRATION,
@@ -41,6 +41,7 @@ class RecordIdentityChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordI
 
 
 class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordStorageChecked"):
+    storage: Storage
     status: CheckStatus
     steps: tuple[CheckStep, ...]
 
@@ -75,6 +76,7 @@ def _events(command: IntegrationCommand, integration: Integration) -> list[Integ
         raise IntegrationUnknown
     match command:
         case ConnectProvider():
+            check_provider(command.identity, command.provider, field="provider")
             if integration.connected and integration.identity == command.identity:
                 return []
             return [
@@ -87,11 +89,13 @@ def _events(command: IntegrationCommand, integration: Integration) -> list[Integ
                 return []
             return [IdentityChecked(status=command.status, steps=command.steps)]
         case RecordStorageChecked():
-            if (integration.storage_status, integration.storage_steps) == (command.status, command.steps):
+            check_provider(command.storage, command.provider, field="provider")
+            before = (integration.storage_checked, integration.storage_status, integration.storage_steps)
+            if before == (command.storage, command.status, command.steps):
                 return []
-            return [StorageChecked(status=command.status, steps=command.steps)]
+            return [StorageChecked(storage=command.storage, status=command.status, steps=command.steps)]
         case ConfigureStorage():
-            if integration.storage_status != "verified":
+            if integration.storage_status != "verified" or integration.storage_checked != command.storage:
                 raise StorageNotChecked
             return [] if integration.storage == command.storage else [StorageConfigured(storage=command.storage)]
         case DisconnectProvider():

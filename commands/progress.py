@@ -183,7 +183,7 @@ def decide(command: ProgressCommand, states: States) -> Decision:
             failed = DeploymentFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
             return _end(command, release, failed, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
         case RecordCanceled():
-            _require_under_way(deployment)
+            _require_canceling(deployment)
             canceled = DeploymentCanceled(cause="requested", epoch=command.epoch, remaining=command.remaining)
             return _end(command, release, canceled, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
         case RecordUndeployed():
@@ -198,7 +198,7 @@ def decide(command: ProgressCommand, states: States) -> Decision:
         case RecordDrift():
             return _note(command, _drift(command, deployment))
         case _:
-            _require_under_way(deployment, undeploying=isinstance(command, RecordWaiting))
+            _require_in_order(command, deployment)
             return _note(command, _progress(command, deployment))
 
 
@@ -214,6 +214,36 @@ _Progress = (
     | RecordFailureFound
     | RecordWaiting
 )
+
+
+def _require_in_order(command: _Progress, deployment: Deployment) -> None:
+    _require_under_way(deployment, undeploying=isinstance(command, RecordWaiting))
+    if not _in_order(command, deployment):
+        raise ReportOutOfPlace
+
+
+def _in_order(command: _Progress, deployment: Deployment) -> bool:
+    """Bundle, build, push, release, verify: no step is reported before the one it builds on."""
+    built = deployment.build_succeeded or deployment.build_failure is not None
+    match command:
+        case RecordBundled(digest=digest):
+            return not deployment.build_id or deployment.bundle_digest == digest
+        case RecordBuildStarted(build_id=build_id):
+            return deployment.build_id == build_id or (bool(deployment.bundle_digest) and not built)
+        case RecordBuildSucceeded(build_id=build_id):
+            return deployment.build_id == build_id and deployment.build_failure is None
+        case RecordBuildFailed(build_id=build_id):
+            return deployment.build_id == build_id and not deployment.build_succeeded
+        case RecordPushed() | RecordReleaseStarted():
+            return deployment.build_succeeded
+        case RecordReleaseApplied():
+            return deployment.release_started
+        case RecordReleaseVerified():
+            return deployment.release_applied
+        case RecordFailureFound() | RecordWaiting():
+            return True
+        case _:
+            assert_never(command)
 
 
 def _progress(command: _Progress, deployment: Deployment) -> list[DeploymentEvent]:
@@ -321,6 +351,8 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
 
 def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Release, states: States) -> Decision:
     _require_undeploying(deployment)
+    if not deployment.withdrawn:
+        raise ReportOutOfPlace
     key = target_key(release.target)
     active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
     was_active = active is not None and active.deployment_id == command.deployment_id
@@ -358,6 +390,12 @@ def _note(command: ProgressCommand, events: list[DeploymentEvent]) -> Decision:
 def _require_under_way(deployment: Deployment, *, undeploying: bool = False) -> None:
     allowed = ("running", "deploying", "undeploying") if undeploying else ("running", "deploying")
     if deployment.status not in allowed:
+        raise ReportOutOfPlace
+
+
+def _require_canceling(deployment: Deployment) -> None:
+    _require_under_way(deployment)
+    if not deployment.cancel_requested:
         raise ReportOutOfPlace
 
 

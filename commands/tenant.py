@@ -6,11 +6,21 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.event import SYSTEM_TENANT, Claim, Decision
+from commands.limits import limits_of
+from domain.event import SYSTEM_TENANT, Claim, Counter, Decision
 from domain.naming import check_name, slug
 from domain.person import PERSON, PersonUnknown
 from domain.plan import PLAN, PlanUnknown, plan_stream
-from domain.tenant import TENANT, AlreadyMember, MemberAdded, PlanChosen, Role, TenantCreated, TenantExists, TenantUnknown
+from domain.tenant import (
+    TENANT,
+    AlreadyMember,
+    MemberAdded,
+    PlanChosen,
+    Role,
+    TenantCreated,
+    TenantExists,
+    TenantUnknown,
+)
 
 
 class CreateTenant(Command, frozen=True, kw_only=True, tag="CreateTenant"):
@@ -48,9 +58,7 @@ def decide(command: TenantCommand, states: States) -> Decision:
         case AddMember():
             if command.person_id in tenant.members:
                 raise AlreadyMember
-            if not states.of(PERSON, SYSTEM_TENANT, command.person_id).exists:
-                raise PersonUnknown
-            return _record(command, MemberAdded(person_id=command.person_id, role=command.role))
+            return _add_member(command, states)
         case ChoosePlan():
             _require_plan(command.plan, states)
             return _record(command, PlanChosen(plan=command.plan)) if command.plan != tenant.plan else Decision()
@@ -66,6 +74,21 @@ def _create(command: CreateTenant, states: States) -> Decision:
     claim = Claim(tenant_id=SYSTEM_TENANT, scope="tenant", key=segment, holder=command.tenant_id)
     created = TenantCreated(name=command.name, slug=segment, plan=command.plan)
     return Decision(facts=_record(command, created).facts, claims=(claim,))
+
+
+def _add_member(command: AddMember, states: States) -> Decision:
+    person = states.of(PERSON, SYSTEM_TENANT, command.person_id)
+    if not person.exists or person.erased:
+        raise PersonUnknown
+    count = Counter(
+        tenant_id=command.tenant_id,
+        scope="members",
+        name="tenant",
+        delta=1,
+        limit=limits_of(command.tenant_id, states).members,
+    )
+    added = MemberAdded(person_id=command.person_id, role=command.role)
+    return Decision(facts=_record(command, added).facts, counters=(count,))
 
 
 def _require_plan(name: str, states: States) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from domain.event import Aggregate, Event
-from domain.refusal import Conflict, NotFound
+from domain.refusal import Conflict, Invalid, NotFound
 
 KeyRole = Literal["owner", "admin", "developer", "viewer", "operator"]
 
@@ -41,6 +41,12 @@ class ApiKeyUnknown(NotFound):
     """There is no such API key."""
 
     code = "api_key_not_found"
+
+
+class RoleOutOfPlace(Invalid):
+    """An operator's key belongs to no tenant, and every other key belongs to one."""
+
+    code = "role_out_of_place"
 
 
 class ApiKeyExists(Conflict):

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from domain.refusal import FieldError, Invalid
+
 ProviderName = Literal["local", "aws", "azure", "gcp"]
 PROVIDERS: tuple[ProviderName, ...] = ("local", "aws", "azure", "gcp")
 
@@ -26,6 +28,19 @@ class LocalStorage(msgspec.Struct, frozen=True, kw_only=True, tag_field="provide
 Target = LocalTarget
 Identity = LocalIdentity
 Storage = LocalStorage
+
+
+class ProviderMismatch(Invalid):
+    """The target, identity or storage is that of another provider."""
+
+    code = "provider_mismatch"
+    remedy = "Give the fields of the provider that is named."
+
+
+def check_provider(of_provider: Target | Identity | Storage, named: ProviderName, *, field: str) -> None:
+    """Raise ProviderMismatch unless the thing belongs to the provider that is named."""
+    if of_provider.__struct_config__.tag != named:
+        raise ProviderMismatch(errors=(FieldError(field=field, message=f"not one of {named}"),))
 
 
 def target_key(target: Target) -> str:

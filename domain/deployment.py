@@ -284,6 +284,12 @@ class DeploymentUnknown(NotFound):
     code = "deployment_not_found"
 
 
+class DeploymentExists(Conflict):
+    """The deployment was queued before."""
+
+    code = "deployment_exists"
+
+
 class DeploymentIsOver(Conflict):
     """The deployment already has its outcome; start a new one."""
 

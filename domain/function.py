@@ -70,7 +70,7 @@ class FunctionDeployed(Event, frozen=True, kw_only=True, tag="function.deployed"
 
 
 class DeploymentEnded(Event, frozen=True, kw_only=True, tag="function.deployment_ended"):
-    """A deployment failed or was canceled; it no longer stands in the way of anything."""
+    """A deployment has its outcome without becoming the active one; it no longer stands in the way of anything."""
 
     deployment_id: UUID
 

@@ -38,6 +38,9 @@ class IdentityChecked(Event, frozen=True, kw_only=True, tag="integration.identit
 
 
 class StorageChecked(Event, frozen=True, kw_only=True, tag="integration.storage_checked"):
+    """What was looked at stands beside what was found: only the storage that passed can be configured."""
+
+    storage: Storage
     status: CheckStatus
     steps: tuple[CheckStep, ...]
 
@@ -63,6 +66,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     identity_status: CheckStatus = "pending"
     identity_steps: tuple[CheckStep, ...] = ()
     storage: Storage | None = None
+    storage_checked: Storage | None = None
     storage_status: CheckStatus = "pending"
     storage_steps: tuple[CheckStep, ...] = ()
     created_at: datetime | None = None
@@ -97,7 +101,7 @@ class IdentityNotVerified(Conflict):
 
 
 class StorageNotChecked(Conflict):
-    """The storage has not passed its check."""
+    """This storage has not passed its check."""
 
     code = "storage_not_checked"
     remedy = "Check it first: POST …/bucket/check, and mend the step that fails."
@@ -123,6 +127,7 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 was_connected=True,
                 identity=event.identity,
                 storage=integration.storage if integration.connected else None,
+                storage_checked=integration.storage_checked if integration.connected else None,
                 storage_status=integration.storage_status if integration.connected else "pending",
                 storage_steps=integration.storage_steps if integration.connected else (),
                 created_at=integration.created_at or event.at,
@@ -131,11 +136,20 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
         case IdentityChecked():
             return replace(state, identity_status=event.status, identity_steps=event.steps)
         case StorageChecked():
-            return replace(state, storage_status=event.status, storage_steps=event.steps)
+            return replace(
+                state, storage_checked=event.storage, storage_status=event.status, storage_steps=event.steps
+            )
         case StorageConfigured():
             return replace(state, storage=event.storage)
         case IntegrationDisconnected():
-            return replace(state, connected=False, storage=None, storage_status="pending", identity_status="pending")
+            return Integration(
+                project_id=state.project_id,
+                provider=state.provider,
+                version=state.version,
+                was_connected=True,
+                created_at=state.created_at,
+                updated_at=event.at,
+            )
         case _:
             assert_never(event)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import Annotated, Literal, assert_never
 from uuid import UUID, uuid5
 
 import msgspec
@@ -12,16 +12,17 @@ from domain.event import SYSTEM_TENANT, Aggregate, Event
 from domain.refusal import Conflict, FieldError, Invalid
 from domain.version import Version, VersionConstraint
 
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 SupportPhase = Literal["supported", "deprecating", "disabled"]
 
 
 class Dates(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """When each phase begins; the instant itself belongs to the later phase. None: not announced."""
 
-    released_at: datetime
-    deprecation_announced_at: datetime | None = None
-    block_new_deploys_after: datetime | None = None
-    disable_execution_after: datetime | None = None
+    released_at: Instant
+    deprecation_announced_at: Instant | None = None
+    block_new_deploys_after: Instant | None = None
+    disable_execution_after: Instant | None = None
 
 
 class RuntimeAdded(Event, frozen=True, kw_only=True, tag="runtime.added"):
@@ -169,11 +170,11 @@ def require_allowed(runtimes: Runtimes, version: str, constraint_text: str, at: 
         return
     open_now = deployable_versions(runtimes, at)
     fitting = [candidate for candidate in open_now if constraint.allows(Version.parse(candidate))]
-    remedy = (
-        f"Choose runtime {', '.join(fitting)}, or widen environment.sdk in pubspec.yaml."
-        if fitting
-        else f"No deployable runtime fits; widen environment.sdk in pubspec.yaml to allow one of {', '.join(open_now)}."
-    )
+    if fitting:
+        remedy = f"Choose runtime {', '.join(fitting)}, or widen environment.sdk in pubspec.yaml."
+    else:
+        listed = ", ".join(open_now) or "none at the moment"
+        remedy = f"No deployable runtime fits; widen environment.sdk in pubspec.yaml. Deployable are: {listed}."
     raise SdkConstraintNotMet(
         f"pubspec.yaml asks for sdk {constraint_text!r}, which does not allow runtime {version}.",
         errors=(FieldError(field="artifactFiles.yaml_file", message=f"environment.sdk does not allow {version}"),),

@@ -12,10 +12,11 @@ import msgspec
 
 from domain.refusal import Invalid
 
-_CORE = r"(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
-_VERSION = re.compile(_CORE, re.ASCII)
-_PART = re.compile(rf"\s*(\^|>=|<=|>|<)?\s*({_CORE})", re.ASCII)
+_CORE = r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+_VERSION = re.compile(_CORE)
+_PART = re.compile(rf"\s*(\^|>=|<=|>|<)?\s*({_CORE})")
 TEXT_LENGTH_MAX = 256
+NUMBER_MAX = 2**63 - 1  # Dart's integers; pub refuses a version with a larger one.
 
 
 class ConstraintNotUnderstood(Invalid):
@@ -23,6 +24,12 @@ class ConstraintNotUnderstood(Invalid):
 
     code = "version_constraint_not_understood"
     remedy = "Write it as pub does, for example ^3.10.0 or '>=3.9.0 <4.0.0'."
+
+
+def _identifiers(text: str | None) -> tuple[str, ...]:
+    """The dot-separated identifiers; numeric ones without leading zeros, since `01` and `1` are one number."""
+    parts = text.split(".") if text else []
+    return tuple(str(int(part)) if part.isdigit() else part for part in parts)
 
 
 def _identifier_key(identifier: str) -> tuple[int, int, str]:
@@ -44,14 +51,10 @@ class Version(msgspec.Struct, frozen=True):
         match = _VERSION.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
         if match is None:
             raise ConstraintNotUnderstood(f"{text[:40]!r} is not a version.")
-        major, minor, patch, pre, build = match.groups()
-        return cls(
-            int(major),
-            int(minor),
-            int(patch),
-            tuple(pre.split(".")) if pre else (),
-            tuple(build.split(".")) if build else (),
-        )
+        major, minor, patch = int(match[1]), int(match[2]), int(match[3])
+        if max(major, minor, patch) > NUMBER_MAX:
+            raise ConstraintNotUnderstood(f"{text[:40]!r} is not a version.")
+        return cls(major, minor, patch, _identifiers(match[4]), _identifiers(match[5]))
 
     def __lt__(self, other: Version) -> bool:
         return self._key() < other._key()
@@ -80,6 +83,11 @@ class Version(msgspec.Struct, frozen=True):
     def release(self) -> tuple[int, int, int]:
         """The version without pre-release and build."""
         return (self.major, self.minor, self.patch)
+
+
+_NULL_SAFE = (2, 12)
+_DART_3 = Version(3, 0, 0)
+_DART_3_BEGINS = Version(3, 0, 0, pre=("0",))
 
 
 class VersionConstraint(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,13 +123,23 @@ class VersionConstraint(msgspec.Struct, frozen=True, kw_only=True):
     def parse_sdk(cls, text: str) -> VersionConstraint:
         """As `parse`, with pub's rule for the SDK: null-safe code that says `<3.0.0` also runs on Dart 3.
 
-        Source: dart.dev, "The sdk constraint": an upper bound of <3.0.0 with a lower bound of 2.12 or more is read as <4.0.0.
+        Source: pub's SdkConstraint.interpretDartSdkConstraint: language version 2.12 or more (a pre-release of 2.12.0
+        has it too), and an upper bound of `<3.0.0` or `<3.0.0-0`, is read as `<4.0.0`.
         """
         constraint = cls.parse(text)
-        null_safe = constraint.minimum is not None and constraint.minimum >= Version(2, 12, 0)
-        if null_safe and constraint.maximum == Version(3, 0, 0) and not constraint.includes_maximum:
+        low, high = constraint.minimum, constraint.maximum
+        if low is None or high is None or low > high or constraint.includes_maximum:
+            return constraint
+        null_safe = (low.major, low.minor) >= _NULL_SAFE
+        if null_safe and (high == _DART_3_BEGINS or (high == _DART_3 and not constraint.begins_before_its_end)):
             return msgspec.structs.replace(constraint, maximum=Version(4, 0, 0))
         return constraint
+
+    @property
+    def begins_before_its_end(self) -> bool:
+        """The range begins among the pre-releases of the very version it ends before, so it is meant to hold them."""
+        low, high = self.minimum, self.maximum
+        return low is not None and high is not None and bool(low.pre) and low.release() == high.release()
 
     def intersect(self, other: VersionConstraint) -> VersionConstraint:
         """What both allow."""
@@ -153,8 +171,7 @@ class VersionConstraint(msgspec.Struct, frozen=True, kw_only=True):
         maximum = self.maximum
         if maximum is None or self.includes_maximum or maximum.pre or maximum.build:
             return False
-        starts_there = self.minimum is not None and self.minimum.pre and self.minimum.release() == maximum.release()
-        return bool(version.pre) and version.release() == maximum.release() and not starts_there
+        return bool(version.pre) and version.release() == maximum.release() and not self.begins_before_its_end
 
     def _starts_before(self, other: VersionConstraint) -> bool:
         assert self.minimum is not None
