@@ -1,0 +1,91 @@
+"""`python -m providers.local`: the agent of this machine, reached over a Unix socket only its user may use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import get_args
+
+import structlog
+
+from process import logs
+from process.health import Health
+from process.ports import BACKLOG, AddressUnusable, PortTaken, listen_again
+from process.serving import serving
+from process.settings import SettingInvalid, Settings
+from process.sockets import SocketDirectoryUnsafe, socket_directory
+from process.stopping import stop_requested
+from providers.local.client import SOCKET_NAME
+from providers.local.composition import Plan, agent
+from providers.local.engine import EngineName
+from providers.local.store import AgentRunning
+
+# What is left of the time to stop after the functions had theirs.
+RESERVE_SECONDS = 1.0
+
+
+def main() -> int:
+    """Run until SIGTERM; 1 when it cannot be started."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.set_up("agent", style=settings.log_format, level=settings.log_level)
+        asyncio.run(_run(settings))
+    except (SettingInvalid, PortTaken, AddressUnusable, SocketDirectoryUnsafe, AgentRunning) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    port = listen_again(
+        settings.host, settings.agent_port, variable="DCF_AGENT_PORT", name="agent", data_dir=settings.data_dir
+    )
+    with stop_requested() as stop:
+        async with agent(_plan(settings)) as door:
+            listener = _listen(socket_directory(settings.data_dir) / SOCKET_NAME)
+            health = Health({"store": door.ready})
+            async with serving(door, listener), serving(health, port):
+                structlog.get_logger().info("agent_ready", health_port=port.getsockname()[1])
+                await stop.wait()
+
+
+def _plan(settings: Settings) -> Plan:
+    return Plan(
+        folder=settings.data_dir / "agent",
+        toolchain_dir=settings.toolchains,
+        environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
+        only_engine=_engine(settings.local_engine),
+        stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
+    )
+
+
+def _engine(given: str | None) -> EngineName | None:
+    for name in get_args(EngineName):
+        if name == given:
+            chosen: EngineName = name
+            return chosen
+    if given is None:
+        return None
+    raise SettingInvalid("DCF_LOCAL_ENGINE", f"must be one of {', '.join(get_args(EngineName))}")
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that only this user can connect to. Whatever an agent before us left there is replaced: we own its folder."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

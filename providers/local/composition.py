@@ -1,0 +1,61 @@
+"""The agent put together from its settings, for as long as a block runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from providers.local.agent import Agent
+from providers.local.builder import Builder
+from providers.local.door import Door
+from providers.local.engine import EngineName, Surroundings
+from providers.local.fleet import Fleet
+from providers.local.keeper import Patience
+from providers.local.ledger import Ledger
+from providers.local.relay import session
+from providers.local.routes import RouteTable
+from providers.local.store import Store
+from providers.local.toolchain import Toolchains
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is made from. `environment` is what build commands see."""
+
+    folder: Path
+    toolchain_dir: Path
+    environment: Mapping[str, str]
+    only_engine: EngineName | None = None
+    stop_seconds_max: float = 10.0
+    patience: Patience = Patience()
+
+
+@asynccontextmanager
+async def agent(plan: Plan) -> AsyncIterator[Door]:
+    """A running agent's door. Leaving the block ends every process it runs. Raises AgentRunning."""
+    store = Store(plan.folder)
+    name = store.own()
+    ledger = Ledger(store)
+    routes = RouteTable(store, store.routes())
+    toolchains = Toolchains(_surroundings(plan), plan.only_engine)
+    client = session()
+    builder = Builder(store, ledger, plan.environment)
+    fleet = Fleet(store, ledger, toolchains, client, name=name, environment=plan.environment, patience=plan.patience)
+    working = Agent(store, ledger, toolchains, builder, fleet, routes)
+    try:
+        await working.start()
+        yield Door(working, store, toolchains, routes, fleet, client)
+    finally:
+        await working.stop(plan.stop_seconds_max)
+        await client.close()
+
+
+def _surroundings(plan: Plan) -> Surroundings:
+    return Surroundings(
+        search_path=plan.environment.get("PATH", ""),
+        environment=plan.environment,
+        toolchain_dir=plan.toolchain_dir,
+        dart_home=plan.environment.get("DART_HOME", ""),
+    )

@@ -1,0 +1,176 @@
+"""Podman or docker as an engine: the image is built from the function's own Dockerfile and runs as a container."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+from typing import Literal, Self
+
+from domain.release import Toolchain
+from providers.local.command import run
+from providers.local.engine import Command, EngineName, EngineUnavailable, Launch, Surroundings
+from providers.provider import ProviderRefused
+
+PROBE_SECONDS_MAX = 30.0
+PORT_INSIDE = 8080
+# A sandboxed machine may refuse to raise limits, so they are stated; runc copes with control groups that crun refuses.
+_RUN_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "docker": ((),),
+    "podman": (
+        (),
+        ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"),
+        ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--network", "host"),
+    ),
+}
+_GLOBAL_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "docker": ((),),
+    "podman": ((), ("--runtime", "runc", "--cgroup-manager", "cgroupfs")),
+}
+# What the engine's own client looks at; a function that sets one of these gets it by value instead.
+_CLIENT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "XDG_RUNTIME_DIR",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "CONTAINER_HOST",
+)
+# The machine code of a program that exits with 0: all that an image from scratch needs to be run.
+_EXIT_CODE = {
+    "x86_64": (62, bytes.fromhex("31ffb83c0000000f05")),
+    "aarch64": (183, bytes.fromhex("000080d2a80b80d2010000d4")),
+}
+
+
+class Container:
+    """One of the two container engines. The image lives in the engine; the output file holds its digest."""
+
+    output = "image.digest"
+
+    def __init__(self, name: Literal["podman", "docker"], surroundings: Surroundings, version: str) -> None:
+        self.name: EngineName = name
+        self.toolchain = Toolchain(engine=name, version=version)
+        self._client = {
+            key: surroundings.environment[key] for key in _CLIENT_VARIABLES if key in surroundings.environment
+        }
+        self._client["PATH"] = surroundings.search_path
+        self._program: tuple[str, ...] = (name,)
+        self._run_options: tuple[str, ...] = ()
+
+    @classmethod
+    async def probe(cls, name: Literal["podman", "docker"], surroundings: Surroundings) -> Self:
+        """Build an image from scratch and run it. Raises EngineUnavailable, soon when the engine behind the client is not running."""
+        program = shutil.which(name, path=surroundings.search_path)
+        if program is None:
+            raise EngineUnavailable(f"There is no `{name}` on PATH.", f"Install {name}.")
+        with tempfile.TemporaryDirectory(prefix="dcf-probe-") as place:
+            engine = cls(name, surroundings, await _version(program, Path(place), surroundings))
+            await engine._find_options(program, Path(place))
+        return engine
+
+    async def _find_options(self, program: str, folder: Path) -> None:
+        (folder / "exit").write_bytes(_exiting_program())
+        (folder / "exit").chmod(0o755)
+        (folder / "Dockerfile").write_text('FROM scratch\nCOPY exit /exit\nENTRYPOINT ["/exit"]\n')
+        words = ""
+        for global_options in _GLOBAL_VARIANTS[self.name]:
+            self._program = (program, *global_options)
+            built = await self._try(self.build_steps(folder, "dcf-probe")[0], folder)
+            if built is not None:
+                words = built
+                continue
+            image = (folder / self.output).read_text().strip()
+            for options in _RUN_VARIANTS[self.name]:
+                self._run_options = options
+                words = (
+                    await self._try((*self._program, "run", "--rm", *self._network(1), *options, image), folder) or ""
+                )
+                if not words:
+                    return
+        raise EngineUnavailable(
+            f"{self.name} cannot build and run an image here: {words[-600:]}",
+            f"Make `{self.name} run` work for this user.",
+        )
+
+    async def _try(self, argv: tuple[str, ...], folder: Path) -> str | None:
+        """None when it succeeded, else what it said."""
+        finished = await run(argv, cwd=folder, seconds_max=PROBE_SECONDS_MAX, environment=self._client)
+        return None if finished.succeeded else finished.output.strip() or "it took too long"
+
+    def check(self, folder: Path) -> None:
+        if not (folder / "Dockerfile").exists():
+            raise ProviderRefused(
+                "dockerfile_missing",
+                f"This machine builds with {self.name}, which needs a Dockerfile.",
+                "Upload a Dockerfile.",
+            )
+
+    def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
+        return ((*self._program, "build", "--iidfile", self.output, "-t", f"{name}:latest", "."),)
+
+    def digest(self, output: Path) -> str:
+        found = output.read_text().strip()
+        return found if found.startswith("sha256:") else f"sha256:{found}"
+
+    def launch(self, launch: Launch) -> Command:
+        on_host = "host" in self._run_options
+        inside = {**launch.environment, "PORT": str(launch.port if on_host else PORT_INSIDE)}
+        passed = (
+            option
+            for key, value in inside.items()
+            for option in ("-e", f"{key}={value}" if key in self._client else key)
+        )
+        limits = ("--memory", f"{launch.memory_mb_max}m", "--pids-limit", "512")
+        argv = (
+            *self._program,
+            "run",
+            "--rm",
+            "--name",
+            launch.name,
+            *self._network(launch.port),
+            *self._run_options,
+            *limits,
+            *passed,
+        )
+        return Command(argv=(*argv, self.digest(launch.artifact)), environment={**inside, **self._client})
+
+    def _network(self, port: int) -> tuple[str, ...]:
+        return () if "host" in self._run_options else ("-p", f"127.0.0.1:{port}:{PORT_INSIDE}")
+
+    def discard(self, name: str) -> tuple[str, ...]:
+        return (*self._program, "rm", "--force", name)
+
+
+async def _version(program: str, folder: Path, surroundings: Surroundings) -> str:
+    template = "{{.Client.Version}}" if program.endswith("podman") else "{{.Server.Version}}"
+    environment = {**surroundings.environment, "PATH": surroundings.search_path}
+    finished = await run(
+        (program, "version", "--format", template), cwd=folder, seconds_max=10, environment=environment
+    )
+    if not finished.succeeded:
+        words = finished.output.strip()[-600:] or "no answer"
+        raise EngineUnavailable(
+            f"{Path(program).name} does not answer: {words}",
+            f"Start the {Path(program).name} engine, or let this user reach it.",
+        )
+    return finished.output.strip()
+
+
+def _exiting_program() -> bytes:
+    """A whole ELF file of one segment."""
+    if platform.machine() not in _EXIT_CODE:
+        raise EngineUnavailable(f"Containers are not tried on {platform.machine()}.", "Use a Dart SDK on this machine.")
+    machine, code = _EXIT_CODE[platform.machine()]
+    base, header_bytes, segment_bytes = 0x400000, 64, 56
+    size = header_bytes + segment_bytes + len(code)
+    identity = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    entry = base + header_bytes + segment_bytes
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", identity, 2, machine, 1, entry, header_bytes, 0, 0, header_bytes, segment_bytes, 1, 0, 0, 0
+    )
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
+    return header + segment + code

@@ -1,0 +1,74 @@
+"""What turns sources into a program and runs it on this machine: the port every engine implements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from domain.release import Toolchain
+
+EngineName = Literal["dart", "podman", "docker", "standin"]
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where engines are looked for. `report` is told, in sentences, what is being tried and how far it is."""
+
+    search_path: str
+    environment: Mapping[str, str]
+    toolchain_dir: Path
+    dart_home: str = ""
+    report: Callable[[str], None] = lambda _: None
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """All an engine needs to know to start a built program. `name` is unique to the deployment."""
+
+    name: str
+    artifact: Path
+    port: int
+    environment: Mapping[str, str]
+    memory_mb_max: int
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A program to start and the environment it sees."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class EngineUnavailable(Exception):
+    """This engine does not work here. `remedy` says what to install or set."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+class Engine(Protocol):
+    """Builds in a folder that holds `main.dart`, `pubspec.yaml` and `Dockerfile`, as far as there are such sources."""
+
+    name: EngineName
+    toolchain: Toolchain
+    output: str  # The file in the build folder that a successful build leaves.
+
+    def check(self, folder: Path) -> None:
+        """Raise ProviderRefused for sources that this engine can never build."""
+        ...
+
+    def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
+        """The commands, to be run in order in the folder, that make the output."""
+        ...
+
+    def digest(self, output: Path) -> str:
+        """What the output is known by: `sha256:` and 64 hexadecimal digits."""
+        ...
+
+    def launch(self, launch: Launch) -> Command: ...
+
+    def discard(self, name: str) -> tuple[str, ...]:
+        """The command that removes what the engine itself keeps for a deployment besides its process; empty when nothing."""
+        ...

@@ -1,0 +1,30 @@
+"""What the agent and its client say to each other."""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.provider import Order, Source
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a verb's request."""
+
+    order: Order | None = None
+    sources: tuple[Source, ...] = ()
+    cursor: int = 0
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """A ProviderRefused on its way to the client."""
+
+    code: str
+    message: str
+    remedy: str
+
+
+class Busy(msgspec.Struct, frozen=True, kw_only=True, tag="busy"):
+    """A ProviderBusy on its way to the client."""
+
+    message: str
+    retry_in_seconds: float

@@ -1,0 +1,97 @@
+"""A function's process and everything it starts: one session, started or adopted, watched and stopped as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from providers.local import procfs
+from providers.local.records import ProcessMark
+
+OPEN_FILES_MAX = 1024
+FILE_BYTES_MAX = 256 * 1024 * 1024
+NICENESS = 5
+# POSIX counts the file size limit in units of 512 bytes.
+_CONFINED = (
+    f"ulimit -c 0; ulimit -n {OPEN_FILES_MAX} 2>/dev/null; ulimit -f {FILE_BYTES_MAX // 512} 2>/dev/null; "
+    f'exec nice -n {NICENESS} "$@"'
+)
+
+
+class NotStarted(Exception):
+    """The process ended before it could be looked at, or could not be started."""
+
+
+class ProcessGroup:
+    """`mark` recognises its first process; `ended` is done, with the exit code if it is known, once that one is gone."""
+
+    def __init__(self, process: ProcessMark, child: subprocess.Popen[bytes] | None) -> None:
+        self.mark = process
+        self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._child = child
+        self._descriptor = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._on_end)
+
+    @classmethod
+    def start(cls, argv: Sequence[str], *, environment: Mapping[str, str], cwd: Path, log: Path) -> Self:
+        """Start in a new session, at lower priority, with limits, our own environment and open files left behind.
+
+        Its output goes straight to the file `log`, so that it goes on when the agent does not. Raises NotStarted.
+        """
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                ("/bin/sh", "-c", _CONFINED, "sh", *argv),
+                env=dict(environment),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=0o077,
+            )
+        found = procfs.mark(child.pid)
+        if found is None:
+            raise NotStarted
+        return cls(found, child)
+
+    @classmethod
+    def adopt(cls, process: ProcessMark) -> Self | None:
+        """Take over one that an agent before us started; None when it is gone."""
+        try:
+            group = cls(process, None)
+        except ProcessLookupError:
+            return None
+        if procfs.lives(process):
+            return group
+        group._close()
+        return None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To every process of the group that is left."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.mark.pid, number)
+
+    async def stop(self, seconds_max: float) -> None:
+        """SIGTERM, time to finish, then SIGKILL for whatever is left of the group."""
+        if not self.ended.done():
+            self.signal(signal.SIGTERM)
+            await asyncio.wait([self.ended], timeout=seconds_max)
+        if not self.ended.done():
+            self.signal(signal.SIGKILL)
+            await asyncio.wait([self.ended], timeout=seconds_max)
+
+    def _on_end(self) -> None:
+        # While its first process is not reaped, its number cannot belong to anybody else.
+        self.signal(signal.SIGKILL)
+        self._close()
+        self.ended.set_result(self._child.wait() if self._child else None)
+
+    def _close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)

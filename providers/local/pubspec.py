@@ -1,0 +1,32 @@
+"""What a pubspec.yaml asks to be downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from providers.provider import ProviderRefused
+
+
+def packages_needed(path: Path) -> tuple[str, ...]:
+    """The packages that a build needs from outside the SDK, by name; a missing file needs none.
+
+    Raises ProviderRefused when the file is not YAML or its dependencies are not a mapping.
+    """
+    if not path.exists():
+        return ()
+    try:
+        pubspec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _invalid(f"pubspec.yaml is not YAML: {error}") from error
+    dependencies = (pubspec.get("dependencies") or {}) if isinstance(pubspec, dict) else None
+    if not isinstance(dependencies, dict):
+        raise _invalid("pubspec.yaml is not a mapping, or its dependencies are not.")
+    return tuple(
+        str(name) for name, source in dependencies.items() if not (isinstance(source, dict) and "sdk" in source)
+    )
+
+
+def _invalid(message: str) -> ProviderRefused:
+    return ProviderRefused("pubspec_invalid", message, "Mend pubspec.yaml and deploy again.")

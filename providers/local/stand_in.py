@@ -1,0 +1,68 @@
+"""The stand-in Dart VM as an engine: it compiles to a kernel file and runs that, and it has no package resolution."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from domain.release import Toolchain
+from providers.local.artifact import file_digest
+from providers.local.command import run
+from providers.local.engine import Command, EngineName, EngineUnavailable, Launch, Surroundings
+from providers.local.pubspec import packages_needed
+from providers.local.stand_in_fetch import REMEDY, VM_VERSION, StandInFiles, fetch
+from providers.provider import ProviderRefused
+
+PROBE_SECONDS_MAX = 30.0
+_PROBE = "void main() => print('the stand-in ' 'works');\n"
+_ANSWER = "the stand-in works"
+
+
+class StandIn:
+    """Dart 3.7.3 from a published package. Sources may import `dart:` libraries only."""
+
+    name: EngineName = "standin"
+    output = "main.dill"
+
+    def __init__(self, files: StandInFiles) -> None:
+        self._vm = files.command
+        self.toolchain = Toolchain(engine=self.name, version=VM_VERSION, stand_in=True)
+
+    @classmethod
+    async def probe(cls, surroundings: Surroundings) -> Self:
+        """Fetch the VM if need be, compile a program and run it. Raises EngineUnavailable."""
+        engine = cls(await fetch(surroundings))
+        with tempfile.TemporaryDirectory(prefix="probe-", dir=surroundings.toolchain_dir) as place:
+            folder = Path(place)
+            (folder / "main.dart").write_text(_PROBE)
+            (compile_it,) = engine.build_steps(folder, "probe")
+            finished = await run(compile_it, cwd=folder, seconds_max=PROBE_SECONDS_MAX)
+            if finished.succeeded:
+                finished = await run((*engine._vm, engine.output), cwd=folder, seconds_max=PROBE_SECONDS_MAX)
+        if _ANSWER not in finished.output:
+            raise EngineUnavailable(
+                f"The stand-in Dart VM does not work here: {finished.output.strip()[-600:]}", REMEDY
+            )
+        return engine
+
+    def check(self, folder: Path) -> None:
+        if needed := packages_needed(folder / "pubspec.yaml"):
+            raise ProviderRefused(
+                "packages_unavailable",
+                f"pubspec.yaml asks for {', '.join(needed)}, but this machine has only the stand-in Dart VM {VM_VERSION}, "
+                "which cannot resolve packages.",
+                "Remove these dependencies, or install a Dart SDK, podman or docker on the machine of the service.",
+            )
+
+    def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
+        return ((*self._vm, f"--snapshot={self.output}", "--snapshot-kind=kernel", "main.dart"),)
+
+    def digest(self, output: Path) -> str:
+        return file_digest(output)
+
+    def launch(self, launch: Launch) -> Command:
+        return Command(argv=(*self._vm, str(launch.artifact)), environment=launch.environment)
+
+    def discard(self, name: str) -> tuple[str, ...]:
+        return ()
