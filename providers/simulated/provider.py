@@ -1,0 +1,261 @@
+"""The port of the clouds over a cloud in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from uuid import UUID
+
+import msgspec
+
+from domain.clouds import target_key
+from domain.release import Toolchain
+from providers.provider import (
+    Build,
+    Bundle,
+    Finding,
+    Image,
+    LogChunk,
+    Observation,
+    Order,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderUnreachable,
+    Service,
+    Source,
+    Step,
+)
+from providers.simulated.made import Made, MadeBuild, MadeBundle, MadeImage, MadeService
+from providers.simulated.weather import FAIR, Behaviour, Weather
+
+Address = tuple[str, ...]
+
+_LOG_LINES_PER_SECOND = 2
+
+
+class Served(msgspec.Struct, frozen=True):
+    """From `since` (seconds) on, requests for an address reached this deployment; None: nobody."""
+
+    since: float
+    deployment_id: UUID | None
+    number: int
+
+
+class SimulatedProvider:
+    """Everything random comes from the seed, so the same calls in the same order meet the same cloud.
+
+    Beside the port it tells what really happened: `made`, `served`, and `violations`, one sentence each.
+    """
+
+    name = "simulated"
+
+    def __init__(self, seed: int, *, clock: Callable[[], float], weather: Weather = FAIR) -> None:
+        self.weather = weather
+        self.behaviour: dict[UUID, Behaviour] = defaultdict(Behaviour)
+        self.made: dict[UUID, Made] = defaultdict(Made)
+        self.served: dict[Address, list[Served]] = defaultdict(list)
+        self.violations: list[str] = []
+        self._random = Random(seed)  # noqa: S311 - repeatable on purpose
+        self._clock = clock
+
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: object) -> Finding:
+        return Finding(status="verified", steps=(Step(name="identity", status="passed"),))
+
+    async def check_storage(self, tenant_id: UUID, project_id: UUID, storage: object) -> Finding:
+        return Finding(status="verified", steps=(Step(name="storage", status="passed"),))
+
+    async def observe(self, order: Order) -> Observation:
+        async with self._call("observe", order):
+            now, made = self._clock(), self.made[order.deployment_id]
+            bundle, build, image, service = (
+                made.bundle.at(now),
+                made.build.at(now),
+                made.image.at(now),
+                made.service.at(now),
+            )
+            return Observation(
+                bundle=Bundle(location=bundle.location, digest=bundle.digest) if bundle else None,
+                build=_build(build, now) if build else None,
+                image=Image(reference=image.reference, digest=image.digest) if image else None,
+                service=_service(service, now) if service else None,
+            )
+
+    async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
+        async with self._call("bundle", order):
+            digest = "sha256:" + hashlib.sha256(b"".join(source.content for source in sources)).hexdigest()
+            location = f"simulated/{order.deployment_id}/source"
+            self.made[order.deployment_id].bundle.change(MadeBundle(location, digest), self._visible_at())
+            return Bundle(location=location, digest=digest)
+
+    async def start_build(self, order: Order) -> Build:
+        async with self._call("start_build", order):
+            made = self.made[order.deployment_id]
+            if made.bundle.actual is None:
+                raise ProviderRefused("bundle_missing", "There is nothing to build.", "Deploy again.")
+            if made.build.actual is None:
+                self._start_build(order, made)
+            assert made.build.actual is not None
+            return _build(made.build.actual, self._clock())
+
+    async def stop_build(self, order: Order) -> None:
+        async with self._call("stop_build", order):
+            self._stop_build(order)
+
+    async def build_log(self, order: Order, cursor: int) -> LogChunk:
+        async with self._call("build_log", order):
+            build = self.made[order.deployment_id].build.actual
+            if build is None:
+                return LogChunk(text="", next_cursor=cursor)
+            seconds = min(self._clock(), build.ends_at) - build.started_at
+            lines = int(seconds * _LOG_LINES_PER_SECOND)
+            text = "".join(f"line {line}\n" for line in range(cursor, lines))
+            return LogChunk(text=text, next_cursor=max(cursor, lines))
+
+    async def push(self, order: Order) -> Image:
+        async with self._call("push", order):
+            made, now = self.made[order.deployment_id], self._clock()
+            if made.build.actual is None or _build(made.build.actual, now).status != "succeeded":
+                raise ProviderRefused("build_missing", "There is nothing to push.", "Deploy again.")
+            image = MadeImage(f"simulated/{order.deployment_id}", f"sha256:{order.deployment_id.hex}")
+            made.image.change(image, self._visible_at())
+            return Image(reference=image.reference, digest=image.digest)
+
+    async def apply(self, order: Order) -> Service:
+        async with self._call("apply", order):
+            made = self.made[order.deployment_id]
+            if made.image.actual is None:
+                raise ProviderRefused("image_missing", "There is no image to run.", "Deploy again.")
+            if made.service.actual is None:
+                self._start_service(order, made)
+            assert made.service.actual is not None
+            return _service(made.service.actual, self._clock())
+
+    async def promote(self, order: Order) -> Service:
+        async with self._call("promote", order):
+            service, now = self.made[order.deployment_id].service, self._clock()
+            if service.actual is None or _service(service.actual, now).status != "healthy":
+                raise ProviderRefused("release_not_healthy", "There is no healthy release to serve.", "Deploy again.")
+            before = self.serving(order)
+            if before is None or before.number <= order.number:
+                self._serve(order, before)
+            return _service(service.actual, now)
+
+    async def withdraw(self, order: Order) -> tuple[str, ...]:
+        async with self._call("withdraw", order):
+            made = self.made[order.deployment_id]
+            made.withdrawals += 1
+            sticks = made.withdrawals <= self.behaviour[order.deployment_id].sticks
+            partly = sticks or self._happens(self.weather.withdrawn_in_part)
+            self._stop_build(order)
+            self._remove_service(order, made)
+            made.bundle.change(None, self._visible_at())
+            if not partly:
+                made.image.change(None, self._visible_at())
+            return made.remains(self._clock())
+
+    def serving(self, order: Order) -> Served | None:
+        """Who really serves the order's address."""
+        history = self.served[_address(order)]
+        return history[-1] if history and history[-1].deployment_id is not None else None
+
+    @asynccontextmanager
+    async def _call(self, verb: str, order: Order) -> AsyncIterator[None]:
+        """What every call meets, before its effect and after."""
+        await self._pass_time()
+        if self.behaviour[order.deployment_id].refused == verb:
+            raise ProviderRefused("permission_denied", f"{verb} is not allowed.", f"Grant the right to {verb}.")
+        if self._happens(self.weather.throttled):
+            raise ProviderBusy("Too many requests.", retry_in_seconds=self._random.uniform(0.1, 2.0))
+        if self._happens(self.weather.unreachable):
+            raise ProviderUnreachable("No route to the cloud.")
+        yield
+        await self._pass_time()
+        if self._happens(self.weather.answer_lost):
+            raise ProviderUnreachable("The connection was reset.")
+
+    async def _pass_time(self) -> None:
+        await asyncio.sleep(self._random.uniform(0.0, self.weather.latency_seconds_max))
+
+    def _happens(self, chance: float) -> bool:
+        return self._random.random() < chance
+
+    def _visible_at(self) -> float:
+        return self._clock() + self._random.uniform(0.0, self.weather.visible_seconds_max)
+
+    def _start_build(self, order: Order, made: Made) -> None:
+        made.builds_started += 1
+        if made.builds_started > 1:
+            self.violations.append(f"deployment {order.deployment_id} was built {made.builds_started} times")
+        behaviour, now = self.behaviour[order.deployment_id], self._clock()
+        build = MadeBuild(
+            id=f"build-{order.deployment_id.hex[-8:]}-{made.builds_started}",
+            started_at=now,
+            ends_at=now + behaviour.build_seconds,
+            fails=behaviour.build_fails,
+        )
+        made.build.change(build, self._visible_at())
+
+    def _stop_build(self, order: Order) -> None:
+        build = self.made[order.deployment_id].build
+        if build.actual and not build.actual.stopped and build.actual.ends_at > self._clock():
+            build.change(msgspec.structs.replace(build.actual, stopped=True), self._visible_at())
+
+    def _start_service(self, order: Order, made: Made) -> None:
+        made.services_started += 1
+        if made.services_started > 1:
+            self.violations.append(f"deployment {order.deployment_id} was started {made.services_started} times")
+        behaviour = self.behaviour[order.deployment_id]
+        service = MadeService(
+            url="https://simulated.invalid/" + "/".join(order.release.address),
+            revision=f"r{order.number}-{order.deployment_id.hex[-8:]}",
+            healthy_at=self._clock() + behaviour.healthy_after_seconds,
+            comes_up_unhealthy=behaviour.comes_up_unhealthy,
+        )
+        made.service.change(service, self._visible_at())
+
+    def _serve(self, order: Order, before: Served | None) -> None:
+        service = self.made[order.deployment_id].service
+        assert service.actual is not None
+        service.change(msgspec.structs.replace(service.actual, serving=True), self._visible_at())
+        if before is None or before.deployment_id != order.deployment_id:
+            self.served[_address(order)].append(Served(self._clock(), order.deployment_id, order.number))
+        if before is not None and before.deployment_id not in (None, order.deployment_id):
+            former = self.made[before.deployment_id].service
+            if former.actual is not None:
+                stopped = msgspec.structs.replace(former.actual, serving=False, stopped=True)
+                former.change(stopped, self._visible_at())
+
+    def _remove_service(self, order: Order, made: Made) -> None:
+        serving = self.serving(order)
+        if serving is not None and serving.deployment_id == order.deployment_id:
+            self.served[_address(order)].append(Served(self._clock(), None, order.number))
+        made.service.change(None, self._visible_at())
+
+
+def _address(order: Order) -> Address:
+    return (*order.release.address, target_key(order.release.target))
+
+
+def _build(build: MadeBuild, now: float) -> Build:
+    if build.stopped:
+        return Build(id=build.id, status="stopped")
+    if now < build.ends_at:
+        return Build(id=build.id, status="running")
+    if build.fails:
+        return Build(id=build.id, status="failed", message="main.dart:3:1: Error: Expected ';' after this.")
+    return Build(id=build.id, status="succeeded", toolchain=Toolchain(engine="simulated", version="3.11.0"))
+
+
+def _service(service: MadeService, now: float) -> Service:
+    if service.stopped:
+        return Service(status="stopped", url=service.url, revision=service.revision)
+    if now < service.healthy_at:
+        return Service(status="starting", url=service.url, revision=service.revision)
+    if service.comes_up_unhealthy:
+        message = "It answered its health path with 500."
+        return Service(status="unhealthy", url=service.url, revision=service.revision, message=message)
+    return Service(status="healthy", url=service.url, revision=service.revision, serving=service.serving)
