@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
@@ -36,16 +37,11 @@ class Guardian:
         self._durable = durable
         self._told = False
 
-    def keep(self) -> None:
-        """Return once the server is stopped, or at once when another guardian keeps it."""
-        with self._place.guard.open("ab") as guard, self._place.users.open("ab") as users:
-            if not _lock_soon(guard):
-                return
-            embedded.create(self._place)
-            self._watch(users)
-            self._stop()
-            # Before the users' lock, so that whoever gets that one next knows to start a guardian.
-            embedded.unlock(guard)
+    def keep(self, users: IO[bytes]) -> None:
+        """Return, with the users' lock, once the server is stopped."""
+        embedded.create(self._place)
+        self._watch(users)
+        self._stop()
 
     def tell_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._told = True
@@ -79,17 +75,26 @@ def _lock_soon(guard: IO[bytes]) -> bool:
 
 
 def main(data_dir: str, durability: str) -> int:
+    """Return at once; a child goes on as the guardian, unless there is one already."""
     place = Place.of(Path(data_dir))
-    guardian = Guardian(place, durable=durability == "durable")
+    with place.guard.open("ab") as guard, place.users.open("ab") as users:
+        # Locked before the child is made, and shared with it: whoever waited for us finds the place guarded.
+        if _lock_soon(guard) and os.fork() == 0:
+            _guard(place, users, durable=durability == "durable")
+            # Before the users' lock, so that whoever gets that one next knows to start a guardian.
+            embedded.unlock(guard)
+    return 0
+
+
+def _guard(place: Place, users: IO[bytes], *, durable: bool) -> None:
+    guardian = Guardian(place, durable=durable)
     # The terminal's Ctrl-C is for the service; the server goes when the service has gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, guardian.tell_to_stop)
     try:
-        guardian.keep()
+        guardian.keep(users)
     except (embedded.PostgresUnavailable, OSError) as problem:
         place.trouble.write_text(f"{problem}\n")
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -67,15 +67,13 @@ async def _arrive(place: Place, users: IO[bytes], *, durable: bool) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
     while not embedded.lock(users, shared=True):  # A server that is being stopped for the last user before us.
         await _pause(deadline, place)
-    guardian: subprocess.Popen[bytes] | None = None
+    place.trouble.unlink(missing_ok=True)
     while not await _answers(place):
-        if guardian is not None and guardian.poll():
+        if place.trouble.exists():
             raise PostgresUnavailable(_trouble(place))
-        if not _guarded(place) and (guardian is None or guardian.poll() is not None):
-            guardian = _start_guardian(place, durable=durable)
+        await _see_to_guard(place, durable=durable)
         await _pause(deadline, place)
-    if not _guarded(place):
-        _start_guardian(place, durable=durable)
+    await _see_to_guard(place, durable=durable)
 
 
 async def _leave(place: Place, users: IO[bytes]) -> None:
@@ -95,8 +93,12 @@ async def _keep_guarded(place: Place, *, durable: bool) -> None:
     """A guardian that was killed is replaced; the new one takes the running server over."""
     while True:
         await asyncio.sleep(_GUARD_LOOK_SECONDS)
-        if not _guarded(place):
-            _start_guardian(place, durable=durable)
+        await _see_to_guard(place, durable=durable)
+
+
+async def _see_to_guard(place: Place, *, durable: bool) -> None:
+    if not _guarded(place):
+        await asyncio.to_thread(_start_guardian, place, durable=durable)
 
 
 def _guarded(place: Place) -> bool:
@@ -104,8 +106,7 @@ def _guarded(place: Place) -> bool:
         return not embedded.lock(guard, shared=True)
 
 
-def _start_guardian(place: Place, *, durable: bool) -> subprocess.Popen[bytes]:
-    place.trouble.unlink(missing_ok=True)
+def _start_guardian(place: Place, *, durable: bool) -> None:
     command = [
         sys.executable,
         "-m",
@@ -115,14 +116,17 @@ def _start_guardian(place: Place, *, durable: bool) -> subprocess.Popen[bytes]:
     ]
     with place.log.open("ab") as log:
         # In a session of its own, so that it outlives the process that happened to start it.
-        return subprocess.Popen(
+        started = subprocess.run(
             command,
             cwd=Path(__file__).parent.parent,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            check=False,
         )
+    if started.returncode != 0:
+        raise PostgresUnavailable(_trouble(place))
 
 
 async def _answers(place: Place) -> bool:

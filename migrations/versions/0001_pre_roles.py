@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrations.statements import run
 
-revision = "0001_pre_roles"
+revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None

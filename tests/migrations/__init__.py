@@ -1,0 +1,1 @@
+"""What the schema and its steps promise."""
