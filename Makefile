@@ -1,0 +1,41 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# Another lock file makes another name, so the environment follows it.
+READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test run check proof clean-clone lock
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## Take a real Dart function from draft to answering HTTP, on a fresh service
+	@$(BIN)/python -m examples.demo
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4
+
+run: $(READY) ## Run the service: the API and everything behind it
+	@$(BIN)/python -m cli serve
+
+check: $(READY) ## Everything that must hold before a change is kept: style, types, layers, tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -n logical --maxprocesses 4
+
+proof: $(READY) ## Long runs: crash it, fill it, race it
+	$(BIN)/python -m pytest -m proof --timeout 900
+
+clean-clone: ## Prove that the last commit works in an empty directory, as root and as an ordinary user
+	@.ci/clean-clone
+
+lock: $(READY) ## Renew the lock files after a change of pyproject.toml
+	$(BIN)/python -m pip install --quiet "pip-tools>=7.5,<8"
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+$(READY): requirements-dev.lock
+	@.ci/venv "$(PYTHON)" "$@"
