@@ -1,1 +1,1 @@
-"""What is decided."""
+"""What may be asked, what is refused, and the one write path."""

@@ -1,0 +1,128 @@
+"""Integrations: identity and storage of one provider, checked apart, before anything is deployed there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from commands.command import Command
+from domain.clouds import ProviderMismatch
+from domain.integration import CheckStep, IntegrationUnknown, StorageNotChecked
+from domain.project import ProjectIsArchived, ProjectUnknown
+from tests.support import a
+from tests.support.scenario import fold, given
+
+PROJECT = (a.project_created(),)
+CONNECTED = (a.project_created(), a.integration_connected())
+
+
+def folded_status(*facts: Any) -> str:
+    """The integration's status after these facts."""
+    state = fold(facts)[a.integration_connected().stream]
+    return str(state.status)
+
+
+class TestConnectProvider:
+    def test_connects_it(self) -> None:
+        given(*PROJECT).when(a.connect_provider()).then(a.integration_connected())
+
+    def test_changes_nothing_when_it_is_connected_with_that_identity(self) -> None:
+        given(*CONNECTED).when(a.connect_provider()).then_nothing()
+
+    def test_connects_a_disconnected_one_again(self) -> None:
+        given(*CONNECTED, a.integration_disconnected()).when(a.connect_provider()).then(a.integration_connected())
+
+    def test_refuses_the_identity_of_another_provider(self) -> None:
+        given(*PROJECT).when(a.connect_provider(provider="aws")).then_refused(ProviderMismatch)
+
+
+class TestRecordIdentityChecked:
+    def test_records_what_each_step_saw(self) -> None:
+        step = CheckStep(name="agent", status="failed", code="agent_unreachable", message="No answer.")
+
+        given(*CONNECTED).when(a.record_identity_checked(status="failed", steps=(step,))).then(
+            a.identity_checked("failed", steps=(step,))
+        )
+
+    def test_changes_nothing_when_it_saw_the_same_before(self) -> None:
+        given(*CONNECTED, a.identity_checked()).when(a.record_identity_checked()).then_nothing()
+
+    def test_records_a_verified_identity_that_fails_later(self) -> None:
+        given(*CONNECTED, a.identity_checked()).when(a.record_identity_checked(status="failed")).then(
+            a.identity_checked("failed")
+        )
+
+
+class TestRecordStorageChecked:
+    def test_records_which_storage_was_checked(self) -> None:
+        given(*CONNECTED).when(a.record_storage_checked()).then(a.storage_checked())
+
+    def test_changes_nothing_when_it_saw_the_same_before(self) -> None:
+        given(*CONNECTED, a.storage_checked()).when(a.record_storage_checked()).then_nothing()
+
+    def test_refuses_the_storage_of_another_provider(self) -> None:
+        given(*PROJECT, a.integration_connected("gcp")).when(a.record_storage_checked(provider="gcp")).then_refused(
+            ProviderMismatch
+        )
+
+
+class TestConfigureStorage:
+    def test_saves_what_passed_its_check(self) -> None:
+        given(*CONNECTED, a.storage_checked()).when(a.configure_storage()).then(a.storage_configured())
+
+    def test_changes_nothing_when_it_is_saved(self) -> None:
+        given(*CONNECTED, a.storage_checked(), a.storage_configured()).when(a.configure_storage()).then_nothing()
+
+    @pytest.mark.parametrize("status", ["pending", "failed"])
+    def test_refuses_what_has_not_passed_its_check(self, status: str) -> None:
+        given(*CONNECTED, a.storage_checked(status)).when(a.configure_storage()).then_refused(StorageNotChecked)
+
+    def test_refuses_what_was_never_checked(self) -> None:
+        given(*CONNECTED).when(a.configure_storage()).then_refused(StorageNotChecked)
+
+
+class TestDisconnectProvider:
+    def test_says_why(self) -> None:
+        given(*CONNECTED).when(a.disconnect_provider(reason="moving")).then(a.integration_disconnected("moving"))
+
+    def test_forgets_what_was_verified_and_configured(self) -> None:
+        reconnected = (*PROJECT, *a.integration_ready(), a.integration_disconnected(), a.integration_connected())
+
+        given(*reconnected).when(a.configure_storage()).then_refused(StorageNotChecked)
+        assert folded_status(*reconnected) == "pending"
+
+    def test_refuses_one_that_is_disconnected(self) -> None:
+        given(*CONNECTED, a.integration_disconnected()).when(a.disconnect_provider()).then_refused(IntegrationUnknown)
+
+
+class TestEveryCommand:
+    COMMANDS: tuple[Command, ...] = (
+        a.connect_provider(),
+        a.record_identity_checked(),
+        a.record_storage_checked(),
+        a.configure_storage(),
+        a.disconnect_provider(),
+    )
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_refuses_a_project_that_never_was(self, command: Command) -> None:
+        given().when(command).then_refused(ProjectUnknown)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_refuses_an_archived_project(self, command: Command) -> None:
+        given(*CONNECTED, a.project_archived()).when(command).then_refused(ProjectIsArchived)
+
+    @pytest.mark.parametrize("command", COMMANDS[1:])
+    def test_but_connecting_refuses_a_provider_that_is_not_connected(self, command: Command) -> None:
+        given(*PROJECT).when(command).then_refused(IntegrationUnknown)
+
+
+class TestStatus:
+    def test_follows_the_identity_until_it_is_disconnected(self) -> None:
+        connected = a.integration_connected()
+
+        assert folded_status(connected) == "pending"
+        assert folded_status(connected, a.identity_checked()) == "verified"
+        assert folded_status(connected, a.identity_checked("failed")) == "failed"
+        assert folded_status(connected, a.identity_checked(), a.integration_disconnected()) == "disconnected"

@@ -1,0 +1,74 @@
+"""Tenants: their names, plans and members."""
+
+from __future__ import annotations
+
+from commands.claimed import TenantNameTaken, taken
+from domain.event import SYSTEM_TENANT, Counter
+from domain.naming import NameNotAllowed
+from domain.person import PersonUnknown
+from domain.plan import PlanUnknown
+from domain.tenant import AlreadyMember, TenantExists, TenantUnknown
+from tests.support import a
+from tests.support.scenario import given
+
+
+class TestCreateTenant:
+    def test_creates_it_and_claims_the_first_segment_of_its_addresses_among_all_tenants(self) -> None:
+        given(a.plan_defined()).when(a.create_tenant(name="Acme Corp.X")).then(
+            a.tenant_created(name="Acme Corp.X", slug="acme-corp-x"),
+            claims=(a.claim("tenant", "acme-corp-x", a.TENANT_ID, tenant_id=SYSTEM_TENANT),),
+            counters=(),
+        )
+
+    def test_refuses_an_id_that_is_a_tenant_already(self) -> None:
+        given(*a.tenant_with_plan()).when(a.create_tenant()).then_refused(TenantExists)
+
+    def test_refuses_a_plan_that_is_not_defined(self) -> None:
+        given().when(a.create_tenant()).then_refused(PlanUnknown)
+
+    def test_refuses_a_name_that_could_not_stand_in_an_address(self) -> None:
+        given(a.plan_defined()).when(a.create_tenant(name="a/b")).then_refused(NameNotAllowed, fields=("name",))
+
+    def test_is_told_when_the_name_is_another_tenants(self) -> None:
+        claim = a.claim("tenant", "acme", a.TENANT_ID, tenant_id=SYSTEM_TENANT)
+
+        assert type(taken(claim, a.OTHER_TENANT_ID)) is TenantNameTaken
+
+
+class TestAddMember:
+    def test_adds_and_counts_the_person(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered()).when(a.add_member()).then(
+            a.member_added(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=1, limit=2),),
+        )
+
+    def test_refuses_a_person_who_is_a_member(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.member_added()).when(a.add_member()).then_refused(
+            AlreadyMember
+        )
+
+    def test_refuses_a_person_who_never_registered(self) -> None:
+        given(*a.tenant_with_plan()).when(a.add_member()).then_refused(PersonUnknown)
+
+    def test_refuses_a_person_who_was_erased(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.person_erased()).when(a.add_member()).then_refused(
+            PersonUnknown
+        )
+
+    def test_refuses_a_tenant_that_never_was(self) -> None:
+        given(a.person_registered()).when(a.add_member()).then_refused(TenantUnknown)
+
+
+class TestChoosePlan:
+    def test_changes_the_plan(self) -> None:
+        given(*a.tenant_with_plan(), a.plan_defined("standard")).when(a.choose_plan()).then(a.plan_chosen())
+
+    def test_changes_nothing_when_it_is_the_plan_already(self) -> None:
+        given(*a.tenant_with_plan()).when(a.choose_plan(plan="sandbox")).then_nothing()
+
+    def test_refuses_a_plan_that_is_not_defined(self) -> None:
+        given(*a.tenant_with_plan()).when(a.choose_plan(plan="gold")).then_refused(PlanUnknown)
+
+    def test_refuses_a_tenant_that_never_was(self) -> None:
+        given(a.plan_defined("standard")).when(a.choose_plan()).then_refused(TenantUnknown)

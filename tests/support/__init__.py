@@ -1,0 +1,1 @@
+"""What tests are told with: scenarios, facts, services."""
