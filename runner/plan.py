@@ -196,6 +196,17 @@ def next_step(recorded: Deployment, observed: Observation | None, at: datetime) 
             return Leave()
 
 
+def after_refusal(
+    recorded: Deployment, observed: Observation | None, failure: Failure
+) -> NoteFailure | Fail | Cancel | FailUndeploy:
+    """What follows when the cloud says no: the deployment is going to fail; one that is ending already ends now."""
+    if recorded.status == "undeploying":
+        return FailUndeploy(failure=failure, remaining=remaining_of(observed))
+    if not is_withdrawing(recorded):
+        return NoteFailure(failure=failure)
+    return _outcome(recorded, remaining_of(observed))
+
+
 def is_withdrawing(recorded: Deployment) -> bool:
     """Whether what it made is being taken away.
 
@@ -400,7 +411,7 @@ def _take_back(recorded: Deployment, observed: Observation | None, at: datetime)
             return step
 
 
-def _outcome(recorded: Deployment, remaining: tuple[str, ...]) -> Step:
+def _outcome(recorded: Deployment, remaining: tuple[str, ...]) -> Fail | Cancel:
     if recorded.failing is not None:
         return Fail(failure=recorded.failing, remaining=remaining)
     return Cancel(remaining=remaining)

@@ -1,0 +1,124 @@
+"""Do at the cloud what a step says, and tell what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import assert_never
+
+import msgspec
+import structlog
+
+from providers.provider import Order, Provider, ProviderBusy, ProviderRefused, ProviderUnreachable, Source
+from runner import plan
+from runner.world import World
+
+# No verb waits for long work; one that has not answered after so long has not answered.
+CALL_SECONDS_MAX = 60.0
+
+log = structlog.get_logger()
+
+
+class NoteWithdrawn(msgspec.Struct, frozen=True):
+    """What a withdrawal left behind."""
+
+    remaining: tuple[str, ...]
+
+
+Act = plan.Bundle | plan.StartBuild | plan.Push | plan.Apply | plan.Promote | plan.Withdraw
+Note = (
+    plan.NoteBundled
+    | plan.NoteBuildStarted
+    | plan.NoteBuildSucceeded
+    | plan.NoteBuildFailed
+    | plan.NotePushed
+    | plan.NoteReleaseStarted
+    | plan.NoteApplied
+    | plan.NoteVerified
+    | plan.NoteActivated
+    | plan.NoteFailure
+    | plan.Fail
+    | plan.Cancel
+    | plan.NoteUndeployed
+    | plan.FailUndeploy
+    | NoteWithdrawn
+)
+Pause = plan.AwaitBuild | plan.AwaitHealthy | plan.AwaitGone | plan.LookAgain
+
+
+async def perform(act: Act, order: Order, world: World) -> Note | None:
+    """The effect, and what to record of it; None when only a look can tell.
+
+    Doing it twice is doing it once. Raises ProviderBusy, ProviderUnreachable (also for whatever was not foreseen: whether
+    it had its effect is not known) or ProviderRefused.
+    """
+    provider = provider_of(order, world)
+    async with foreseen(type(act).__name__):
+        return await _performed(act, order, provider, world)
+
+
+def provider_of(order: Order, world: World) -> Provider:
+    """The release's cloud. Raises ProviderRefused when this service has none of that name."""
+    provider = world.providers.get(order.release.provider)
+    if provider is None:
+        message = f"This runner has no provider “{order.release.provider}”."
+        raise ProviderRefused("provider_unavailable", message, "Deploy to a provider the service offers.")
+    return provider
+
+
+class foreseen:  # noqa: N801 - read as a phrase: async with foreseen("Push")
+    """Bounds a call in time, and turns every error a provider did not declare into ProviderUnreachable."""
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+        self._timeout = asyncio.timeout(CALL_SECONDS_MAX)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]
+        except TimeoutError:
+            raise ProviderUnreachable(f"No answer within {CALL_SECONDS_MAX:g} seconds.") from None
+        if isinstance(error, Exception) and not isinstance(error, ProviderBusy | ProviderRefused):
+            log.error("provider_failed", call=self._call, exc_info=error)
+            raise ProviderUnreachable(f"The provider failed: {type(error).__name__}.") from error
+
+
+async def _performed(act: Act, order: Order, provider: Provider, world: World) -> Note | None:
+    match act:
+        case plan.Bundle():
+            bundle = await provider.bundle(order, await _sources(order, world))
+            return plan.NoteBundled(location=bundle.location, digest=bundle.digest)
+        case plan.StartBuild():
+            build = await provider.start_build(order)
+            return plan.NoteBuildStarted(build_id=build.id)
+        case plan.Push():
+            image = await provider.push(order)
+            return plan.NotePushed(reference=image.reference, digest=image.digest)
+        case plan.Apply():
+            service = await provider.apply(order)
+            return plan.NoteApplied(url=service.url, revision=service.revision)
+        case plan.Promote():
+            service = await provider.promote(order)
+            return plan.NoteActivated() if service.serving else None
+        case plan.Withdraw():
+            await provider.stop_build(order)
+            return NoteWithdrawn(await provider.withdraw(order))
+        case _:
+            assert_never(act)
+
+
+async def _sources(order: Order, world: World) -> tuple[Source, ...]:
+    """The release's files, checked. Raises ProviderRefused when one is not what was released."""
+    sources = []
+    for wanted in order.release.sources:
+        content = await world.contents.get(order.tenant_id, wanted.digest)
+        if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != wanted.digest:
+            message = f"The stored file {wanted.file_name} is missing or is not what was uploaded."
+            raise ProviderRefused("artifact_lost", message, "Upload it again and deploy.")
+        sources.append(
+            Source(kind=wanted.kind, file_name=wanted.file_name, digest=wanted.digest, content=content)
+        )
+    return tuple(sources)
