@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
-from pathlib import Path
 from typing import get_args
 
 import structlog
 
 from process import logs
 from process.health import Health
-from process.ports import BACKLOG, AddressUnusable, PortTaken, listen_again
+from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe, socket_directory
@@ -22,6 +20,7 @@ from providers.local.client import SOCKET_NAME
 from providers.local.composition import Plan, agent
 from providers.local.engine import EngineName
 from providers.local.store import AgentRunning
+from providers.local.unix_socket import listen
 
 # What is left of the time to stop after the functions had theirs.
 RESERVE_SECONDS = 1.0
@@ -46,7 +45,7 @@ async def _run(settings: Settings) -> None:
     )
     with stop_requested() as stop:
         async with agent(_plan(settings)) as door:
-            listener = _listen(socket_directory(settings.data_dir) / SOCKET_NAME)
+            listener = listen(socket_directory(settings.data_dir) / SOCKET_NAME)
             health = Health({"store": door.ready})
             async with serving(door, listener), serving(health, port):
                 structlog.get_logger().info("agent_ready", health_port=port.getsockname()[1])
@@ -71,20 +70,6 @@ def _engine(given: str | None) -> EngineName | None:
     if given is None:
         return None
     raise SettingInvalid("DCF_LOCAL_ENGINE", f"must be one of {', '.join(get_args(EngineName))}")
-
-
-def _listen(path: Path) -> socket.socket:
-    """A socket that only this user can connect to. Whatever an agent before us left there is replaced: we own its folder."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ class Agent:
         keeper = self._fleet.find(deployment.id)
         message = keeper.message if keeper else ""
         return Service(
-            status=keeper.status if keeper and deployment.wanted == "running" else "stopped",
+            status=keeper.status if keeper else "stopped",
             url="",  # The client knows under which origin functions answer.
             revision=deployment.image.digest if deployment.image else "",
             serving=self._routes.serves(deployment.order),

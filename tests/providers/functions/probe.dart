@@ -1,0 +1,64 @@
+import 'dart:async';
+import 'dart:convert';
+import 'dart:io';
+import 'dart:typed_data';
+
+final List<Uint8List> eaten = [];
+
+/// A function that does whatever a test asks of it.
+Future<void> main() async {
+  final port = int.parse(Platform.environment['PORT']!);
+  final server = await HttpServer.bind('0.0.0.0', port);
+  ProcessSignal.sigterm.watch().listen((_) async {
+    await server.close();
+    exit(0);
+  });
+  print('probe listens');
+  await for (final request in server) {
+    unawaited(answer(request).catchError((Object error) => print('a request failed: $error')));
+  }
+}
+
+Future<void> answer(HttpRequest request) async {
+  final response = request.response;
+  final number = int.parse(request.uri.queryParameters['n'] ?? '0');
+  switch (request.uri.path) {
+    case '/environment':
+      response.write(jsonEncode(Platform.environment));
+    case '/request':
+      final headers = <String, String>{};
+      request.headers.forEach((name, values) => headers[name] = values.join(','));
+      response.headers.set('x-answer', 'yes');
+      response.statusCode = 418;
+      response.write(jsonEncode({'method': request.method, 'uri': '${request.uri}', 'headers': headers}));
+    case '/echo':
+      await response.addStream(request);
+    case '/count':
+      response.write(await request.fold<int>(0, (size, chunk) => size + chunk.length));
+    case '/stream':
+      response.bufferOutput = false;
+      for (var line = 0; line < number; line++) {
+        response.writeln('line $line');
+        await response.flush();
+        await Future<void>.delayed(const Duration(milliseconds: 100));
+      }
+    case '/slow':
+      await Future<void>.delayed(Duration(milliseconds: number));
+      response.write('slept');
+    case '/crash':
+      stderr.writeln('about to crash');
+      exit(number);
+    case '/break':
+      final socket = await response.detachSocket(writeHeaders: false);
+      socket.destroy();
+      return;
+    case '/eat':
+      eaten.add(Uint8List(number * 1024 * 1024)..fillRange(0, number * 1024 * 1024, 1));
+      response.write('ate');
+    case '/pid':
+      response.write(pid);
+    default:
+      response.write(Platform.environment['ANSWER'] ?? 'here');
+  }
+  await response.close();
+}

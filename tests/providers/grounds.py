@@ -1,0 +1,167 @@
+"""Where the providers are tried: for each one, how to have it ready and what it is asked to run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+
+from domain.clouds import LocalTarget, ProviderName, Target
+from domain.release import Access, ArtifactKind, Release, SourceRef, Trigger
+from process.serving import serving
+from providers.local.artifact import content_digest
+from providers.local.client import AgentSocket, LocalProvider
+from providers.local.composition import Plan, agent
+from providers.local.keeper import Patience
+from providers.local.unix_socket import listen
+from providers.provider import Build, Order, Provider, ProviderBusy, Service, Source
+
+ROOT = Path(__file__).parent.parent.parent
+TOOLCHAIN_DIR = Path(os.environ.get("DCF_TOOLCHAIN_DIR") or ROOT / ".dcf" / "toolchain").absolute()
+HELLO = (ROOT / "examples" / "hello" / "main.dart").read_bytes()
+PROBE = (Path(__file__).parent / "functions" / "probe.dart").read_bytes()
+PUBSPEC = (ROOT / "examples" / "hello" / "pubspec.yaml").read_bytes()
+BROKEN = b"void main() {\n  int number = 'text';\n}\n"
+ENDS_AT_ONCE = b"import 'dart:io';\nvoid main() {\n  stderr.writeln('no reason to live');\n  exit(3);\n}\n"
+ORIGIN = "http://functions.example"
+SECONDS_MAX = 40.0
+POLL_SECONDS = 0.05
+
+_T = TypeVar("_T")
+
+PATIENCE = Patience(delay_seconds_first=0.1, delay_seconds_max=0.4)
+
+
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider ready to be used, and a target it accepts."""
+
+    provider: Provider
+    target: Target
+
+
+def sources(code: bytes, pubspec: bytes = PUBSPEC) -> tuple[Source, ...]:
+    """What a function is made from."""
+    return (_source("code", "main.dart", code), _source("yaml", "pubspec.yaml", pubspec))
+
+
+def _source(kind: ArtifactKind, name: str, content: bytes) -> Source:
+    return Source(kind=kind, file_name=name, digest=content_digest(content), content=content)
+
+
+def order(
+    *,
+    function_id: UUID | None = None,
+    number: int = 1,
+    access: Access = "public",
+    environment: dict[str, str] | None = None,
+    target: Target | None = None,
+    start_seconds_max: int = 20,
+    memory_mb_max: int = 256,
+    request_seconds_max: int = 60,
+) -> Order:
+    """The order to deploy a function; every call is another deployment."""
+    function = function_id or uuid4()
+    release = Release(
+        function_id=function,
+        function_revision=1,
+        sources=(SourceRef(kind="code", artifact_id=uuid4(), file_name="main.dart", digest="sha256:0", size_bytes=1),),
+        runtime="3.11.0",
+        trigger=Trigger(),
+        access=access,
+        environment=environment or {},
+        provider="local",
+        target=target or LocalTarget(),
+        integration_version=1,
+        address=("acme", "shop", f"f{function.hex}"),
+        start_seconds_max=start_seconds_max,
+        memory_mb_max=memory_mb_max,
+        request_seconds_max=request_seconds_max,
+    )
+    return Order(tenant_id=uuid4(), project_id=uuid4(), deployment_id=uuid4(), number=number, release=release)
+
+
+async def until(look: Callable[[], Awaitable[_T]], accept: Callable[[_T], object]) -> _T:
+    """What `look` sees once that is accepted. Raises TimeoutError."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            seen = await look()
+            if accept(seen):
+                return seen
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def built(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Build:
+    """Bundle and build; the build when it has ended."""
+    await provider.bundle(wanted, files)
+    await until(lambda: _build_started(provider, wanted), bool)
+    return await build_ended(provider, wanted)
+
+
+async def _build_started(provider: Provider, wanted: Order) -> bool:
+    try:
+        await provider.start_build(wanted)
+    except ProviderBusy:
+        return False
+    return True
+
+
+async def build_ended(provider: Provider, wanted: Order) -> Build:
+    """The build, succeeded, failed or stopped."""
+    seen = await until(lambda: provider.observe(wanted), lambda seen: seen.build and seen.build.status != "running")
+    assert seen.build is not None
+    return seen.build
+
+
+async def applied(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Service:
+    """Build and start; the release when it is healthy or given up."""
+    build = await built(provider, wanted, files)
+    assert build.status == "succeeded", build.message
+    await provider.push(wanted)
+    await provider.apply(wanted)
+    return await settled(provider, wanted)
+
+
+async def settled(provider: Provider, wanted: Order, *statuses: str) -> Service:
+    """The release once it has one of the statuses (by default: is healthy or given up)."""
+    accepted = statuses or ("healthy", "unhealthy")
+    seen = await until(lambda: provider.observe(wanted), lambda seen: seen.service and seen.service.status in accepted)
+    assert seen.service is not None
+    return seen.service
+
+
+async def deployed(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Service:
+    """Build, start and let serve."""
+    service = await applied(provider, wanted, files)
+    assert service.status == "healthy", service.message
+    return await provider.promote(wanted)
+
+
+async def withdrawn(provider: Provider, wanted: Order) -> None:
+    """Remove it, however long that takes."""
+    await until(lambda: provider.withdraw(wanted), lambda left: not left)
+
+
+@asynccontextmanager
+async def local(folder: Path) -> AsyncIterator[Ground]:
+    """The local provider with an agent in this process."""
+    plan = Plan(
+        folder=folder / "agent",
+        toolchain_dir=TOOLCHAIN_DIR,
+        environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        only_engine="standin",
+        stop_seconds_max=2.0,
+        patience=PATIENCE,
+    )
+    async with agent(plan) as door, serving(door, listen(folder / "a.sock"), drain_seconds=1):
+        client = AgentSocket(folder / "a.sock")
+        yield Ground(provider=LocalProvider(client, lambda: ORIGIN), target=LocalTarget())
+        await client.close()
+
+
+GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"local": local}

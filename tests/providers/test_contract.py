@@ -1,0 +1,182 @@
+"""What every provider promises, whichever cloud is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from providers.catalogue import clouds
+from providers.provider import Observation, ProviderRefused
+from tests.providers.grounds import (
+    BROKEN,
+    ENDS_AT_ONCE,
+    GROUNDS,
+    HELLO,
+    Ground,
+    applied,
+    built,
+    deployed,
+    order,
+    settled,
+    sources,
+    withdrawn,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=GROUNDS)
+async def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    async with GROUNDS[request.param](tmp_path_factory.mktemp(request.param)) as ready:
+        yield ready
+
+
+async def test_every_provider_of_the_catalogue_is_tried(tmp_path: Path) -> None:
+    catalogue = clouds(tmp_path, lambda: "http://functions.example")
+
+    assert GROUNDS.keys() == catalogue.providers.keys()
+    assert all(name == provider.name for name, provider in catalogue.providers.items())
+
+
+class TestVerifying:
+    async def test_names_each_step_it_looked_at(self, ground: Ground) -> None:
+        tenant, project = uuid4(), uuid4()
+
+        identity = await ground.provider.verify_identity(tenant, project, None)
+        storage = await ground.provider.check_storage(tenant, project, None)
+
+        assert identity.status in ("verified", "pending")
+        assert storage.status == "verified"
+        assert all(step.name and step.message for step in (*identity.steps, *storage.steps))
+
+
+class TestADeployment:
+    async def test_goes_from_nothing_to_serving_and_back_and_every_verb_may_be_repeated(self, ground: Ground) -> None:
+        """
+        Goal: a runner that dies after any verb may call it again.
+        Method: call each verb twice and compare; at the end nothing carries the deployment's id.
+        """
+        provider, wanted = ground.provider, order(target=ground.target)
+        assert await provider.observe(wanted) == Observation()
+
+        assert await provider.bundle(wanted, sources(HELLO)) == await provider.bundle(wanted, sources(HELLO))
+        build = await built(provider, wanted, sources(HELLO))
+        assert build.status == "succeeded"
+        assert build.toolchain is not None
+        assert await provider.start_build(wanted) == build
+        assert await provider.push(wanted) == await provider.push(wanted)
+
+        assert {(await provider.apply(wanted)).revision, (await provider.apply(wanted)).revision} == {
+            (await provider.push(wanted)).digest
+        }
+        candidate = await settled(provider, wanted)
+        assert (candidate.status, candidate.serving) == ("healthy", False)
+
+        serving = await provider.promote(wanted)
+        assert serving == await provider.promote(wanted)
+        assert serving.serving
+        assert serving.url.startswith("http")
+
+        await withdrawn(provider, wanted)
+        assert await provider.observe(wanted) == Observation()
+        assert await provider.withdraw(wanted) == ()
+
+    async def test_replaces_the_one_before_it(self, ground: Ground) -> None:
+        provider = ground.provider
+        first = order(target=ground.target, number=1)
+        second = order(target=ground.target, number=2, function_id=first.release.function_id)
+        await deployed(provider, first, sources(HELLO))
+
+        await deployed(provider, second, sources(HELLO))
+
+        assert (await settled(provider, first, "stopped")).serving is False
+        assert (await settled(provider, second)).serving is True
+        await withdrawn(provider, second)
+        await withdrawn(provider, first)
+
+    async def test_never_takes_traffic_from_a_later_one(self, ground: Ground) -> None:
+        provider = ground.provider
+        late = order(target=ground.target, number=7)
+        early = order(target=ground.target, number=6, function_id=late.release.function_id)
+        await deployed(provider, late, sources(HELLO))
+        await applied(provider, early, sources(HELLO))
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await provider.promote(early)
+
+        assert refusal.value.code == "overtaken"
+        assert (await settled(provider, late)).serving is True
+        await withdrawn(provider, early)
+        await withdrawn(provider, late)
+
+
+class TestABuild:
+    async def test_that_fails_says_what_the_compiler_said(self, ground: Ground) -> None:
+        provider, wanted = ground.provider, order(target=ground.target)
+
+        build = await built(provider, wanted, sources(BROKEN))
+
+        words = "main.dart:2:16: Error: A value of type 'String' can't be assigned to a variable of type 'int'."
+        assert build.status == "failed"
+        assert words in build.message
+        assert build.remedy
+        assert words in (await provider.build_log(wanted, 0)).text
+        await withdrawn(provider, wanted)
+
+    async def test_log_is_read_on_from_a_cursor(self, ground: Ground) -> None:
+        provider, wanted = ground.provider, order(target=ground.target)
+        await built(provider, wanted, sources(BROKEN))
+
+        whole = await provider.build_log(wanted, 0)
+        rest = await provider.build_log(wanted, 10)
+        nothing = await provider.build_log(wanted, whole.next_cursor)
+
+        assert whole.text.endswith(rest.text)
+        assert (nothing.text, nothing.next_cursor) == ("", whole.next_cursor)
+        await withdrawn(provider, wanted)
+
+    async def test_can_be_stopped(self, ground: Ground) -> None:
+        provider, wanted = ground.provider, order(target=ground.target)
+        await provider.bundle(wanted, sources(HELLO))
+        await provider.start_build(wanted)
+
+        await provider.stop_build(wanted)
+        await provider.stop_build(wanted)
+
+        build = (await provider.observe(wanted)).build
+        assert build is not None
+        assert build.status == "stopped"
+        await withdrawn(provider, wanted)
+
+    async def test_refuses_sources_that_are_not_what_their_digest_says(self, ground: Ground) -> None:
+        (code, _) = sources(HELLO)
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await ground.provider.bundle(
+                order(target=ground.target),
+                (type(code)(kind="code", file_name="main.dart", digest=code.digest, content=BROKEN),),
+            )
+
+        assert refusal.value.code == "digest_differs"
+
+
+class TestABadRelease:
+    async def test_is_reported_with_its_last_words_and_the_old_one_goes_on(self, ground: Ground) -> None:
+        provider = ground.provider
+        good = order(target=ground.target, number=1)
+        bad = order(target=ground.target, number=2, function_id=good.release.function_id)
+        await deployed(provider, good, sources(HELLO))
+
+        service = await applied(provider, bad, sources(ENDS_AT_ONCE))
+
+        assert service.status == "unhealthy"
+        assert "no reason to live" in service.message
+        with pytest.raises(ProviderRefused):
+            await provider.promote(bad)
+        assert (await settled(provider, good)).serving is True
+        await withdrawn(provider, bad)
+        await withdrawn(provider, good)

@@ -1,0 +1,220 @@
+"""Functions of the local provider as their callers see them, through a process that faces them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.release import Access
+from process.ports import listen
+from process.serving import serving
+from providers.local.client import AgentSocket, Functions
+from providers.local.relay import REQUEST_BYTES_MAX, Receive, Scope, Send
+from providers.provider import Order
+from tests.providers.grounds import HELLO, PROBE, Ground, deployed, local, order, settled, sources, until, withdrawn
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """The local provider, a client of its functions' origin, and the way in between."""
+
+    ground: Ground
+    client: httpx.AsyncClient
+    functions: Functions
+
+    def url(self, wanted: Order, rest: str = "") -> str:
+        return f"/{'/'.join(wanted.release.address)}/{rest}"
+
+    async def text(self, wanted: Order, rest: str = "") -> str:
+        return (await self.client.get(self.url(wanted, rest))).text
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def front(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Front]:
+    folder = tmp_path_factory.mktemp("local")
+    async with local(folder) as ground, _origin(folder / "a.sock") as (client, functions):
+        yield Front(ground=ground, client=client, functions=functions)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def probe(front: Front) -> AsyncIterator[Order]:
+    """A function that does what it is asked to."""
+    environment = {"GREETING": "Ahoi", "PORT": "1", "DCF_FUNCTION_ID": "mine"}
+    wanted = order(environment=environment, request_seconds_max=3, memory_mb_max=200)
+    await deployed(front.ground.provider, wanted, sources(PROBE))
+    yield wanted
+    await withdrawn(front.ground.provider, wanted)
+
+
+@asynccontextmanager
+async def _origin(agent_socket: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Functions]]:
+    agent = AgentSocket(agent_socket)
+    functions = Functions(agent)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError  # No lifespan.
+        tenant, project, function, path = scope["raw_path"].removeprefix(b"/").split(b"/", 3)
+        address = (tenant.decode(), project.decode(), function.decode())
+        cleared: Access = "private" if (b"x-cleared", b"yes") in scope["headers"] else "public"
+        await functions.forward(scope, receive, send, address=address, cleared=cleared, path=path, drop=(b"x-cleared",))
+
+    listener = listen("127.0.0.1", 0, variable="")
+    port = listener.getsockname()[1]
+    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+    async with serving(app, listener, drain_seconds=1), client:
+        yield client, functions
+    await agent.close()
+
+
+class TestARequest:
+    async def test_reaches_the_function_below_its_address(self, front: Front, probe: Order) -> None:
+        answer = await front.client.patch(
+            front.url(probe, "request?a=%2F&b=%C3%A4"),
+            headers={"X-Mine": "1", "X-Cleared": "yes", "Connection": "x-mine"},
+        )
+
+        seen = answer.json()
+        assert (answer.status_code, answer.headers["x-answer"]) == (418, "yes")
+        assert (seen["method"], seen["uri"]) == ("PATCH", "/request?a=%2F&b=%C3%A4")
+        assert "x-mine" not in seen["headers"]
+        assert "x-cleared" not in seen["headers"]
+        assert seen["headers"]["x-forwarded-prefix"] == front.url(probe).rstrip("/")
+        assert seen["headers"]["x-forwarded-for"] == "127.0.0.1"
+        assert seen["headers"]["x-forwarded-host"] == front.client.base_url.netloc.decode()
+
+    async def test_may_carry_a_large_body_which_is_streamed_both_ways(self, front: Front, probe: Order) -> None:
+        body = b"0123456789abcdef" * 65536 * 8
+
+        answer = await front.client.post(front.url(probe, "echo"), content=body)
+
+        assert answer.content == body
+
+    async def test_with_a_body_beyond_the_limit_is_refused(self, front: Front, probe: Order) -> None:
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(REQUEST_BYTES_MAX // 2**20 + 2):
+                yield bytes(2**20)
+
+        answer = await front.client.post(front.url(probe, "count"), content=endless())
+
+        assert answer.status_code == 413
+        assert answer.json()["code"] == "body_too_large"
+
+    async def test_to_an_address_where_nothing_is_says_so(self, front: Front) -> None:
+        answer = await front.client.get("/acme/shop/nobody/")
+
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "function_not_found"
+        assert await front.functions.route(("acme", "shop", "nobody")) is None
+
+
+class TestAnAnswer:
+    async def test_comes_as_it_is_written(self, front: Front, probe: Order) -> None:
+        loop = asyncio.get_running_loop()
+
+        async with front.client.stream("GET", front.url(probe, "stream?n=5")) as answer:
+            arrivals = [loop.time() async for _ in answer.aiter_lines()]
+
+        assert len(arrivals) == 5
+        assert arrivals[-1] - arrivals[0] > 0.2
+
+    async def test_that_takes_too_long_becomes_a_504(self, front: Front, probe: Order) -> None:
+        answer = await front.client.get(front.url(probe, "slow?n=20000"))
+
+        assert answer.status_code == 504
+        assert answer.json()["code"] == "function_timeout"
+
+    async def test_that_breaks_off_becomes_a_502(self, front: Front, probe: Order) -> None:
+        answer = await front.client.get(front.url(probe, "break"))
+
+        assert answer.status_code == 502
+        assert answer.json()["code"] == "function_unreachable"
+
+
+class TestAFunction:
+    async def test_sees_its_own_environment_and_nothing_of_ours(self, front: Front, probe: Order) -> None:
+        seen = json.loads(await front.text(probe, "environment"))
+
+        assert seen["GREETING"] == "Ahoi"
+        assert seen["PORT"] != "1"
+        assert seen["DCF_FUNCTION_ID"] == str(probe.release.function_id)
+        assert seen["DCF_DEPLOYMENT_ID"] == str(probe.deployment_id)
+        allowed = {"PATH", "LANG", "HOME", "TMPDIR", "GREETING", "PORT", "PWD", "OLDPWD", "SHLVL", "_"}
+        assert {name for name in seen if not name.startswith("DCF_")} <= allowed
+
+    async def test_that_dies_is_started_again(self, front: Front, probe: Order) -> None:
+        before = await front.text(probe, "pid")
+
+        await front.client.get(front.url(probe, "crash?n=5"))
+
+        async def pid() -> str:
+            answer = await front.client.get(front.url(probe, "pid"))
+            assert answer.status_code in (200, 502, 503)
+            return answer.text if answer.status_code == 200 else ""
+
+        assert await until(pid, bool) != before
+
+    async def test_that_eats_too_much_memory_is_ended_and_started_again(self, front: Front, probe: Order) -> None:
+        await settled(front.ground.provider, probe, "healthy")
+
+        await front.client.get(front.url(probe, "eat?n=300"))
+
+        died = await settled(front.ground.provider, probe, "starting", "unhealthy")
+        assert "its limit is 200 MB" in died.message
+        assert (await settled(front.ground.provider, probe, "healthy")).serving
+
+    async def test_that_is_private_needs_a_caller_who_was_let_in(self, front: Front) -> None:
+        wanted = order(access="private")
+        await deployed(front.ground.provider, wanted, sources(HELLO))
+
+        route = await front.functions.route(wanted.release.address)
+        assert route is not None
+        assert (route.access, route.deployment_id, route.tenant_id) == (
+            "private",
+            wanted.deployment_id,
+            wanted.tenant_id,
+        )
+        assert (await front.client.get(front.url(wanted))).status_code == 503
+        answer = await front.client.get(front.url(wanted, "?name=Ada"), headers={"X-Cleared": "yes"})
+        assert answer.text == "Hello, Ada!\n"
+        await withdrawn(front.ground.provider, wanted)
+
+        assert (await front.client.get(front.url(wanted))).status_code == 404
+
+    async def test_is_replaced_without_a_failed_request(self, front: Front) -> None:
+        """
+        Goal: callers notice a new release by its answers only.
+        Method: four callers ask without a pause while the second release takes over, one of them slowly.
+        """
+        first = order(environment={"ANSWER": "first"}, number=1)
+        second = order(environment={"ANSWER": "second"}, number=2, function_id=first.release.function_id)
+        await deployed(front.ground.provider, first, sources(PROBE))
+        seen: list[tuple[int, str]] = []
+        enough = asyncio.Event()
+
+        async def ask(path: str) -> None:
+            while not enough.is_set():
+                answer = await front.client.get(front.url(first, path))
+                seen.append((answer.status_code, answer.text))
+
+        asking = [asyncio.create_task(ask(path)) for path in ("", "", "", "slow?n=400")]
+        await deployed(front.ground.provider, second, sources(PROBE))
+        await settled(front.ground.provider, first, "stopped")
+        enough.set()
+        await asyncio.gather(*asking)
+
+        assert {status for status, _ in seen} == {200}
+        assert {text for _, text in seen} == {"first", "second", "slept"}
+        assert seen[-1][1] != "first"
+        await withdrawn(front.ground.provider, second)
+        await withdrawn(front.ground.provider, first)
