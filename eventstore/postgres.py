@@ -1,0 +1,122 @@
+"""The log in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import structlog
+
+from domain.event import StreamRef
+from eventstore.appender import Appender
+from eventstore.batch import find
+from eventstore.database import Database, Role
+from eventstore.log import NO_STREAM, Append, Duplicate, Outcome, StoredEvent
+from eventstore.notifier import POLL_SECONDS, Notifier
+from eventstore.session import HINDERED, LOST, sessions
+
+SUBSCRIPTION_EVENTS_MAX = 1_000
+
+_LOAD = """
+    SELECT n, position, version, type, schema_version, recorded_at, meta, data
+      FROM log.load($1, $2, $3)
+"""
+
+_READ = """
+    SELECT position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data
+      FROM log.events
+     WHERE position > $1
+     ORDER BY position
+     LIMIT $2
+"""
+
+_HEAD = "SELECT log.head($1)"
+
+_EPOCH = "SELECT max(epoch) FROM log.epochs"
+
+
+class PostgresLog:
+    """The Log over one database. Use it as a context; beside the pool it holds two sessions of its own.
+
+    `role` is what appends are made as. Reading in order needs a pool that sees all tenants (dcf_engine);
+    the app's sees only the tenant set in `dcf.tenant`, and fails when none is. `listen_url` is a direct
+    address of the server, for when `url` leads through a pooler.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        url: str,
+        *,
+        role: Role,
+        listen_url: str | None = None,
+        statement_cache_size: int = 100,
+    ) -> None:
+        self._database = database
+        self._notifier = Notifier(sessions(listen_url or url, role=role))
+        self._appender = Appender(
+            sessions(url, role=role, statement_cache_size=statement_cache_size), advanced=self._notifier.advance
+        )
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._exits.enter_async_context(self._notifier)
+        await self._exits.enter_async_context(self._appender)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    @property
+    def waiting(self) -> int:
+        """How many appends wait to be written."""
+        return len(self._appender)
+
+    async def append(self, append: Append) -> Outcome:
+        return await self._appender.append(append)
+
+    async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
+        return await find(self._database, tenant_id, command_id)
+
+    async def load(self, streams: Sequence[StreamRef], *, after: int = NO_STREAM) -> list[list[StoredEvent]]:
+        loaded: list[list[StoredEvent]] = [[] for _ in streams]
+        rows = await self._database.fetch(_LOAD, [s.tenant_id for s in streams], [s.id for s in streams], after)
+        for n, position, *rest in rows:
+            stream = streams[n - 1]
+            loaded[n - 1].append(StoredEvent(position, stream.tenant_id, stream.id, *rest))
+        return loaded
+
+    async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
+        return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]
+
+    async def head(self) -> int:
+        end: int = await self._database.fetchval(_HEAD, self._notifier.end)
+        return end
+
+    async def epoch(self) -> int:
+        epoch: int = await self._database.fetchval(_EPOCH)
+        return epoch
+
+    async def subscribe(self, after: int) -> AsyncIterator[list[StoredEvent]]:
+        """As Log.subscribe; a server that is away is waited for. Nothing is read ahead of what the caller takes."""
+        while True:
+            try:
+                batch = await self.read(after, limit=SUBSCRIPTION_EVENTS_MAX)
+            except (*LOST, *HINDERED) as error:
+                structlog.get_logger().warning("subscription_interrupted", after=after, reason=repr(error))
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            if batch:
+                yield batch
+                after = batch[-1].position
+            else:
+                await self._notifier.wait_beyond(after, seconds_max=POLL_SECONDS)
+
+    async def wait_beyond(self, position: int, *, seconds_max: float) -> bool:
+        return await self._notifier.wait_beyond(position, seconds_max=seconds_max)

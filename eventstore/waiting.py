@@ -1,0 +1,80 @@
+"""What waits to be written: bounded, and handed out in turns, so that no tenant's flood holds up another's single command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from uuid import UUID
+
+from eventstore.log import Append, LogBusy, Outcome
+
+BATCH_APPENDS_MAX = 1_000
+BATCH_EVENTS_MAX = 1_000
+BATCH_BYTES_MAX = 1_000_000
+WAITING_APPENDS_MAX = 20_000
+WAITING_BYTES_MAX = 64_000_000
+# What one tenant may have waiting, so that there is always room for the others.
+TENANT_WAITING_MAX = 5_000
+
+
+class Waiter:
+    """One append and whoever waits for its outcome."""
+
+    __slots__ = ("append", "outcome", "size_bytes")
+
+    def __init__(self, append: Append, size_bytes: int, outcome: asyncio.Future[Outcome]) -> None:
+        self.append = append
+        self.size_bytes = size_bytes
+        self.outcome = outcome
+
+
+class Waiting:
+    """A queue a tenant; a batch takes one from each in turn. The order within a tenant is the order of arrival."""
+
+    def __init__(self) -> None:
+        self._tenants: OrderedDict[UUID, deque[Waiter]] = OrderedDict()
+        self._count = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, waiter: Waiter) -> None:
+        """Raises LogBusy when there is no room for it."""
+        queue = self._tenants.get(waiter.append.tenant_id)
+        if self._count >= WAITING_APPENDS_MAX or self._bytes >= WAITING_BYTES_MAX:
+            raise LogBusy
+        if queue is None:
+            queue = self._tenants[waiter.append.tenant_id] = deque()
+        elif len(queue) >= TENANT_WAITING_MAX:
+            raise LogBusy
+        queue.append(waiter)
+        self._count += 1
+        self._bytes += waiter.size_bytes
+
+    def take(self) -> list[Waiter]:
+        """The next batch; what was given up meanwhile is left out for good."""
+        batch: list[Waiter] = []
+        events = size = 0
+        while self._tenants and len(batch) < BATCH_APPENDS_MAX:
+            tenant_id, queue = next(iter(self._tenants.items()))
+            waiter = queue[0]
+            if waiter.outcome.done():
+                self._drop(tenant_id, queue)
+                continue
+            events += len(waiter.append.events)
+            size += waiter.size_bytes
+            if batch and (events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX):
+                break
+            self._drop(tenant_id, queue)
+            batch.append(waiter)
+        return batch
+
+    def _drop(self, tenant_id: UUID, queue: deque[Waiter]) -> None:
+        """Take out the tenant's first; the next turn is another tenant's."""
+        self._count -= 1
+        self._bytes -= queue.popleft().size_bytes
+        if queue:
+            self._tenants.move_to_end(tenant_id)
+        else:
+            del self._tenants[tenant_id]
