@@ -22,7 +22,17 @@ _SECRET_KEY = re.compile(r"(^|_)(password|passphrase|secret|token|authorization|
 _SECRET_TEXT = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)|(?i:(?<=bearer ))\S+")
 
 # Chatty at info about each of their own steps.
-_QUIET = ("uvicorn.access", "httpx", "httpcore", "botocore", "aiobotocore", "alembic", "asyncio")
+_QUIET = (
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "httpx",
+    "httpcore",
+    "botocore",
+    "aiobotocore",
+    "alembic",
+    "asyncio",
+)
 
 
 def set_up(process: str, *, style: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:

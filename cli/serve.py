@@ -1,0 +1,195 @@
+"""`serve`: the whole service on one machine, PostgreSQL and four processes, supervised."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import psycopg
+import structlog
+
+from cli.supervisor import Child
+from eventstore.embedded import PostgresUnavailable
+from eventstore.server import postgres
+from migrations.upgrade import migrate
+from process import logs, ports
+from process.ports import AddressUnusable, PortTaken
+from process.settings import SettingInvalid, Settings
+from process.sockets import SocketDirectoryUnsafe
+from process.stopping import stop_requested
+
+READY_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 9.0
+_LOOK_SECONDS = 0.1
+
+# The agent first: it owns what already runs. The API last: it answers when the rest is there.
+_MODULES = {
+    "agent": "providers.local",
+    "projections": "projections",
+    "runner": "runner",
+    "api": "api",
+}
+_PORT_FIELDS = {
+    "api": "port",
+    "functions": "functions_port",
+    "projections": "projections_port",
+    "runner": "runner_port",
+    "agent": "agent_port",
+}
+
+
+class AlreadyServed(Exception):
+    """Another service runs on this data directory. The message names it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `serve`, each of which wins over its environment variable."""
+    parser.add_argument("--data-dir", metavar="PATH", help="where everything is kept (DCF_DATA_DIR, .dcf)")
+    parser.add_argument("--port", metavar="PORT", help="the API's port; 0 takes a free one (DCF_PORT, 8000)")
+    parser.add_argument("--functions-port", metavar="PORT", help="the functions' port (DCF_FUNCTIONS_PORT, 8001)")
+    parser.add_argument("--host", help="the address to listen on (DCF_HOST, 127.0.0.1)")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 when the service could not start."""
+    try:
+        settings = Settings.from_environment({**environment, **_chosen(arguments)})
+        logs.set_up("serve", style=settings.log_format, level=settings.log_level)
+        with _alone(settings):
+            asyncio.run(_serve(settings, environment))
+    except (
+        AddressUnusable,
+        AlreadyServed,
+        PortTaken,
+        PostgresUnavailable,
+        SettingInvalid,
+        SocketDirectoryUnsafe,
+        psycopg.Error,
+    ) as problem:
+        sys.stderr.write(f"Cannot serve: {problem}\n")
+        return 1
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[str, str]:
+    options = {
+        "DCF_DATA_DIR": arguments.data_dir,
+        "DCF_PORT": arguments.port,
+        "DCF_FUNCTIONS_PORT": arguments.functions_port,
+        "DCF_HOST": arguments.host,
+    }
+    return {variable: value for variable, value in options.items() if value is not None}
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Nobody else may serve this data directory; and say at once, rather than in each process's log, if a port is taken."""
+    for field in _PORT_FIELDS.values():
+        ports.listen(settings.host, getattr(settings, field), variable=f"DCF_{field.upper()}").close()
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.data_dir / "serve.lock").open("a+")
+    except OSError as problem:
+        raise SettingInvalid("DCF_DATA_DIR", f"{settings.data_dir} cannot be used: {problem.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AlreadyServed(
+                f"the data directory {settings.data_dir} is served by process {lock.read().strip()}; "
+                "stop it, or set DCF_DATA_DIR to another one"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+async def _serve(settings: Settings, environment: Mapping[str, str]) -> None:
+    log = structlog.get_logger()
+    with stop_requested() as stop:
+        async with postgres(settings) as url:
+            await migrate(url)
+            log.info("database_ready", embedded=settings.database_url is None)
+            ports.forget(settings.data_dir)
+            await _supervise(settings, environment, stop)
+    log.info("stopped")
+
+
+async def _supervise(settings: Settings, environment: Mapping[str, str], stop: asyncio.Event) -> None:
+    # Every process holds the embedded server by itself, so its address is not handed down.
+    given = {**environment, **settings.to_environment()}
+    children = [Child(name, [module], given, _write) for name, module in _MODULES.items()]
+    kept = [asyncio.create_task(child.keep()) for child in children]
+    announced = asyncio.create_task(_announce(settings))
+    try:
+        await stop.wait()
+    finally:
+        announced.cancel()
+        structlog.get_logger().info("stopping")
+        await asyncio.gather(*(child.stop(STOP_SECONDS_MAX) for child in children))
+        await asyncio.wait([*kept, announced], timeout=1)
+
+
+async def _announce(settings: Settings) -> None:
+    """Say where everything is, once all of it is ready; say what is missing when that takes long."""
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while waiting_for := await _unready(http, settings):
+            if time.monotonic() > deadline:
+                structlog.get_logger().warning("not_ready", waiting_for=waiting_for)
+                deadline = math.inf
+            await asyncio.sleep(_LOOK_SECONDS)
+    _write(_welcome(settings))
+
+
+async def _unready(http: httpx.AsyncClient, settings: Settings) -> list[str]:
+    found = ports.recorded(settings.data_dir)
+    return [name for name in _MODULES if name not in found or not await _is_ready(http, settings.host, found[name])]
+
+
+async def _is_ready(http: httpx.AsyncClient, host: str, port: int) -> bool:
+    try:
+        answer = await http.get(f"http://{_reached(host)}:{port}/health/ready")
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == httpx.codes.OK
+
+
+def _reached(host: str) -> str:
+    """Where this machine reaches what listens on `host`."""
+    match host:
+        case "0.0.0.0" | "":  # noqa: S104 - read here, not bound
+            return "127.0.0.1"
+        case "::":
+            return "[::1]"
+        case _:
+            return f"[{host}]" if ":" in host else host
+
+
+def _welcome(settings: Settings) -> str:
+    found = ports.recorded(settings.data_dir)
+    lines = ["", "Dart Cloud Functions is ready."]
+    api = settings.public_url or f"http://{_reached(settings.host)}:{found['api']}"
+    lines.append(f"  API         {api}/api/v1")
+    if port := found.get("functions"):
+        lines.append(f"  functions   {settings.functions_url or f'http://{_reached(settings.host)}:{port}'}")
+    for name in ("owner", "operator"):
+        key = settings.data_dir / f"{name}.key"
+        if key.exists():
+            lines.append(f"  {name + ' key':<11} {key}")
+    return "\n".join([*lines, "  Ctrl-C stops it.", ""]) + "\n"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
