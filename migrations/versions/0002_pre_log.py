@@ -537,6 +537,39 @@ _READS = f"""
     $body$;
 """
 
+# Keys are reached one person at a time; no role can list them or bring one back.
+_KEYS = """
+    CREATE FUNCTION vault.find_person_key(tenant uuid, person uuid) RETURNS TABLE (key bytea)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $body$
+    BEGIN
+        RETURN QUERY SELECT k.key FROM vault.person_keys k WHERE k.tenant_id = tenant AND k.person_id = person;
+    END
+    $body$;
+
+    CREATE FUNCTION vault.add_person_key(tenant uuid, person uuid, new_key bytea) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $body$
+    BEGIN
+        INSERT INTO vault.person_keys (tenant_id, person_id, key) VALUES (tenant, person, new_key)
+            ON CONFLICT (tenant_id, person_id) DO NOTHING;
+        RETURN (SELECT k.key FROM vault.person_keys k WHERE k.tenant_id = tenant AND k.person_id = person);
+    END
+    $body$;
+
+    CREATE FUNCTION vault.destroy_person_key(tenant uuid, person uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $body$
+    BEGIN
+        INSERT INTO vault.person_keys AS k (tenant_id, person_id, key, destroyed_at)
+        VALUES (tenant, person, NULL, clock_timestamp())
+            ON CONFLICT (tenant_id, person_id) DO UPDATE
+           SET key = NULL, destroyed_at = clock_timestamp()
+         WHERE k.destroyed_at IS NULL;
+    END
+    $body$;
+"""
+
 # Without `dcf.tenant` a read by the app fails instead of finding nothing.
 _RIGHTS = """
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
@@ -547,16 +580,16 @@ _RIGHTS = """
     ALTER TABLE log.streams ENABLE ROW LEVEL SECURITY;
     ALTER TABLE log.claims ENABLE ROW LEVEL SECURITY;
     ALTER TABLE log.counters ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE vault.person_keys ENABLE ROW LEVEL SECURITY;
     CREATE POLICY of_the_tenant ON log.events TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
     CREATE POLICY of_the_tenant ON log.commands TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
     CREATE POLICY of_the_tenant ON log.streams TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
     CREATE POLICY of_the_tenant ON log.claims TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
     CREATE POLICY of_the_tenant ON log.counters TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
-    CREATE POLICY of_the_tenant ON vault.person_keys TO dcf_app USING (tenant_id = current_setting('dcf.tenant')::uuid);
 
     GRANT SELECT ON log.epochs, log.events, log.commands, log.streams, log.claims, log.counters TO dcf_app, dcf_engine;
-    GRANT SELECT, INSERT, UPDATE (key, destroyed_at) ON vault.person_keys TO dcf_app, dcf_engine;
+    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
+    GRANT EXECUTE ON FUNCTION vault.find_person_key, vault.add_person_key, vault.destroy_person_key
+       TO dcf_app, dcf_engine;
     GRANT USAGE ON SEQUENCE work.lease_epochs TO dcf_app, dcf_engine;
     GRANT SELECT, INSERT, UPDATE, DELETE ON work.leases TO dcf_app, dcf_engine;
 """
@@ -568,4 +601,5 @@ def upgrade() -> None:
     run(_APPEND_BATCH)
     run(_APPEND_ONE)
     run(_READS)
+    run(_KEYS)
     run(_RIGHTS)

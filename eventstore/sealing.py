@@ -1,0 +1,153 @@
+"""Personal values sealed under their person's key: destroying the key erases them from the whole log, which stays as it is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from domain.sealed import Sealed
+from eventstore.database import Database
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What opening gives once the person's key is destroyed."""
+
+    person_id: UUID
+
+
+class PersonErased(Exception):
+    """The person was erased; nothing can be sealed for them any more."""
+
+
+class NotSealed(Exception):
+    """The value was not sealed for this person and field, or was changed, or the key-encryption key is another."""
+
+
+class PersonKeys(Protocol):
+    """Keeps one key a person; what it keeps is wrapped when there is a key-encryption key."""
+
+    async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
+        """The key as it was put in; Erased after `destroy`; None when there never was one."""
+        ...
+
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
+        """Keep this key, unless there is one already or was one; return what there is now."""
+        ...
+
+    async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
+        """Forget the key for ever. Doing it twice, or for somebody unknown, is fine: no key can be added after."""
+        ...
+
+
+class Sealing:
+    """Seals and opens personal values. AES-256-GCM; person and field are bound to the value, so neither can be swapped."""
+
+    def __init__(self, keys: PersonKeys, *, key_encryption_key: bytes | None = None) -> None:
+        """`key_encryption_key` has 32 bytes and wraps the persons' keys where they are kept."""
+        self._keys = keys
+        self._wrapping = None if key_encryption_key is None else AESGCM(key_encryption_key)
+
+    async def seal(self, tenant_id: UUID, person_id: UUID, field: str, value: str) -> Sealed:
+        """The value as an event may carry it. Makes the person's key when there is none. Raises PersonErased."""
+        kept = await self._keys.find(tenant_id, person_id)
+        if kept is None:
+            kept = await self._keys.add(tenant_id, person_id, self._wrap(person_id, os.urandom(KEY_BYTES)))
+        if isinstance(kept, Erased):
+            raise PersonErased
+        cipher = AESGCM(self._unwrap(person_id, kept))
+        return Sealed(base64.b64encode(_encrypt(cipher, value.encode(), _bound_to(person_id, field))).decode())
+
+    async def open(self, tenant_id: UUID, person_id: UUID, field: str, sealed: Sealed) -> str | Erased:
+        """The value, or Erased when its key is destroyed or never was. Raises NotSealed."""
+        kept = await self._keys.find(tenant_id, person_id)
+        if kept is None or isinstance(kept, Erased):
+            return Erased(person_id)
+        try:
+            content = base64.b64decode(sealed, validate=True)
+        except binascii.Error as error:
+            raise NotSealed from error
+        return _decrypt(AESGCM(self._unwrap(person_id, kept)), content, _bound_to(person_id, field)).decode()
+
+    async def erase(self, tenant_id: UUID, person_id: UUID) -> None:
+        """Destroy the person's key."""
+        await self._keys.destroy(tenant_id, person_id)
+
+    def _wrap(self, person_id: UUID, key: bytes) -> bytes:
+        return key if self._wrapping is None else _encrypt(self._wrapping, key, person_id.bytes)
+
+    def _unwrap(self, person_id: UUID, kept: bytes) -> bytes:
+        if self._wrapping is not None:
+            return _decrypt(self._wrapping, kept, person_id.bytes)
+        if len(kept) != KEY_BYTES:
+            raise NotSealed("The person's key is wrapped, and no key-encryption key is given.")
+        return kept
+
+
+def _bound_to(person_id: UUID, field: str) -> bytes:
+    return person_id.bytes + field.encode()
+
+
+def _encrypt(cipher: AESGCM, content: bytes, bound_to: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, content, bound_to)
+
+
+def _decrypt(cipher: AESGCM, content: bytes, bound_to: bytes) -> bytes:
+    try:
+        return cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], bound_to)
+    except (InvalidTag, ValueError) as error:
+        raise NotSealed from error
+
+
+class MemoryPersonKeys:
+    """The keys of a log in memory."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[UUID, UUID], bytes | Erased] = {}
+
+    async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
+        return self._keys.get((tenant_id, person_id))
+
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
+        return self._keys.setdefault((tenant_id, person_id), key)
+
+    async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
+        self._keys[tenant_id, person_id] = Erased(person_id)
+
+
+_FIND = "SELECT key FROM vault.find_person_key($1, $2)"
+
+_ADD = "SELECT vault.add_person_key($1, $2, $3)"
+
+_DESTROY = "SELECT vault.destroy_person_key($1, $2)"
+
+
+class PostgresPersonKeys:
+    """The keys in the database's vault, where even their holders read them only one by one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
+        row = await self._database.fetchrow(_FIND, tenant_id, person_id)
+        if row is None:
+            return None
+        key: bytes | None = row["key"]
+        return Erased(person_id) if key is None else key
+
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
+        kept: bytes | None = await self._database.fetchval(_ADD, tenant_id, person_id, key)
+        return Erased(person_id) if kept is None else kept
+
+    async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
+        await self._database.execute(_DESTROY, tenant_id, person_id)
