@@ -67,7 +67,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
 class TestCreateFunction:
     def test_creates_a_draft_claims_its_name_in_the_project_and_counts_it(self) -> None:
         given(*PROJECT).when(a.create_function(name="Say Hello")).then(
-            _created(name="Say Hello", slug="say-hello"),
+            a.function_created(slug="say-hello", name="Say Hello"),
             claims=(a.claim("function", f"{a.PROJECT_ID}/say-hello", a.FUNCTION_ID),),
             counters=(a.count("functions", str(a.PROJECT_ID), 1, 5),),
         )
@@ -263,11 +263,6 @@ class TestChangedSinceDeploy:
 def _folded(*facts: Fact) -> Function:
     function: Function = fold(facts)[facts[0].stream]
     return function
-
-
-def _created(*, name: str, slug: str) -> Fact:
-    plain = a.function_created(name=name)
-    return Fact(plain.stream, type(plain.event)(project_id=a.PROJECT_ID, slug=slug, authored=a.authored(name=name)))  # type: ignore[call-arg]
 
 
 def _named(segment: str, *, release: bool = False) -> Any:

@@ -40,7 +40,10 @@ from domain.deployment import (
     DeploymentSucceeded,
     DeploymentSuperseded,
     DeploymentUndeployed,
+    DeploymentWaiting,
     DeploymentWithdrawn,
+    DriftCleared,
+    DriftFound,
     Failure,
     FailureFound,
     ImagePushed,
@@ -229,8 +232,11 @@ def authored(**changes: Any) -> Authored:
     return msgspec.structs.replace(plain, **changes)
 
 
-def function_created(function_id: UUID = FUNCTION_ID, project_id: UUID = PROJECT_ID, **changes: Any) -> Fact:
-    created = FunctionCreated(project_id=project_id, slug="greet", authored=authored(**changes))
+def function_created(
+    function_id: UUID = FUNCTION_ID, project_id: UUID = PROJECT_ID, slug: str = "greet", **changes: Any
+) -> Fact:
+    """The changes are those to the record."""
+    created = FunctionCreated(project_id=project_id, slug=slug, authored=authored(**changes))
     return Fact(FUNCTION.stream(TENANT_ID, function_id), created)
 
 
@@ -309,12 +315,12 @@ def deployment_claimed(deployment_id: UUID = DEPLOYMENT_ID, epoch: int = 1, runn
     return _of_deployment(DeploymentClaimed(epoch=epoch, runner_id=runner_id), deployment_id)
 
 
-def deployment_bundled(epoch: int = 1) -> Fact:
-    return _of_deployment(DeploymentBundled(epoch=epoch, location="bundles/1", digest=DIGEST))
+def deployment_bundled(epoch: int = 1, digest: str = DIGEST) -> Fact:
+    return _of_deployment(DeploymentBundled(epoch=epoch, location="bundles/1", digest=digest))
 
 
-def build_started(epoch: int = 1) -> Fact:
-    return _of_deployment(BuildStarted(epoch=epoch, build_id="build-1"))
+def build_started(epoch: int = 1, build_id: str = "build-1") -> Fact:
+    return _of_deployment(BuildStarted(epoch=epoch, build_id=build_id))
 
 
 def build_succeeded(epoch: int = 1, **changes: Any) -> Fact:
@@ -342,12 +348,12 @@ def release_verified(epoch: int = 1) -> Fact:
     return _of_deployment(ReleaseVerified(epoch=epoch))
 
 
-def deployment_activated(deployment_id: UUID = DEPLOYMENT_ID, replaced: UUID | None = None) -> Fact:
-    return _of_deployment(DeploymentActivated(epoch=1, replaced=replaced), deployment_id)
+def deployment_activated(replaced: UUID | None = None, epoch: int = 1) -> Fact:
+    return _of_deployment(DeploymentActivated(epoch=epoch, replaced=replaced))
 
 
-def deployment_succeeded(deployment_id: UUID = DEPLOYMENT_ID) -> Fact:
-    return _of_deployment(DeploymentSucceeded(epoch=1), deployment_id)
+def deployment_succeeded(epoch: int = 1) -> Fact:
+    return _of_deployment(DeploymentSucceeded(epoch=epoch))
 
 
 def failure_found() -> Fact:
@@ -368,6 +374,18 @@ def deployment_canceled(deployment_id: UUID = DEPLOYMENT_ID, **changes: Any) -> 
 
 def deployment_superseded(deployment_id: UUID = DEPLOYMENT_ID, by: UUID = LATER_DEPLOYMENT_ID) -> Fact:
     return _of_deployment(DeploymentSuperseded(by_deployment_id=by), deployment_id)
+
+
+def deployment_waiting(step: str = "build", epoch: int = 1) -> Fact:
+    return _of_deployment(DeploymentWaiting(epoch=epoch, step=step, message="Throttled.", retry_in_seconds=2.5))
+
+
+def drift_found(*differences: str) -> Fact:
+    return _of_deployment(DriftFound(differences=differences))
+
+
+def drift_cleared() -> Fact:
+    return _of_deployment(DriftCleared())
 
 
 def undeploy_requested(reason: str = "") -> Fact:
