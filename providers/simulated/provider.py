@@ -111,7 +111,7 @@ class SimulatedProvider:
             if build is None:
                 return LogChunk(text="", next_cursor=cursor)
             seconds = min(self._clock(), build.ends_at) - build.started_at
-            lines = int(seconds * _LOG_LINES_PER_SECOND)
+            lines = round(seconds * _LOG_LINES_PER_SECOND)
             text = "".join(f"line {line}\n" for line in range(cursor, lines))
             return LogChunk(text=text, next_cursor=max(cursor, lines))
 

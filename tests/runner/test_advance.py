@@ -1,0 +1,403 @@
+"""One deployment, turn by turn, through crashes, refusals, limits and rivals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import pytest
+
+from domain.deployment import DeploymentWaiting
+from providers.simulated.weather import Behaviour, Weather
+from runner.advance import Turns, advance
+from runner.world import Held, World
+from tests.runner.town import Town
+from tests.support import virtual_time
+from tests.support.mortal import Mortal
+
+WHOLE_STORY = [
+    "deployment.queued",
+    "deployment.claimed",
+    "deployment.bundled",
+    "deployment.build_started",
+    "deployment.build_succeeded",
+    "deployment.pushed",
+    "deployment.release_started",
+    "deployment.release_applied",
+    "deployment.release_verified",
+    "deployment.activated",
+    "deployment.succeeded",
+]
+OUTCOMES = {"deployment.succeeded", "deployment.failed", "deployment.canceled"}
+TURNS_MAX = 2_000
+
+
+async def drive(held: Held, world: World) -> None:
+    """Turn after turn until it is over for this runner."""
+    turns = Turns()
+    for _ in range(TURNS_MAX):
+        seconds = await advance(held, turns, world)
+        if seconds is None:
+            return
+        await asyncio.sleep(seconds)
+    raise AssertionError(f"not over after {TURNS_MAX} turns")
+
+
+async def one_function(town: Town) -> None:
+    await town.found()
+    await town.settle()
+
+
+async def deployed(town: Town, behaviour: Behaviour | None = None) -> UUID:
+    """A deployment carried to its end."""
+    deployment_id = await town.queue(behaviour=behaviour)
+    await drive(await town.claim(deployment_id), town.world())
+    return deployment_id
+
+
+def outcomes(story: list[str]) -> list[str]:
+    return [type for type in story if type in OUTCOMES]
+
+
+Scene = Callable[[Town], Awaitable[None]]
+
+
+def play(scene: Scene, weather: Weather | None = None) -> None:
+    """A scene in a town with one function, in virtual time."""
+
+    async def played() -> None:
+        town = Town(weather=weather or Weather())
+        await one_function(town)
+        await scene(town)
+        assert town.cloud.violations == []
+
+    virtual_time.run(played())
+
+
+class TestTheWholeWay:
+    def test_ends_in_succeeded_with_every_step_recorded_once(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town)
+
+            assert await town.story(deployment_id) == WHOLE_STORY
+            serving = town.cloud.serving(await town.release_order(deployment_id))
+            assert serving is not None
+            assert serving.deployment_id == deployment_id
+
+        play(scene)
+
+    def test_keeps_what_the_build_said_each_line_once(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(build_seconds=5))
+
+            log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
+            assert log.text == "".join(f"line {line}\n" for line in range(10))
+
+        play(scene)
+
+    def test_redacts_the_build_log_before_it_is_written(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue()
+            world = town.world(redact=lambda text: text.replace("line", "****"))
+            await drive(await town.claim(deployment_id), world)
+
+            log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
+            assert "****" in log.text
+            assert "line" not in log.text
+
+        play(scene)
+
+    def test_records_no_event_for_a_mere_look(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(build_seconds=600, healthy_after_seconds=20))
+
+            assert await town.story(deployment_id) == WHOLE_STORY
+
+        play(scene)
+
+
+class TestACrash:
+    """A runner is killed at each of its awaits in turn; the next one finishes what it finds."""
+
+    def test_ends_in_one_outcome_with_one_build_wherever_it_happens(self) -> None:
+        def killed_at(step: int) -> bool:
+            async def scene(town: Town) -> None:
+                deployment_id = await town.queue()
+                died = await die_and_resume(town, deployment_id, step)
+
+                story = await town.story(deployment_id)
+                assert [type for type in story if type != "deployment.claimed"] == WITHOUT_CLAIM, f"killed at {step}"
+                assert town.cloud.made[deployment_id].builds_started == 1
+                log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
+                assert log.text == "line 0\nline 1\nline 2\nline 3\n"
+                survived.append(not died)
+
+            survived: list[bool] = []
+            play(scene, Weather(latency_seconds_max=0.1, visible_seconds_max=1.0))
+            return survived[0]
+
+        assert every_step(killed_at) > 20
+
+    @pytest.mark.parametrize(
+        ("behaviour", "code"),
+        [
+            (Behaviour(build_fails=True), "build_failed"),
+            (Behaviour(comes_up_unhealthy=True), "release_unhealthy"),
+            (Behaviour(refused="push"), "permission_denied"),
+        ],
+        ids=["build fails", "release unhealthy", "push refused"],
+    )
+    def test_keeps_the_reason_and_leaves_nothing_behind_when_it_was_failing(
+        self, behaviour: Behaviour, code: str
+    ) -> None:
+        def killed_at(step: int) -> bool:
+            async def scene(town: Town) -> None:
+                deployment_id = await town.queue(behaviour=behaviour)
+                died = await die_and_resume(town, deployment_id, step)
+
+                deployment = await town.deployment(deployment_id)
+                assert deployment.failure is not None
+                assert deployment.failure.code == code, f"killed at {step}"
+                assert outcomes(await town.story(deployment_id)) == ["deployment.failed"]
+                assert town.cloud.made[deployment_id].remains(virtual_time.seconds()) == ()
+                survived.append(not died)
+
+            survived: list[bool] = []
+            play(scene, Weather(latency_seconds_max=0.1))
+            return survived[0]
+
+        every_step(killed_at)
+
+    def test_while_undeploying_goes_on_from_there(self) -> None:
+        def killed_at(step: int) -> bool:
+            async def scene(town: Town) -> None:
+                deployment_id = await deployed(town, Behaviour(sticks=1))
+                await town.undeploy(deployment_id)
+                died = await die_and_resume(town, deployment_id, step, epoch=2)
+
+                assert (await town.deployment(deployment_id)).status == "undeployed", f"killed at {step}"
+                assert town.cloud.made[deployment_id].remains(virtual_time.seconds()) == ()
+                survived.append(not died)
+
+            survived: list[bool] = []
+            play(scene, Weather(latency_seconds_max=0.1))
+            return survived[0]
+
+        every_step(killed_at)
+
+
+WITHOUT_CLAIM = [type for type in WHOLE_STORY if type != "deployment.claimed"]
+
+
+async def die_and_resume(town: Town, deployment_id: UUID, step: int, epoch: int = 1) -> bool:
+    """Drive it in a process that dies at a step; if it died, finish with the next epoch. Whether it died."""
+    process = Mortal(dies_at_step=step)
+    held = await town.claim(deployment_id, epoch)
+    driving = process.start(drive(held, town.world()))
+    death = asyncio.create_task(process.died.wait())
+    await asyncio.wait([driving, death], return_when=asyncio.FIRST_COMPLETED)
+    death.cancel()
+    if not process.dead:
+        await driving
+        return False
+    if (await town.deployment(deployment_id)).is_claimable:
+        await drive(await town.claim(deployment_id, epoch + 1), town.world())
+    return True
+
+
+def every_step(killed_at: Callable[[int], bool]) -> int:
+    """Kill at step 0, 1, 2 … until it survives. How many steps there were."""
+    step = 0
+    while not killed_at(step):
+        step += 1
+    return step
+
+
+class TestAFailedBuild:
+    def test_ends_in_failed_with_the_compilers_words(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(build_fails=True))
+
+            deployment = await town.deployment(deployment_id)
+            assert deployment.status == "failed"
+            assert deployment.failure is not None
+            assert "main.dart" in deployment.failure.message
+            assert deployment.failure.remedy
+            assert deployment.remaining == ()
+
+        play(scene)
+
+
+class TestAnUnhealthyRelease:
+    def test_leaves_the_former_one_serving(self) -> None:
+        async def scene(town: Town) -> None:
+            former = await deployed(town)
+            failed = await deployed(town, Behaviour(comes_up_unhealthy=True))
+
+            assert (await town.deployment(failed)).status == "failed"
+            serving = town.cloud.serving(await town.release_order(failed))
+            assert serving is not None
+            assert serving.deployment_id == former
+            assert len(town.cloud.served) == 1
+            assert [served.deployment_id for served in next(iter(town.cloud.served.values()))] == [former]
+
+        play(scene)
+
+    def test_names_what_could_not_be_taken_away(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(comes_up_unhealthy=True, sticks=99))
+
+            deployment = await town.deployment(deployment_id)
+            assert deployment.status == "failed"
+            assert deployment.failure is not None
+            assert deployment.failure.code == "release_unhealthy"
+            assert deployment.remaining == ("image",)
+
+        play(scene)
+
+
+class TestCancel:
+    """Asked at every instant of a deployment's life."""
+
+    def test_ends_in_one_outcome_with_nothing_left_unless_it_serves(self) -> None:
+        async def cancel_after(seconds: float, seen: set[str]) -> None:
+            town = Town(weather=Weather(latency_seconds_max=0.5, visible_seconds_max=1.0))
+            await one_function(town)
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=3))
+            driving = asyncio.create_task(drive(await town.claim(deployment_id), town.world()))
+            await asyncio.sleep(seconds)
+            if not driving.done():
+                await town.cancel(deployment_id)
+            await driving
+
+            [outcome] = outcomes(await town.story(deployment_id))
+            serving = town.cloud.serving(await town.release_order(deployment_id))
+            remains = town.cloud.made[deployment_id].remains(virtual_time.seconds())
+            assert (serving is not None) == (outcome == "deployment.succeeded")
+            assert outcome == "deployment.succeeded" or remains == ()
+            assert town.cloud.violations == []
+            seen.add(outcome)
+
+        seen: set[str] = set()
+        for tenths in range(0, 130, 2):
+            virtual_time.run(cancel_after(tenths / 10, seen))
+        assert seen == {"deployment.succeeded", "deployment.canceled"}
+
+    def test_stops_the_build_for_real(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=600))
+            driving = asyncio.create_task(drive(await town.claim(deployment_id), town.world()))
+            await asyncio.sleep(10)
+            await town.cancel(deployment_id)
+            await driving
+
+            build = town.cloud.made[deployment_id].build.actual
+            assert build is not None
+            assert build.stopped
+            assert virtual_time.seconds() < 30
+            assert outcomes(await town.story(deployment_id)) == ["deployment.canceled"]
+
+        play(scene)
+
+
+class TestAStep:
+    def test_that_takes_too_long_is_a_failure_that_names_it(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(build_seconds=100_000))
+
+            deployment = await town.deployment(deployment_id)
+            assert deployment.failure is not None
+            assert (deployment.failure.code, deployment.failure.step) == ("step_timed_out", "build")
+            assert deployment.failure.remedy
+            assert 900 < virtual_time.seconds() < 1_000
+
+        play(scene)
+
+    @pytest.mark.parametrize("weather", [Weather(unreachable=1.0), Weather(throttled=1.0)], ids=["silent", "throttling"])
+    def test_ends_in_bounded_time_even_if_the_cloud_never_answers(self, weather: Weather) -> None:
+        async def scene(town: Town) -> None:
+            town.cloud.weather = weather
+            deployment_id = await deployed(town)
+
+            deployment = await town.deployment(deployment_id)
+            assert deployment.status == "failed"
+            assert deployment.failure is not None
+            assert deployment.failure.code == "step_timed_out"
+            assert deployment.remaining
+            assert virtual_time.seconds() < 600
+            waits = [event for event in await town.events(deployment_id) if isinstance(event, DeploymentWaiting)]
+            assert 1 <= len(waits) <= 4
+
+        play(scene)
+
+    def test_that_the_cloud_refuses_fails_with_its_code_and_remedy(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(refused="start_build"))
+
+            deployment = await town.deployment(deployment_id)
+            assert deployment.failure is not None
+            assert deployment.failure.code == "permission_denied"
+            assert deployment.failure.step == "build"
+            assert deployment.failure.remedy == "Grant the right to start_build."
+
+        play(scene)
+
+    def test_nobody_worked_on_during_an_outage_of_the_runners_still_gets_its_chance(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue()
+            await town.claim(deployment_id)
+            await asyncio.sleep(3600)
+            await drive(await town.claim(deployment_id, epoch=2), town.world())
+
+            assert (await town.deployment(deployment_id)).status == "succeeded"
+
+        play(scene)
+
+
+class TestARival:
+    def test_with_a_higher_epoch_makes_this_runner_let_go(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue()
+            first = await town.claim(deployment_id, epoch=1)
+            driving = asyncio.create_task(drive(first, town.world()))
+            await asyncio.sleep(1)
+            second = await town.claim(deployment_id, epoch=2)
+            await asyncio.gather(driving, drive(second, town.world()))
+
+            story = await town.story(deployment_id)
+            assert outcomes(story) == ["deployment.succeeded"]
+            assert town.cloud.made[deployment_id].builds_started == 1
+
+        play(scene, Weather(latency_seconds_max=0.5))
+
+
+class TestUndeploy:
+    def test_takes_everything_away(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town)
+            await town.undeploy(deployment_id)
+            await drive(await town.claim(deployment_id, epoch=2), town.world())
+
+            assert (await town.deployment(deployment_id)).status == "undeployed"
+            assert town.cloud.made[deployment_id].remains(virtual_time.seconds()) == ()
+            assert town.cloud.serving(await town.release_order(deployment_id)) is None
+
+        play(scene)
+
+    def test_that_cannot_finish_names_what_remains_and_can_be_asked_again(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await deployed(town, Behaviour(sticks=6))
+            await town.undeploy(deployment_id)
+            await drive(await town.claim(deployment_id, epoch=2), town.world())
+
+            halfway = await town.deployment(deployment_id)
+            assert halfway.status == "undeploy_failed"
+            assert halfway.remaining == ("image",)
+
+            await town.undeploy(deployment_id)
+            await drive(await town.claim(deployment_id, epoch=3), town.world())
+
+            assert (await town.deployment(deployment_id)).status == "undeployed"
+
+        play(scene)
