@@ -1,0 +1,137 @@
+"""One event of every type with every field filled: what the stored samples decode to."""
+
+from __future__ import annotations
+
+from domain import api_key, artifact, deployment, function, integration, person, plan, project, refused, runtime, tenant
+from domain.clouds import LocalIdentity, LocalStorage, LocalTarget
+from domain.event import Event
+from domain.integration import CheckStep
+from domain.release import Release, SourceRef, Toolchain, Trigger
+from domain.runtime import Dates
+from domain.sealed import Sealed
+from tests.support.a import AT, DIGEST, LONG_AGO, id_of
+
+_DATES = Dates(
+    released_at=LONG_AGO, deprecation_announced_at=LONG_AGO, block_new_deploys_after=AT, disable_execution_after=AT
+)
+_STEP = CheckStep(name="agent", status="failed", code="agent_unreachable", message="No answer.", remedy="Start it.")
+_TRIGGER = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
+_AUTHORED = function.Authored(
+    name="Greet",
+    description="Greets.",
+    trigger=_TRIGGER,
+    runtime="3.11.0",
+    access="public",
+    provider="local",
+    environment={"GREETING": "Grüße"},
+    artifact_files=function.ArtifactFiles(code_file=id_of(31), docker_file=id_of(32), yaml_file=id_of(33)),
+)
+_RELEASE = Release(
+    function_id=id_of(5),
+    function_revision=3,
+    sources=(
+        SourceRef(kind="code", artifact_id=id_of(31), file_name="main.dart", digest=DIGEST, size_bytes=120),
+        SourceRef(kind="yaml", artifact_id=id_of(33), file_name="pubspec.yaml", digest=DIGEST, size_bytes=60),
+    ),
+    runtime="3.11.0",
+    trigger=_TRIGGER,
+    access="public",
+    environment={"GREETING": "Grüße"},
+    secret_versions={"TOKEN": 2},
+    provider="local",
+    target=LocalTarget(),
+    integration_version=4,
+    address=("acme", "shop", "greet"),
+    health_path="/health",
+    start_seconds_max=20,
+    memory_mb_max=512,
+    request_seconds_max=30,
+)
+_FAILURE = deployment.Failure(code="build_failed", step="build", message="main.dart:1: Error", remedy="Mend it.")
+_NOTICE = deployment.Notice(code="runtime_deprecating", message="Until 2026-03-13.", days_remaining=12)
+_TOOLCHAIN = Toolchain(engine="stand-in", version="3.7.3", stand_in=True)
+
+_ALL: tuple[Event, ...] = (
+    tenant.TenantCreated(name="Acme", slug="acme", plan="sandbox"),
+    tenant.MemberAdded(person_id=id_of(7), role="developer"),
+    tenant.PlanChosen(plan="standard"),
+    plan.PlanDefined(
+        name="sandbox",
+        limits=plan.Limits(
+            projects=3, functions_per_project=5, members=2, concurrent_deployments=2, queued_deployments=4
+        ),
+        entitlements=("gke",),
+    ),
+    person.PersonRegistered(name=Sealed("c2VhbGVk"), email=Sealed("c2VhbGVkIHRvbw==")),
+    person.PersonErased(),
+    api_key.ApiKeyCreated(
+        name="CI", secret_hash="ab" * 32, role="developer", scopes=("functions:read",), expires_at=AT
+    ),
+    api_key.ApiKeyRevoked(reason="leaked"),
+    project.ProjectCreated(name="Shop", slug="shop"),
+    project.ProjectRenamed(name="Store"),
+    project.ProjectArchived(reason="closed"),
+    runtime.RuntimeAdded(version="3.11.0", dates=_DATES),
+    runtime.RuntimeDatesSet(version="3.11.0", dates=_DATES),
+    runtime.RuntimeDefaultSet(version="3.11.0"),
+    artifact.ArtifactStaged(
+        project_id=id_of(3),
+        kind="yaml",
+        file_name="pubspec.yaml",
+        digest=DIGEST,
+        size_bytes=60,
+        provider="local",
+        sdk_constraint="^3.5.0",
+    ),
+    integration.IntegrationConnected(project_id=id_of(3), provider="local", identity=LocalIdentity()),
+    integration.IdentityChecked(status="failed", steps=(_STEP,)),
+    integration.StorageChecked(storage=LocalStorage(), status="failed", steps=(_STEP,)),
+    integration.StorageConfigured(storage=LocalStorage()),
+    integration.IntegrationDisconnected(reason="moving"),
+    function.FunctionCreated(project_id=id_of(3), slug="greet", authored=_AUTHORED),
+    function.FunctionUpdated(authored=_AUTHORED),
+    function.FunctionArchived(reason="unused"),
+    function.DeploymentRequested(deployment_id=id_of(10), number=2, target_key="local"),
+    function.FunctionDeployed(
+        deployment_id=id_of(10), number=2, target_key="local", function_revision=3, replaced=id_of(9)
+    ),
+    function.DeploymentEnded(deployment_id=id_of(10)),
+    function.FunctionUndeployed(deployment_id=id_of(10), target_key="local"),
+    deployment.DeploymentQueued(
+        project_id=id_of(3),
+        number=2,
+        release=_RELEASE,
+        reason="first",
+        warnings=(_NOTICE,),
+        origin="redeploy",
+        source_deployment_id=id_of(9),
+    ),
+    deployment.DeploymentClaimed(epoch=7, runner_id="runner-1"),
+    deployment.DeploymentBundled(epoch=7, location="bundles/1", digest=DIGEST),
+    deployment.BuildStarted(epoch=7, build_id="build-1"),
+    deployment.BuildSucceeded(epoch=7, build_id="build-1", toolchain=_TOOLCHAIN, warnings=(_NOTICE,)),
+    deployment.BuildFailed(epoch=7, build_id="build-1", failure=_FAILURE),
+    deployment.ImagePushed(epoch=7, reference="images/1", digest=DIGEST),
+    deployment.ReleaseStarted(epoch=7),
+    deployment.ReleaseApplied(epoch=7, url="http://127.0.0.1:8001/acme/shop/greet/", revision="1"),
+    deployment.ReleaseVerified(epoch=7),
+    deployment.DeploymentActivated(epoch=7, replaced=id_of(9)),
+    deployment.DeploymentSucceeded(epoch=7),
+    deployment.FailureFound(epoch=7, failure=_FAILURE),
+    deployment.DeploymentFailed(epoch=7, failure=_FAILURE, remaining=("image:1",)),
+    deployment.CancelRequested(reason="typo"),
+    deployment.DeploymentCanceled(cause="superseded", epoch=7, remaining=("image:1",)),
+    deployment.DeploymentSuperseded(by_deployment_id=id_of(11)),
+    deployment.DeploymentWaiting(epoch=7, step="push", message="Throttled.", retry_in_seconds=2.5),
+    deployment.UndeployRequested(reason="cost"),
+    deployment.UndeployStarted(epoch=8),
+    deployment.DeploymentWithdrawn(epoch=8, remaining=("image:1",)),
+    deployment.DeploymentUndeployed(epoch=8),
+    deployment.UndeployFailed(epoch=8, failure=_FAILURE, remaining=("image:1",)),
+    deployment.DriftFound(differences=("memory",)),
+    deployment.DriftCleared(),
+    refused.CommandRefused(
+        command="CreateProject", code="project_name_taken", fields=("name",), about={"projectId": str(id_of(3))}
+    ),
+)
+SAMPLES: dict[type[Event], Event] = {type(event): event for event in _ALL}

@@ -1,0 +1,75 @@
+"""What is stored stays readable for ever: every event type has a sample of its stored bytes.
+
+A sample is never edited. A new field has a default, or the schema version rises and an upcaster reads the old sample.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from domain.catalogue import AGGREGATES
+from domain.event import Event
+from eventstore.codec import Codec, tag_of
+from tests.domain.samples import SAMPLES
+
+FOLDER = Path(__file__).parent / "stored_events"
+CODEC = Codec(AGGREGATES)
+EVENTS = [event for aggregate in AGGREGATES for event in aggregate.events]
+FILES = sorted(FOLDER.glob("*.json"))
+
+
+def stored_as(path: Path) -> tuple[str, int]:
+    """The tag and the schema version in a sample's name."""
+    tag, _, version = path.stem.rpartition(".")
+    return tag, int(version)
+
+
+class TestEveryEvent:
+    @pytest.mark.parametrize("event", EVENTS, ids=tag_of)
+    def test_has_a_stored_sample_of_every_schema_version(self, event: type[Event]) -> None:
+        tag = tag_of(event)
+        versions = range(1, CODEC.schema_version(tag) + 1)
+
+        assert [version for version in versions if not (FOLDER / f"{tag}.{version}.json").exists()] == []
+
+    @pytest.mark.parametrize("event", EVENTS, ids=tag_of)
+    def test_has_a_sample_that_fills_every_field(self, event: type[Event]) -> None:
+        sample = SAMPLES[event]
+        left_out = [
+            name for name in event.__struct_fields__ if name != "at" and getattr(sample, name) in (None, "", ())
+        ]
+
+        assert left_out == []
+
+    def test_belongs_to_an_aggregate_of_its_name(self) -> None:
+        # Deployments and the rest of a function's life share a stream with the function.
+        for aggregate in AGGREGATES:
+            assert {tag_of(event).split(".")[0] for event in aggregate.events} == {aggregate.name}
+
+
+class TestEverySample:
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_decodes_to_its_event(self, path: Path) -> None:
+        tag, version = stored_as(path)
+
+        event = CODEC.decode_data(tag, version, path.read_bytes())
+
+        assert event == SAMPLES[type(event)]
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_encodes_to_the_same_bytes_while_its_schema_version_is_the_newest(self, path: Path) -> None:
+        tag, version = stored_as(path)
+        data = path.read_bytes()
+
+        encoded = CODEC.encode(CODEC.decode_data(tag, version, data))
+
+        assert version < encoded[1] or encoded == (tag, version, data)
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_decodes_with_fields_of_the_future(self, path: Path) -> None:
+        tag, version = stored_as(path)
+        newer = path.read_bytes().removesuffix(b"}") + b',"ofTheFuture":[1]}'
+
+        assert CODEC.decode_data(tag, version, newer) == CODEC.decode_data(tag, version, path.read_bytes())
