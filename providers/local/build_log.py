@@ -8,6 +8,7 @@ from providers.provider import LogChunk
 
 SEGMENT_BYTES_MAX = 256 * 1024
 CHUNK_BYTES_MAX = 64 * 1024
+CHARACTER_BYTES_MAX = 4
 
 
 class BuildLog:
@@ -24,9 +25,10 @@ class BuildLog:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         while content:
             start, size = self._last()
-            if size >= SEGMENT_BYTES_MAX:
+            if size > SEGMENT_BYTES_MAX - CHARACTER_BYTES_MAX:
                 start, size = start + size, 0
-            piece, content = content[: SEGMENT_BYTES_MAX - size], content[SEGMENT_BYTES_MAX - size :]
+            piece = _whole_characters(content[: SEGMENT_BYTES_MAX - size])
+            content = content[len(piece) :]
             with (self._folder / str(start)).open("ab") as file:
                 file.write(piece)
             self._drop_middle()
@@ -43,11 +45,6 @@ class BuildLog:
             note = f"\n[… {left_out} bytes left out …]\n" if left_out else ""
             return LogChunk(text=note + piece.decode(errors="replace"), next_cursor=first + len(piece))
         return LogChunk(text="", next_cursor=cursor)
-
-    def tail(self, bytes_max: int) -> str:
-        """The end of the log."""
-        start, size = self._last()
-        return self._content(start)[max(0, size - bytes_max) :].decode(errors="replace")
 
     def _starts(self) -> list[int]:
         return sorted(int(path.name) for path in self._folder.glob("[0-9]*"))

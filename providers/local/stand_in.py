@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from domain.release import Toolchain
 from providers.local.artifact import file_digest
-from providers.local.command import run
+from providers.local.command import Finished, run
 from providers.local.engine import Command, EngineName, EngineUnavailable, Launch, Surroundings
+from providers.local.procfs import boot_id
 from providers.local.pubspec import packages_needed
 from providers.local.stand_in_fetch import REMEDY, VM_VERSION, StandInFiles, fetch
 from providers.provider import ProviderRefused
@@ -31,20 +33,36 @@ class StandIn:
 
     @classmethod
     async def probe(cls, surroundings: Surroundings) -> Self:
-        """Fetch the VM if need be, compile a program and run it. Raises EngineUnavailable."""
-        engine = cls(await fetch(surroundings))
-        with tempfile.TemporaryDirectory(prefix="probe-", dir=surroundings.toolchain_dir) as place:
-            folder = Path(place)
-            (folder / "main.dart").write_text(_PROBE)
-            (compile_it,) = engine.build_steps(folder, "probe")
-            finished = await run(compile_it, cwd=folder, seconds_max=PROBE_SECONDS_MAX)
-            if finished.succeeded:
-                finished = await run((*engine._vm, engine.output), cwd=folder, seconds_max=PROBE_SECONDS_MAX)
-        if _ANSWER not in finished.output:
+        """Fetch the VM if need be, compile a program and run it. Raises EngineUnavailable.
+
+        What worked since the machine was started is only asked for its version.
+        """
+        files = await fetch(surroundings)
+        engine = cls(files)
+        proof = files.dart.with_name("works")
+        if proof.exists() and proof.read_text() == boot_id():
+            finished = await run((*engine._vm, "--version"), cwd=files.dart.parent, seconds_max=PROBE_SECONDS_MAX)
+            works = VM_VERSION in finished.output
+        else:
+            finished = await engine._try()
+            works = _ANSWER in finished.output
+        if not works:
             raise EngineUnavailable(
                 f"The stand-in Dart VM does not work here: {finished.output.strip()[-600:]}", REMEDY
             )
+        with suppress(OSError):  # The folder may be another user's; then it is tried again the next time.
+            proof.write_text(boot_id())
         return engine
+
+    async def _try(self) -> Finished:
+        with tempfile.TemporaryDirectory(prefix="dcf-probe-") as name:
+            folder = Path(name)
+            (folder / "main.dart").write_text(_PROBE)
+            (compile_it,) = self.build_steps(folder, "probe")
+            finished = await run(compile_it, cwd=folder, seconds_max=PROBE_SECONDS_MAX)
+            if finished.succeeded:
+                finished = await run((*self._vm, self.output), cwd=folder, seconds_max=PROBE_SECONDS_MAX)
+            return finished
 
     def check(self, folder: Path) -> None:
         if needed := packages_needed(folder / "pubspec.yaml"):

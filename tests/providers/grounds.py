@@ -99,11 +99,12 @@ async def until(look: Callable[[], Awaitable[_T]], accept: Callable[[_T], object
 async def built(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Build:
     """Bundle and build; the build when it has ended."""
     await provider.bundle(wanted, files)
-    await until(lambda: _build_started(provider, wanted), bool)
+    await until(lambda: build_started(provider, wanted), bool)
     return await build_ended(provider, wanted)
 
 
-async def _build_started(provider: Provider, wanted: Order) -> bool:
+async def build_started(provider: Provider, wanted: Order) -> bool:
+    """Whether the build could be started by now."""
     try:
         await provider.start_build(wanted)
     except ProviderBusy:
