@@ -1,0 +1,102 @@
+"""`python -m projections`: keeps what can be seen up with what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+
+import structlog
+
+from domain.catalogue import AGGREGATES
+from eventstore.codec import Codec
+from eventstore.database import Database, connect
+from eventstore.embedded import PostgresUnavailable
+from eventstore.leases import PostgresLeases
+from eventstore.postgres import PostgresLog
+from eventstore.server import postgres
+from migrations.upgrade import migrate
+from process import logs
+from process.health import Check, Health
+from process.ports import AddressUnusable, PortTaken, listen_again
+from process.serving import serving
+from process.settings import SettingInvalid, Settings
+from process.stopping import stop_requested
+from projections.engine import Parts, run
+from projections.monitor import Monitor
+
+# One writes, one reads ahead, one renews the lease, one answers health checks.
+POOL_SIZE_MAX = 4
+
+
+def main() -> int:
+    """Run until SIGTERM; 1 when it cannot be started."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.set_up("projections", style=settings.log_format, level=settings.log_level)
+        asyncio.run(_run(settings))
+    except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    port = listen_again(
+        settings.host,
+        settings.projections_port,
+        variable="DCF_PROJECTIONS_PORT",
+        name="projections",
+        data_dir=settings.data_dir,
+    )
+    with stop_requested() as stop:
+        async with AsyncExitStack() as exits:
+            url = await exits.enter_async_context(postgres(settings))
+            await migrate(url)
+            parts = await _parts(settings, url, exits)
+            monitor = parts.monitor
+            checks = {
+                "database": _database_check(parts.database),
+                "lease": monitor.check_lease,
+                "parked": monitor.check_parked,
+            }
+            await exits.enter_async_context(serving(Health(checks), port))
+            structlog.get_logger().info("projections_ready", health_port=port.getsockname()[1])
+            await run(parts, stop)
+
+
+async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
+    database = await exits.enter_async_context(
+        connect(
+            url,
+            role="dcf_engine",
+            size_max=POOL_SIZE_MAX,
+            statement_cache_size=settings.statement_cache_size,
+            application_name="dcf projections",
+        )
+    )
+    direct = settings.database_direct_url
+    log = PostgresLog(
+        database,
+        url,
+        role="dcf_engine",
+        listen_url=direct.reveal() if direct else None,
+        statement_cache_size=settings.statement_cache_size,
+    )
+    await exits.enter_async_context(log)
+    return Parts(
+        database=database, log=log, leases=PostgresLeases(database), codec=Codec(AGGREGATES), monitor=Monitor()
+    )
+
+
+def _database_check(database: Database) -> Check:
+    async def check() -> None:
+        await database.fetchval("SELECT 1")
+
+    return check
+
+
+if __name__ == "__main__":
+    sys.exit(main())

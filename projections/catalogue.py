@@ -1,0 +1,78 @@
+"""Every read model and every query there is. A new one is added here; nothing else looks for them."""
+
+from __future__ import annotations
+
+from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
+from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
+from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE
+from projections.deployment_lists import (
+    DEPLOYMENT,
+    DEPLOYMENT_AT_ADDRESS,
+    DEPLOYMENTS_BY_STATUS,
+    DEPLOYMENTS_OF_FUNCTION,
+    DEPLOYMENTS_OF_PROJECT,
+)
+from projections.deployments import DEPLOYMENTS
+from projections.functions import FUNCTION_BY_NAME, FUNCTION_BY_SLUG, FUNCTION_GET, FUNCTIONS, FUNCTIONS_LIST
+from projections.integrations import INTEGRATION_GET, INTEGRATIONS, INTEGRATIONS_LIST
+from projections.members import MEMBER, MEMBERS, MEMBERS_LIST
+from projections.persons import PERSON, PERSONS
+from projections.plans import PLAN, PLANS, PLANS_LIST
+from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS, PROJECTS_LIST
+from projections.query import AnyQuery
+from projections.read_model import AnyModel
+from projections.runtimes import RUNTIMES, RUNTIMES_LIST
+from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
+from projections.work import WORK, WORK_READY, WORK_UNDER_WAY
+
+READ_MODELS: tuple[AnyModel, ...] = (
+    TENANTS,
+    PLANS,
+    PERSONS,
+    MEMBERS,
+    API_KEYS,
+    PROJECTS,
+    RUNTIMES,
+    ARTIFACTS,
+    INTEGRATIONS,
+    FUNCTIONS,
+    DEPLOYMENTS,
+    DEPLOYMENT_EVENTS,
+    WORK,
+)
+
+QUERIES: tuple[AnyQuery, ...] = (
+    TENANT,
+    TENANT_BY_SLUG,
+    TENANTS_LIST,
+    PLAN,
+    PLANS_LIST,
+    PERSON,
+    MEMBER,
+    MEMBERS_LIST,
+    API_KEY_NAMED,
+    API_KEY_GET,
+    API_KEYS_LIST,
+    PROJECT,
+    PROJECT_BY_SLUG,
+    PROJECT_BY_NAME,
+    PROJECTS_LIST,
+    RUNTIMES_LIST,
+    ARTIFACT,
+    ARTIFACT_BY_DIGEST,
+    ARTIFACTS_LIST,
+    INTEGRATION_GET,
+    INTEGRATIONS_LIST,
+    FUNCTION_GET,
+    FUNCTION_BY_NAME,
+    FUNCTION_BY_SLUG,
+    FUNCTIONS_LIST,
+    DEPLOYMENT,
+    DEPLOYMENT_AT_ADDRESS,
+    DEPLOYMENTS_OF_PROJECT,
+    DEPLOYMENTS_BY_STATUS,
+    DEPLOYMENTS_OF_FUNCTION,
+    TIMELINE,
+    WORK_READY,
+    WORK_UNDER_WAY,
+)

@@ -1,0 +1,116 @@
+"""The timeline: every event of a deployment, with a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.deployment import DEPLOYMENT, DeploymentQueued
+from eventstore.codec import tag_of
+from eventstore.meta import Actor
+from projections.deployment_messages import message_of
+from projections.query import ROWS, Found, Query, page_of
+from projections.read_model import Column, Index, ReadModel
+from projections.recorded import Recorded
+
+
+class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One entry; the position it stands at is that of the row. `data` is the event's own, less the whole release."""
+
+    type: str
+    at: datetime
+    actor: Actor
+    message: str
+    data: dict[str, Any]
+    correlation_id: UUID | None
+    causation_id: str
+
+
+class TimelineRow(TimelineEvent, frozen=True, kw_only=True, rename="camel"):
+    deployment_id: UUID
+
+
+def keys(recorded: Recorded) -> Sequence[UUID]:
+    # One row an event, so that the position is all there is to know it by.
+    return (UUID(int=recorded.position),)
+
+
+def project(row: TimelineRow | None, recorded: Recorded) -> TimelineRow | None:
+    event: Any = recorded.event
+    meta = recorded.meta
+    return TimelineRow(
+        type=tag_of(type(event)),
+        at=recorded.at,
+        actor=meta.actor,
+        message=message_of(event),
+        data=_data(event),
+        correlation_id=meta.correlation_id,
+        causation_id=meta.causation_id,
+        deployment_id=recorded.stream_id,
+    )
+
+
+def _data(event: Any) -> dict[str, Any]:
+    if isinstance(event, DeploymentQueued):
+        return _queued(event)
+    data: dict[str, Any] = msgspec.to_builtins(event)
+    del data["type"]
+    data.pop("at", None)
+    return data
+
+
+def _queued(event: DeploymentQueued) -> dict[str, Any]:
+    release = event.release
+    data: dict[str, Any] = msgspec.to_builtins(
+        {
+            "number": event.number,
+            "origin": event.origin,
+            "reason": event.reason,
+            "functionId": release.function_id,
+            "functionRevision": release.function_revision,
+            "runtime": release.runtime,
+            "provider": release.provider,
+            "target": release.target,
+            "sources": release.sources,
+            "warnings": event.warnings,
+        }
+    )
+    return data
+
+
+DEPLOYMENT_EVENTS = ReadModel(
+    name="deployment_events",
+    version=1,
+    row=TimelineRow,
+    interests=DEPLOYMENT.events,
+    keys=keys,
+    project=project,
+    columns=(Column("deployment_id", "uuid", lambda row: row.deployment_id),),
+    indexes=(Index("in_order", "tenant_id, deployment_id, first_position"),),
+    keeps_history=False,
+    append_only=True,
+)
+
+
+def _page(rows: Iterable[Found[TimelineRow]], deployment_id: UUID, after: int, limit: int) -> list[Found[TimelineRow]]:
+    return page_of((found for found in rows if found.row.deployment_id == deployment_id), "oldest_first", after, limit)
+
+
+# A deployment's events. Arguments: the deployment's id.
+TIMELINE = Query(
+    name="timeline",
+    model=DEPLOYMENT_EVENTS,
+    answer=TimelineEvent,
+    parameters=("uuid", "bigint", "integer"),
+    sql=ROWS
+    + """
+      WHERE t.tenant_id = $1 AND t.deployment_id = $2 AND t.first_position > $3
+      ORDER BY t.first_position
+      LIMIT $4""",
+    select=_page,
+    order="oldest_first",
+)

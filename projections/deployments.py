@@ -1,0 +1,245 @@
+"""Deployments: each as the API shows it, from queued to undeployed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.clouds import Target
+from domain.deployment import (
+    BuildSucceeded,
+    CancelRequested,
+    DeploymentCanceled,
+    DeploymentClaimed,
+    DeploymentFailed,
+    DeploymentQueued,
+    DeploymentStatus,
+    DeploymentSucceeded,
+    DeploymentSuperseded,
+    DeploymentUndeployed,
+    DeploymentWithdrawn,
+    DriftCleared,
+    DriftFound,
+    Failure,
+    ImagePushed,
+    Notice,
+    Origin,
+    ReleaseApplied,
+    ReleaseStarted,
+    UndeployFailed,
+    UndeployRequested,
+    UndeployStarted,
+)
+from domain.function import FunctionDeployed, FunctionUndeployed
+from domain.release import Release, Toolchain
+from projections.read_model import Column, Index, ReadModel, present
+from projections.recorded import Recorded
+
+
+class PinnedRelease(Release, frozen=True, kw_only=True, rename="camel"):
+    """The release with what building it found: the toolchain that really ran, and the image."""
+
+    toolchain: Toolchain | None = None
+    image_reference: str | None = None
+    image_digest: str | None = None
+
+
+class CanRollback(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether the function can go back to this deployment without a build, and why."""
+
+    allowed: bool
+    because: str
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    deployment_id: UUID
+    function_id: UUID
+    project_id: UUID
+    provider: str
+    target: Target
+    number: int
+    origin: Origin
+    source_deployment_id: UUID | None
+    status: DeploymentStatus
+    active: bool = False
+    release: PinnedRelease
+    url: str | None = None
+    warnings: tuple[Notice, ...] = ()
+    failure: Failure | None = None
+    remaining: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    queued_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    reason: str
+    cancel_requested: bool = False
+    superseded_by: UUID | None = None
+    can_rollback: CanRollback
+
+
+_PENDING = CanRollback(allowed=False, because="The deployment has no outcome yet.")
+_NOT_SUCCEEDED = CanRollback(allowed=False, because="The deployment did not succeed.")
+_ACTIVE = CanRollback(allowed=False, because="The deployment is the active one.")
+_REMOVED = CanRollback(allowed=False, because="What the deployment had made was taken away by undeploying it.")
+_KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
+
+
+def can_rollback(status: DeploymentStatus, *, active: bool) -> CanRollback:
+    """The answer for a deployment in a status."""
+    match status:
+        case "queued" | "running" | "deploying":
+            return _PENDING
+        case "failed" | "canceled":
+            return _NOT_SUCCEEDED
+        case "succeeded":
+            return _ACTIVE if active else _KEPT
+        case "undeploy_queued" | "undeploying" | "undeployed" | "undeploy_failed":
+            return _REMOVED
+
+
+def keys(recorded: Recorded) -> Sequence[UUID]:
+    match recorded.event:
+        case FunctionDeployed(deployment_id=deployment_id, replaced=replaced):
+            return (deployment_id,) if replaced in (None, deployment_id) else (deployment_id, replaced)
+        case FunctionUndeployed(deployment_id=deployment_id):
+            return (deployment_id,)
+        case _:
+            return (recorded.stream_id,)
+
+
+def project(row: Deployment | None, recorded: Recorded) -> Deployment | None:
+    event = recorded.event
+    if isinstance(event, DeploymentQueued):
+        return _queued(event, recorded)
+    return _changed(present(row), recorded)
+
+
+def _queued(event: DeploymentQueued, recorded: Recorded) -> Deployment:
+    release = event.release
+    return Deployment(
+        deployment_id=recorded.stream_id,
+        function_id=release.function_id,
+        project_id=event.project_id,
+        provider=release.provider,
+        target=release.target,
+        number=event.number,
+        origin=event.origin,
+        source_deployment_id=event.source_deployment_id,
+        status="queued",
+        release=PinnedRelease(**msgspec.structs.asdict(release)),
+        warnings=event.warnings,
+        queued_at=recorded.at,
+        reason=event.reason,
+        can_rollback=_PENDING,
+    )
+
+
+def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 - one case an event
+    replace = msgspec.structs.replace
+    match recorded.event:
+        case DeploymentClaimed():
+            return _status(row, "running", started_at=recorded.at) if row.status == "queued" else row
+        case BuildSucceeded(toolchain=toolchain, warnings=warnings):
+            release = replace(row.release, toolchain=toolchain)
+            return replace(row, release=release, warnings=row.warnings + warnings)
+        case ImagePushed(reference=reference, digest=digest):
+            return replace(row, release=replace(row.release, image_reference=reference, image_digest=digest))
+        case ReleaseStarted():
+            return _status(row, "deploying")
+        case ReleaseApplied(url=url):
+            return replace(row, url=url)
+        case DeploymentSucceeded():
+            return _status(row, "succeeded", finished_at=recorded.at)
+        case DeploymentFailed(failure=failure, remaining=remaining):
+            return _status(row, "failed", failure=failure, remaining=remaining, url=None, finished_at=recorded.at)
+        case CancelRequested():
+            return replace(row, cancel_requested=True)
+        case DeploymentCanceled(remaining=remaining):
+            return _status(row, "canceled", remaining=remaining, url=None, finished_at=recorded.at)
+        case DeploymentSuperseded(by_deployment_id=by):
+            return replace(row, superseded_by=by)
+        case UndeployRequested():
+            return _status(row, "undeploy_queued", failure=None)
+        case UndeployStarted():
+            return _status(row, "undeploying")
+        case DeploymentWithdrawn(remaining=remaining):
+            return replace(row, remaining=remaining)
+        case DeploymentUndeployed():
+            return _status(row, "undeployed", remaining=(), url=None)
+        case UndeployFailed(failure=failure, remaining=remaining):
+            return _status(row, "undeploy_failed", failure=failure, remaining=remaining)
+        case DriftFound(differences=differences):
+            return replace(row, drift=differences)
+        case DriftCleared():
+            return replace(row, drift=())
+        case FunctionDeployed(deployment_id=deployment_id):
+            return _active(row, active=row.deployment_id == deployment_id)
+        case FunctionUndeployed():
+            return _active(row, active=False)
+        case _:
+            return row
+
+
+def _status(row: Deployment, status: DeploymentStatus, **changes: object) -> Deployment:
+    possible = can_rollback(status, active=row.active)
+    changed: Deployment = msgspec.structs.replace(row, status=status, can_rollback=possible, **changes)
+    return changed
+
+
+def _active(row: Deployment, *, active: bool) -> Deployment:
+    return msgspec.structs.replace(row, active=active, can_rollback=can_rollback(row.status, active=active))
+
+
+def address_of(row: Deployment) -> str:
+    """The path of the function's origin that the release answers under, without slashes at its ends."""
+    return "/".join(row.release.address)
+
+
+DEPLOYMENTS = ReadModel(
+    name="deployments",
+    version=1,
+    row=Deployment,
+    # The rest of the aggregate's events shows in the timeline only.
+    interests=(
+        DeploymentQueued,
+        DeploymentClaimed,
+        BuildSucceeded,
+        ImagePushed,
+        ReleaseStarted,
+        ReleaseApplied,
+        DeploymentSucceeded,
+        DeploymentFailed,
+        CancelRequested,
+        DeploymentCanceled,
+        DeploymentSuperseded,
+        UndeployRequested,
+        UndeployStarted,
+        DeploymentWithdrawn,
+        DeploymentUndeployed,
+        UndeployFailed,
+        DriftFound,
+        DriftCleared,
+        FunctionDeployed,
+        FunctionUndeployed,
+    ),
+    keys=keys,
+    project=project,
+    columns=(
+        Column("project_id", "uuid", lambda row: row.project_id),
+        Column("function_id", "uuid", lambda row: row.function_id),
+        Column("provider", "text", lambda row: row.provider),
+        Column("status", "text", lambda row: row.status),
+        Column("queued_at", "timestamptz", lambda row: row.queued_at),
+        Column("active_address", "text", lambda row: address_of(row) if row.active else None),
+    ),
+    indexes=(
+        Index("in_project", "tenant_id, project_id, first_position"),
+        Index("of_function", "tenant_id, function_id, first_position"),
+        Index("by_status", "tenant_id, project_id, status, first_position"),
+        Index("by_time", "tenant_id, project_id, queued_at, first_position"),
+        Index("by_address", "active_address", where="active_address IS NOT NULL"),
+    ),
+)

@@ -1,0 +1,60 @@
+"""Batches of the log: as large as the backlog asks for, and the next one read while this one is worked on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from eventstore.log import Log, StoredEvent
+
+BATCH_EVENTS_MAX = 5_000
+# Events may be large; batches are kept near this size.
+BATCH_BYTES_WANTED = 8_000_000
+_FIRST_EVENTS = 500
+
+
+class Feed:
+    """Reads the log in order."""
+
+    def __init__(self, log: Log, *, batch_events_max: int = BATCH_EVENTS_MAX) -> None:
+        self._log = log
+        self._most = batch_events_max
+        self._size = min(_FIRST_EVENTS, batch_events_max)
+        self._ahead: tuple[int, int, asyncio.Task[list[StoredEvent]]] | None = None
+
+    async def read(self, after: int, *, up_to: int | None) -> list[StoredEvent]:
+        """The events that follow `after`, none beyond `up_to`; none at all: there are none yet."""
+        limit = self._size if up_to is None else min(self._size, up_to - after)
+        events = await self._read(after, limit)
+        if len(events) == limit == self._size:
+            self._adapt(events)
+            if up_to is None:
+                self._read_ahead(events[-1].position)
+        return events
+
+    async def close(self) -> None:
+        """Drop what was read ahead."""
+        if self._ahead is None:
+            return
+        task, self._ahead = self._ahead[2], None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+    async def _read(self, after: int, limit: int) -> list[StoredEvent]:
+        if self._ahead is not None and self._ahead[:2] == (after, limit):
+            task, self._ahead = self._ahead[2], None
+            return await task
+        await self.close()
+        return await self._log.read(after, limit=limit)
+
+    def _adapt(self, events: list[StoredEvent]) -> None:
+        size_bytes = sum(len(event.data) + len(event.meta) for event in events)
+        if size_bytes > BATCH_BYTES_WANTED:
+            self._size = max(1, self._size // 2)
+        elif size_bytes < BATCH_BYTES_WANTED // 2:
+            self._size = min(self._most, self._size * 2)
+
+    def _read_ahead(self, after: int) -> None:
+        task = asyncio.create_task(self._log.read(after, limit=self._size))
+        self._ahead = (after, self._size, task)

@@ -1,0 +1,175 @@
+"""A batch of events folded into one read model's rows, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from eventstore.log import StoredEvent
+from projections.parking import Parked, ParkedStreams, error_text
+from projections.read_model import AnyModel, RowKey
+from projections.recorded import Recorded
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Folded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch did to one read model, as tuples of column values.
+
+    kept      tenant id, id, first position, position, the model's columns, the row's bytes
+    gone      tenant id, id
+    standing  tenant id, id, valid from, valid to (None: still), the row's bytes: new versions for the history
+    ended     tenant id, id, valid from, valid to: versions that the history has and that stand no longer
+    """
+
+    kept: list[tuple[Any, ...]]
+    gone: list[tuple[UUID, UUID]]
+    standing: list[tuple[UUID, UUID, int, int | None, bytes]]
+    ended: list[tuple[UUID, UUID, int, int]]
+    parked: list[Parked]
+
+
+class _Row:
+    """One row while the batch is folded. `since` is the position of its stored version, `open` that and the bytes of
+    the newest version made by this batch, which the history does not have yet."""
+
+    __slots__ = ("changed", "first_position", "open", "position", "row", "since")
+
+    def __init__(self) -> None:
+        self.row: Any = None
+        self.first_position = 0
+        self.position = 0
+        self.since: int | None = None
+        self.open: tuple[int, bytes] | None = None
+        self.changed = False
+
+
+class Fold:
+    """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, then `run`."""
+
+    def __init__(self, model: AnyModel, parked: ParkedStreams) -> None:
+        self.model = model
+        self._streams = parked
+        self._taken: list[tuple[Recorded, Sequence[UUID]]] = []
+        self._faults: dict[int, Exception] = {}
+        self._rows: dict[RowKey, _Row] = {}
+        self._decode = msgspec.json.Decoder(model.row).decode
+        self._standing: list[tuple[UUID, UUID, int, int | None, bytes]] = []
+        self._ended: list[tuple[UUID, UUID, int, int]] = []
+        self._parked: list[Parked] = []
+
+    @property
+    def keys(self) -> list[RowKey]:
+        """The rows that the events taken so far touch."""
+        return list(self._rows)
+
+    @property
+    def wanted(self) -> list[RowKey]:
+        """Those of them that may exist already."""
+        return [] if self.model.append_only else self.keys
+
+    def take(self, recorded: Recorded) -> None:
+        """The next event, one the model is interested in."""
+        try:
+            ids = self.model.keys(recorded)
+        except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+            self._faults[recorded.position] = error
+            ids = ()
+        self._taken.append((recorded, ids))
+        rows, tenant_id = self._rows, recorded.tenant_id
+        for id in ids:
+            if (tenant_id, id) not in rows:
+                rows[tenant_id, id] = _Row()
+
+    def take_unreadable(self, stored: StoredEvent, error: Exception) -> None:
+        """The next event, which cannot be decoded: it will be parked."""
+        self._faults[stored.position] = error
+        self._taken.append((_unread(stored), ()))
+
+    def load(self, tenant_id: UUID, id: UUID, first_position: int, position: int, row: bytes) -> None:
+        """A row as the table has it."""
+        loaded = self._rows[tenant_id, id]
+        loaded.row = self._decode(row)
+        loaded.first_position = first_position
+        loaded.position = loaded.since = position
+
+    def run(self) -> Folded:
+        """Apply the events in order, and say what has become of the rows."""
+        project, rows = self.model.project, self._rows
+        for recorded, ids in self._taken:
+            tenant_id, position = recorded.tenant_id, recorded.position
+            if self._streams and self._streams.hold(tenant_id, recorded.stream_id, ids):
+                self._park(recorded, ids, self._faults.get(position))
+                continue
+            if fault := self._faults.get(position):
+                self._park(recorded, ids, fault)
+                continue
+            try:
+                touched = [rows[tenant_id, id] for id in ids]
+                after = [project(row.row, recorded) for row in touched]
+            except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+                self._park(recorded, ids, error)
+                continue
+            for id, row, new in zip(ids, touched, after, strict=True):
+                if new is not row.row:
+                    self._change(tenant_id, id, row, new, position)
+        return self._folded()
+
+    def _park(self, recorded: Recorded, ids: Sequence[UUID], error: Exception | None) -> None:
+        self._streams.add(recorded.tenant_id, recorded.stream_id, ids)
+        text = "" if error is None else error_text(error)
+        self._parked.append(Parked(recorded.tenant_id, recorded.stream_id, recorded.position, tuple(ids), text))
+
+    def _change(self, tenant_id: UUID, id: UUID, row: _Row, new: Any, position: int) -> None:
+        if self.model.keeps_history:
+            self._turn_page(tenant_id, id, row, new, position)
+        if row.row is None:
+            row.first_position = position
+        row.row = new
+        row.position = position
+        row.changed = True
+
+    def _turn_page(self, tenant_id: UUID, id: UUID, row: _Row, new: Any, position: int) -> None:
+        if row.open is not None:
+            self._standing.append((tenant_id, id, row.open[0], position, row.open[1]))
+        elif row.row is not None:
+            self._ended.append((tenant_id, id, row.position, position))
+        row.open = None if new is None else (position, _encode(new))
+
+    def _folded(self) -> Folded:
+        kept: list[tuple[Any, ...]] = []
+        gone: list[tuple[UUID, UUID]] = []
+        columns = [column.of for column in self.model.columns]
+        for (tenant_id, id), row in self._rows.items():
+            if not row.changed:
+                continue
+            if row.row is None:
+                if row.since is not None:
+                    gone.append((tenant_id, id))
+                continue
+            content = row.open[1] if row.open else _encode(row.row)
+            values = [of(row.row) for of in columns]
+            kept.append((tenant_id, id, row.first_position, row.position, *values, content))
+            if row.open:
+                self._standing.append((tenant_id, id, row.open[0], None, content))
+        return Folded(kept=kept, gone=gone, standing=self._standing, ended=self._ended, parked=self._parked)
+
+
+class _Unread(msgspec.Struct, frozen=True):
+    """Stands in for the event of what could not be decoded."""
+
+
+def _unread(stored: StoredEvent) -> Recorded:
+    nothing: Any = _Unread()
+    return Recorded(
+        nothing,
+        stored.tenant_id,
+        stored.stream_id,
+        stored.version,
+        stored.position,
+        stored.recorded_at,
+        stored.meta,
+    )

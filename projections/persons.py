@@ -1,0 +1,60 @@
+"""Persons: names and e-mails, sealed as the log has them; whoever shows one opens it with the person's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.person import PersonErased, PersonRegistered
+from domain.sealed import Sealed
+from projections.query import ROWS, Found, Query
+from projections.read_model import ReadModel, own_stream, present
+from projections.recorded import Recorded
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An erased person has neither name nor e-mail."""
+
+    person_id: UUID
+    name: Sealed | None
+    email: Sealed | None
+    registered_at: datetime
+    erased_at: datetime | None = None
+
+
+def project(row: Person | None, recorded: Recorded) -> Person | None:
+    match recorded.event:
+        case PersonRegistered() as event:
+            return Person(person_id=recorded.stream_id, name=event.name, email=event.email, registered_at=recorded.at)
+        case PersonErased():
+            return msgspec.structs.replace(present(row), name=None, email=None, erased_at=recorded.at)
+        case _:
+            return row
+
+
+PERSONS = ReadModel(
+    name="persons",
+    version=1,
+    row=Person,
+    interests=(PersonRegistered, PersonErased),
+    keys=own_stream,
+    project=project,
+)
+
+
+def _one(rows: Iterable[Found[Person]], person_id: UUID) -> list[Found[Person]]:
+    return [found for found in rows if found.id == person_id]
+
+
+# One person. Asked for the tenant of the service itself. Arguments: the person's id.
+PERSON = Query(
+    name="person",
+    model=PERSONS,
+    answer=Person,
+    parameters=("uuid",),
+    sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = $2",
+    select=_one,
+)

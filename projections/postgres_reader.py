@@ -1,0 +1,107 @@
+"""Asks the read models in PostgreSQL: one round trip a query, held to the tenant by row-level security."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from eventstore.database import Database, Row
+from eventstore.session import OpenSession
+from projections.catalogue import READ_MODELS
+from projections.listener import Listener
+from projections.progress import Progress
+from projections.query import AnyQuery, Found, Page, Query
+from projections.read_model import kind_of
+from projections.reader import ReadModelNotReady, checked_limit, cut
+from projections.tables import call_sql
+
+A = TypeVar("A")
+
+# How long a query waits for the engine to make what it asks.
+READY_SECONDS_MAX = 2.0
+_LOOK_SECONDS = 0.1
+
+
+class PostgresReader:
+    """The Reader over a pool. Use it as a context: beside the pool it holds one session that listens.
+
+    `database` acts as dcf_app, or, for the queries of the service's own parts, as dcf_engine. Given the `progress` that
+    an engine in this very process reports to, waits do not go through the database at all.
+    """
+
+    def __init__(self, database: Database, open_session: OpenSession, *, progress: Progress | None = None) -> None:
+        self._database = database
+        self._progress = progress or Progress()
+        self._listener = Listener(open_session, self._progress)
+        self._statements: dict[tuple[str, int], str] = {}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._listener.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._listener.__aexit__(kind, error, trace)
+
+    async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
+        values = (tenant_id, *args) if query.audience == "tenant" else args
+        decode = self._decoder(query).decode
+        return [_found(row, decode) for row in await self._fetch(query, values)]
+
+    async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
+        found = await self.rows(query, tenant_id, *args)
+        return found[0] if found else None
+
+    async def page(self, query: Query[A], tenant_id: UUID | None, *args: Any, after: int | None, limit: int) -> Page[A]:
+        begin = query.beginning if after is None else after
+        return cut(await self.rows(query, tenant_id, *args, begin, checked_limit(limit) + 1), limit)
+
+    async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
+        end = time.monotonic() + seconds_max
+        names = {query.model.name for query in queries} or {model.name for model in READ_MODELS}
+        while not names <= self._listener.active.keys():
+            if (left := end - time.monotonic()) <= 0:
+                return False
+            await self._listener.look(seconds_max=min(left, _LOOK_SECONDS))
+        kinds = frozenset(kind_of(name, self._listener.active[name]) for name in names)
+        if self._progress.has_reached(kinds, position):
+            return True
+        self._listener.hurry()
+        return await self._progress.reached(kinds, position, seconds_max=max(0.0, end - time.monotonic()))
+
+    async def _fetch(self, query: AnyQuery, values: tuple[Any, ...]) -> list[Row]:
+        end = time.monotonic() + READY_SECONDS_MAX
+        while True:
+            version = self._listener.active.get(query.model.name)
+            if version is not None:
+                try:
+                    return await self._database.fetch(self._statement(query, version), *values)
+                except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError):
+                    pass  # Another version is served by now, or the engine is about to make what is missing.
+            if time.monotonic() > end:
+                raise ReadModelNotReady
+            await self._listener.look(seconds_max=_LOOK_SECONDS)
+
+    def _statement(self, query: AnyQuery, version: int) -> str:
+        key = (query.name, version)
+        if key not in self._statements:
+            self._statements[key] = call_sql(query, version)
+        return self._statements[key]
+
+    def _decoder(self, query: Query[A]) -> msgspec.json.Decoder[A]:
+        if query.name not in self._decoders:
+            self._decoders[query.name] = msgspec.json.Decoder(query.answer)
+        return self._decoders[query.name]
+
+
+def _found(row: Row, decode: Any) -> Found[Any]:
+    tenant_id, id, first_position, position, raw = row
+    return Found(tenant_id, id, first_position, position, raw, decode(raw))

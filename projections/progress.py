@@ -1,0 +1,68 @@
+"""How far the read models have come, as far as this process has heard, and whoever waits for more."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Iterable
+
+Waiter = tuple[int, int, frozenset[str], asyncio.Future[None]]
+
+
+class Progress:
+    """Positions by kind. Whatever moves a read model, or hears of it, calls `advance`."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, int] = {}
+        self._waiting: list[Waiter] = []
+        self._numbers = itertools.count()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits at the moment."""
+        return any(not waiter[3].done() for waiter in self._waiting)
+
+    def advance(self, kinds: Iterable[str], position: int) -> None:
+        """These kinds have come this far."""
+        for kind in kinds:
+            if self._positions.get(kind, 0) < position:
+                self._positions[kind] = position
+        self._wake(position)
+
+    def correct(self, positions: dict[str, int]) -> None:
+        """What the database itself says, which may be less than was heard after it has lost its last moment."""
+        self._positions = dict(positions)
+        self._wake(max(positions.values(), default=0))
+
+    def has_reached(self, kinds: Iterable[str], position: int) -> bool:
+        """Whether all of these kinds have come this far."""
+        return all(self._positions.get(kind, 0) >= position for kind in kinds)
+
+    async def reached(self, kinds: frozenset[str], position: int, *, seconds_max: float) -> bool:
+        """Return True as soon as all of the kinds have come this far; False when the wait ran out first."""
+        if self.has_reached(kinds, position):
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (position, next(self._numbers), kinds, future))
+        try:
+            async with asyncio.timeout(seconds_max):
+                await future
+        except TimeoutError:
+            return self.has_reached(kinds, position)
+        return True
+
+    def _wake(self, position: int) -> None:
+        """Only those who wait for this position or less can have what they wait for."""
+        still: list[Waiter] = []
+        while self._waiting and self._waiting[0][0] <= position:
+            waiter = heapq.heappop(self._waiting)
+            wanted, _, kinds, future = waiter
+            if future.done():
+                continue
+            if self.has_reached(kinds, wanted):
+                future.set_result(None)
+            else:
+                still.append(waiter)
+        for waiter in still:
+            heapq.heappush(self._waiting, waiter)

@@ -1,0 +1,223 @@
+"""Takes the read models through the log: read a batch, fold it in memory, write rows and checkpoints in one statement."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import asyncpg
+import msgspec
+import structlog
+
+from eventstore.codec import Codec
+from eventstore.database import Database
+from eventstore.log import Log, StoredEvent
+from projections.active import activate, active_versions
+from projections.checkpoints import Checkpoint, take_over
+from projections.commit import Move, commit
+from projections.feed import Feed
+from projections.fold import Fold, Folded
+from projections.handing_out import hand_out
+from projections.monitor import Monitor
+from projections.parking import Parked, ParkedStreams, error_text, parked_streams
+from projections.read_model import AnyModel
+from projections.stored_rows import load_rows
+
+# Should a notification be missed, the log is looked at again after this long.
+POLL_SECONDS = 1.0
+
+REPORT_SECONDS = 1.0
+# A new version this close behind the others is served from then on.
+CAUGHT_UP_EVENTS = 500
+
+# The database refuses these values, and would refuse them again: the fault is in an event or its model.
+_UNFIT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.StatementTooComplexError,
+)
+
+Moved = Callable[[Iterable[str], int], None]
+
+
+class Worker:
+    """The one at work under an epoch. `start` it, then call `turn` for ever, or `follow`.
+
+    Every method may raise Superseded, after which the worker has to be started again or given up: nothing of the batch
+    under way was written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        log: Log,
+        codec: Codec,
+        models: Sequence[AnyModel],
+        *,
+        epoch: int,
+        monitor: Monitor,
+        feed: Feed | None = None,
+        moved: Moved | None = None,
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._codec = codec
+        self._models = {model.kind: model for model in models}
+        self._epoch = epoch
+        self._monitor = monitor
+        self._feed = feed or Feed(log)
+        self._moved = moved
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._parked: dict[str, ParkedStreams] = {}
+        self._inactive: set[str] = set()
+        self._report_due = 0.0
+
+    async def start(self) -> None:
+        """Shut out every worker of an earlier epoch, and look where the read models stand."""
+        kinds = sorted(self._models)
+        self._checkpoints = await take_over(self._database, kinds, self._epoch)
+        self._parked = await parked_streams(self._database, kinds)
+        active = await active_versions(self._database)
+        self._inactive = {kind for kind, model in self._models.items() if active.get(model.name) != model.version}
+        self._monitor.parked({kind: len(parked) for kind, parked in self._parked.items()})
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Keep up with the log until asked to stop; the batch under way is finished."""
+        try:
+            while not stop.is_set():
+                applied = await self.turn()
+                if self._inactive and applied < CAUGHT_UP_EVENTS and len(self._groups()) == 1:
+                    await self._activate_new()
+                await self._report()
+                if not applied:
+                    await self._wait(stop)
+        finally:
+            await self._feed.close()
+
+    async def turn(self) -> int:
+        """Take every group of read models that stand together one batch further; how many events that were."""
+        groups = self._groups()
+        applied = 0
+        for number, (position, kinds) in enumerate(groups):
+            # None overtakes the group ahead of it, so that from there on both go on as one.
+            ahead = groups[number + 1][0] if number + 1 < len(groups) else None
+            events = await self._feed.read(position, up_to=ahead)
+            if events:
+                began = time.monotonic()
+                await self._apply(kinds, position, events)
+                self._monitor.applied(len(events), time.monotonic() - began)
+                applied += len(events)
+        return applied
+
+    def _groups(self) -> list[tuple[int, list[str]]]:
+        groups: dict[int, list[str]] = {}
+        for kind, checkpoint in sorted(self._checkpoints.items()):
+            groups.setdefault(checkpoint.position, []).append(kind)
+        return sorted(groups.items())
+
+    async def _apply(self, kinds: Sequence[str], position: int, events: Sequence[StoredEvent]) -> None:
+        """Fold and write. What the database refuses is narrowed down, first to a model, then to an event, and parked."""
+        parked = {kind: self._parked[kind].copy() for kind in kinds}
+        folds = [Fold(self._models[kind], parked[kind]) for kind in kinds]
+        hand_out(self._codec, events, folds)
+        await load_rows(self._database, folds)
+        parts = [(fold.model, fold.run()) for fold in folds]
+        try:
+            await self._write(kinds, position, events[-1], parts)
+        except _UNFIT as error:
+            await self._narrow(kinds, position, events, error)
+            return
+        self._parked.update(parked)
+        self._tell_parked(parts)
+
+    async def _write(
+        self, kinds: Sequence[str], position: int, last: StoredEvent, parts: Sequence[tuple[AnyModel, Folded]]
+    ) -> None:
+        move = Move(
+            checkpoints=[self._checkpoints[kind] for kind in kinds],
+            epoch=self._epoch,
+            from_position=position,
+            to_position=last.position,
+            reached_at=last.recorded_at,
+        )
+        await commit(self._database, move, parts)
+        for kind in kinds:
+            self._checkpoints[kind] = msgspec.structs.replace(self._checkpoints[kind], position=last.position)
+        if self._moved is not None:
+            self._moved(kinds, last.position)
+
+    async def _narrow(
+        self, kinds: Sequence[str], position: int, events: Sequence[StoredEvent], error: Exception
+    ) -> None:
+        if len(kinds) > 1:
+            for kind in kinds:
+                await self._apply([kind], position, events)
+        elif len(events) > 1:
+            half = len(events) // 2
+            await self._apply(kinds, position, events[:half])
+            await self._apply(kinds, events[half - 1].position, events[half:])
+        else:
+            await self._park(kinds[0], position, events[0], error)
+
+    async def _park(self, kind: str, position: int, stored: StoredEvent, error: Exception) -> None:
+        """Set the event aside, without the rows that the database refused."""
+        model, parked = self._models[kind], self._parked[kind].copy()
+        fold = Fold(model, parked)
+        hand_out(self._codec, [stored], [fold])
+        ids = tuple(id for _, id in fold.keys)
+        parked.add(stored.tenant_id, stored.stream_id, ids)
+        refused = Parked(stored.tenant_id, stored.stream_id, stored.position, ids, error_text(error))
+        folded = Folded(kept=[], gone=[], standing=[], ended=[], parked=[refused])
+        await self._write([kind], position, stored, [(model, folded)])
+        self._parked[kind] = parked
+        self._tell_parked([(model, folded)])
+
+    def _tell_parked(self, parts: Sequence[tuple[AnyModel, Folded]]) -> None:
+        told = False
+        for model, folded in parts:
+            for parked in folded.parked:
+                told = True
+                if parked.error:
+                    structlog.get_logger().error(
+                        "projection_parked",
+                        model=model.kind,
+                        tenant_id=str(parked.tenant_id),
+                        stream_id=str(parked.stream_id),
+                        position=parked.position,
+                        problem=parked.error,
+                    )
+        if told:
+            self._monitor.parked({kind: len(streams) for kind, streams in self._parked.items()})
+
+    async def _activate_new(self) -> None:
+        """Serve the new versions, which have now caught up."""
+        for kind in sorted(self._inactive):
+            await activate(self._database, self._models[kind])
+            structlog.get_logger().info("projection_activated", model=kind)
+        self._inactive.clear()
+
+    async def _report(self) -> None:
+        """Lag, looked at now and then: it costs the database two questions."""
+        if time.monotonic() < self._report_due:
+            return
+        self._report_due = time.monotonic() + REPORT_SECONDS
+        head = await self._log.head()
+        for position, kinds in self._groups():
+            oldest = await self._log.read(position, limit=1) if head > position else []
+            for kind in kinds:
+                since = oldest[0].recorded_at if oldest else None
+                self._monitor.reached(kind, position, head=head, behind_since=since)
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Until there is more, or it is time to look again, or to stop."""
+        position = min((checkpoint.position for checkpoint in self._checkpoints.values()), default=0)
+        more = asyncio.create_task(self._log.wait_beyond(position, seconds_max=POLL_SECONDS))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({more, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (more, stopping):
+                task.cancel()
+            await asyncio.gather(more, stopping, return_exceptions=True)
