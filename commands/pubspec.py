@@ -91,7 +91,9 @@ def _check_shape(text: str) -> None:
             case _:
                 pass
         if depth > DEPTH_MAX or nodes > NODES_MAX:
-            raise PubspecNotUnderstood(f"The file is deeper than {DEPTH_MAX} levels or has more than {NODES_MAX} values.")
+            raise PubspecNotUnderstood(
+                f"The file is deeper than {DEPTH_MAX} levels or has more than {NODES_MAX} values."
+            )
 
 
 def _value(node: yaml.Node) -> Any:
@@ -108,7 +110,8 @@ def _value(node: yaml.Node) -> Any:
         case yaml.SequenceNode():
             return [_value(item) for item in node.value]
         case _:
-            return None if node.style is None and node.value in _NULLS else node.value
+            plain = getattr(node, "style", None) is None
+            return None if plain and node.value in _NULLS else node.value
 
 
 def _where(error: yaml.YAMLError) -> str:

@@ -1,0 +1,179 @@
+"""`python -m api`: the API and the functions' origin, on a port each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime
+
+import structlog
+import uvloop
+
+from api.app import create_app
+from api.auth import Authenticator
+from api.first_start import announce, make_first_start
+from api.functions_origin import FunctionsOrigin
+from api.refusal_cap import RefusalCap
+from api.services import Services
+from api.tokens import Tokens
+from commands.ids import new_id
+from eventstore.contents import PostgresContents
+from eventstore.database import Database, connect
+from eventstore.embedded import PostgresUnavailable
+from eventstore.log import Log
+from eventstore.postgres import PostgresLog
+from eventstore.sealing import PostgresPersonKeys, Sealing
+from eventstore.server import postgres
+from eventstore.session import sessions
+from migrations.upgrade import migrate
+from process import logs, ports
+from process.health import Check
+from process.master_key import MasterKeyUnusable, key_for, master_key
+from process.ports import AddressUnusable, PortTaken, listen_again
+from process.serving import serving
+from process.settings import SettingInvalid, Settings
+from process.sockets import SocketDirectoryUnsafe, socket_directory
+from process.stopping import stop_requested
+from projections.postgres_reader import PostgresReader
+from projections.reader import Reader
+from providers.local.client import SOCKET_NAME, AgentSocket, Functions, LocalProvider
+
+# How far behind the log the read models may be before the API says it is not ready.
+LAG_SECONDS_MAX = 2.0
+
+
+class ReadModelsBehind(Exception):
+    """The read models have not reached the end of the log. The message says what keeps them up."""
+
+
+def main() -> int:
+    """Run until SIGTERM; 1 when it cannot be started."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.set_up("api", style=settings.log_format, level=settings.log_level)
+        uvloop.run(_run(settings))
+    except (
+        AddressUnusable,
+        MasterKeyUnusable,
+        PortTaken,
+        PostgresUnavailable,
+        SettingInvalid,
+        SocketDirectoryUnsafe,
+    ) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    port = listen_again(settings.host, settings.port, variable="DCF_PORT", name="api", data_dir=settings.data_dir)
+    functions_port = listen_again(
+        settings.host,
+        settings.functions_port,
+        variable="DCF_FUNCTIONS_PORT",
+        name="functions",
+        data_dir=settings.data_dir,
+    )
+    with stop_requested() as stop:
+        async with AsyncExitStack() as exits:
+            url = await exits.enter_async_context(postgres(settings))
+            await migrate(url)
+            database = await exits.enter_async_context(_pool(settings, url))
+            log = await exits.enter_async_context(_log(settings, url, database))
+            reader = await exits.enter_async_context(_reader(settings, url, database))
+            await _first_start(settings, log, database)
+            agent = AgentSocket(socket_directory(settings.data_dir) / SOCKET_NAME)
+            exits.push_async_callback(agent.close)
+            services = _services(settings, log, reader, database, agent)
+            app = create_app(services, _checks(log, reader, database))
+            origin = FunctionsOrigin(Functions(agent), services.authenticator)
+            await exits.enter_async_context(serving(app, port))
+            await exits.enter_async_context(serving(origin, functions_port))
+            structlog.get_logger().info(
+                "api_ready", port=port.getsockname()[1], functions_port=functions_port.getsockname()[1]
+            )
+            await stop.wait()
+
+
+def _pool(settings: Settings, url: str) -> AbstractAsyncContextManager[Database]:
+    return connect(
+        url,
+        role="dcf_app",
+        size_max=settings.pool_size_max,
+        statement_cache_size=settings.statement_cache_size,
+        application_name="dcf api",
+    )
+
+
+def _log(settings: Settings, url: str, database: Database) -> PostgresLog:
+    return PostgresLog(
+        database,
+        url,
+        role="dcf_app",
+        listen_url=_direct_url(settings),
+        statement_cache_size=settings.statement_cache_size,
+    )
+
+
+def _reader(settings: Settings, url: str, database: Database) -> PostgresReader:
+    return PostgresReader(database, sessions(_direct_url(settings) or url, role="dcf_app"))
+
+
+def _direct_url(settings: Settings) -> str | None:
+    """Where LISTEN works when the address of the database leads through a pooler."""
+    return settings.database_direct_url.reveal() if settings.database_direct_url else None
+
+
+async def _first_start(settings: Settings, log: Log, database: Database) -> None:
+    keys = PostgresPersonKeys(database)
+    sealing = Sealing(keys, key_encryption_key=key_for(master_key(settings), "person-keys"))
+    announce(await make_first_start(log, sealing, settings.data_dir, _now()), settings.data_dir)
+
+
+def _services(settings: Settings, log: Log, reader: Reader, database: Database, agent: AgentSocket) -> Services:
+    return Services(
+        log=log,
+        reader=reader,
+        contents=PostgresContents(database),
+        providers={"local": LocalProvider(agent, lambda: functions_url(settings))},
+        authenticator=Authenticator(reader, _now),
+        tokens=Tokens(log),
+        refusal_cap=RefusalCap(),
+        clock=_now,
+        new_id=new_id,
+        request_bytes_max=settings.request_bytes_max,
+        upload_bytes_max=settings.upload_bytes_max,
+        wait_seconds_max=settings.wait_seconds_max,
+    )
+
+
+def _checks(log: Log, reader: Reader, database: Database) -> Mapping[str, Check]:
+    async def check_database() -> None:
+        await database.fetchval("SELECT 1")
+
+    async def check_log() -> None:
+        await log.head()
+
+    async def check_projections() -> None:
+        if not await reader.wait_for(await log.head(), seconds_max=LAG_SECONDS_MAX):
+            raise ReadModelsBehind("the read models are behind the log; see that `python -m projections` runs")
+
+    return {"database": check_database, "log": check_log, "projections": check_projections}
+
+
+def functions_url(settings: Settings) -> str:
+    """Where callers reach the functions of this machine."""
+    if settings.functions_url is not None:
+        return settings.functions_url.rstrip("/")
+    return f"http://{settings.host}:{ports.recorded(settings.data_dir)['functions']}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

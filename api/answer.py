@@ -1,0 +1,74 @@
+"""What goes back over the wire: a status, ready bytes, and their headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.exchange import exchange_of
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+_ENCODER = msgspec.json.Encoder()
+Header = tuple[bytes, bytes]
+
+
+class Answer:
+    """An ASGI application that gives one fixed answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, body: bytes, *, status: int = 200, media_type: bytes = JSON, headers: tuple[Header, ...] = ()
+    ) -> None:
+        self.status, self.body = status, body
+        self.headers: list[Header] = [
+            (b"content-type", media_type),
+            (b"content-length", str(len(body)).encode()),
+            *headers,
+        ]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+    def to_asgi_response(self, **_: Any) -> Answer:
+        """What Litestar asks of the answer to an error: it is one already."""
+        return self
+
+
+def encoded(value: object) -> bytes:
+    """The value as JSON."""
+    return _ENCODER.encode(value)
+
+
+def etag(position: int) -> bytes:
+    """The entity tag of a thing last touched by the event at the position."""
+    return b'"%d"' % position
+
+
+def entity(request: Any, row: bytes, position: int) -> Answer:
+    """One thing as it is now, or 304 when the caller has that already."""
+    tag = etag(position)
+    headers = ((b"etag", tag), (b"cache-control", b"private, no-cache"))
+    known = _header(request.scope, b"if-none-match")
+    if known is not None and _names(known, tag):
+        return Answer(b"", status=304, headers=headers)
+    return Answer(row, headers=headers)
+
+
+def refused(scope: Any, status: int, problem: bytes, headers: tuple[Header, ...], code: str) -> Answer:
+    """A refusal, noted on its exchange so that the access log can name it."""
+    exchange_of(scope).code = code
+    return Answer(problem, status=status, media_type=PROBLEM, headers=headers)
+
+
+def _header(scope: Any, name: bytes) -> bytes | None:
+    return next((value for given, value in scope["headers"] if given == name), None)
+
+
+def _names(given: bytes, tag: bytes) -> bool:
+    tags = {part.strip().removeprefix(b"W/") for part in given.split(b",")}
+    return tag in tags or b"*" in tags

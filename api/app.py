@@ -1,0 +1,52 @@
+"""The API put together from what it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from litestar import Litestar, Router
+
+from api.audit import AUDIT_ROUTES
+from api.auth import authorize
+from api.catalogues import CATALOGUE_ROUTES
+from api.deployments import DEPLOYMENT_ROUTES
+from api.errors import handle
+from api.front import Front
+from api.functions import FUNCTION_ROUTES
+from api.integrations import INTEGRATION_ROUTES
+from api.me import ME_ROUTES
+from api.openapi import OPENAPI_ROUTES, document
+from api.operation import operations
+from api.projects import PROJECT_ROUTES
+from api.services import Services
+from api.uploads import UPLOAD_ROUTES
+from process.health import Check, Health
+
+ROUTES = (
+    *ME_ROUTES,
+    *CATALOGUE_ROUTES,
+    *PROJECT_ROUTES,
+    *UPLOAD_ROUTES,
+    *FUNCTION_ROUTES,
+    *INTEGRATION_ROUTES,
+    *DEPLOYMENT_ROUTES,
+    *AUDIT_ROUTES,
+    *OPENAPI_ROUTES,
+)
+
+
+def create_app(services: Services, checks: Mapping[str, Check]) -> Front:
+    """The ASGI application of the API's port. Raises UndeclaredRoute when a route does not say who may use it."""
+    app = Litestar(
+        route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES))],
+        guards=[authorize],
+        exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
+        openapi_config=None,
+        logging_config=None,
+        # Bodies are read within limits of their own (api/body.py).
+        request_max_body_size=None,
+    )
+    app.state.update(services.as_state())
+    app.state["openapi"] = document(list(operations(app)))
+    return Front(app, Health(checks))

@@ -1,0 +1,96 @@
+"""A request's body: read within a limit, and turned into the Struct it should be, or a refusal that names the field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from litestar import Request
+
+from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
+from api.services import services_of
+from domain.refusal import FieldError
+
+T = TypeVar("T")
+
+_PLACE = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
+_NAMED = re.compile(r"field `([^`]+)`")
+
+
+async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes]:
+    """The body as the type, and as it was sent. An empty body counts as an empty object.
+
+    Raises BodyTooLarge, MediaTypeNotTaken, BodyMalformed or BodyInvalid.
+    """
+    chunks = [chunk async for chunk in streamed(request, bytes_max=services_of(request).request_bytes_max)]
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if body:
+        _check_media_type(request)
+    return decoded(body or b"{}", type), body
+
+
+async def streamed(request: Request[Any, Any, Any], *, bytes_max: int) -> AsyncIterator[bytes]:
+    """The body piece by piece, until it is all there. Raises BodyTooLarge or, when the caller leaves, BodyMalformed."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > bytes_max:
+        raise _too_large(bytes_max)
+    size = 0
+    while True:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise BodyMalformed("The connection ended before the body did.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        if chunk:
+            yield chunk
+        if not message.get("more_body", False):
+            return
+
+
+def decoded(body: bytes, type: type[T]) -> T:
+    """The bytes as the type. Raises BodyMalformed or BodyInvalid."""
+    try:
+        value: T = _decoder(cast("Hashable", type)).decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BodyMalformed(f"The body is not JSON: {error}.") from error
+    return value
+
+
+def invalid(error: msgspec.ValidationError, *, within: str = "") -> BodyInvalid:
+    """The refusal for what msgspec found, naming the field as the client wrote it: `trigger.type`, `steps[0].name`."""
+    text = str(error)
+    place = _PLACE.search(text)
+    message = text[: place.start()] if place else text
+    path = within + (place[1] if place else "")
+    named = _NAMED.search(message)
+    field = f"{path}.{named[1]}" if named else path
+    return BodyInvalid(
+        f"The body does not have the form this request takes: {message}.",
+        errors=(FieldError(field=field.strip(".") or "body", message=message),),
+    )
+
+
+@cache
+def _decoder(type: Hashable) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cast("Any", type))
+
+
+def _check_media_type(request: Request[Any, Any, Any]) -> None:
+    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if given != "application/json" and not given.endswith("+json"):
+        raise MediaTypeNotTaken(
+            f"This request takes application/json, not {given[:100]}.", remedy="Send Content-Type: application/json."
+        )
+
+
+def _too_large(bytes_max: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body has more than the {bytes_max} bytes this request may have.", remedy="Send a smaller body."
+    )

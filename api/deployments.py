@@ -1,0 +1,297 @@
+"""Deployments: queue, validate, get, list, follow, cancel, undeploy."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, post
+
+from api.answer import Answer, encoded, entity
+from api.artifact_files import ArtifactFilesRequest, artifact_ids
+from api.body import read
+from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
+from api.operation import Operation, Parameter
+from api.reading import found_or, reached, require_project, tenant_of
+from api.services import Services, services_of
+from api.targets import target_of
+from api.writing import Reply, Writing, recorded_time
+from commands.command import States
+from commands.deployment import CancelDeployment, QueueDeployment, UndeployDeployment
+from commands.execute import decide_only
+from domain.clouds import ProviderName
+from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
+from domain.function import FUNCTION
+from projections.deployment_events import TIMELINE, TimelineEvent
+from projections.deployment_lists import DEPLOYMENT as DEPLOYMENT_GET
+from projections.deployment_lists import DeploymentFilter, deployments_list
+from projections.deployments import Deployment, PinnedRelease, can_rollback
+from projections.query import Found
+
+Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["new greeting"])]
+
+
+class DeploymentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """What to deploy and where. Files that are not named are those last staged for the function.
+
+    With `validateOnly` the answer shows the deployment as it would be queued, and nothing is recorded.
+    """
+
+    function_id: UUID
+    provider: ProviderName
+    artifact_files: ArtifactFilesRequest = ArtifactFilesRequest()
+    target: dict[str, object] = msgspec.field(default_factory=dict)
+    reason: Reason = ""
+    validate_only: bool = False
+
+
+class Event(TimelineEvent, frozen=True, kw_only=True, rename="camel"):
+    """One entry of a deployment's timeline. `position` is its place in the log, and a cursor."""
+
+    position: str
+
+
+class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Why, for the audit trail."""
+
+    reason: Reason = ""
+
+
+_QUEUE = Operation(
+    name="createDeployment",
+    permission="deployments:write",
+    summary="Queue a deployment of a function, or only check it",
+    tag="Deployments",
+    takes=DeploymentRequest,
+    answers={200: Deployment, 202: Deployment},
+    example={"functionId": "0192d3a4-5b6c-7d8e-9f00-112233445577", "provider": "local", "target": {}},
+    writes=True,
+    refusals=(404, 409, 422, 429),
+)
+
+
+@post("/projects/{project_id:uuid}/deployments", status_code=202, opt=_QUEUE.as_opt())
+async def create_deployment(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+    asked_for, content = await read(request, DeploymentRequest)
+    writing = Writing(request, content)
+    command = QueueDeployment(
+        **writing.asked,
+        project_id=project_id,
+        function_id=asked_for.function_id,
+        deployment_id=writing.new_id(),
+        provider=asked_for.provider,
+        target=target_of(asked_for.provider, asked_for.target),
+        artifact_files=artifact_ids(asked_for.artifact_files, project_id),
+        reason=asked_for.reason,
+    )
+    if asked_for.validate_only:
+        states = await decide_only(services_of(request).log, command)
+        # Nothing is recorded, so the time it would be queued at is the time it was asked.
+        shown = msgspec.structs.replace(_answer(command, states), queued_at=command.at)
+        return Answer(encoded(shown))
+    location = f"/api/v1/projects/{project_id}/deployments/{command.deployment_id}"
+
+    def answer(states: States) -> Reply:
+        return Reply(status=202, location=location, body=_answer(command, states), position="first")
+
+    return await writing.do(command, answer)
+
+
+_GET = Operation(
+    name="getDeployment",
+    permission="deployments:read",
+    summary="Get a deployment",
+    tag="Deployments",
+    answers={200: Deployment},
+    refusals=(404,),
+)
+
+
+@get("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}", opt=_GET.as_opt())
+async def get_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+    services = await reached(request)
+    found = await services.reader.one(DEPLOYMENT_GET, tenant_of(request), project_id, deployment_id)
+    known = found_or(DeploymentUnknown, found)
+    return entity(request, row_bytes(DEPLOYMENT_GET, known), known.position)
+
+
+_FILTERS = (
+    Parameter(name="functionId", type=UUID, description="Only those of this function."),
+    Parameter(name="status", type=DeploymentStatus, description="Only those in this status."),
+    Parameter(name="provider", type=ProviderName, description="Only those on this provider."),
+    Parameter(name="queuedFrom", type=datetime, description="Only those queued at this time or later (RFC 3339)."),
+    Parameter(name="queuedBefore", type=datetime, description="Only those queued before this time (RFC 3339)."),
+)
+_LIST = Operation(
+    name="listDeployments",
+    permission="deployments:read",
+    summary="List the deployments of a project, newest first",
+    tag="Deployments",
+    answers={200: Listed[Deployment]},
+    query=(*PAGE_PARAMETERS, *_FILTERS),
+    refusals=(404,),
+)
+
+
+@get("/projects/{project_id:uuid}/deployments", opt=_LIST.as_opt())
+async def list_deployments(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    wanted = await asked(request, services, _FILTERS)
+    query, values = deployments_list(project_id, _filter(wanted.filters))
+    found = await services.reader.page(query, tenant_id, *values, after=wanted.after, limit=wanted.limit)
+    if not found.items:
+        await require_project(services, tenant_id, project_id)
+    return await page(services, query, found)
+
+
+_EVENTS = Operation(
+    name="listDeploymentEvents",
+    permission="deployments:read",
+    summary="What happened to a deployment, oldest first",
+    tag="Deployments",
+    answers={200: Listed[Event]},
+    query=PAGE_PARAMETERS,
+    refusals=(404,),
+)
+
+
+@get("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/events", opt=_EVENTS.as_opt())
+async def list_deployment_events(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    found_or(DeploymentUnknown, await services.reader.one(DEPLOYMENT_GET, tenant_id, project_id, deployment_id))
+    wanted = await asked(request, services)
+    found = await services.reader.page(TIMELINE, tenant_id, deployment_id, after=wanted.after, limit=wanted.limit)
+    items = [await _event(services, item) for item in found.items]
+    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
+    return listed(items, cursor)
+
+
+async def _event(services: Services, found: Found[TimelineEvent]) -> bytes:
+    """The entry with its position in front: a column of the row, and not part of it."""
+    position = encoded(await services.tokens.of(found.position))
+    return b'{"position":' + position + b"," + encoded(found.row)[1:]
+
+
+_CANCEL = Operation(
+    name="cancelDeployment",
+    permission="deployments:write",
+    summary="Cancel a deployment that has no outcome yet",
+    tag="Deployments",
+    takes=ReasonRequest,
+    answers={202: Deployment},
+    example={"reason": "wrong version"},
+    writes=True,
+    refusals=(404, 409, 412),
+)
+
+
+@post("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/cancel", status_code=202, opt=_CANCEL.as_opt())
+async def cancel_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+    asked_for, content = await read(request, ReasonRequest)
+    writing = Writing(request, content)
+    command = CancelDeployment(
+        **writing.asked, project_id=project_id, deployment_id=deployment_id, reason=asked_for.reason
+    )
+    return await _act(writing, command)
+
+
+_UNDEPLOY = Operation(
+    name="undeployDeployment",
+    permission="deployments:write",
+    summary="Take the active deployment away",
+    tag="Deployments",
+    takes=ReasonRequest,
+    answers={202: Deployment},
+    example={"reason": "no longer needed"},
+    writes=True,
+    refusals=(404, 409, 412),
+)
+
+
+@post("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/undeploy", status_code=202, opt=_UNDEPLOY.as_opt())
+async def undeploy_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+    asked_for, content = await read(request, ReasonRequest)
+    writing = Writing(request, content)
+    command = UndeployDeployment(
+        **writing.asked, project_id=project_id, deployment_id=deployment_id, reason=asked_for.reason
+    )
+    return await _act(writing, command)
+
+
+async def _act(writing: Writing, command: CancelDeployment | UndeployDeployment) -> Answer:
+    stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+    # The ETag is left to a GET: the runner is at work on the same deployment.
+    return await writing.do(
+        command,
+        lambda states: Reply(status=202, body=_answer(command, states), position="unchanged"),
+        entity=stream,
+    )
+
+
+def _is_active(
+    command: QueueDeployment | CancelDeployment | UndeployDeployment, function_id: UUID, states: States
+) -> bool:
+    if isinstance(command, CancelDeployment):
+        return False  # What can be canceled never became active.
+    function = states.of(FUNCTION, command.tenant_id, function_id)
+    return any(active.deployment_id == command.deployment_id for active in function.active.values())
+
+
+def _filter(given: dict[str, Any]) -> DeploymentFilter:
+    return DeploymentFilter(
+        function_id=given.get("functionId"),
+        status=given.get("status"),
+        provider=given.get("provider"),
+        queued_from=given.get("queuedFrom"),
+        queued_before=given.get("queuedBefore"),
+    )
+
+
+def _answer(command: QueueDeployment | CancelDeployment | UndeployDeployment, states: States) -> Deployment:
+    state = states.of(DEPLOYMENT, command.tenant_id, command.deployment_id)
+    release = state.release
+    assert release is not None
+    active = _is_active(command, release.function_id, states)
+    pinned = PinnedRelease(
+        **msgspec.structs.asdict(release),
+        toolchain=state.toolchain,
+        image_reference=state.image_reference or None,
+        image_digest=state.image_digest or None,
+    )
+    return Deployment(
+        deployment_id=command.deployment_id,
+        function_id=release.function_id,
+        project_id=state.project_id,
+        provider=release.provider,
+        target=release.target,
+        number=state.number,
+        origin=state.origin,
+        source_deployment_id=state.source_deployment_id,
+        status=state.status,
+        active=active,
+        release=pinned,
+        url=state.url,
+        warnings=state.warnings,
+        failure=state.failure,
+        remaining=state.remaining,
+        drift=state.drift,
+        queued_at=recorded_time(state.queued_at),
+        started_at=state.started_at,
+        finished_at=recorded_time(state.finished_at) if state.outcome else None,
+        reason=state.reason,
+        cancel_requested=state.cancel_requested,
+        superseded_by=state.superseded_by,
+        can_rollback=can_rollback(state.status, active=active),
+    )
+
+
+DEPLOYMENT_ROUTES = (
+    create_deployment,
+    get_deployment,
+    list_deployments,
+    list_deployment_events,
+    cancel_deployment,
+    undeploy_deployment,
+)

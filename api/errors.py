@@ -1,0 +1,164 @@
+"""The only place where a refusal becomes a status, and an answer a client can act on (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+from litestar import Request
+from litestar.exceptions import HTTPException
+
+from api import refusals
+from api.answer import Answer, Header, encoded, refused
+from api.exchange import exchange_of
+from commands.claimed import QueueFull
+from domain.refusal import (
+    Busy,
+    Conflict,
+    FieldError,
+    Forbidden,
+    Invalid,
+    LimitReached,
+    NotFound,
+    PreconditionFailed,
+    Refusal,
+    Unauthenticated,
+)
+from eventstore.log import AppendRefused, OutcomeUnknown
+from providers.provider import ProviderBusy, ProviderRefused
+
+# The first that fits counts, so the special stands before the general.
+STATUSES: tuple[tuple[type[Refusal], int], ...] = (
+    (QueueFull, 429),
+    (refusals.BodyMalformed, 400),
+    (refusals.FormMalformed, 400),
+    (refusals.BodyTooLarge, 413),
+    (refusals.MediaTypeNotTaken, 415),
+    (refusals.MethodNotAllowed, 405),
+    (refusals.Unexpected, 500),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (LimitReached, 409),
+    (PreconditionFailed, 412),
+    (Invalid, 422),
+    (Busy, 503),
+    (Refusal, 400),
+)
+
+_UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.TooManyConnectionsError,
+    OSError,
+    TimeoutError,
+)
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An error answer: `code` is what programs go by, `remedy` says what to do next."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: tuple[FieldError, ...]
+    remedy: str
+    correlation_id: UUID
+
+
+def status_of(refusal: Refusal) -> int:
+    """The HTTP status of a refusal."""
+    return next(status for kind, status in STATUSES if isinstance(refusal, kind))
+
+
+def problem_of(refusal: Refusal, correlation_id: UUID) -> Problem:
+    """The refusal as its caller sees it."""
+    return Problem(
+        type=f"urn:dcf:problem:{refusal.code}",
+        title=refusal.title,
+        status=status_of(refusal),
+        detail=refusal.detail,
+        code=refusal.code,
+        errors=refusal.errors,
+        remedy=refusal.remedy,
+        correlation_id=correlation_id,
+    )
+
+
+def answer_to(scope: Any, refusal: Refusal) -> Answer:
+    """The refusal as an answer to the request of this scope."""
+    problem = problem_of(refusal, exchange_of(scope).correlation_id)
+    return refused(scope, problem.status, encoded(problem), headers_of(problem.status, refusal), refusal.code)
+
+
+def headers_of(status: int, refusal: Refusal | None = None) -> tuple[Header, ...]:
+    """The headers that belong to a status: how to authenticate, when to come back."""
+    match status:
+        case 401:
+            unknown = isinstance(refusal, refusals.CredentialUnknown)
+            return ((b"www-authenticate", b'Bearer realm="dcf"' + (b', error="invalid_token"' if unknown else b"")),)
+        case 429 | 503:
+            seconds = refusal.retry_after_seconds if isinstance(refusal, Busy) else Busy.retry_after_seconds
+            return ((b"retry-after", str(max(1, round(seconds))).encode()),)
+        case _:
+            return ()
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What the caller is told about whatever was raised. What nobody foresaw is logged here, once."""
+    match error:
+        case Refusal():
+            return error
+        case HTTPException():
+            return _of_framework(error)
+        case OutcomeUnknown():
+            return refusals.OutcomeNotKnown()
+        case AppendRefused():
+            return refusals.NotRecordable(str(error))
+        case ProviderRefused():
+            return refusals.ProviderRefusedUs(error.message, remedy=error.remedy)
+        case ProviderBusy():
+            return refusals.ProviderAway(error.message)
+        case _ if isinstance(error, _UNREACHABLE):
+            structlog.get_logger().warning("store_unavailable", problem=str(error) or type(error).__name__)
+            return refusals.StoreUnavailable()
+        case _:
+            structlog.get_logger().error("request_failed", exc_info=error)
+            return refusals.Unexpected()
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Answer:
+    """What Litestar calls with everything that was raised while a request was answered."""
+    answer = answer_to(request.scope, refusal_of(error))
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        answer.headers.extend(_allowed(error))
+    return answer
+
+
+def _of_framework(error: HTTPException) -> Refusal:
+    match error.status_code:
+        case 404:
+            return refusals.RouteUnknown()
+        case 405:
+            return refusals.MethodNotAllowed()
+        case 413:
+            return refusals.BodyTooLarge()
+        case 415:
+            return refusals.MediaTypeNotTaken()
+        case status if status < 500:
+            return refusals.ParameterInvalid(error.detail)
+        case _:
+            structlog.get_logger().error("request_failed", exc_info=error)
+            return refusals.Unexpected()
+
+
+def _allowed(error: HTTPException) -> list[Header]:
+    allowed = (error.headers or {}).get("Allow", "")
+    return [(b"allow", allowed.encode())] if allowed else []

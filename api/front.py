@@ -1,0 +1,103 @@
+"""What every request passes on its way in and out: its ids, safe headers, the count, and one line in the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from api.answer import Header
+from api.errors import answer_to, refusal_of
+from api.exchange import Exchange, open_exchange
+from process.health import Health
+
+_REQUESTS = Counter("dcf_http_requests", "Requests answered.", ("operation", "status"))
+_SECONDS = Histogram(
+    "dcf_http_request_seconds",
+    "How long answers took.",
+    ("operation",),
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+# The API answers with data only: nothing of it may be framed, sniffed, run or sent on as a referrer.
+SECURITY_HEADERS: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_NOT_STORED: Header = (b"cache-control", b"no-store")
+_OWN_PATHS = ("/health/", "/metrics")
+
+
+class Front:
+    """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`."""
+
+    def __init__(self, app: Any, health: Health) -> None:
+        self._app, self._health = app, health
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(_OWN_PATHS):
+            await self._health(scope, receive, send)
+        else:
+            await _Passage(scope, send).through(self._app, receive)
+
+
+class _Passage:
+    """One request and its answer."""
+
+    def __init__(self, scope: Any, send: Any) -> None:
+        self._scope, self._send = scope, send
+        self._exchange: Exchange = open_exchange(scope)
+        self._method: str = scope["method"]
+        self._status = 0
+
+    async def through(self, app: Any, receive: Any) -> None:
+        started = time.perf_counter()
+        if self._method == "HEAD":
+            self._scope["method"] = "GET"
+        try:
+            await app(self._scope, receive, self._out)
+        except Exception as error:  # noqa: BLE001 - the last place where a caller can still be answered
+            refusal = refusal_of(error)
+            if self._status == 0:
+                await answer_to(self._scope, refusal)(self._scope, receive, self._out)
+        finally:
+            self._note(time.perf_counter() - started)
+
+    async def _out(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = [*message["headers"], *SECURITY_HEADERS]
+            headers.append((b"x-request-id", self._exchange.request_id.encode()))
+            if not any(name == b"cache-control" for name, _ in message["headers"]):
+                headers.append(_NOT_STORED)
+            message["headers"] = headers
+        elif self._method == "HEAD":
+            message["body"] = b""
+        await self._send(message)
+
+    def _note(self, seconds: float) -> None:
+        exchange = self._exchange
+        operation = exchange.operation or "none"
+        _REQUESTS.labels(operation, self._status).inc()
+        _SECONDS.labels(operation).observe(seconds)
+        principal = exchange.principal
+        structlog.get_logger().info(
+            "request_answered",
+            method=self._method,
+            path=self._scope["path"],
+            status=self._status,
+            operation=operation,
+            code=exchange.code,
+            milliseconds=round(seconds * 1000, 1),
+            request_id=exchange.request_id,
+            correlation_id=str(exchange.correlation_id),
+            tenant_id=str(principal.tenant_id) if principal else "",
+            actor=principal.actor.id if principal else "",
+        )

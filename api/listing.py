@@ -1,0 +1,99 @@
+"""Lists: the query parameters they take, and their pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request
+
+from api.answer import Answer, encoded
+from api.operation import Parameter
+from api.refusals import ParameterInvalid
+from api.services import Services
+from domain.refusal import FieldError
+from projections.query import Found, Page, Query
+
+A = TypeVar("A")
+
+PAGE_ROWS = 50
+PAGE_ROWS_MAX = 200
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX)]
+PAGE_PARAMETERS = (
+    Parameter(name="limit", type=Limit, description=f"How many items at most; {PAGE_ROWS} when not given."),
+    Parameter(name="cursor", type=str, description="The nextCursor of the page before."),
+)
+
+
+class Listed(msgspec.Struct, Generic[A], frozen=True, kw_only=True, rename="camel"):
+    """A page of a list. `nextCursor` asks for the next one; null: this is the last."""
+
+    items: list[A]
+    next_cursor: str | None
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the address asks of a list. `filters` holds the parameters besides `limit` and `cursor`."""
+
+    after: int | None
+    limit: int
+    filters: dict[str, Any]
+
+
+async def asked(request: Request[Any, Any, Any], services: Services, parameters: Iterable[Parameter] = ()) -> Asked:
+    """The page and filters an address asks for. Raises ParameterInvalid, and what `Tokens.read` raises for the cursor."""
+    given = arguments(request, (*PAGE_PARAMETERS, *parameters))
+    cursor = given.pop("cursor", None)
+    return Asked(
+        after=None if cursor is None else await services.tokens.read(cursor),
+        limit=given.pop("limit", PAGE_ROWS),
+        filters=given,
+    )
+
+
+def arguments(request: Request[Any, Any, Any], parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """The query parameters, converted. Raises ParameterInvalid for one that is unknown, repeated or has a wrong value."""
+    known = {parameter.name: parameter for parameter in parameters}
+    found: dict[str, Any] = {}
+    try:
+        given = parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except (UnicodeDecodeError, ValueError) as error:
+        raise ParameterInvalid("The query of the address cannot be read.") from error
+    for name, text in given:
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise _invalid(name, "unknown parameter", remedy=f"This address takes: {names}.")
+        if name in found:
+            raise _invalid(name, "given twice")
+        try:
+            found[name] = msgspec.convert(text, known[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            raise _invalid(name, str(error)) from error
+    return found
+
+
+async def page(services: Services, query: Query[Any], found: Page[Any]) -> Answer:
+    """The page as an answer."""
+    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
+    return listed([row_bytes(query, item) for item in found.items], cursor)
+
+
+def listed(items: Sequence[bytes], cursor: str | None) -> Answer:
+    """A page of items that are JSON already."""
+    return Answer(b'{"items":[' + b",".join(items) + b'],"nextCursor":' + encoded(cursor) + b"}")
+
+
+def row_bytes(query: Query[Any], found: Found[Any]) -> bytes:
+    """A row as the query answers it: as it is stored, unless the stored one holds more than is shown."""
+    return found.raw if query.answer is query.model.row else encoded(found.row)
+
+
+def _invalid(name: str, message: str, *, remedy: str = "") -> ParameterInvalid:
+    return ParameterInvalid(
+        f"The parameter {name[:64]!r} cannot be used: {message}.",
+        errors=(FieldError(field=name[:64], message=message),),
+        remedy=remedy or "Mend the parameter, or leave it out.",
+    )

@@ -1,0 +1,72 @@
+"""Who is calling, in which tenant, and what that allows: the one table of roles and permissions."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+
+from domain.api_key import KeyRole
+from domain.event import SYSTEM_TENANT
+from eventstore.meta import Actor
+
+Permission = Literal[
+    "tenant:read",
+    "catalogue:read",
+    "projects:read",
+    "projects:write",
+    "functions:read",
+    "functions:write",
+    "artifacts:write",
+    "integrations:read",
+    "integrations:write",
+    "deployments:read",
+    "deployments:write",
+    "functions:call",
+    "audit:read",
+]
+PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
+
+_READ: frozenset[Permission] = frozenset(
+    {
+        "tenant:read",
+        "catalogue:read",
+        "projects:read",
+        "functions:read",
+        "integrations:read",
+        "deployments:read",
+        "functions:call",
+        "audit:read",
+    }
+)
+_DEVELOP: frozenset[Permission] = _READ | {"functions:write", "artifacts:write", "deployments:write"}
+_ADMINISTER: frozenset[Permission] = _DEVELOP | {"projects:write", "integrations:write"}
+
+# What is not listed for a role is denied. Operators look after the service; no tenant's things are theirs.
+ALLOWED: dict[KeyRole, frozenset[Permission]] = {
+    "viewer": _READ,
+    "developer": _DEVELOP,
+    "admin": _ADMINISTER,
+    "owner": _ADMINISTER,
+    "operator": frozenset({"tenant:read", "catalogue:read"}),
+}
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller whose credential was checked. `permissions` is what its role and its scopes allow together."""
+
+    tenant_id: UUID
+    actor: Actor
+    role: KeyRole
+    permissions: frozenset[str]
+
+    @property
+    def is_operator(self) -> bool:
+        return self.tenant_id == SYSTEM_TENANT and self.role == "operator"
+
+
+def permissions_of(role: KeyRole, scopes: tuple[str, ...]) -> frozenset[str]:
+    """What the role allows; scopes, where there are any, narrow it and never widen it."""
+    allowed: frozenset[str] = ALLOWED[role]
+    return allowed & frozenset(scopes) if scopes else allowed

@@ -1,0 +1,130 @@
+"""Projects: create, rename, get, list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, patch, post
+
+from api.answer import Answer, entity
+from api.body import read
+from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
+from api.operation import Operation
+from api.reading import found_or, reached, tenant_of
+from api.writing import Reply, Writing, recorded_time
+from commands.command import States
+from commands.project import CreateProject, RenameProject
+from domain.project import PROJECT, ProjectUnknown
+from projections.projects import PROJECT as PROJECT_GET
+from projections.projects import PROJECTS_LIST, Project
+
+# Names are checked by the domain; this only keeps what is read small.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["shop"])]
+
+
+class ProjectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A project is known by its name: one of each in a tenant, whatever its case."""
+
+    name: Name
+
+
+_CREATE = Operation(
+    name="createProject",
+    permission="projects:write",
+    summary="Create a project",
+    tag="Projects",
+    takes=ProjectRequest,
+    answers={201: Project},
+    example={"name": "shop"},
+    writes=True,
+    refusals=(409, 422),
+)
+
+
+@post("/projects", status_code=201, opt=_CREATE.as_opt())
+async def create_project(request: Request[Any, Any, Any]) -> Answer:
+    asked_for, content = await read(request, ProjectRequest)
+    writing = Writing(request, content)
+    project_id = writing.new_id()
+    command = CreateProject(**writing.asked, project_id=project_id, name=asked_for.name)
+    location = f"/api/v1/projects/{project_id}"
+    return await writing.do(command, lambda states: Reply(status=201, location=location, body=_answer(command, states)))
+
+
+_RENAME = Operation(
+    name="renameProject",
+    permission="projects:write",
+    summary="Rename a project; its functions keep their addresses",
+    tag="Projects",
+    takes=ProjectRequest,
+    answers={200: Project},
+    example={"name": "store"},
+    writes=True,
+    refusals=(404, 409, 412, 422),
+)
+
+
+@patch("/projects/{project_id:uuid}", opt=_RENAME.as_opt())
+async def rename_project(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+    asked_for, content = await read(request, ProjectRequest)
+    writing = Writing(request, content)
+    command = RenameProject(**writing.asked, project_id=project_id, name=asked_for.name)
+    stream = PROJECT.stream(command.tenant_id, project_id)
+    return await writing.do(command, lambda states: _renamed(command, states), entity=stream)
+
+
+_GET = Operation(
+    name="getProject",
+    permission="projects:read",
+    summary="Get a project",
+    tag="Projects",
+    answers={200: Project},
+    refusals=(404,),
+)
+
+
+@get("/projects/{project_id:uuid}", opt=_GET.as_opt())
+async def get_project(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+    services = await reached(request)
+    found = found_or(ProjectUnknown, await services.reader.one(PROJECT_GET, tenant_of(request), project_id))
+    return entity(request, row_bytes(PROJECT_GET, found), found.position)
+
+
+_LIST = Operation(
+    name="listProjects",
+    permission="projects:read",
+    summary="List the tenant's projects, newest first",
+    tag="Projects",
+    answers={200: Listed[Project]},
+    query=PAGE_PARAMETERS,
+)
+
+
+@get("/projects", opt=_LIST.as_opt())
+async def list_projects(request: Request[Any, Any, Any]) -> Answer:
+    services = await reached(request)
+    wanted = await asked(request, services)
+    found = await services.reader.page(PROJECTS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
+    return await page(services, PROJECTS_LIST, found)
+
+
+def _renamed(command: RenameProject, states: States) -> Reply:
+    changed = states.of(PROJECT, command.tenant_id, command.project_id).updated_at is None
+    return Reply(body=_answer(command, states), position="last" if changed else "unchanged")
+
+
+def _answer(command: CreateProject | RenameProject, states: States) -> Project:
+    state = states.of(PROJECT, command.tenant_id, command.project_id)
+    return Project(
+        project_id=command.project_id,
+        name=state.name,
+        slug=state.slug,
+        status="archived" if state.archived else "active",
+        created_at=recorded_time(state.created_at),
+        updated_at=recorded_time(state.updated_at),
+    )
+
+
+PROJECT_ROUTES = (create_project, rename_project, get_project, list_projects)

@@ -1,0 +1,51 @@
+"""One read: whose it is, how new it must be, and what it means when nothing is found."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from uuid import UUID
+
+from litestar import Request
+
+from api.exchange import exchange_of
+from api.refusals import NotYetVisible
+from api.services import Services, services_of
+from domain.project import ProjectUnknown
+from domain.refusal import Refusal
+from projections.projects import PROJECT
+from projections.query import Found
+
+A = TypeVar("A")
+
+
+def tenant_of(request: Request[Any, Any, Any]) -> UUID:
+    """The tenant whose things the caller may see."""
+    principal = exchange_of(request.scope).principal
+    assert principal is not None, "a route with a permission has a caller"
+    return principal.tenant_id
+
+
+async def reached(request: Request[Any, Any, Any]) -> Services:
+    """The services, once what can be read is at least as new as the If-Position header asks.
+
+    Raises NotYetVisible when that takes too long, and what reading the token raises.
+    """
+    services = services_of(request)
+    token = request.headers.get("if-position")
+    if token is not None:
+        position = await services.tokens.read(token)
+        if not await services.reader.wait_for(position, seconds_max=services.wait_seconds_max):
+            raise NotYetVisible
+    return services
+
+
+def found_or(unknown: type[Refusal], found: Found[A] | None) -> Found[A]:
+    """What was found. Raises the refusal when there is nothing: of another tenant, or nowhere at all."""
+    if found is None:
+        raise unknown
+    return found
+
+
+async def require_project(services: Services, tenant_id: UUID, project_id: UUID) -> None:
+    """Raise ProjectUnknown unless the tenant has the project."""
+    found_or(ProjectUnknown, await services.reader.one(PROJECT, tenant_id, project_id))

@@ -1,0 +1,132 @@
+"""What can be wrong with a request before anybody decides about it."""
+
+from __future__ import annotations
+
+from domain.refusal import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal, Unauthenticated
+
+
+class CredentialMissing(Unauthenticated):
+    """This needs a credential."""
+
+    code = "credential_missing"
+    remedy = "Send an API key: Authorization: Bearer dcf_…"
+
+
+class CredentialUnknown(Unauthenticated):
+    """The credential is not known, has expired or was revoked."""
+
+    code = "credential_unknown"
+    remedy = "Check the API key, or ask an owner of the tenant for a new one."
+
+
+class PermissionMissing(Forbidden):
+    """The caller's role does not allow this."""
+
+    code = "permission_missing"
+
+
+class RouteUnknown(NotFound):
+    """There is nothing at this address."""
+
+    code = "route_unknown"
+    remedy = "GET /api/v1/openapi.json lists every address there is."
+
+
+class MethodNotAllowed(Refusal):
+    """The address does not take this method."""
+
+    code = "method_not_allowed"
+    remedy = "Use one of the methods that the Allow header names."
+
+
+class BodyMalformed(Refusal):
+    """The body cannot be read."""
+
+    code = "body_malformed"
+    remedy = "Send one complete JSON document in UTF-8."
+
+
+class FormMalformed(Refusal):
+    """The form cannot be read to its end."""
+
+    code = "form_malformed"
+    remedy = "Send complete multipart/form-data with the parts `file` and `projectId`."
+
+
+class BodyInvalid(Invalid):
+    """The body does not have the form this request takes."""
+
+    code = "body_invalid"
+    remedy = "Send the fields that GET /api/v1/openapi.json shows for this request, and no others."
+
+
+class ParameterInvalid(Invalid):
+    """A parameter of the address or a header has a value it cannot have."""
+
+    code = "parameter_invalid"
+
+
+class BodyTooLarge(Refusal):
+    """The body is larger than this request may be."""
+
+    code = "body_too_large"
+
+
+class MediaTypeNotTaken(Refusal):
+    """The body has a media type this request does not take."""
+
+    code = "media_type_not_taken"
+
+
+class NotYetVisible(Busy):
+    """The read models have not reached the position asked for."""
+
+    code = "not_yet_visible"
+    remedy = "Ask again in a moment."
+
+
+class StoreUnavailable(Busy):
+    """The service cannot reach its database."""
+
+    code = "store_unavailable"
+    remedy = "Repeat the request in a moment; with the same Idempotency-Key it is done once."
+
+
+class OutcomeNotKnown(Busy):
+    """The connection was lost while the request was recorded; it is done, or it is not."""
+
+    code = "outcome_not_known"
+    remedy = "Repeat the request with the same Idempotency-Key: it is then done once."
+
+
+class FunctionUnavailable(Busy):
+    """The functions of this machine cannot be reached at the moment."""
+
+    code = "function_unavailable"
+    remedy = "Ask again in a moment."
+
+
+class NotRecordable(Invalid):
+    """The request is too large, or holds text that cannot be stored."""
+
+    code = "not_recordable"
+
+
+class ProviderRefusedUs(Conflict):
+    """The provider refused."""
+
+    code = "provider_refused"
+
+
+class ProviderAway(Busy):
+    """The provider does not answer, or asks to be left alone for a while."""
+
+    code = "provider_away"
+    remedy = "Repeat the request in a moment."
+
+
+class Unexpected(Refusal):
+    """Something went wrong on our side."""
+
+    code = "unexpected"
+    remedy = "Repeat the request; if it goes on, tell the operators the correlation id."

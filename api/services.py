@@ -1,0 +1,48 @@
+"""What handlers work with: everything they need, given once at composition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+
+from api.auth import Authenticator
+from api.refusal_cap import RefusalCap
+from api.tokens import Tokens
+from domain.clouds import ProviderName
+from eventstore.contents import Contents
+from eventstore.log import Log
+from projections.reader import Reader
+from providers.provider import Provider
+
+_KEY = "services"
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """The ports the API stands on, and its limits. `providers` are those this service can deploy to."""
+
+    log: Log
+    reader: Reader
+    contents: Contents
+    providers: Mapping[ProviderName, Provider]
+    authenticator: Authenticator
+    tokens: Tokens
+    refusal_cap: RefusalCap
+    clock: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+    request_bytes_max: int
+    upload_bytes_max: int
+    wait_seconds_max: float
+
+    def as_state(self) -> dict[str, Any]:
+        """The application state in which `services_of` finds them."""
+        return {_KEY: self, "authenticator": self.authenticator}
+
+
+def services_of(request: Request[Any, Any, Any]) -> Services:
+    """The services of the application a request came to."""
+    return cast("Services", request.app.state[_KEY])

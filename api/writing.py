@@ -1,0 +1,175 @@
+"""One write from request to answer: its key and conditions, the command, the stored reply, the wait until it is seen."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal, cast
+from uuid import UUID, uuid4, uuid5
+
+import msgspec
+from litestar import Request
+
+from api.answer import JSON, PROBLEM, Answer, Header, encoded, etag
+from api.errors import headers_of, problem_of
+from api.exchange import Exchange, exchange_of
+from api.principal import Principal
+from api.refusals import ParameterInvalid
+from api.services import Services, services_of
+from commands.command import Command, States
+from commands.execute import Context, Done, RefusedBefore, execute
+from domain.event import StreamRef
+from domain.refusal import FieldError, PreconditionFailed, Refusal
+
+# Stands where the time of recording belongs: a byte that encoded JSON never holds. Replies are stored with it, so that
+# repeating a request gives the very same body.
+_NOW = b"\x01"
+_RECORDED_NOW = cast("datetime", msgspec.Raw(_NOW))
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_TAG = re.compile(r'"([0-9]{1,18})"')
+# What never is a position of an event.
+_NO_POSITION = -1
+
+_EntityPosition = Literal["first", "last", "unchanged"]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recorded command answers with.
+
+    `position` says which of the recorded events is the last that touches the entity answered with, for its ETag;
+    `unchanged` when nothing was recorded, or nothing of the entity's own.
+    """
+
+    body: object
+    status: int = 200
+    location: str = ""
+    position: _EntityPosition = "last"
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """The line before the body in a stored reply."""
+
+    status: int
+    location: str = ""
+    position: _EntityPosition = "unchanged"
+    code: str = ""
+
+
+_KEPT = msgspec.json.Decoder(_Kept)
+
+
+def recorded_time(at: datetime | None) -> datetime:
+    """The time in a state, or what becomes the time of recording when it is the command's own event that sets it."""
+    return _RECORDED_NOW if at is None else at
+
+
+class Writing:
+    """A write under way. `asked` is what every command needs: the tenant and the instant.
+
+    `content` is all that the caller sent, apart from the address: repeated under one key it must be the same.
+    """
+
+    def __init__(self, request: Request[Any, Any, Any], content: bytes) -> None:
+        self._exchange: Exchange = exchange_of(request.scope)
+        self._services: Services = services_of(request)
+        principal = self._exchange.principal
+        assert principal is not None, "a route that writes has a permission, so its caller is known"
+        self.principal: Principal = principal
+        headers = request.headers
+        self._if_match = headers.get("if-match")
+        self._respond_async = "respond-async" in headers.get("prefer", "")
+        self._command_id = _command_id(self.principal, request, headers.get("idempotency-key"))
+        address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
+        self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
+        self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
+
+    def new_id(self) -> UUID:
+        """An id for what the command makes."""
+        return self._services.new_id()
+
+    async def do(
+        self,
+        command: Command,
+        answer_with: Callable[[States], Reply],
+        *,
+        entity: StreamRef | None = None,
+        record_refusals: bool = True,
+    ) -> Answer:
+        """Record the command and answer once it can be read. `entity` is the stream If-Match speaks of.
+
+        Raises the Refusal; a repeated request gets what the first one got, refusals included.
+        """
+        context = Context(
+            actor=self.principal.actor,
+            command_id=self._command_id,
+            correlation_id=self._exchange.correlation_id,
+            request_hash=self._request_hash,
+            record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
+            if_position=self._precondition(entity),
+            on_recorded=lambda states: _kept_reply(answer_with(states)),
+            on_refused=self._kept_refusal,
+        )
+        try:
+            done = await execute(self._services.log, command, context)
+        except RefusedBefore as before:
+            return await self._answer(before.reply, position=before.position)
+        if not self._respond_async:
+            await self._services.reader.wait_for(done.last_position, seconds_max=self._services.wait_seconds_max)
+        return await self._answer(done.reply, position=done.last_position, done=done)
+
+    def _precondition(self, entity: StreamRef | None) -> tuple[StreamRef, int] | None:
+        given = self._if_match
+        if given is None or given.strip() == "*":
+            return None
+        if entity is None:
+            raise PreconditionFailed("This request takes no If-Match: it names nothing that exists already.")
+        # Of several tags the newest counts: a thing never goes back to an older one.
+        positions = [int(tag[1]) for part in given.split(",") if (tag := _TAG.fullmatch(part.strip()))]
+        return entity, max(positions, default=_NO_POSITION)
+
+    def _kept_refusal(self, refusal: Refusal) -> bytes:
+        self._services.refusal_cap.spend(self.principal.tenant_id)
+        problem = problem_of(refusal, self._exchange.correlation_id)
+        return _line(_Kept(status=problem.status, code=refusal.code)) + encoded(problem)
+
+    async def _answer(self, reply: bytes, *, position: int, done: Done | None = None) -> Answer:
+        line, _, body = reply.partition(b"\n")
+        kept = _KEPT.decode(line)
+        headers: list[Header] = [(b"event-position", (await self._services.tokens.of(position)).encode())]
+        if kept.location:
+            headers.append((b"location", kept.location.encode()))
+        if self._respond_async:
+            headers.append((b"preference-applied", b"respond-async"))
+        if done is None:
+            self._exchange.code = kept.code
+            headers.extend(headers_of(kept.status))
+            return Answer(body, status=kept.status, media_type=PROBLEM, headers=tuple(headers))
+        if kept.position != "unchanged":
+            headers.append((b"etag", etag(done.first_position if kept.position == "first" else done.last_position)))
+        body = body.replace(_NOW, encoded(done.recorded_at))
+        return Answer(body, status=kept.status, media_type=JSON, headers=tuple(headers))
+
+
+def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str | None) -> UUID:
+    if key is None:
+        return uuid4()
+    if not _KEY.fullmatch(key):
+        raise ParameterInvalid(
+            "The Idempotency-Key is empty, too long, or has characters outside printable ASCII.",
+            errors=(FieldError(field="Idempotency-Key", message="1 to 255 printable ASCII characters"),),
+            remedy="Send a new UUID as the key of each new request.",
+        )
+    route = f"{request.method} {request.scope['path_template']}"
+    actor = f"{principal.actor.type}/{principal.actor.id}"
+    return uuid5(principal.tenant_id, f"{actor}\n{route}\n{key}")
+
+
+def _kept_reply(reply: Reply) -> bytes:
+    return _line(_Kept(status=reply.status, location=reply.location, position=reply.position)) + encoded(reply.body)
+
+
+def _line(kept: _Kept) -> bytes:
+    return encoded(kept) + b"\n"

@@ -1,0 +1,53 @@
+"""The operator's master key, and the keys made from it: one a purpose, so that none can stand in for another."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from typing import Literal
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from process.private_file import write_private
+from process.secret import Secret
+from process.settings import Settings
+
+KEY_BYTES = 32
+FILE_NAME = "master.key"
+# What is shorter could be guessed.
+TEXT_LENGTH_MIN = 32
+
+Purpose = Literal["person-keys"]
+
+
+class MasterKeyUnusable(Exception):
+    """The master key is too short, or its file is empty. The message says which and what to do."""
+
+
+def master_key(settings: Settings) -> Secret:
+    """The key the operator gave, else the one kept in the data directory, made when there is none.
+
+    Losing it loses every stored secret and personal field: keep it with the backups of the database, yet apart from them.
+    """
+    if settings.master_key is not None:
+        return _checked(settings.master_key, "DCF_MASTER_KEY")
+    path = settings.data_dir / FILE_NAME
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.data_dir / f"{FILE_NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Several processes may start at once on one data directory.
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(KEY_BYTES) + "\n")
+        return _checked(Secret(path.read_text().strip()), str(path))
+
+
+def key_for(master: Secret, purpose: Purpose) -> bytes:
+    """32 bytes for one purpose, always the same ones (HKDF, RFC 5869)."""
+    derive = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"dcf/{purpose}".encode())
+    return derive.derive(master.reveal().encode())
+
+
+def _checked(key: Secret, where: str) -> Secret:
+    if len(key.reveal()) < TEXT_LENGTH_MIN:
+        raise MasterKeyUnusable(f"{where}: a master key has at least {TEXT_LENGTH_MIN} characters, chosen at random")
+    return key
