@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx
-import psycopg
 import structlog
 
 from cli.supervisor import Child
 from eventstore.embedded import PostgresUnavailable
 from eventstore.server import postgres
-from migrations.upgrade import migrate
+from migrations.upgrade import MigrationFailed, migrate
 from process import logs, ports
 from process.ports import AddressUnusable, PortTaken
 from process.settings import SettingInvalid, Settings
@@ -68,11 +67,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     except (
         AddressUnusable,
         AlreadyServed,
+        MigrationFailed,
         PortTaken,
         PostgresUnavailable,
         SettingInvalid,
         SocketDirectoryUnsafe,
-        psycopg.Error,
     ) as problem:
         sys.stderr.write(f"Cannot serve: {problem}\n")
         return 1

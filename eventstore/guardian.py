@@ -25,7 +25,7 @@ LOCK_SECONDS_MAX = 1.0
 STOP_SECONDS_MAX = 20.0
 RESTART_SECONDS = 1.0
 # Starts in a row, none of which lasted, before it gives up.
-STARTS_MAX = 10
+STARTS_MAX = 5
 LIVED_SECONDS = 60.0
 
 

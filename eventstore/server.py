@@ -152,8 +152,6 @@ async def _pause(deadline: float, place: Place) -> None:
 
 
 def _trouble(place: Place) -> str:
-    with suppress(FileNotFoundError):
-        return place.trouble.read_text().strip()
-    with suppress(FileNotFoundError):
-        return f"The end of {place.log}:\n{place.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors='replace')}"
-    return f"It left no log in {place.root}."
+    said = place.trouble.read_text().strip() if place.trouble.exists() else "It did not start"
+    log = place.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace") if place.log.exists() else "(empty)"
+    return f"{said}. The end of {place.log}:\n{log}"

@@ -6,12 +6,11 @@ import asyncio
 import os
 import sys
 
-import psycopg
 import structlog
 
 from eventstore.embedded import PostgresUnavailable
 from eventstore.server import postgres
-from migrations.upgrade import migrate, newest
+from migrations.upgrade import MigrationFailed, migrate, newest
 from process import logs
 from process.settings import SettingInvalid, Settings
 
@@ -27,7 +26,7 @@ def main() -> int:
         settings = Settings.from_environment(os.environ)
         logs.set_up("migrations", style=settings.log_format, level=settings.log_level)
         asyncio.run(_run(settings))
-    except (SettingInvalid, PostgresUnavailable, psycopg.OperationalError) as problem:
+    except (SettingInvalid, PostgresUnavailable, MigrationFailed) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0

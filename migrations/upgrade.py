@@ -11,9 +11,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 CONNECT_SECONDS_MAX = 10
+
+
+class MigrationFailed(Exception):
+    """The database is not there, or did not accept a step; nothing was changed. The message is PostgreSQL's own."""
 
 
 # Alembic keeps the migration under way in module globals.
@@ -21,7 +26,10 @@ _one_at_a_time = threading.Lock()
 
 
 async def migrate(url: str) -> None:
-    """Apply what is missing. Several processes may do so at once; doing it again changes nothing."""
+    """Apply what is missing. Several processes may do so at once; doing it again changes nothing.
+
+    Raises MigrationFailed.
+    """
     await asyncio.to_thread(upgrade, url)
 
 
@@ -33,12 +41,16 @@ def upgrade(url: str, revision: str = "head") -> None:
         creator=lambda: psycopg.connect(url, connect_timeout=CONNECT_SECONDS_MAX, application_name="dcf migrations"),
         poolclass=NullPool,
     )
-    with _one_at_a_time, engine.connect() as connection:
-        configuration = _configuration()
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, revision)
-        connection.commit()
-    engine.dispose()
+    try:
+        with _one_at_a_time, engine.connect() as connection:
+            configuration = _configuration()
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, revision)
+            connection.commit()
+    except DBAPIError as problem:
+        raise MigrationFailed(str(problem.orig).strip()) from problem
+    finally:
+        engine.dispose()
 
 
 def newest() -> str:

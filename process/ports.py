@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -103,7 +102,7 @@ def _file(data_dir: Path) -> Path:
 
 
 def _write(data_dir: Path, ports: dict[str, int]) -> None:
-    fresh = _file(data_dir).with_suffix(f".{os.getpid()}.new")
+    fresh = data_dir / "ports.json.new"
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(ports), indent=2) + b"\n")
     fresh.replace(_file(data_dir))
 

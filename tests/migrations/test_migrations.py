@@ -31,13 +31,13 @@ class TestMigrate:
         async with connect(empty_database_url, role="dcf_app") as database:
             assert await database.fetchval("SELECT version_num FROM alembic_version") == newest()
 
-    async def test_makes_everything_the_owners(self, database_url: str) -> None:
+    async def test_leaves_nothing_to_the_user_that_ran_them(self, database_url: str) -> None:
         async with connect(database_url, role="dcf_app") as database:
             strangers = await database.fetch("""
                 SELECT n.nspname, c.relname
                   FROM pg_class c
                   JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname IN ('log', 'views', 'work', 'vault') AND c.relowner <> 'dcf_owner'::regrole
+                 WHERE n.nspname IN ('log', 'views', 'work', 'vault') AND c.relowner NOT IN ('dcf_owner'::regrole, 'dcf_engine'::regrole)
             """)
 
         assert strangers == []

@@ -1,0 +1,156 @@
+"""Follow a deployment: its timeline as it is recorded, until it rests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from cli import exits
+from cli.client import PAGE_ITEMS, Api, Json, Unreachable
+from cli.screen import Colour, Screen
+from cli.trouble import Trouble
+
+LOOK_SECONDS = 0.4
+# After a minute nobody needs to know to the half second.
+LATE_LOOK_SECONDS = 2.0
+LATE_AFTER_SECONDS = 60.0
+# A service that is being restarted or upgraded comes back within this.
+OUTAGE_SECONDS_MAX = 120.0
+
+OUTCOMES: Final = frozenset({"succeeded", "failed", "canceled"})
+GONE: Final = frozenset({"undeployed", "undeploy_failed"})
+
+
+class Following:
+    """Watches one deployment of a project. `clock` and `pause` are in seconds."""
+
+    def __init__(
+        self,
+        api: Api,
+        screen: Screen,
+        deployment: Json,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._api, self._screen, self._clock, self._pause = api, screen, clock, pause
+        self._id, self._project_id = deployment["deploymentId"], deployment["projectId"]
+        self._path = f"projects/{self._project_id}/deployments/{self._id}"
+        self._status = deployment["status"]
+        self._cursor: str | None = None
+        self._began = clock()
+
+    def until(self, resting: frozenset[str], *, seconds_max: float) -> Json:
+        """Tell each event once, and return the deployment as it rests.
+
+        Raises Trouble with exit code TIMED_OUT when it does not, and INTERRUPTED when the user has seen enough.
+        """
+        try:
+            while True:
+                deployment = self._look()
+                if deployment is not None and deployment["status"] in resting:
+                    return deployment
+                passed = self._clock() - self._began
+                if passed >= seconds_max:
+                    self._give_up(seconds_max)
+                self._wait(min(LOOK_SECONDS if passed < LATE_AFTER_SECONDS else LATE_LOOK_SECONDS, seconds_max))
+        except KeyboardInterrupt:
+            raise Trouble(
+                "You stopped watching; the deployment goes on.", then=self._resume(), exit_code=exits.INTERRUPTED
+            ) from None
+
+    def _look(self) -> Json | None:
+        """The deployment, once its events were told; None while the service is away."""
+        missing_since: float | None = None
+        while True:
+            try:
+                # In this order: what led to the status is told before the status ends the watch.
+                deployment: Json = self._api.get(self._path)
+                self._tell()
+            except Unreachable:
+                now = self._clock()
+                missing_since = now if missing_since is None else missing_since
+                if now - missing_since > OUTAGE_SECONDS_MAX:
+                    raise
+                self._screen.progress("the service does not answer; the deployment goes on without us")
+                self._pause(LATE_LOOK_SECONDS)
+                continue
+            self._status = deployment["status"]
+            return deployment
+
+    def _tell(self) -> None:
+        while True:
+            page = self._api.get(f"{self._path}/events", limit=PAGE_ITEMS, cursor=self._cursor)
+            for event in page["items"]:
+                self._screen.say(f"{self._passed():6.1f} s  {event['type']:<29} {event['message']}", _colour(event))
+                self._cursor = event["position"]
+            if page.get("nextCursor") is None:
+                return
+
+    def _wait(self, seconds: float) -> None:
+        self._screen.progress(f"{self._status} ({self._passed():.0f} s)")
+        self._pause(seconds)
+
+    def _passed(self) -> float:
+        return self._clock() - self._began
+
+    def _give_up(self, seconds_max: float) -> NoReturn:
+        raise Trouble(
+            f"The deployment is {self._status} and not over after {seconds_max:g} s; it goes on.",
+            then=self._resume(),
+            exit_code=exits.TIMED_OUT,
+        )
+
+    def _resume(self) -> str:
+        return f"dcf deployments watch {self._id} --project {self._project_id}"
+
+
+def report(screen: Screen, deployment: Json) -> None:
+    """Show how a deployment rests. Raises Trouble with the exit code of its outcome unless that is a good one."""
+    status = deployment["status"]
+    for warning in deployment.get("warnings") or []:
+        screen.warn(warning["message"])
+    url = deployment.get("url") if status == "succeeded" else None
+    if status in ("succeeded", "undeployed"):
+        screen.say(status, "green")
+    screen.result(deployment, f"url  {url}" if url else None)
+    match status:
+        case "failed" | "undeploy_failed":
+            raise _failed(deployment)
+        case "canceled":
+            raise Trouble(f"The deployment was canceled{_because(deployment)}.", exit_code=exits.CANCELED)
+        case _:
+            pass
+
+
+def _failed(deployment: Json) -> Trouble:
+    failure = deployment.get("failure") or {}
+    logs = f"dcf deployments logs {deployment['deploymentId']} --project {deployment['projectId']}"
+    words = str(failure.get("message") or "no reason was recorded").rstrip()
+    first, *rest = words.splitlines()
+    where = f" at {failure['step']}" if failure.get("step") else ""
+    left = [f"left behind: {name}" for name in deployment.get("remaining") or []]
+    return Trouble(
+        f"{deployment['status']}{where}: {first}",
+        details=(*rest, *left, *([f"({failure['code']})"] if failure.get("code") else [])),
+        then=f"{failure['remedy']} ({logs})" if failure.get("remedy") else logs,
+    )
+
+
+def _because(deployment: Json) -> str:
+    if newer := deployment.get("supersededBy"):
+        return f": the newer deployment {newer} took its place"
+    return f": {deployment['reason']}" if deployment.get("reason") else ""
+
+
+def _colour(event: Json) -> Colour:
+    match event["type"].rpartition(".")[2]:
+        case "failed" | "build_failed" | "undeploy_failed" | "drift_found" | "failure_found":
+            return "red"
+        case "waiting" | "canceled" | "superseded":
+            return "yellow"
+        case "succeeded" | "undeployed":
+            return "green"
+        case _:
+            return "plain"

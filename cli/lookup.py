@@ -1,0 +1,118 @@
+"""Which project, function or deployment is meant: by name, by id, or because there is only one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from cli import exits
+from cli.client import Api, Json, Refused
+from cli.manifest import FILE_NAME, read_manifest
+from cli.session import Session
+from cli.trouble import Trouble
+
+F = TypeVar("F", bound=Callable[..., Any])
+NAMES_MAX = 10
+
+
+def project_option(command: F) -> F:
+    """The option `--project`, for `project_of`."""
+    return click.option(
+        "-p",
+        "--project",
+        metavar="NAME|ID",
+        help=f"The project (DCF_PROJECT, the project of ./{FILE_NAME}, or the only one there is).",
+    )(command)
+
+
+def project_of(session: Session, given: str | None) -> Json:
+    """The project a command is about. Raises Trouble when it is not there, or none is named and there are several."""
+    wanted = given or project_named_here(session)
+    projects = active_projects(session.api)
+    if wanted:
+        return _named(projects, wanted, "project", then="dcf projects list, or dcf projects create NAME")
+    match projects:
+        case [only]:
+            return only
+        case []:
+            raise Trouble("There is no project yet.", then="dcf projects create NAME")
+        case _:
+            raise Trouble(
+                f"There are several projects: {_names(projects)}.",
+                then="name one with --project",
+                exit_code=exits.USAGE,
+            )
+
+
+def project_named_here(session: Session) -> str | None:
+    """The project that the environment or the folder's dcf.yaml names."""
+    if named := session.environment.get("DCF_PROJECT"):
+        return named
+    here = read_manifest(Path())
+    return here.project if here else None
+
+
+def active_projects(api: Api) -> list[Json]:
+    """The projects that are not archived."""
+    return [project for project in api.items("projects") if project.get("status") != "archived"]
+
+
+def function_of(api: Api, project: Json, wanted: str) -> Json:
+    """The function of that name or id in the project. Raises Trouble when there is none."""
+    found = find_function(api, project, wanted)
+    if found is None:
+        raise Trouble(
+            f"There is no function {wanted!r} in the project {project['name']}.",
+            then=f"dcf functions list --project {project['name']}",
+        )
+    return found
+
+
+def find_function(api: Api, project: Json, wanted: str) -> Json | None:
+    """The function of that name or id in the project."""
+    functions = api.items(f"projects/{project['projectId']}/functions")
+    return find(functions, wanted, "functionId")
+
+
+def deployment_of(session: Session, project: str | None, wanted: str) -> Json:
+    """The deployment of that id, in the project named or in whichever has it."""
+    try:
+        deployment_id = UUID(wanted)
+    except ValueError:
+        raise Trouble(
+            f"{wanted!r} is not the id of a deployment.", then="dcf deployments list", exit_code=exits.USAGE
+        ) from None
+    api = session.api
+    projects = [project_of(session, project)] if project else api.items("projects")
+    for candidate in projects:
+        try:
+            found: Json = api.get(f"projects/{candidate['projectId']}/deployments/{deployment_id}")
+        except Refused as refusal:
+            if refusal.status != 404 or refusal.code == "route_unknown":
+                raise
+        else:
+            return found
+    raise Trouble(f"There is no deployment {deployment_id}.", then="dcf deployments list")
+
+
+def find(items: Sequence[Json], wanted: str, id_field: str) -> Json | None:
+    """The item with that id or name; names are the same whatever their case, as they are to the service."""
+    by_id = next((item for item in items if item[id_field] == wanted.lower()), None)
+    folded = wanted.casefold()
+    return by_id or next((item for item in items if folded in (item["name"].casefold(), item.get("slug"))), None)
+
+
+def _named(projects: list[Json], wanted: str, what: str, *, then: str) -> Json:
+    found = find(projects, wanted, "projectId")
+    if found is None:
+        raise Trouble(f"There is no {what} {wanted!r}.", then=then)
+    return found
+
+
+def _names(items: Sequence[Json]) -> str:
+    names = [item["name"] for item in items[:NAMES_MAX]]
+    return ", ".join(names) + (", …" if len(items) > NAMES_MAX else "")

@@ -1,0 +1,158 @@
+"""The rules of the house, for what no other tool looks at."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+FOLDERS = [*PACKAGES, "examples", "tests"]
+MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+# A folder or file of one of these names has no noun of its own.
+NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc", "core"}
+
+# What decides about the truth may use these parts of the standard library, and msgspec, and nothing else.
+PURE = {
+    "__future__",
+    "base64",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "inspect",
+    "itertools",
+    "json",
+    "math",
+    "msgspec",
+    "operator",
+    "re",
+    "string",
+    "types",
+    "typing",
+    "unicodedata",
+    "urllib.parse",
+    "uuid",
+    "zoneinfo",
+}
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                found |= {name.name for name in names}
+            case ast.ImportFrom(module=str(module)):
+                found.add(module)
+            case _:
+                pass
+    return found
+
+
+class TestPackages:
+    @pytest.mark.parametrize("name", PACKAGES)
+    def test_each_name_is_ours(self, name: str) -> None:
+        """A stranger's wheel that ships the same name must not win."""
+        assert Path(str(importlib.import_module(name).__file__)).parent == ROOT / name
+
+    def test_all_are_known_to_every_tool(self) -> None:
+        tools = PROJECT["tool"]
+
+        assert sorted(PACKAGES) == sorted(tools["importlinter"]["root_packages"])
+        assert sorted(FOLDERS) == sorted(tools["mypy"]["packages"])
+        assert sorted(FOLDERS) == sorted(tools["ruff"]["lint"]["isort"]["known-first-party"])
+
+    def test_no_folder_with_code_is_left_out(self) -> None:
+        found = {path.parent.name for path in ROOT.glob("[!.]*/__init__.py")}
+
+        assert found == set(FOLDERS)
+
+    def test_the_map_in_the_readme_shows_them_all(self) -> None:
+        shown = set(re.findall(r"`(\w+)/`", (ROOT / "README.md").read_text()))
+
+        assert {*FOLDERS, "docs"} <= shown
+        assert all((ROOT / folder).is_dir() for folder in shown if folder in FOLDERS)
+
+    def test_the_domain_imports_nothing_impure(self) -> None:
+        impure = {
+            f"{_named(path)}: {module}"
+            for path in sorted((ROOT / "domain").rglob("*.py"))
+            for module in _imported(path)
+            if not (module in PURE or module.split(".")[0] in PURE | {"domain"})
+        }
+
+        assert impure == set()
+
+
+class TestModules:
+    @pytest.mark.parametrize("path", MODULES, ids=_named)
+    def test_opens_by_saying_what_it_is(self, path: Path) -> None:
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+
+        assert docstring, "it has no docstring"
+        first = docstring.split("\n\n")[0]
+        assert first.rstrip().endswith((".", "!", "?", ":")), "it does not begin with a sentence"
+        assert not re.match(r"This (module|package|file)|Contains ", first), "say what it is, not that it is"
+
+    @pytest.mark.parametrize("path", MODULES, ids=_named)
+    def test_is_named_by_a_noun_of_its_own(self, path: Path) -> None:
+        assert not NAMELESS & {path.stem, path.parent.name}
+
+    @pytest.mark.parametrize("folder", FOLDERS)
+    def test_lies_in_a_package(self, folder: str) -> None:
+        bare = {
+            _named(path.parent)
+            for path in (ROOT / folder).rglob("*.py")
+            if not (path.parent / "__init__.py").exists() and not path.stem.startswith("main")
+        }
+
+        assert bare == set()
+
+    def test_no_name_hides_one_of_the_standard_library(self) -> None:
+        assert not set(FOLDERS) & set(sys.stdlib_module_names)
+
+
+class TestMigrations:
+    STEPS = sorted((ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+
+    @pytest.mark.parametrize("path", STEPS, ids=_named)
+    def test_each_says_its_number_and_when_it_runs(self, path: Path) -> None:
+        named = re.fullmatch(r"(\d{4})_(pre|post)_\w+", path.stem)
+
+        assert named, "0007_pre_what.py: its number, before or after the code that needs it, what it makes"
+        assert f'revision = "{named[1]}"' in path.read_text()
+
+    def test_they_follow_each_other(self) -> None:
+        assert [path.stem[:4] for path in self.STEPS] == [f"{n:04}" for n in range(1, len(self.STEPS) + 1)]
+
+
+class TestLocks:
+    @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+    def test_hold_hashes_and_no_addresses(self, name: str) -> None:
+        lines = (ROOT / name).read_text().splitlines()
+
+        assert any("--hash=sha256:" in line for line in lines)
+        assert [line for line in lines if "://" in line or line.startswith("-")] == []
+
+    def test_say_the_same_of_what_runs(self) -> None:
+        run, develop = (
+            set(re.findall(r"^[a-z0-9._-]+==\S+", (ROOT / name).read_text(), re.MULTILINE))
+            for name in ("requirements.lock", "requirements-dev.lock")
+        )
+
+        assert run <= develop
