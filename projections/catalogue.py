@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
+from projections.audit_trail import AUDIT_EVENTS, AUDIT_TRAIL
 from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE
 from projections.deployment_lists import (
     DEPLOYMENT,
@@ -39,6 +40,7 @@ READ_MODELS: tuple[AnyModel, ...] = (
     DEPLOYMENTS,
     DEPLOYMENT_EVENTS,
     WORK,
+    AUDIT_TRAIL,
 )
 
 QUERIES: tuple[AnyQuery, ...] = (
@@ -75,4 +77,5 @@ QUERIES: tuple[AnyQuery, ...] = (
     TIMELINE,
     WORK_READY,
     WORK_UNDER_WAY,
+    AUDIT_EVENTS,
 )
