@@ -29,6 +29,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     identity_status: CheckStatus
     identity_steps: tuple[CheckStep, ...]
     storage: Storage | None
+    # What the last check of a storage looked at, configured or not.
+    storage_checked: Storage | None
     storage_status: CheckStatus
     storage_steps: tuple[CheckStep, ...]
     created_at: datetime
@@ -58,6 +60,7 @@ def _state(row: Integration) -> aggregate.Integration:
         identity_status=row.identity_status,
         identity_steps=row.identity_steps,
         storage=row.storage,
+        storage_checked=row.storage_checked,
         storage_status=row.storage_status,
         storage_steps=row.storage_steps,
         created_at=row.created_at,
@@ -78,6 +81,7 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
         identity_status=state.identity_status,
         identity_steps=state.identity_steps,
         storage=state.storage,
+        storage_checked=state.storage_checked,
         storage_status=state.storage_status,
         storage_steps=state.storage_steps,
         created_at=state.created_at,

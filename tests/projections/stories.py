@@ -1,0 +1,123 @@
+"""Histories that could have happened: stretches of the flow, each about things of its own, mingled in any way."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.event import SYSTEM_TENANT, Fact, StreamRef
+from tests.support import a
+
+Story = tuple[Fact, ...]
+
+_BUILT = (a.deployment_bundled(), a.build_started(), a.build_succeeded(), a.image_pushed(), a.release_started())
+
+STORIES: dict[str, Story] = {
+    "deployed and undeployed": (
+        *a.deployment_undeploying(),
+        a.deployment_withdrawn(),
+        a.deployment_undeployed(),
+        a.function_undeployed(),
+        a.function_archived(),
+    ),
+    "undeployed at the second try": (
+        *a.deployment_undeploying(),
+        a.deployment_withdrawn(remaining=("image",)),
+        a.undeploy_failed(remaining=("image",)),
+        a.undeploy_requested(),
+        a.deployment_claimed(epoch=3),
+        a.undeploy_started(epoch=3),
+        a.deployment_withdrawn(epoch=3),
+        a.deployment_undeployed(epoch=3),
+    ),
+    "did not compile": (
+        *a.deployment_under_way(),
+        a.deployment_bundled(),
+        a.build_started(),
+        a.build_failed(),
+        a.failure_found(),
+        a.deployment_failed(remaining=("bundle",)),
+        a.deployment_ended(),
+    ),
+    "failed and left nothing": (*a.deployment_under_way(), a.deployment_failed(), a.deployment_ended()),
+    "canceled": (
+        *a.deployment_under_way(),
+        *_BUILT,
+        a.cancel_requested(),
+        a.deployment_canceled(epoch=1),
+        a.deployment_ended(),
+    ),
+    "overtaken": (
+        *a.function_ready(),
+        a.deployment_requested(),
+        a.deployment_queued(),
+        a.deployment_requested(a.LATER_DEPLOYMENT_ID, 2),
+        a.deployment_queued(a.LATER_DEPLOYMENT_ID, 2),
+        a.deployment_superseded(),
+        a.deployment_canceled(cause="superseded"),
+        a.deployment_ended(),
+    ),
+    "replaced, with drift": (
+        *a.deployment_active(),
+        a.drift_found("memory"),
+        a.drift_cleared(),
+        a.deployment_waiting(),
+        a.function_updated(name="Greet 2", environment={"A": "1"}),
+        a.deployment_requested(a.LATER_DEPLOYMENT_ID, 2),
+        a.deployment_queued(a.LATER_DEPLOYMENT_ID, 2),
+        a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID, function_revision=2),
+    ),
+    "about the rest": (
+        *a.tenant_with_plan(),
+        a.plan_chosen(),
+        a.member_added(),
+        a.person_registered(),
+        a.person_erased(),
+        a.api_key_created(),
+        a.api_key_revoked(),
+        a.project_created(),
+        a.project_renamed("Shop 2"),
+        a.project_archived(),
+        a.runtime_added("3.11.0"),
+        a.runtime_dates_set("3.11.0", deprecation_announced_at=a.AT),
+        a.runtime_default_set("3.11.0"),
+        *a.integration_ready(),
+        a.identity_checked("failed"),
+        a.integration_disconnected(),
+        a.integration_connected(),
+    ),
+}
+
+_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def about_others(story: Story, number: int) -> Story:
+    """The same story about other things: every id is another one, but for what belongs to the service itself."""
+    return tuple(_about_others(fact, UUID(int=number)) for fact in story)
+
+
+def _about_others(fact: Fact, space: UUID) -> Fact:
+    if fact.stream.tenant_id == SYSTEM_TENANT:
+        return fact
+    stream = StreamRef(_other(fact.stream.tenant_id, space), fact.stream.category, _other(fact.stream.id, space))
+    data = _UUID.sub(
+        lambda found: str(_other(UUID(found[0].decode()), space)).encode(), msgspec.json.encode(fact.event)
+    )
+    return Fact(stream, msgspec.json.decode(data, type=type(fact.event)))
+
+
+def _other(id: UUID, space: UUID) -> UUID:
+    return uuid5(space, str(id))
+
+
+def mingle(stories: Sequence[Story], chance: random.Random) -> list[Fact]:
+    """All facts, each story's in its own order."""
+    left = [list(story) for story in stories]
+    mingled: list[Fact] = []
+    while any(left):
+        mingled.append(chance.choice([story for story in left if story]).pop(0))
+    return mingled

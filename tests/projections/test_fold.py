@@ -1,0 +1,82 @@
+"""A fold in batches of any size is the plain fold."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventstore.log import StoredEvent
+from projections.catalogue import READ_MODELS
+from projections.fold import Fold, Folded
+from projections.handing_out import hand_out
+from projections.parking import ParkedStreams
+from projections.read_model import AnyModel
+from tests.projections.history import CODEC, History, fold, memory_log
+from tests.projections.stories import STORIES, about_others, mingle
+
+
+class Table:
+    """What a read model's table and history would be."""
+
+    def __init__(self, model: AnyModel) -> None:
+        self.model = model
+        self.rows: dict[Any, tuple[int, int, bytes]] = {}
+        self.history: dict[Any, tuple[int | None, bytes]] = {}
+
+    def apply(self, events: Sequence[StoredEvent]) -> Folded:
+        batch = Fold(self.model, ParkedStreams())
+        hand_out(CODEC, events, [batch])
+        for key in batch.wanted:
+            if key in self.rows:
+                batch.load(*key, *self.rows[key])
+        folded = batch.run()
+        self.rows.update({(row[0], row[1]): (row[2], row[3], row[-1]) for row in folded.kept})
+        for key in folded.gone:
+            del self.rows[key]
+        for tenant_id, id, valid_from, valid_to in folded.ended:
+            before = self.history[tenant_id, id, valid_from]
+            assert before[0] is None
+            self.history[tenant_id, id, valid_from] = (valid_to, before[1])
+        for tenant_id, id, start, end, row in folded.standing:
+            assert (tenant_id, id, start) not in self.history
+            self.history[tenant_id, id, start] = (end, row)
+        assert not folded.parked
+        return folded
+
+
+@pytest.mark.parametrize("model", READ_MODELS, ids=lambda model: model.name)
+@settings(max_examples=15, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from(sorted(STORIES)), min_size=1, max_size=3),
+    chance=st.randoms(use_true_random=False),
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+)
+async def test_batches_of_any_size_give_the_rows_and_the_history_of_single_events(
+    model: AnyModel, chosen: list[str], chance: random.Random, sizes: list[int]
+) -> None:
+    log = memory_log()
+    stories = [about_others(STORIES[name], number) for number, name in enumerate(chosen, 1)]
+    await History(log).record_together(mingle(stories, chance))
+    events = await log.read(0, limit=10_000)
+    batched, single = Table(model), Table(model)
+
+    for event in events:
+        single.apply([event])
+    start = turn = 0
+    while start < len(events):
+        size = sizes[turn % len(sizes)]
+        batched.apply(events[start : start + size])
+        start, turn = start + size, turn + 1
+
+    plain = {key: (row.first_position, row.position, row.raw) for key, row in (await fold(log, model)).items()}
+    assert batched.rows == single.rows == plain
+    assert batched.history == single.history
+    if model.keeps_history:
+        assert {key[:2]: row for key, (end, row) in batched.history.items() if end is None} == {
+            key: row[2] for key, row in plain.items()
+        }
