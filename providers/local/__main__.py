@@ -57,6 +57,7 @@ def _plan(settings: Settings) -> Plan:
         folder=settings.data_dir / "agent",
         toolchain_dir=settings.toolchains,
         environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
+        hidden=(settings.data_dir, socket_directory(settings.data_dir)),
         only_engine=_engine(settings.local_engine),
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from providers.local.agent import Agent
 from providers.local.builder import Builder
+from providers.local.confinement import Confinement
 from providers.local.door import Door
 from providers.local.engine import EngineName, Surroundings
 from providers.local.fleet import Fleet
@@ -22,11 +23,12 @@ from providers.local.toolchain import Toolchains
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent is made from. `environment` is what build commands see."""
+    """What an agent is made from. `environment` is what build commands see, `hidden` what functions must not."""
 
     folder: Path
     toolchain_dir: Path
     environment: Mapping[str, str]
+    hidden: tuple[Path, ...]
     only_engine: EngineName | None = None
     stop_seconds_max: float = 10.0
     patience: Patience = Patience()
@@ -42,7 +44,17 @@ async def agent(plan: Plan) -> AsyncIterator[Door]:
     toolchains = Toolchains(_surroundings(plan), plan.only_engine)
     client = session()
     builder = Builder(store, ledger, plan.environment)
-    fleet = Fleet(store, ledger, toolchains, client, name=name, environment=plan.environment, patience=plan.patience)
+    confinement = await Confinement.probe(plan.hidden, plan.folder, plan.environment.get("PATH", ""))
+    fleet = Fleet(
+        store,
+        ledger,
+        toolchains,
+        client,
+        name=name,
+        environment=plan.environment,
+        confinement=confinement,
+        patience=plan.patience,
+    )
     working = Agent(store, ledger, toolchains, builder, fleet, routes)
     try:
         await working.start()

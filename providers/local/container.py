@@ -136,7 +136,7 @@ class Container:
             *limits,
             *passed,
         )
-        return Command(argv=(*argv, self.digest(launch.artifact)), environment={**inside, **self._client})
+        return Command(argv=(*argv, self.digest(launch.artifact)), environment={**inside, **self._client}, needs=None)
 
     def _network(self, port: int) -> tuple[str, ...]:
         return () if "host" in self._run_options else ("-p", f"127.0.0.1:{port}:{PORT_INSIDE}")

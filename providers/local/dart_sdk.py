@@ -62,7 +62,7 @@ class DartSdk:
         return file_digest(output)
 
     def launch(self, launch: Launch) -> Command:
-        return Command(argv=(str(launch.artifact),), environment=launch.environment)
+        return Command(argv=(str(launch.artifact),), environment=launch.environment, needs=(launch.artifact,))
 
     def discard(self, name: str) -> tuple[str, ...]:
         return ()

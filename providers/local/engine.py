@@ -34,10 +34,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A program to start and the environment it sees."""
+    """A program to start and the environment it sees. `needs` are the files and folders that it cannot do without;
+    None: it confines by itself what it runs, and must see what the agent sees."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
+    needs: tuple[Path, ...] | None
 
 
 class EngineUnavailable(Exception):

@@ -8,12 +8,15 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from uuid import UUID
 
 import aiohttp
+from msgspec.structs import replace
 
 from providers.local import procfs
 from providers.local.command import run
+from providers.local.confinement import Confinement
 from providers.local.engine import Command, EngineUnavailable, Launch
 from providers.local.function_log import FunctionLog
 from providers.local.keeper import Charge, Keeper, Patience
@@ -42,6 +45,7 @@ class Fleet:
         *,
         name: str,
         environment: Mapping[str, str],
+        confinement: Confinement,
         patience: Patience,
     ) -> None:
         self._store = store
@@ -50,6 +54,7 @@ class Fleet:
         self._session = session
         self._name = name
         self._environment = environment
+        self._confinement = confinement
         self._patience = patience
         self._keepers: dict[UUID, Keeper] = {}
         self._ending: dict[UUID, asyncio.Task[None]] = {}
@@ -128,12 +133,12 @@ class Fleet:
         assert deployment.engine is not None
         engine = await self._toolchains.named(deployment.engine)
         order = deployment.order
-        place = str(self._store.place(deployment.id) / "run")
+        place = self._store.place(deployment.id) / "run"
         environment = {
             "PATH": self._environment.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
-            "HOME": place,
-            "TMPDIR": place,
+            "HOME": str(place),
+            "TMPDIR": str(place),
             **order.release.environment,
             "PORT": str(port),
             "DCF_FUNCTION_ID": str(order.release.function_id),
@@ -141,7 +146,7 @@ class Fleet:
             DEPLOYMENT_VARIABLE: str(order.deployment_id),
             AGENT_VARIABLE: self._name,
         }
-        return engine.launch(
+        command = engine.launch(
             Launch(
                 name=deployment.name,
                 artifact=self._store.artifact(deployment.built_digest),
@@ -150,6 +155,12 @@ class Fleet:
                 memory_mb_max=order.release.memory_mb_max,
             )
         )
+        return self._confined(command, place)
+
+    def _confined(self, command: Command, place: Path) -> Command:
+        argv = self._confinement.around(command.argv, cwd=place, environment=command.environment, kept=command.needs)
+        marks = {name: command.environment[name] for name in (AGENT_VARIABLE, DEPLOYMENT_VARIABLE)}
+        return replace(command, argv=argv, environment={"PATH": self._environment.get("PATH", os.defpath), **marks})
 
     def _free_port(self) -> int:
         given = {keeper.port for keeper in self._keepers.values()}

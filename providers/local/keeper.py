@@ -162,8 +162,8 @@ class Keeper:
     async def _start(self) -> ProcessGroup:
         self._killed_because = ""
         self.port = self._charge.free_port()
-        command = await self._charge.command(self.port)
         self._charge.cwd.mkdir(exist_ok=True, mode=0o700)
+        command = await self._charge.command(self.port)
         self._group = ProcessGroup.start(
             command.argv, environment=command.environment, cwd=self._charge.cwd, log=self._charge.log.path
         )

@@ -14,15 +14,6 @@ from typing import Self
 from providers.local import procfs
 from providers.local.records import ProcessMark
 
-OPEN_FILES_MAX = 1024
-FILE_BYTES_MAX = 256 * 1024 * 1024
-NICENESS = 5
-# POSIX counts the file size limit in units of 512 bytes.
-_CONFINED = (
-    f"ulimit -c 0; ulimit -n {OPEN_FILES_MAX} 2>/dev/null; ulimit -f {FILE_BYTES_MAX // 512} 2>/dev/null; "
-    f'exec nice -n {NICENESS} "$@"'
-)
-
 
 class NotStarted(Exception):
     """The process ended before it could be looked at, or could not be started."""
@@ -40,13 +31,13 @@ class ProcessGroup:
 
     @classmethod
     def start(cls, argv: Sequence[str], *, environment: Mapping[str, str], cwd: Path, log: Path) -> Self:
-        """Start in a new session, at lower priority, with limits, our own environment and open files left behind.
+        """Start in a new session, our own environment and open files left behind.
 
         Its output goes straight to the file `log`, so that it goes on when the agent does not. Raises NotStarted.
         """
         with log.open("ab") as output:
             child = subprocess.Popen(
-                ("/bin/sh", "-c", _CONFINED, "sh", *argv),
+                argv,
                 env=dict(environment),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,

@@ -29,6 +29,7 @@ class StandIn:
 
     def __init__(self, files: StandInFiles) -> None:
         self._vm = files.command
+        self._folder = files.dart.parent
         self.toolchain = Toolchain(engine=self.name, version=VM_VERSION, stand_in=True)
 
     @classmethod
@@ -80,7 +81,11 @@ class StandIn:
         return file_digest(output)
 
     def launch(self, launch: Launch) -> Command:
-        return Command(argv=(*self._vm, str(launch.artifact)), environment=launch.environment)
+        return Command(
+            argv=(*self._vm, str(launch.artifact)),
+            environment=launch.environment,
+            needs=(launch.artifact, self._folder),
+        )
 
     def discard(self, name: str) -> tuple[str, ...]:
         return ()

@@ -155,6 +155,7 @@ async def local(folder: Path) -> AsyncIterator[Ground]:
         folder=folder / "agent",
         toolchain_dir=TOOLCHAIN_DIR,
         environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        hidden=(folder,),
         only_engine="standin",
         stop_seconds_max=2.0,
         patience=PATIENCE,
