@@ -53,7 +53,7 @@ class Mortal:
             try:
                 awaited = go_on(value)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value
             try:
                 value = yield awaited
                 go_on = body.send

@@ -1,0 +1,327 @@
+"""One runner: takes what waits under leases, and moves many deployments forward at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from commands.execute import Context, execute
+from commands.progress import ClaimDeployment
+from domain.deployment import SlotTaken, TooManyRunning
+from domain.refusal import Refusal
+from eventstore.leases import Lease, Leases, Wanted
+from eventstore.meta import Actor
+from runner.advance import Turns, advance
+from runner.patience import retry_seconds
+from runner.put_off import PutOff
+from runner.work_list import ASKED, CANCELED, ENDED, Task, WorkList
+from runner.world import Held, World
+
+# A runner that dies is missed after so long; one that cannot renew in time stops working before that.
+LEASE_SECONDS = 12.0
+HEARTBEAT_SECONDS = 3.0
+LEASE_SECONDS_MARGIN = 3.0
+# How often what other runners have is looked through for what nobody holds any more.
+TAKEOVER_SECONDS = 2.0
+# Behind every wake-up there is a look after so long anyway.
+POLL_SECONDS = 5.0
+READY_MAX = 500
+CLAIMS_AT_ONCE_MAX = 20
+EVENTS_HEARD_MAX = 1_000
+CATCH_UP_SECONDS_MAX = 2.0
+# A deployment that could not be begun is tried again after so long, sooner when something of its tenant ends.
+PUT_OFF_SECONDS = 2.0
+GIVEN_UP_SECONDS = 60.0
+# Turns of one deployment that may break off in a row before it is left to another runner.
+TURNS_FAILED_MAX = 10
+STOP_SECONDS_MAX = 8.0
+
+log = structlog.get_logger()
+
+
+class _InHand:
+    """A deployment this runner works on."""
+
+    def __init__(self, task: Task, lease: Lease) -> None:
+        self.task = task
+        self.lease = lease
+        self.nudged = asyncio.Event()
+        self.driving: asyncio.Task[None] | None = None
+
+
+class Runner:
+    """Works until it is asked to stop. Any number of them may work on one log."""
+
+    def __init__(
+        self, world: World, work: WorkList, leases: Leases, *, runner_id: UUID, deployments_max: int
+    ) -> None:
+        self._world = world
+        self._work = work
+        self._leases = leases
+        self._runner_id = runner_id
+        self._deployments_max = deployments_max
+        self._in_hand: dict[UUID, _InHand] = {}
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._put_off = PutOff(_seconds)
+        self._leased_until = 0.0
+        self._took_over_at = -TAKEOVER_SECONDS
+        self._claiming = asyncio.Semaphore(CLAIMS_AT_ONCE_MAX)
+
+    async def run(self, stop: asyncio.Event, *, stop_seconds_max: float = STOP_SECONDS_MAX) -> None:
+        """Work until `stop` is set, then finish the turns under way or hand them over within `stop_seconds_max`."""
+        helpers = [
+            asyncio.create_task(self._again(self._beat, HEARTBEAT_SECONDS), name="heartbeat"),
+            asyncio.create_task(self._hear(), name="log"),
+            asyncio.create_task(self._stop_on(stop), name="stop"),
+        ]
+        try:
+            await self._again(self._look_and_rest, 0.0)
+            await self._hand_over(stop_seconds_max)
+        finally:
+            for task in (*helpers, *self._drives()):
+                task.cancel()
+            await asyncio.gather(*helpers, *self._drives(), return_exceptions=True)
+
+    async def _again(self, action: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Repeat until it is time to stop (the heartbeat: until cancelled). A store in trouble ends nothing."""
+        failures = 0
+        while action == self._beat or not self._stopping.is_set():
+            try:
+                await action()
+                failures, wait = 0, seconds
+            except Exception as error:  # noqa: BLE001 - whatever the store raises passes; the runner stays
+                failures += 1
+                wait = min(retry_seconds(failures, 0.0, self._world.random), POLL_SECONDS)
+                log.warning("runner_hindered", doing=action.__name__.strip("_"), problem=repr(error))
+            await asyncio.sleep(wait)
+
+    async def _stop_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stopping.set()
+        self._changed.set()
+        for in_hand in self._in_hand.values():
+            in_hand.nudged.set()
+
+    # Looking for work.
+
+    async def _look_and_rest(self) -> None:
+        self._changed.clear()
+        await self._look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAKEOVER_SECONDS if self._room() else POLL_SECONDS):
+                await self._changed.wait()
+
+    async def _look(self) -> None:
+        if self._room() and _seconds() - self._took_over_at >= TAKEOVER_SECONDS:
+            self._took_over_at = _seconds()
+            await self._take(await self._abandoned())
+        if self._room():
+            ready = await self._work.ready(READY_MAX)
+            self._world.metrics.waiting.set(len(ready))
+            await self._take(self._fair(self._put_off.without(self._not_in_hand(ready))))
+
+    async def _abandoned(self) -> list[Task]:
+        """What was begun and has no living runner."""
+        tasks = self._put_off.without(self._not_in_hand(await self._work.under_way()))
+        held = {lease.name for lease in await self._leases.held([_name(task) for task in tasks])} if tasks else set()
+        return [task for task in tasks if _name(task) not in held]
+
+    def _fair(self, tasks: list[Task]) -> list[Task]:
+        """Tenants with little in hand come first, each tenant's own in their order."""
+        in_hand = Counter(in_hand.task.tenant_id for in_hand in self._in_hand.values())
+        turns: list[tuple[int, Task]] = []
+        for task in tasks:
+            turns.append((in_hand[task.tenant_id], task))
+            in_hand[task.tenant_id] += 1
+        return [task for _, task in sorted(turns, key=lambda turn: turn[0])]
+
+    def _not_in_hand(self, tasks: Iterable[Task]) -> list[Task]:
+        return [task for task in tasks if task.deployment_id not in self._in_hand]
+
+    def _room(self) -> int:
+        return 0 if self._stopping.is_set() else max(0, self._deployments_max - len(self._in_hand))
+
+    async def _take(self, tasks: list[Task]) -> None:
+        by_name = {_name(task): task for task in tasks[: self._room()]}
+        if not by_name:
+            return
+        asked_at = _seconds()
+        wanted = [Wanted(name, task.tenant_id) for name, task in by_name.items()]
+        leases = await self._leases.acquire(wanted, holder=self._runner_id, seconds=LEASE_SECONDS)
+        if not self._in_hand:
+            self._leased_until = asked_at + LEASE_SECONDS
+        await asyncio.gather(*(self._claim(by_name[lease.name], lease) for lease in leases))
+
+    async def _claim(self, task: Task, lease: Lease) -> None:
+        claim = ClaimDeployment(
+            tenant_id=task.tenant_id,
+            at=self._world.clock(),
+            deployment_id=task.deployment_id,
+            function_id=task.function_id,
+            epoch=lease.epoch,
+            runner_id=str(self._runner_id),
+        )
+        context = Context(
+            actor=Actor("runner", str(self._runner_id)),
+            command_id=self._world.new_id(),
+            correlation_id=task.deployment_id,
+            record_refusals=False,  # Losing a race is no event.
+        )
+        in_hand = _InHand(task, lease)
+        self._in_hand[task.deployment_id] = in_hand
+        try:
+            async with self._claiming:
+                await execute(self._world.log, claim, context)
+        except Refusal as refusal:
+            self._refused(task, refusal)
+            await self._let_go(in_hand)
+        except BaseException:
+            # Whether it was claimed is not known; whoever takes it next sees.
+            self._put_off.deployment(task, PUT_OFF_SECONDS)
+            await self._let_go(in_hand)
+            raise
+        else:
+            in_hand.driving = asyncio.create_task(self._drive(in_hand), name=f"deployment {task.deployment_id}")
+
+    def _refused(self, task: Task, refusal: Refusal) -> None:
+        match refusal:
+            case TooManyRunning():
+                self._put_off.tenant(task, PUT_OFF_SECONDS)
+            case SlotTaken():
+                self._put_off.deployment(task, PUT_OFF_SECONDS)
+            case _:
+                log.info("claim_refused", deployment_id=str(task.deployment_id), code=refusal.code)
+                self._put_off.deployment(task, PUT_OFF_SECONDS)
+
+    # Driving what was taken.
+
+    async def _drive(self, in_hand: _InHand) -> None:
+        """Turn after turn, until it is over, taken by another runner, or time to stop."""
+        task = in_hand.task
+        held = Held(
+            tenant_id=task.tenant_id,
+            deployment_id=task.deployment_id,
+            function_id=task.function_id,
+            epoch=in_hand.lease.epoch,
+            runner_id=str(self._runner_id),
+        )
+        self._world.metrics.in_flight.set(len(self._in_hand))
+        try:
+            await self._drive_on(in_hand, held)
+        finally:
+            await self._let_go(in_hand)
+            self._put_off.tenant_moved(task.tenant_id)
+            self._changed.set()
+
+    async def _drive_on(self, in_hand: _InHand, held: Held) -> None:
+        turns, failures = Turns(), 0
+        while not self._stopping.is_set():
+            in_hand.nudged.clear()
+            try:
+                seconds = await advance(held, turns, self._world)
+                failures = 0
+            except Exception:
+                failures += 1
+                self._world.metrics.turns_failed.inc()
+                log.exception("turn_failed", deployment_id=str(held.deployment_id), failures=failures)
+                if failures >= TURNS_FAILED_MAX:
+                    self._put_off.deployment(in_hand.task, GIVEN_UP_SECONDS)
+                    return
+                seconds = retry_seconds(failures, 0.0, self._world.random)
+            if seconds is None:
+                return
+            if seconds > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await in_hand.nudged.wait()
+
+    async def _let_go(self, in_hand: _InHand) -> None:
+        self._in_hand.pop(in_hand.task.deployment_id, None)
+        self._world.metrics.in_flight.set(len(self._in_hand))
+        try:
+            await self._leases.release([in_hand.lease])
+        except Exception as error:  # noqa: BLE001 - it runs out by itself
+            log.warning("lease_not_released", deployment_id=str(in_hand.task.deployment_id), problem=repr(error))
+
+    # Keeping what was taken.
+
+    async def _beat(self) -> None:
+        """Renew all leases at once. What was lost, or could not be renewed in time, is not worked on any more."""
+        if not self._in_hand:
+            return
+        mine, asked_at = list(self._in_hand.values()), _seconds()
+        try:
+            async with asyncio.timeout(max(self._leased_until - LEASE_SECONDS_MARGIN - asked_at, 0.1)):
+                kept = await self._leases.renew([one.lease for one in mine], seconds=LEASE_SECONDS)
+        except Exception:
+            if _seconds() > self._leased_until - LEASE_SECONDS_MARGIN:
+                self._drop(mine)
+            raise
+        self._leased_until = asked_at + LEASE_SECONDS
+        epochs = {(lease.name, lease.epoch) for lease in kept}
+        self._drop(one for one in mine if (one.lease.name, one.lease.epoch) not in epochs)
+
+    def _drop(self, lost: Iterable[_InHand]) -> None:
+        for in_hand in lost:
+            if in_hand.driving is not None and not in_hand.driving.done():
+                self._world.metrics.leases_lost.inc()
+                log.warning("lease_lost", deployment_id=str(in_hand.task.deployment_id), epoch=in_hand.lease.epoch)
+                in_hand.driving.cancel()
+
+    # Hearing of news.
+
+    async def _hear(self) -> None:
+        """Follow the log: new work, requests to cancel, and places that have become free."""
+        position: int | None = None
+        while True:
+            try:
+                position = await self._world.log.head() if position is None else await self._hear_from(position)
+            except Exception as error:  # noqa: BLE001 - the slow poll goes on meanwhile
+                log.warning("runner_hindered", doing="hear", problem=repr(error))
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _hear_from(self, position: int) -> int:
+        if not await self._world.log.wait_beyond(position, seconds_max=POLL_SECONDS):
+            return position
+        events = await self._world.log.read(position, limit=EVENTS_HEARD_MAX)
+        news = False
+        for event in events:
+            if event.type == CANCELED and event.stream_id in self._in_hand:
+                self._in_hand[event.stream_id].nudged.set()
+            elif event.type in ENDED:
+                self._put_off.tenant_moved(event.tenant_id)
+                news = True
+            elif event.type in ASKED:
+                self._put_off.deployment_moved(event.stream_id)
+                news = True
+        position = events[-1].position if events else position
+        if news:
+            await self._work.caught_up(position, seconds_max=CATCH_UP_SECONDS_MAX)
+            self._changed.set()
+        return position
+
+    # Stopping.
+
+    async def _hand_over(self, seconds_max: float) -> None:
+        """Let the turns under way end; those that take longer are broken off, and looked at by whoever goes on."""
+        drives = self._drives()
+        if drives:
+            _, slow = await asyncio.wait(drives, timeout=seconds_max)
+            log.info("runner_handed_over", finished=len(drives) - len(slow), broken_off=len(slow))
+
+    def _drives(self) -> list[asyncio.Task[None]]:
+        return [one.driving for one in self._in_hand.values() if one.driving is not None]
+
+
+def _seconds() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _name(task: Task) -> str:
+    return f"deployment/{task.deployment_id}"

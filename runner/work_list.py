@@ -1,0 +1,82 @@
+"""What there is to do, as the read model `work` lists it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.deployment import (
+    CancelRequested,
+    DeploymentCanceled,
+    DeploymentFailed,
+    DeploymentQueued,
+    DeploymentSucceeded,
+    DeploymentUndeployed,
+    UndeployFailed,
+    UndeployRequested,
+)
+from eventstore.codec import tag_of
+from projections.query import Found
+from projections.reader import PAGE_ROWS_MAX, Reader
+from projections.work import WORK_READY, WORK_UNDER_WAY, WorkItem
+
+# What happens in the log that a runner should look up for.
+ASKED = frozenset(tag_of(event) for event in (DeploymentQueued, UndeployRequested))
+CANCELED = tag_of(CancelRequested)
+ENDED = frozenset(
+    tag_of(event)
+    for event in (DeploymentSucceeded, DeploymentFailed, DeploymentCanceled, DeploymentUndeployed, UndeployFailed)
+)
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A deployment that needs a runner."""
+
+    tenant_id: UUID
+    deployment_id: UUID
+    function_id: UUID
+
+
+class WorkList(Protocol):
+    """What waits, and what is in the hands of runners, living or dead."""
+
+    async def ready(self, limit: int) -> list[Task]:
+        """What may be begun now, every tenant's first before any tenant's second."""
+        ...
+
+    async def under_way(self) -> list[Task]:
+        """What some runner has begun, the oldest first."""
+        ...
+
+    async def caught_up(self, position: int, *, seconds_max: float) -> None:
+        """Wait until the list has seen `position`, though not for longer."""
+        ...
+
+
+class ProjectedWork:
+    """The WorkList over the read model."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def ready(self, limit: int) -> list[Task]:
+        return [_task(found) for found in await self._reader.rows(WORK_READY, None, limit)]
+
+    async def under_way(self) -> list[Task]:
+        tasks: list[Task] = []
+        after: int | None = None
+        while True:
+            page = await self._reader.page(WORK_UNDER_WAY, None, after=after, limit=PAGE_ROWS_MAX)
+            tasks += [_task(found) for found in page.items]
+            after = page.next_after
+            if after is None:
+                return tasks
+
+    async def caught_up(self, position: int, *, seconds_max: float) -> None:
+        await self._reader.wait_for(position, (WORK_READY,), seconds_max=seconds_max)
+
+
+def _task(found: Found[WorkItem]) -> Task:
+    return Task(tenant_id=found.tenant_id, deployment_id=found.id, function_id=found.row.function_id)
