@@ -35,8 +35,15 @@ _Settled = Outcome | AppendRefused | OutcomeUnknown | LogBusy
 class Appender:
     """Callers queue, the task writes. Use it as a context: leaving it writes what still waits."""
 
-    def __init__(self, open_session: OpenSession, *, advanced: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        open_session: OpenSession,
+        *,
+        advanced: Callable[[int], None],
+        resend_seconds_max: float = RESEND_SECONDS_MAX,
+    ) -> None:
         """`advanced` is told every position the log is known to have reached."""
+        self._resend_seconds_max = resend_seconds_max
         self._open_session = open_session
         self._advanced = advanced
         self._session: Session | None = None
@@ -103,7 +110,7 @@ class Appender:
     async def _deliver(self, appends: Sequence[Append]) -> Sequence[_Settled]:
         """Send until there is an answer. Sending again is safe: what was recorded the first time is found by its id."""
         end_before = self._end
-        give_up_at = asyncio.get_running_loop().time() + RESEND_SECONDS_MAX
+        give_up_at = asyncio.get_running_loop().time() + self._resend_seconds_max
         pause = RESEND_SECONDS_FIRST
         was_sent = False  # At an earlier try, which never got its answer.
         while True:

@@ -100,10 +100,13 @@ class Notifier:
                 session.terminate()
 
     async def _listen(self, session: Session) -> None:
+        lost = asyncio.Event()
+        session.add_termination_listener(lambda _session: lost.set())
         await session.add_listener(CHANNEL, self._notified)
-        while True:
+        while not lost.is_set():
             self.advance(await session.fetchval(_HEAD, self._end))
-            await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), POLL_SECONDS)
 
     def _notified(self, _session: object, _pid: int, _channel: str, payload: object) -> None:
         self.advance(int(str(payload)))

@@ -268,6 +268,10 @@ _APPEND_BATCH = f"""
             c_was := c_value;
         END IF;
 
+        -- An element assigned to an empty array would begin the array there.
+        e_position := array_fill(NULL::bigint, ARRAY[cardinality(e_stream)]);
+        a_first := array_fill(NULL::bigint, ARRAY[cardinality(a_same)]);
+        a_last := a_first;
         last := base;
         FOR i IN 1 .. cardinality(a_same) LOOP
             x_end := x_end + a_expected[i];
