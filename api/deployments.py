@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath
 
 from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
@@ -73,7 +74,7 @@ _QUEUE = Operation(
 
 
 @post("/projects/{project_id:uuid}/deployments", status_code=202, opt=_QUEUE.as_opt())
-async def create_deployment(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def create_deployment(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     asked_for, content = await read(request, DeploymentRequest)
     writing = Writing(request, content)
     command = QueueDeployment(
@@ -110,7 +111,9 @@ _GET = Operation(
 
 
 @get("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}", opt=_GET.as_opt())
-async def get_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+async def get_deployment(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
+) -> Answer:
     services = await reached(request)
     found = await services.reader.one(DEPLOYMENT_GET, tenant_of(request), project_id, deployment_id)
     known = found_or(DeploymentUnknown, found)
@@ -136,7 +139,7 @@ _LIST = Operation(
 
 
 @get("/projects/{project_id:uuid}/deployments", opt=_LIST.as_opt())
-async def list_deployments(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def list_deployments(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     services, tenant_id = await reached(request), tenant_of(request)
     wanted = await asked(request, services, _FILTERS)
     query, values = deployments_list(project_id, _filter(wanted.filters))
@@ -158,7 +161,9 @@ _EVENTS = Operation(
 
 
 @get("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/events", opt=_EVENTS.as_opt())
-async def list_deployment_events(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+async def list_deployment_events(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
+) -> Answer:
     services, tenant_id = await reached(request), tenant_of(request)
     found_or(DeploymentUnknown, await services.reader.one(DEPLOYMENT_GET, tenant_id, project_id, deployment_id))
     wanted = await asked(request, services)
@@ -188,7 +193,9 @@ _CANCEL = Operation(
 
 
 @post("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/cancel", status_code=202, opt=_CANCEL.as_opt())
-async def cancel_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+async def cancel_deployment(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
+) -> Answer:
     asked_for, content = await read(request, ReasonRequest)
     writing = Writing(request, content)
     command = CancelDeployment(
@@ -211,7 +218,9 @@ _UNDEPLOY = Operation(
 
 
 @post("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/undeploy", status_code=202, opt=_UNDEPLOY.as_opt())
-async def undeploy_deployment(request: Request[Any, Any, Any], project_id: UUID, deployment_id: UUID) -> Answer:
+async def undeploy_deployment(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
+) -> Answer:
     asked_for, content = await read(request, ReasonRequest)
     writing = Writing(request, content)
     command = UndeployDeployment(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, patch, post, put
+from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
 from api.answer import Answer, entity
@@ -173,7 +174,9 @@ _PATCH = Operation(
 
 
 @patch("/projects/{project_id:uuid}/functions/{function_id:uuid}", opt=_PATCH.as_opt())
-async def patch_function(request: Request[Any, Any, Any], project_id: UUID, function_id: UUID) -> Answer:
+async def patch_function(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
+) -> Answer:
     asked_for, content = await read(request, ChangesRequest)
     return await _update(Writing(request, content), function_id, asked_for, project_id=project_id)
 
@@ -189,7 +192,9 @@ _GET = Operation(
 
 
 @get("/projects/{project_id:uuid}/functions/{function_id:uuid}", opt=_GET.as_opt())
-async def get_function(request: Request[Any, Any, Any], project_id: UUID, function_id: UUID) -> Answer:
+async def get_function(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
+) -> Answer:
     services = await reached(request)
     found = found_or(FunctionUnknown, await services.reader.one(FUNCTION_GET, tenant_of(request), function_id))
     if found.row.project_id != project_id:
@@ -209,7 +214,7 @@ _LIST = Operation(
 
 
 @get("/projects/{project_id:uuid}/functions", opt=_LIST.as_opt())
-async def list_functions(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def list_functions(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     services, tenant_id = await reached(request), tenant_of(request)
     wanted = await asked(request, services)
     found = await services.reader.page(FUNCTIONS_LIST, tenant_id, project_id, after=wanted.after, limit=wanted.limit)

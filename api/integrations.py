@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath
 
 from api.answer import Answer, entity
 from api.body import read
@@ -63,7 +64,7 @@ _CONNECT = _operation("connectLocal", "Connect the project to this machine", {20
 
 
 @post("/projects/{project_id:uuid}/integrations/local/connect", status_code=200, opt=_CONNECT.as_opt())
-async def connect_local(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def connect_local(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     _, content = await read(request, LocalRequest)
     writing = Writing(request, content)
     command = ConnectProvider(**writing.asked, project_id=project_id, provider="local", identity=LocalIdentity())
@@ -81,7 +82,7 @@ _VERIFY = _operation("verifyLocal", "Look whether this machine can build and run
 
 
 @post("/projects/{project_id:uuid}/integrations/local/verify", status_code=200, opt=_VERIFY.as_opt())
-async def verify_local(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def verify_local(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     _, content = await read(request, LocalRequest)
     writing = Writing(request, content)
     tenant_id = writing.principal.tenant_id
@@ -98,7 +99,7 @@ _CHECK = _operation("checkLocalBucket", "Look whether this machine can keep file
 
 
 @post("/projects/{project_id:uuid}/integrations/local/bucket/check", status_code=200, opt=_CHECK.as_opt())
-async def check_local_bucket(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def check_local_bucket(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     _, content = await read(request, LocalRequest)
     writing = Writing(request, content)
     tenant_id = writing.principal.tenant_id
@@ -121,7 +122,7 @@ _CONFIGURE = _operation("configureLocalBucket", "Keep the project's files on thi
 
 
 @post("/projects/{project_id:uuid}/integrations/local/bucket/config", status_code=200, opt=_CONFIGURE.as_opt())
-async def configure_local_bucket(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def configure_local_bucket(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     _, content = await read(request, LocalRequest)
     writing = Writing(request, content)
     command = ConfigureStorage(**writing.asked, project_id=project_id, provider="local", storage=LocalStorage())
@@ -139,7 +140,9 @@ _GET = Operation(
 
 
 @get("/projects/{project_id:uuid}/integrations/{provider:str}", opt=_GET.as_opt())
-async def get_integration(request: Request[Any, Any, Any], project_id: UUID, provider: str) -> Answer:
+async def get_integration(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], provider: FromPath[str]
+) -> Answer:
     services, tenant_id = await reached(request), tenant_of(request)
     if provider not in PROVIDERS:
         raise IntegrationUnknown
@@ -159,7 +162,7 @@ _LIST = Operation(
 
 
 @get("/projects/{project_id:uuid}/integrations", opt=_LIST.as_opt())
-async def list_integrations(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def list_integrations(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     services, tenant_id = await reached(request), tenant_of(request)
     wanted = await asked(request, services)
     found = await services.reader.page(INTEGRATIONS_LIST, tenant_id, project_id, after=wanted.after, limit=wanted.limit)

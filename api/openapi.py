@@ -79,7 +79,7 @@ _Declared = tuple[HTTPRoute, HTTPRouteHandler, Operation]
 def document(declared: Sequence[_Declared]) -> bytes:
     """The description of these operations, as JSON."""
     types = list(_types(operation for _, _, operation in declared))
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    schemas, components = msgspec.json.schema_components(types, schema_hook=_anything, ref_template=_REFERENCE)
     schema_of = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route, handler, operation in declared:
@@ -105,6 +105,11 @@ def document(declared: Sequence[_Declared]) -> bytes:
             },
         }
     )
+
+
+def _anything(_: type) -> dict[str, Any]:
+    """The schema of `object`, the only type that msgspec has none for."""
+    return {"description": "Any JSON value."}
 
 
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:

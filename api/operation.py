@@ -41,6 +41,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     writes: bool = False
     refusals: tuple[int, ...] = ()
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Operation:
+        """Litestar copies its handlers; what never changes need not be."""
+        return self
+
     def as_opt(self) -> dict[str, Operation]:
         """For the `opt` of a Litestar handler."""
         return {_KEY: self}

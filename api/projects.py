@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, patch, post
+from litestar.params import FromPath
 
 from api.answer import Answer, entity
 from api.body import read
@@ -67,7 +68,7 @@ _RENAME = Operation(
 
 
 @patch("/projects/{project_id:uuid}", opt=_RENAME.as_opt())
-async def rename_project(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def rename_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     asked_for, content = await read(request, ProjectRequest)
     writing = Writing(request, content)
     command = RenameProject(**writing.asked, project_id=project_id, name=asked_for.name)
@@ -86,7 +87,7 @@ _GET = Operation(
 
 
 @get("/projects/{project_id:uuid}", opt=_GET.as_opt())
-async def get_project(request: Request[Any, Any, Any], project_id: UUID) -> Answer:
+async def get_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     services = await reached(request)
     found = found_or(ProjectUnknown, await services.reader.one(PROJECT_GET, tenant_of(request), project_id))
     return entity(request, row_bytes(PROJECT_GET, found), found.position)

@@ -1,0 +1,154 @@
+"""An API put together for tests: on a store in memory or in PostgreSQL, over a simulated cloud, under one clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from api.api_keys import new_key
+from api.app import create_app
+from api.auth import Authenticator
+from api.first_start import make_first_start
+from api.front import Front
+from api.refusal_cap import RefusalCap
+from api.services import Services
+from api.tokens import Tokens
+from commands.api_key import CreateApiKey
+from commands.execute import CODEC, Context, execute
+from commands.ids import new_id
+from commands.tenant import CreateTenant
+from domain.api_key import KeyRole
+from eventstore.contents import Contents, MemoryContents, PostgresContents
+from eventstore.database import connect
+from eventstore.leases import PostgresLeases
+from eventstore.log import Log
+from eventstore.memory import MemoryLog
+from eventstore.meta import Actor
+from eventstore.postgres import PostgresLog
+from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
+from eventstore.session import sessions
+from projections.engine import Parts, engine
+from projections.memory_reader import MemoryReader
+from projections.monitor import Monitor
+from projections.postgres_reader import PostgresReader
+from projections.reader import Reader
+from providers.simulated.provider import SimulatedProvider
+
+REQUEST_BYTES_MAX = 20_000
+UPLOAD_BYTES_MAX = 50_000
+MAIN_DART = b"void main() { print('hello'); }\n"
+DOCKERFILE = b"FROM dart:stable\n"
+PUBSPEC = b"name: hello\nenvironment:\n  sdk: '>=3.9.0 <4.0.0'\n"
+
+
+class World(msgspec.Struct, frozen=True):
+    """The API under test and what it stands on."""
+
+    app: Front
+    services: Services
+    owner_key: str
+    operator_key: str
+    data_dir: Path
+
+    @property
+    def log(self) -> Log:
+        return self.services.log
+
+    def client(self, key: str | None = None) -> httpx.AsyncClient:
+        """A client with a key (the owner's when none is given; an empty one sends none)."""
+        text = self.owner_key if key is None else key
+        headers = {"Authorization": f"Bearer {text}"} if text else {}
+        transport = httpx.ASGITransport(app=self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://api.test", headers=headers)
+
+    async def key(self, tenant_id: UUID, role: KeyRole, *scopes: str, expires_at: datetime | None = None) -> str:
+        """The text of a new key."""
+        key = new_key(new_id())
+        command = CreateApiKey(
+            tenant_id=tenant_id,
+            at=self.services.clock(),
+            key_id=key.key_id,
+            name="another",
+            secret_hash=key.secret_hash,
+            role=role,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+        await self._recorded(command)
+        return key.text
+
+    async def stranger_key(self) -> str:
+        """The owner's key of another tenant."""
+        tenant_id = new_id()
+        name = f"stranger-{tenant_id.hex[-8:]}"
+        await self._recorded(CreateTenant(tenant_id=tenant_id, at=self.services.clock(), name=name, plan="sandbox"))
+        return await self.key(tenant_id, "owner")
+
+    async def _recorded(self, command: Any) -> None:
+        context = Context(actor=Actor("system", "test"), command_id=new_id(), correlation_id=new_id())
+        done = await execute(self.log, command, context)
+        await self.services.reader.wait_for(done.last_position, seconds_max=10)
+
+
+@asynccontextmanager
+async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
+    """Everything in memory."""
+    log = MemoryLog(_now)
+    yield await _world(log, MemoryReader(log, CODEC), MemoryContents(), Sealing(MemoryPersonKeys()), data_dir)
+
+
+@asynccontextmanager
+async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
+    """On PostgreSQL, with a projection engine beside it."""
+    async with AsyncExitStack() as exits:
+        enter = exits.enter_async_context
+        app = await enter(connect(url, role="dcf_app", size_max=5))
+        own = await enter(connect(url, role="dcf_engine", size_max=4))
+        log = await enter(PostgresLog(app, url, role="dcf_app"))
+        own_log = await enter(PostgresLog(own, url, role="dcf_engine"))
+        reader = await enter(PostgresReader(app, sessions(url, role="dcf_app")))
+        await enter(
+            engine(
+                Parts(
+                    database=own,
+                    log=own_log,
+                    leases=PostgresLeases(own),
+                    codec=CODEC,
+                    monitor=Monitor(CollectorRegistry()),
+                )
+            )
+        )
+        sealing = Sealing(PostgresPersonKeys(app))
+        yield await _world(log, reader, PostgresContents(app), sealing, data_dir)
+
+
+async def _world(log: Log, reader: Reader, contents: Contents, sealing: Sealing, data_dir: Path) -> World:
+    keys = await make_first_start(log, sealing, data_dir, _now())
+    services = Services(
+        log=log,
+        reader=reader,
+        contents=contents,
+        providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
+        authenticator=Authenticator(reader, _now),
+        tokens=Tokens(log),
+        refusal_cap=RefusalCap(),
+        clock=_now,
+        new_id=new_id,
+        request_bytes_max=REQUEST_BYTES_MAX,
+        upload_bytes_max=UPLOAD_BYTES_MAX,
+        wait_seconds_max=5.0,
+    )
+    await reader.wait_for(await log.head(), seconds_max=10)
+    return World(create_app(services, {}), services, keys["owner"].text, keys["operator"].text, data_dir)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
