@@ -351,7 +351,7 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
 
 def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Release, states: States) -> Decision:
     _require_undeploying(deployment)
-    if not deployment.withdrawn:
+    if deployment.remaining:
         raise ReportOutOfPlace
     key = target_key(release.target)
     active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)

@@ -282,9 +282,15 @@ class TestRecordUndeployed:
             a.deployment_undeployed(), claims=BACK, counters=ONE_LESS
         )
 
-    @pytest.mark.parametrize("before", [UNDEPLOYING, (*UNDEPLOYING, a.deployment_withdrawn(("image:1",)))])
-    def test_is_refused_while_something_remains(self, before: tuple[Fact, ...]) -> None:
-        given(*before).when(a.report(RecordUndeployed, epoch=2)).then_refused(ReportOutOfPlace)
+    def test_is_recorded_when_the_cloud_shows_nothing_to_withdraw(self) -> None:
+        given(*UNDEPLOYING).when(a.report(RecordUndeployed, epoch=2)).then(
+            a.deployment_undeployed(), a.function_undeployed(), claims=BACK, counters=ONE_LESS
+        )
+
+    def test_is_refused_while_something_remains(self) -> None:
+        given(*UNDEPLOYING, a.deployment_withdrawn(("image:1",))).when(
+            a.report(RecordUndeployed, epoch=2)
+        ).then_refused(ReportOutOfPlace)
 
     def test_is_refused_of_one_that_serves(self) -> None:
         given(*ACTIVE).when(a.report(RecordUndeployed)).then_refused(ReportOutOfPlace)
