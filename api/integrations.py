@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.answer import Answer, entity
@@ -129,25 +130,25 @@ async def configure_local_bucket(request: Request[Any, Any, Any], project_id: Fr
     return await writing.do(command, lambda states: _integration(command, states), entity=_stream(command))
 
 
-_GET = Operation(
-    name="getIntegration",
-    permission="integrations:read",
-    summary="Get the project's integration with a provider",
-    tag="Integrations",
-    answers={200: Integration},
-    refusals=(404,),
-)
+def _getter(provider: ProviderName) -> HTTPRouteHandler:
+    """The route of one provider's integration: beside literal segments Litestar's router takes no parameter."""
+    operation = Operation(
+        name=f"get{provider.capitalize()}Integration",
+        permission="integrations:read",
+        summary=f"Get the project's integration with {provider}",
+        tag="Integrations",
+        answers={200: Integration},
+        refusals=(404,),
+    )
 
+    @get(f"/projects/{{project_id:uuid}}/integrations/{provider}", opt=operation.as_opt())
+    async def get_integration(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
+        services = await reached(request)
+        found = await services.reader.one(INTEGRATION_GET, tenant_of(request), project_id, provider)
+        known = found_or(IntegrationUnknown, found)
+        return entity(request, row_bytes(INTEGRATION_GET, known), known.position)
 
-@get("/projects/{project_id:uuid}/integrations/{provider:str}", opt=_GET.as_opt())
-async def get_integration(
-    request: Request[Any, Any, Any], project_id: FromPath[UUID], provider: FromPath[str]
-) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    if provider not in PROVIDERS:
-        raise IntegrationUnknown
-    found = found_or(IntegrationUnknown, await services.reader.one(INTEGRATION_GET, tenant_id, project_id, provider))
-    return entity(request, row_bytes(INTEGRATION_GET, found), found.position)
+    return get_integration
 
 
 _LIST = Operation(
@@ -230,6 +231,6 @@ INTEGRATION_ROUTES = (
     verify_local,
     check_local_bucket,
     configure_local_bucket,
-    get_integration,
     list_integrations,
+    *(_getter(provider) for provider in PROVIDERS),
 )

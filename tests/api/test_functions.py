@@ -90,7 +90,7 @@ class TestCreateFunction:
                 {"environment": {"PORT": "1"}}, 422, "environment_name_not_allowed", ["environment.PORT"], id="PORT"
             ),
             pytest.param(
-                {"artifactFiles": {"code_file": str(uuid4())}},
+                {"artifactFiles": {"code_file": "0195d3a4-5b6c-7d8e-9f00-112233445566"}},
                 404,
                 "artifact_not_found",
                 ["artifactFiles.code_file"],

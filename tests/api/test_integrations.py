@@ -1,0 +1,83 @@
+"""Integrations over HTTP."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.api.steps import a_project, ask, connected, is_problem
+from tests.api.world import World
+
+
+@pytest.fixture
+async def project_id(client: httpx.AsyncClient) -> str:
+    return await a_project(client)
+
+
+class TestConnectLocal:
+    async def test_is_created_once_and_shown_by_get(self, client: httpx.AsyncClient, project_id: str) -> None:
+        path = f"/projects/{project_id}/integrations/local"
+
+        made = await ask(client, "POST", f"{path}/connect", {}, status=201)
+        again = await ask(client, "POST", f"{path}/connect", {})
+
+        assert again == made == await ask(client, "GET", path)
+        assert made["status"] == "pending"
+        assert (await ask(client, "GET", f"/projects/{project_id}/integrations"))["items"] == [made]
+
+    async def test_refuses_fields(self, client: httpx.AsyncClient, project_id: str) -> None:
+        for step in ("connect", "verify", "bucket/check", "bucket/config"):
+            answer = await client.post(
+                f"/api/v1/projects/{project_id}/integrations/local/{step}", json={"region": "here"}
+            )
+            assert is_problem(answer, 422, "body_invalid")
+
+
+class TestVerifyLocal:
+    async def test_answers_with_the_steps_it_took(self, client: httpx.AsyncClient, project_id: str) -> None:
+        path = f"/projects/{project_id}/integrations/local"
+        await ask(client, "POST", f"{path}/connect", {}, status=201)
+
+        body = await ask(client, "POST", f"{path}/verify", {})
+
+        assert body["status"] == "verified"
+        assert set(body["steps"][0]) == {"name", "status", "code", "message", "remedy"}
+        assert (await ask(client, "GET", path))["identityStatus"] == "verified"
+
+    async def test_refuses_what_is_not_connected(self, client: httpx.AsyncClient, project_id: str) -> None:
+        for step in ("verify", "bucket/check", "bucket/config"):
+            answer = await client.post(f"/api/v1/projects/{project_id}/integrations/local/{step}", json={})
+            assert is_problem(answer, 404, "integration_not_found")
+
+
+class TestConfigureLocalBucket:
+    async def test_refuses_a_storage_that_was_not_checked(self, client: httpx.AsyncClient, project_id: str) -> None:
+        path = f"/projects/{project_id}/integrations/local"
+        await ask(client, "POST", f"{path}/connect", {}, status=201)
+
+        answer = await client.post(f"/api/v1{path}/bucket/config", json={})
+
+        assert is_problem(answer, 409, "storage_not_checked")
+
+    async def test_shows_the_storage(self, client: httpx.AsyncClient, project_id: str) -> None:
+        await connected(client, project_id)
+
+        body = await ask(client, "GET", f"/projects/{project_id}/integrations/local")
+
+        assert (body["status"], body["storage"]) == ("verified", {"provider": "local"})
+
+
+class TestGetIntegration:
+    async def test_is_404_for_what_is_not_there(self, world: World, client: httpx.AsyncClient, project_id: str) -> None:
+        await connected(client, project_id)
+        async with world.client(await world.stranger_key()) as stranger:
+            hidden = await stranger.get(f"/api/v1/projects/{project_id}/integrations/local")
+            listed = await stranger.get(f"/api/v1/projects/{project_id}/integrations")
+            connect = await stranger.post(f"/api/v1/projects/{project_id}/integrations/local/connect", json={})
+            verify = await stranger.post(f"/api/v1/projects/{project_id}/integrations/local/verify", json={})
+
+        assert is_problem(hidden, 404, "integration_not_found")
+        assert all(is_problem(answer, 404, "project_not_found") for answer in (listed, connect, verify))
+        for provider, code in (("aws", "integration_not_found"), ("heroku", "route_unknown")):
+            answer = await client.get(f"/api/v1/projects/{project_id}/integrations/{provider}")
+            assert is_problem(answer, 404, code)
