@@ -8,6 +8,7 @@ import sys
 from typing import get_args
 
 import structlog
+from prometheus_client import REGISTRY
 
 from process import logs
 from process.health import Health
@@ -46,6 +47,7 @@ async def _run(settings: Settings) -> None:
     with stop_requested() as stop:
         async with agent(_plan(settings)) as door:
             listener = listen(socket_directory(settings.data_dir) / SOCKET_NAME)
+            REGISTRY.register(door.metrics)
             health = Health({"store": door.ready})
             async with serving(door, listener), serving(health, port):
                 structlog.get_logger().info("agent_ready", health_port=port.getsockname()[1])

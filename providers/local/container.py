@@ -110,7 +110,7 @@ class Container:
             )
 
     def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
-        return ((*self._program, "build", "--iidfile", self.output, "-t", f"{name}:latest", "."),)
+        return ((*self._program, "build", "--iidfile", self.output, "-t", _tag(name), "."),)
 
     def digest(self, output: Path) -> str:
         found = output.read_text().strip()
@@ -141,8 +141,13 @@ class Container:
     def _network(self, port: int) -> tuple[str, ...]:
         return () if "host" in self._run_options else ("-p", f"127.0.0.1:{port}:{PORT_INSIDE}")
 
-    def discard(self, name: str) -> tuple[str, ...]:
-        return (*self._program, "rm", "--force", name)
+    def discard(self, name: str, *, built: bool) -> tuple[tuple[str, ...], ...]:
+        container = (*self._program, "rm", "--force", name)
+        return (container, (*self._program, "rmi", "--force", _tag(name))) if built else (container,)
+
+
+def _tag(name: str) -> str:
+    return f"{name}:latest"
 
 
 async def _version(program: str, folder: Path, surroundings: Surroundings) -> str:

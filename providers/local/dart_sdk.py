@@ -62,9 +62,11 @@ class DartSdk:
         return file_digest(output)
 
     def launch(self, launch: Launch) -> Command:
-        return Command(argv=(str(launch.artifact),), environment=launch.environment, needs=(launch.artifact,))
+        return Command(
+            argv=(str(launch.artifact),), environment={**launch.machine, **launch.environment}, needs=(launch.artifact,)
+        )
 
-    def discard(self, name: str) -> tuple[str, ...]:
+    def discard(self, name: str, *, built: bool) -> tuple[tuple[str, ...], ...]:
         return ()
 
 

@@ -16,6 +16,7 @@ from domain.release import Access
 from providers.local.agent import Agent
 from providers.local.fleet import Fleet
 from providers.local.messages import Asked, Busy, Refused
+from providers.local.metrics import FleetMetrics
 from providers.local.readiness import check_store, verify_engine
 from providers.local.records import Route
 from providers.local.relay import Receive, Scope, Send, end_to_end, relay, send_problem
@@ -65,6 +66,11 @@ class Door:
                 await self._serve(access, address, "".join(rest), scope, receive, send)
             case _:
                 await send_problem(send, 404, "Not found", "not_found", "The agent has no such address.")
+
+    @property
+    def metrics(self) -> FleetMetrics:
+        """What the agent can say of itself in numbers."""
+        return FleetMetrics(self._fleet)
 
     async def ready(self) -> None:
         """A check of the agent's health. Raises OSError when its store cannot be written."""

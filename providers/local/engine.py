@@ -24,11 +24,13 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All an engine needs to know to start a built program. `name` is unique to the deployment."""
+    """All an engine needs to know to start a built program. `name` is unique to the deployment; `environment` is the
+    function's own, `machine` what a program on this machine needs besides and the function may override."""
 
     name: str
     artifact: Path
     port: int
+    machine: Mapping[str, str]
     environment: Mapping[str, str]
     memory_mb_max: int
 
@@ -71,6 +73,7 @@ class Engine(Protocol):
 
     def launch(self, launch: Launch) -> Command: ...
 
-    def discard(self, name: str) -> tuple[str, ...]:
-        """The command that removes what the engine itself keeps for a deployment besides its process; empty when nothing."""
+    def discard(self, name: str, *, built: bool) -> tuple[tuple[str, ...], ...]:
+        """The commands that remove what the engine itself keeps for a deployment besides its process, and with `built`
+        also what it keeps of the build."""
         ...

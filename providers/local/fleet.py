@@ -54,10 +54,12 @@ class Fleet:
         self._session = session
         self._name = name
         self._environment = environment
+        self._search_path = environment.get("PATH", os.defpath)
         self._confinement = confinement
         self._patience = patience
         self._keepers: dict[UUID, Keeper] = {}
         self._ending: dict[UUID, asyncio.Task[None]] = {}
+        self._restarts_of_former = 0
         self._watching: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -65,6 +67,15 @@ class Fleet:
 
     def find(self, deployment_id: UUID) -> Keeper | None:
         return self._keepers.get(deployment_id)
+
+    def keepers(self) -> tuple[Keeper, ...]:
+        """All of them."""
+        return tuple(self._keepers.values())
+
+    @property
+    def restarts(self) -> int:
+        """How often a process that died was started again, by this agent."""
+        return self._restarts_of_former + sum(keeper.restarts for keeper in self._keepers.values())
 
     def start(self) -> None:
         """End what a crash left behind unrecorded, and begin to watch."""
@@ -109,6 +120,7 @@ class Fleet:
         try:
             if keeper := self._keepers.get(deployment.id):
                 await keeper.stop()
+                self._restarts_of_former += keeper.restarts
                 del self._keepers[deployment.id]
             # Some may have left the process group.
             self._kill(procfs.with_variable(DEPLOYMENT_VARIABLE, str(deployment.id)))
@@ -119,8 +131,9 @@ class Fleet:
     async def _discard(self, deployment: Deployment) -> None:
         if deployment.engine is None:
             return
+        built = deployment.wanted == "withdrawn"
         with suppress(EngineUnavailable):
-            if argv := (await self._toolchains.named(deployment.engine)).discard(deployment.name):
+            for argv in (await self._toolchains.named(deployment.engine)).discard(deployment.name, built=built):
                 await run(argv, cwd=self._store.folder, environment=self._environment, seconds_max=DISCARD_SECONDS_MAX)
 
     def _noting(self, deployment_id: UUID) -> Callable[[ProcessMark | None, int], None]:
@@ -134,33 +147,30 @@ class Fleet:
         engine = await self._toolchains.named(deployment.engine)
         order = deployment.order
         place = self._store.place(deployment.id) / "run"
-        environment = {
-            "PATH": self._environment.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "HOME": str(place),
-            "TMPDIR": str(place),
-            **order.release.environment,
+        machine = {"PATH": self._search_path, "LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place)}
+        ours = {
             "PORT": str(port),
             "DCF_FUNCTION_ID": str(order.release.function_id),
             "DCF_PROJECT_ID": str(order.project_id),
-            DEPLOYMENT_VARIABLE: str(order.deployment_id),
-            AGENT_VARIABLE: self._name,
+            **self._marks(deployment.id),
         }
-        command = engine.launch(
-            Launch(
-                name=deployment.name,
-                artifact=self._store.artifact(deployment.built_digest),
-                port=port,
-                environment=environment,
-                memory_mb_max=order.release.memory_mb_max,
-            )
+        launch = Launch(
+            name=deployment.name,
+            artifact=self._store.artifact(deployment.built_digest),
+            port=port,
+            machine=machine,
+            environment={**order.release.environment, **ours},
+            memory_mb_max=order.release.memory_mb_max,
         )
-        return self._confined(command, place)
+        command = self._confined(engine.launch(launch), place)
+        return replace(command, environment={"PATH": self._search_path, **self._marks(deployment.id)})
+
+    def _marks(self, deployment_id: UUID) -> dict[str, str]:
+        return {DEPLOYMENT_VARIABLE: str(deployment_id), AGENT_VARIABLE: self._name}
 
     def _confined(self, command: Command, place: Path) -> Command:
         argv = self._confinement.around(command.argv, cwd=place, environment=command.environment, kept=command.needs)
-        marks = {name: command.environment[name] for name in (AGENT_VARIABLE, DEPLOYMENT_VARIABLE)}
-        return replace(command, argv=argv, environment={"PATH": self._environment.get("PATH", os.defpath), **marks})
+        return replace(command, argv=argv)
 
     def _free_port(self) -> int:
         given = {keeper.port for keeper in self._keepers.values()}

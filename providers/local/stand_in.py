@@ -83,9 +83,9 @@ class StandIn:
     def launch(self, launch: Launch) -> Command:
         return Command(
             argv=(*self._vm, str(launch.artifact)),
-            environment=launch.environment,
+            environment={**launch.machine, **launch.environment},
             needs=(launch.artifact, self._folder),
         )
 
-    def discard(self, name: str) -> tuple[str, ...]:
+    def discard(self, name: str, *, built: bool) -> tuple[tuple[str, ...], ...]:
         return ()

@@ -85,37 +85,29 @@ class TestADeployment:
         assert await provider.observe(wanted) == Observation()
         assert await provider.withdraw(wanted) == ()
 
-    async def test_replaces_the_one_before_it(self, ground: Ground) -> None:
+    async def test_replaces_the_one_before_it_and_is_never_replaced_by_an_earlier_one(self, ground: Ground) -> None:
         provider = ground.provider
         first = order(target=ground.target, number=1)
-        second = order(target=ground.target, number=2, function_id=first.release.function_id)
+        function = first.release.function_id
+        early, late = (order(target=ground.target, number=number, function_id=function) for number in (2, 3))
         await deployed(provider, first, sources(HELLO))
 
-        await deployed(provider, second, sources(HELLO))
-
-        assert (await settled(provider, first, "stopped")).serving is False
-        assert (await settled(provider, second)).serving is True
-        await withdrawn(provider, second)
-        await withdrawn(provider, first)
-
-    async def test_never_takes_traffic_from_a_later_one(self, ground: Ground) -> None:
-        provider = ground.provider
-        late = order(target=ground.target, number=7)
-        early = order(target=ground.target, number=6, function_id=late.release.function_id)
         await deployed(provider, late, sources(HELLO))
-        await applied(provider, early, sources(HELLO))
+        assert (await settled(provider, first, "stopped")).serving is False
+        assert (await settled(provider, late)).serving is True
 
+        await applied(provider, early, sources(HELLO))
         with pytest.raises(ProviderRefused) as refusal:
             await provider.promote(early)
-
         assert refusal.value.code == "overtaken"
         assert (await settled(provider, late)).serving is True
-        await withdrawn(provider, early)
-        await withdrawn(provider, late)
+
+        for wanted in (first, early, late):
+            await withdrawn(provider, wanted)
 
 
 class TestABuild:
-    async def test_that_fails_says_what_the_compiler_said(self, ground: Ground) -> None:
+    async def test_that_fails_says_what_the_compiler_said_and_so_does_its_log(self, ground: Ground) -> None:
         provider, wanted = ground.provider, order(target=ground.target)
 
         build = await built(provider, wanted, sources(BROKEN))
@@ -124,17 +116,10 @@ class TestABuild:
         assert build.status == "failed"
         assert words in build.message
         assert build.remedy
-        assert words in (await provider.build_log(wanted, 0)).text
-        await withdrawn(provider, wanted)
-
-    async def test_log_is_read_on_from_a_cursor(self, ground: Ground) -> None:
-        provider, wanted = ground.provider, order(target=ground.target)
-        await built(provider, wanted, sources(BROKEN))
-
         whole = await provider.build_log(wanted, 0)
         rest = await provider.build_log(wanted, 10)
         nothing = await provider.build_log(wanted, whole.next_cursor)
-
+        assert words in whole.text
         assert whole.text.endswith(rest.text)
         assert (nothing.text, nothing.next_cursor) == ("", whole.next_cursor)
         await withdrawn(provider, wanted)

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
+import httpx
 import pytest
 from msgspec.structs import replace
 
-from domain.clouds import LocalTarget
+from process.ports import recorded
 from process.sockets import socket_directory
 from providers.local import procfs
 from providers.local.client import SOCKET_NAME, AgentSocket, Functions, LocalProvider
@@ -109,11 +110,18 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     await made.agent.close()
 
 
-async def test_its_socket_is_for_its_user_alone(service: Service) -> None:
+async def test_its_socket_is_for_its_user_alone_and_its_health_for_everybody(service: Service) -> None:
     with service.running():
         await service.ready()
 
         assert stat.S_IMODE(service.socket.stat().st_mode) == 0o600
+        async with httpx.AsyncClient() as client:
+            port = recorded(service.data_dir)["agent"]
+            assert (await client.get(f"http://127.0.0.1:{port}/health/ready")).json()["checks"] == {"store": "ok"}
+            assert (
+                'dcf_agent_functions{status="healthy"} 0.0'
+                in (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+            )
 
 
 async def test_one_that_is_down_is_unreachable_and_verification_says_how_to_start_it(service: Service) -> None:
@@ -138,10 +146,10 @@ async def test_a_second_one_on_the_same_folder_says_why_it_does_not_start(servic
 
 async def test_killed_it_takes_no_function_with_it_and_the_next_one_adopts_them(service: Service) -> None:
     """
-    Goal: the very process that served before the agent's death serves after it, and can be stopped and withdrawn.
-    Method: kill -9 the agent, look at the function's process, start another agent, ask the function who it is.
+    Goal: the process that served before the agent's death serves after it; one that died as well is started again.
+    Method: kill -9 the agent, then the next one together with the function, and each time ask the function who it is.
     """
-    wanted = order(target=LocalTarget())
+    wanted = order()
     with service.running() as first:
         await service.ready()
         await deployed(service.provider, wanted, sources(PROBE))
@@ -150,31 +158,21 @@ async def test_killed_it_takes_no_function_with_it_and_the_next_one_adopts_them(
         first.wait()
     assert procfs.lives(service.process_of(wanted))
 
+    with service.running() as second:
+        await service.ready()
+        adopted = await until(lambda: service.pid_answering(wanted), bool)
+        assert adopted == before == service.process_of(wanted).pid
+        assert (await settled(service.provider, wanted, "healthy")).serving
+        second.kill()
+        second.wait()
+        os.killpg(adopted, signal.SIGKILL)
+
     with service.running():
         await service.ready()
-        after = await until(lambda: service.pid_answering(wanted), bool)
-        assert after == before == service.process_of(wanted).pid
-        assert (await settled(service.provider, wanted, "healthy")).serving
-
+        assert await until(lambda: service.pid_answering(wanted), bool) != adopted
         mark = service.process_of(wanted)
         await withdrawn(service.provider, wanted)
         assert not procfs.lives(mark)
-
-
-async def test_killed_together_with_a_function_the_next_one_starts_it_again(service: Service) -> None:
-    wanted = order()
-    with service.running() as first:
-        await service.ready()
-        await deployed(service.provider, wanted, sources(PROBE))
-        before = service.process_of(wanted)
-        first.kill()
-        os.killpg(before.pid, signal.SIGKILL)
-        first.wait()
-
-    with service.running():
-        await service.ready()
-        after = await until(lambda: service.pid_answering(wanted), bool)
-        assert after != before.pid
 
 
 async def test_killed_after_starting_a_process_it_had_no_time_to_note_the_next_one_ends_that(service: Service) -> None:

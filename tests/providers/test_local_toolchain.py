@@ -173,7 +173,7 @@ class TestADartSdk:
         assert "Resolving dependencies" in words
         artifact = store.artifact(ledger.open(deployment.order).built_digest)
         launched = engine.launch(
-            Launch(name="x", artifact=artifact, port=1, environment={"PORT": "no number"}, memory_mb_max=64)
+            Launch(name="x", artifact=artifact, port=1, machine={}, environment={"PORT": "no number"}, memory_mb_max=64)
         )
         finished = await run(launched.argv, cwd=tmp_path, environment=launched.environment, seconds_max=SECONDS_MAX)
         assert "FormatException" in finished.output
