@@ -28,10 +28,7 @@ _LOAD = """
 
 _READ = """
     SELECT position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data
-      FROM log.events
-     WHERE position > $1
-     ORDER BY position
-     LIMIT $2
+      FROM log.read($1, $2)
 """
 
 _HEAD = "SELECT log.head($1)"
@@ -42,8 +39,8 @@ _EPOCH = "SELECT max(epoch) FROM log.epochs"
 class PostgresLog:
     """The Log over one database. Use it as a context; beside the pool it holds two sessions of its own.
 
-    `role` is what appends are made as. Reading in order needs a pool that sees all tenants (dcf_engine);
-    the app's sees only the tenant set in `dcf.tenant`, and fails when none is. `listen_url` is a direct
+    `role` is what appends are made as. Reading in order sees all tenants, so it needs a pool of dcf_engine.
+    `listen_url` is a direct
     address of the server, for when `url` leads through a pooler.
     """
 

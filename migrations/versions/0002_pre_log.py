@@ -492,7 +492,8 @@ _APPEND_ONE = f"""
     $body$;
 """
 
-# Tenant and stream are always asked for together, so these need no row-level security to keep tenants apart.
+# Tenant and stream, or command, are always asked for together, so these keep tenants apart without row-level
+# security. Reading in order does not, and is the engine's alone.
 _READS = f"""
     CREATE FUNCTION log.load(tenants uuid[], ids uuid[], above integer)
     RETURNS TABLE (n bigint, "position" bigint, version integer, type text, schema_version smallint,
@@ -511,6 +512,14 @@ _READS = f"""
                                 AND r.position BETWEEN s.first_position AND s.last_position
                              OFFSET 0) e
          ORDER BY u.n, e.version;
+    END
+    $body$;
+
+    CREATE FUNCTION log.read(after bigint, at_most integer) RETURNS SETOF log.events
+    LANGUAGE plpgsql STABLE SECURITY DEFINER {_FIXED_PLANS}
+    AS $body$
+    BEGIN
+        RETURN QUERY SELECT r.* FROM log.events r WHERE r.position > after ORDER BY r.position LIMIT at_most;
     END
     $body$;
 
@@ -578,6 +587,8 @@ _KEYS = """
 _RIGHTS = """
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION log.append_batch, log.append_one, log.load, log.find, log.head TO dcf_app, dcf_engine;
+
+    GRANT EXECUTE ON FUNCTION log.read TO dcf_engine;
 
     ALTER TABLE log.events ENABLE ROW LEVEL SECURITY;
     ALTER TABLE log.commands ENABLE ROW LEVEL SECURITY;

@@ -84,6 +84,12 @@ async def refused_without_a_tenant(app: Pool) -> None:
         await app.fetch("SELECT * FROM log.events")
 
 
+async def test_the_app_does_not_read_the_log_of_all(database_url: str) -> None:
+    async with connect(database_url, role="dcf_app") as app:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await PostgresLog(app, database_url, role="dcf_app").read(0, limit=1)
+
+
 async def test_the_engine_sees_all(database_url: str, database: Pool) -> None:
     await fill(database_url)
 
