@@ -67,7 +67,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trigger: Trigger | UnsetType = UNSET
     runtime: str | UnsetType = UNSET
     access: Access | UnsetType = UNSET
-    provider: ProviderName | None | UnsetType = UNSET
+    provider: ProviderName | UnsetType | None = UNSET
     environment: dict[str, str] | UnsetType = UNSET
     artifact_files: ArtifactFiles | UnsetType = UNSET
 
