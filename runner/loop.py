@@ -30,6 +30,8 @@ LEASE_SECONDS_MARGIN = 3.0
 TAKEOVER_SECONDS = 2.0
 # Behind every wake-up there is a look after so long anyway.
 POLL_SECONDS = 5.0
+# A store in trouble is tried again at least so often.
+HINDERED_SECONDS_MAX = 1.0
 READY_MAX = 500
 CLAIMS_AT_ONCE_MAX = 20
 EVENTS_HEARD_MAX = 1_000
@@ -97,7 +99,7 @@ class Runner:
                 failures, wait = 0, seconds
             except Exception as error:  # noqa: BLE001 - whatever the store raises passes; the runner stays
                 failures += 1
-                wait = min(retry_seconds(failures, 0.0, self._world.random), POLL_SECONDS)
+                wait = min(retry_seconds(failures, 0.0, self._world.random), HINDERED_SECONDS_MAX)
                 log.warning("runner_hindered", doing=action.__name__.strip("_"), problem=repr(error))
             await asyncio.sleep(wait)
 

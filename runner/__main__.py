@@ -1,0 +1,129 @@
+"""`python -m runner`: carries out what was asked for, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from random import SystemRandom
+
+import structlog
+from prometheus_client import REGISTRY
+
+from commands.ids import new_id
+from eventstore.build_logs import PostgresBuildLogs
+from eventstore.contents import PostgresContents
+from eventstore.database import Role, connect
+from eventstore.embedded import PostgresUnavailable
+from eventstore.leases import PostgresLeases
+from eventstore.postgres import PostgresLog
+from eventstore.server import postgres
+from eventstore.session import sessions
+from migrations.upgrade import migrate
+from process import logs, ports
+from process.health import Check, Health
+from process.ports import AddressUnusable, PortTaken, listen_again
+from process.serving import serving
+from process.settings import SettingInvalid, Settings
+from process.sockets import SocketDirectoryUnsafe
+from process.stopping import stop_requested
+from projections.postgres_reader import PostgresReader
+from projections.work import WORK_READY
+from providers.catalogue import clouds
+from runner.composition import Stores, make_runner
+
+_ROLE: Role = "dcf_engine"
+
+
+def main() -> int:
+    """Run until SIGTERM; 1 when it cannot be started."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.set_up("runner", style=settings.log_format, level=settings.log_level)
+        asyncio.run(_run(settings))
+    except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable, SocketDirectoryUnsafe) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    port = listen_again(
+        settings.host,
+        settings.runner_port,
+        variable="DCF_RUNNER_PORT",
+        name="runner",
+        data_dir=settings.data_dir,
+    )
+    with stop_requested() as stop:
+        async with AsyncExitStack() as exits:
+            url = await exits.enter_async_context(postgres(settings))
+            await migrate(url)
+            stores = await _stores(settings, url, exits)
+            offered = clouds(settings.data_dir, lambda: _functions_url(settings))
+            exits.push_async_callback(offered.close)
+            runner = make_runner(
+                stores,
+                {**offered.providers},
+                clock=_now,
+                random=SystemRandom(),
+                new_id=new_id,
+                registry=REGISTRY,
+                deployments_max=settings.runner_deployments_max,
+            )
+            await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
+            structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
+            await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
+
+
+async def _stores(settings: Settings, url: str, exits: AsyncExitStack) -> Stores:
+    cache = settings.statement_cache_size
+    database = await exits.enter_async_context(
+        connect(
+            url,
+            role=_ROLE,
+            size_max=settings.pool_size_max,
+            statement_cache_size=cache,
+            application_name="dcf runner",
+        )
+    )
+    listen_url = settings.database_direct_url.reveal() if settings.database_direct_url else None
+    log = PostgresLog(database, url, role=_ROLE, listen_url=listen_url, statement_cache_size=cache)
+    await exits.enter_async_context(log)
+    reader = PostgresReader(database, sessions(listen_url or url, role=_ROLE))
+    await exits.enter_async_context(reader)
+    return Stores(
+        log=log,
+        reader=reader,
+        leases=PostgresLeases(database),
+        contents=PostgresContents(database),
+        build_logs=PostgresBuildLogs(database),
+    )
+
+
+def _checks(stores: Stores) -> dict[str, Check]:
+    async def check_log() -> None:
+        await stores.log.head()
+
+    async def check_work() -> None:
+        await stores.reader.rows(WORK_READY, None, 1)
+
+    return {"log": check_log, "work": check_work}
+
+
+def _functions_url(settings: Settings) -> str:
+    """Where callers reach the functions of this machine; the API writes its port down when it has one."""
+    if settings.functions_url is not None:
+        return settings.functions_url.rstrip("/")
+    return f"http://{settings.host}:{ports.recorded(settings.data_dir).get('functions', settings.functions_port)}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

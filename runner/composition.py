@@ -1,0 +1,83 @@
+"""Puts a runner together from what it is given: stores and clouds that are real, or in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from random import Random
+from uuid import UUID
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from commands.execute import CODEC
+from eventstore.build_logs import BuildLogs, MemoryBuildLogs
+from eventstore.contents import Contents, MemoryContents
+from eventstore.leases import Leases, MemoryLeases
+from eventstore.log import Log
+from eventstore.memory import MemoryLog
+from process.logs import redact
+from projections.memory_reader import MemoryReader
+from projections.reader import Reader
+from projections.work import WORK
+from providers.provider import Provider
+from runner.loop import Runner
+from runner.metrics import Metrics
+from runner.plan import next_step
+from runner.work_list import ProjectedWork
+from runner.world import Plan, World
+
+
+class Stores(msgspec.Struct, frozen=True, kw_only=True):
+    """What runners share: two runners with the same stores work on the same deployments."""
+
+    log: Log
+    reader: Reader
+    leases: Leases
+    contents: Contents
+    build_logs: BuildLogs
+
+
+def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
+    """Stores that live as long as the process, under the caller's clock."""
+    log = MemoryLog(clock)
+    return Stores(
+        log=log,
+        reader=MemoryReader(log, CODEC, (WORK,)),
+        leases=MemoryLeases(clock),
+        contents=MemoryContents(),
+        build_logs=MemoryBuildLogs(),
+    )
+
+
+def make_runner(
+    stores: Stores,
+    providers: Mapping[str, Provider],
+    *,
+    clock: Callable[[], datetime],
+    random: Random,
+    new_id: Callable[[], UUID],
+    registry: CollectorRegistry,
+    deployments_max: int,
+    plan: Plan = next_step,
+) -> Runner:
+    """A runner of its own name. Start it with `run`."""
+    world = World(
+        log=stores.log,
+        providers=providers,
+        contents=stores.contents,
+        build_logs=stores.build_logs,
+        clock=clock,
+        random=random,
+        new_id=new_id,
+        metrics=Metrics(registry),
+        redact=without_secrets,
+        plan=plan,
+    )
+    work = ProjectedWork(stores.reader)
+    return Runner(world, work, stores.leases, runner_id=new_id(), deployments_max=deployments_max)
+
+
+def without_secrets(text: str) -> str:
+    """The text without what looks like a credential."""
+    return str(redact(None, "", {"text": text})["text"])
