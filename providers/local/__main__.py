@@ -20,7 +20,7 @@ from process.stopping import stop_requested
 from providers.local.client import SOCKET_NAME
 from providers.local.composition import Plan, agent
 from providers.local.engine import EngineName
-from providers.local.store import AgentRunning
+from providers.local.store import AgentRunning, Store
 from providers.local.unix_socket import listen
 
 # What is left of the time to stop after the functions had theirs.
@@ -40,12 +40,13 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> None:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.data_dir / "agent")
+    store.own()  # Before anything that an agent already running could notice.
     port = listen_again(
         settings.host, settings.agent_port, variable="DCF_AGENT_PORT", name="agent", data_dir=settings.data_dir
     )
     with stop_requested() as stop:
-        async with agent(_plan(settings)) as door:
+        async with agent(_plan(settings), store) as door:
             listener = listen(socket_directory(settings.data_dir) / SOCKET_NAME)
             REGISTRY.register(door.metrics)
             health = Health({"store": door.ready})
@@ -56,7 +57,6 @@ async def _run(settings: Settings) -> None:
 
 def _plan(settings: Settings) -> Plan:
     return Plan(
-        folder=settings.data_dir / "agent",
         toolchain_dir=settings.toolchains,
         environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
         hidden=(settings.data_dir, socket_directory(settings.data_dir)),

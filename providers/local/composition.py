@@ -25,7 +25,6 @@ from providers.local.toolchain import Toolchains
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent is made from. `environment` is what build commands see, `hidden` what functions must not."""
 
-    folder: Path
     toolchain_dir: Path
     environment: Mapping[str, str]
     hidden: tuple[Path, ...]
@@ -35,16 +34,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def agent(plan: Plan) -> AsyncIterator[Door]:
-    """A running agent's door. Leaving the block ends every process it runs. Raises AgentRunning."""
-    store = Store(plan.folder)
+async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
+    """A running agent's door. Leaving the block ends every process it runs, and gives up the store.
+
+    Raises AgentRunning when another agent owns the store.
+    """
     name = store.own()
     ledger = Ledger(store)
     routes = RouteTable(store, store.routes())
     toolchains = Toolchains(_surroundings(plan), plan.only_engine)
     client = session()
     builder = Builder(store, ledger, plan.environment)
-    confinement = await Confinement.probe(plan.hidden, plan.folder, plan.environment.get("PATH", ""))
+    confinement = await Confinement.probe(plan.hidden, store.folder, plan.environment.get("PATH", ""))
     fleet = Fleet(
         store,
         ledger,

@@ -34,22 +34,29 @@ class Store:
 
     def own(self) -> str:
         """Take the folder until `disown` or the end of the process, and return its name for life. Raises AgentRunning."""
-        self._lock = (self.folder / "lock").open("ab")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AgentRunning(f"Another agent owns {self.folder}; stop it, or set another DCF_DATA_DIR.") from None
-        for left_over in self.folder.rglob("*.part"):
-            left_over.unlink(missing_ok=True)
+        if self._lock is None:
+            self._lock = self._locked()
         name = self.folder / "name"
         if not name.exists():
             _write(name, uuid4().hex.encode())
         return name.read_text()
 
+    def _locked(self) -> BinaryIO:
+        lock = (self.folder / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise AgentRunning(f"Another agent owns {self.folder}; stop it, or set another DCF_DATA_DIR.") from None
+        for left_over in self.folder.rglob("*.part"):
+            left_over.unlink(missing_ok=True)
+        return lock
+
     def disown(self) -> None:
         """Let another agent have the folder."""
         if self._lock:
             self._lock.close()
+            self._lock = None
 
     def deployments(self) -> list[Deployment]:
         """Every record there is."""

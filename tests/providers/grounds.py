@@ -19,6 +19,7 @@ from providers.local.artifact import content_digest
 from providers.local.client import AgentSocket, LocalProvider
 from providers.local.composition import Plan, agent
 from providers.local.keeper import Patience
+from providers.local.store import Store
 from providers.local.unix_socket import listen
 from providers.provider import Build, Order, Provider, ProviderBusy, Service, Source
 
@@ -152,7 +153,6 @@ async def withdrawn(provider: Provider, wanted: Order) -> None:
 async def local(folder: Path) -> AsyncIterator[Ground]:
     """The local provider with an agent in this process."""
     plan = Plan(
-        folder=folder / "agent",
         toolchain_dir=TOOLCHAIN_DIR,
         environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
         hidden=(folder,),
@@ -160,7 +160,7 @@ async def local(folder: Path) -> AsyncIterator[Ground]:
         stop_seconds_max=2.0,
         patience=PATIENCE,
     )
-    async with agent(plan) as door, serving(door, listen(folder / "a.sock"), drain_seconds=1):
+    async with agent(plan, Store(folder / "agent")) as door, serving(door, listen(folder / "a.sock"), drain_seconds=1):
         client = AgentSocket(folder / "a.sock")
         yield Ground(provider=LocalProvider(client, lambda: ORIGIN), target=LocalTarget())
         await client.close()

@@ -136,10 +136,12 @@ async def test_one_that_is_down_is_unreachable_and_verification_says_how_to_star
 async def test_a_second_one_on_the_same_folder_says_why_it_does_not_start(service: Service) -> None:
     with service.running():
         await service.ready()
+        ports = recorded(service.data_dir)
 
         second = service.start()
 
         assert await asyncio.to_thread(second.wait, SECONDS_MAX) == 1
+        assert recorded(service.data_dir) == ports
         assert "Another agent owns" in (service.data_dir / "agent.log").read_text()
         await service.ready()
 
