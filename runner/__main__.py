@@ -67,7 +67,7 @@ async def _run(settings: Settings) -> None:
             exits.push_async_callback(offered.close)
             runner = make_runner(
                 stores,
-                {**offered.providers},
+                dict(offered.providers.items()),
                 clock=_now,
                 random=SystemRandom(),
                 new_id=new_id,
