@@ -11,6 +11,8 @@ from api.exchange import exchange_of
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
+# RFC 9110: these have no body, and nothing is said about one.
+_BODILESS = (204, 304)
 _ENCODER = msgspec.json.Encoder()
 Header = tuple[bytes, bytes]
 
@@ -24,11 +26,10 @@ class Answer:
         self, body: bytes, *, status: int = 200, media_type: bytes = JSON, headers: tuple[Header, ...] = ()
     ) -> None:
         self.status, self.body = status, body
-        self.headers: list[Header] = [
-            (b"content-type", media_type),
-            (b"content-length", str(len(body)).encode()),
-            *headers,
-        ]
+        about = (
+            [(b"content-type", media_type), (b"content-length", b"%d" % len(body))] if status not in _BODILESS else []
+        )
+        self.headers: list[Header] = [*about, *headers]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})

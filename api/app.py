@@ -16,6 +16,7 @@ from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
 from api.me import ME_ROUTES
+from api.methods import Methods
 from api.openapi import OPENAPI_ROUTES, document
 from api.operation import operations
 from api.projects import PROJECT_ROUTES
@@ -49,4 +50,5 @@ def create_app(services: Services, checks: Mapping[str, Check]) -> Front:
     )
     app.state.update(services.as_state())
     app.state["openapi"] = document(list(operations(app)))
-    return Front(app, Health(checks))
+    app.state["methods"] = methods = Methods(app)
+    return Front(app, Health(checks), methods)

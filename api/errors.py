@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from api import refusals
 from api.answer import Answer, Header, encoded, refused
 from api.exchange import exchange_of
+from api.methods import Methods
 from commands.claimed import QueueFull
 from domain.refusal import (
     Busy,
@@ -138,7 +139,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Answer:
     """What Litestar calls with everything that was raised while a request was answered."""
     answer = answer_to(request.scope, refusal_of(error))
     if isinstance(error, HTTPException) and error.status_code == 405:
-        answer.headers.extend(_allowed(error))
+        methods: Methods = request.app.state["methods"]
+        answer.headers.append((b"allow", methods.of(request.scope["path"]).encode()))
     return answer
 
 
@@ -157,8 +159,3 @@ def _of_framework(error: HTTPException) -> Refusal:
         case _:
             structlog.get_logger().error("request_failed", exc_info=error)
             return refusals.Unexpected()
-
-
-def _allowed(error: HTTPException) -> list[Header]:
-    allowed = (error.headers or {}).get("Allow", "")
-    return [(b"allow", allowed.encode())] if allowed else []

@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Histogram
 
-from api.answer import Header
+from api.answer import Answer, Header
 from api.errors import answer_to, refusal_of
 from api.exchange import Exchange, open_exchange
+from api.methods import Methods
 from process.health import Health
 
 _REQUESTS = Counter("dcf_http_requests", "Requests answered.", ("operation", "status"))
@@ -36,8 +37,8 @@ _OWN_PATHS = ("/health/", "/metrics")
 class Front:
     """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`."""
 
-    def __init__(self, app: Any, health: Health) -> None:
-        self._app, self._health = app, health
+    def __init__(self, app: Any, health: Health, methods: Methods) -> None:
+        self._app, self._health, self._methods = app, health, methods
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -45,7 +46,9 @@ class Front:
         elif scope["path"].startswith(_OWN_PATHS):
             await self._health(scope, receive, send)
         else:
-            await _Passage(scope, send).through(self._app, receive)
+            allowed = self._methods.of(scope["path"]) if scope["method"] == "OPTIONS" else ""
+            app = Answer(b"", status=204, headers=((b"allow", allowed.encode()),)) if allowed else self._app
+            await _Passage(scope, send).through(app, receive)
 
 
 class _Passage:
@@ -55,12 +58,13 @@ class _Passage:
         self._scope, self._send = scope, send
         self._exchange: Exchange = open_exchange(scope)
         self._method: str = scope["method"]
+        if self._method == "HEAD":
+            # A copy: the server goes by its own to leave the body out.
+            self._scope = {**scope, "method": "GET"}
         self._status = 0
 
     async def through(self, app: Any, receive: Any) -> None:
         started = time.perf_counter()
-        if self._method == "HEAD":
-            self._scope["method"] = "GET"
         try:
             await app(self._scope, receive, self._out)
         except Exception as error:  # noqa: BLE001 - the last place where a caller can still be answered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 import msgspec
@@ -63,10 +63,16 @@ class ProviderAmbiguous(Invalid):
     remedy = "Send the part `provider`."
 
 
+# In a form the bytes stand as they are, not in Base64.
+FileBytes = Annotated[
+    str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/octet-stream", "format": "binary"})
+]
+
+
 class UploadForm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The parts of the form. `provider` is needed only when the storage of several is configured."""
 
-    file: bytes
+    file: FileBytes
     project_id: UUID
     provider: ProviderName | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -183,7 +184,7 @@ class TestUpload:
         assert is_problem(await upload(client, "code", str(uuid4())), 404, "project_not_found")
 
     async def test_one_key_is_one_upload(self, client: httpx.AsyncClient, project_id: str) -> None:
-        key = {"Idempotency-Key": "upload-1"}
+        key: dict[str, Any] = {"Idempotency-Key": "upload-1"}
         first = await upload(client, "code", project_id, **key)
         again = await upload(client, "code", project_id, **key)
         other = await upload(client, "code", project_id, b"void main() {}", **key)

@@ -1,0 +1,35 @@
+"""Which methods an address takes: for OPTIONS, and for whoever used another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from litestar import Litestar
+
+from api.operation import operations
+
+
+class Methods:
+    """Knows the methods of every address of an application."""
+
+    def __init__(self, app: Litestar) -> None:
+        found: dict[str, set[str]] = {}
+        for route, handler, _ in operations(app):
+            found.setdefault(route.path_format, set()).update(handler.http_methods)
+        self._taken = [(_pattern(path), _listed(methods)) for path, methods in found.items()]
+
+    def of(self, path: str) -> str:
+        """The value of the Allow header; empty when there is nothing at the address."""
+        # A literal segment comes before a parameter in the same place.
+        fitting = [(pattern, methods) for pattern, methods in self._taken if pattern.fullmatch(path)]
+        return max(fitting, key=lambda pair: len(pair[0].pattern), default=(None, ""))[1]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
+
+
+def _listed(methods: Iterable[str]) -> str:
+    all_methods = {*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}
+    return ", ".join(sorted(all_methods))

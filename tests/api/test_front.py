@@ -1,0 +1,113 @@
+"""What every answer has, and how the API describes itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from api.errors import refusal_of
+from api.refusals import OutcomeNotKnown, StoreUnavailable, Unexpected
+from eventstore.log import OutcomeUnknown
+from tests.api.steps import a_project, ask, is_problem
+
+
+class TestEveryAnswer:
+    async def test_has_safe_headers(self, client: httpx.AsyncClient) -> None:
+        for path in ("/api/v1/projects", "/nowhere"):
+            answer = await client.get(path)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["cache-control"]
+
+    async def test_head_is_get_without_a_body(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        path = f"/api/v1/projects/{project_id}"
+
+        got, head = await client.get(path), await client.head(path)
+
+        assert (head.status_code, head.content) == (200, b"")
+        assert (head.headers["etag"], head.headers["content-length"]) == (
+            got.headers["etag"],
+            got.headers["content-length"],
+        )
+
+    async def test_options_names_the_methods(self, client: httpx.AsyncClient) -> None:
+        answer = await client.options("/api/v1/projects")
+
+        assert answer.status_code == 204
+        assert {"GET", "POST"} <= {method.strip() for method in answer.headers["allow"].split(",")}
+
+    async def test_another_method_is_405_and_names_those_there_are(self, client: httpx.AsyncClient) -> None:
+        answer = await client.delete("/api/v1/projects")
+
+        assert is_problem(answer, 405, "method_not_allowed")
+        assert "POST" in answer.headers["allow"]
+
+    async def test_an_unknown_address_is_404(self, client: httpx.AsyncClient) -> None:
+        assert is_problem(await client.get("/api/v1/nowhere"), 404, "route_unknown")
+        assert is_problem(await client.get("/"), 404, "route_unknown")
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("error", "refusal"),
+        [
+            (OutcomeUnknown(), OutcomeNotKnown),
+            (ConnectionRefusedError(), StoreUnavailable),
+            (TimeoutError(), StoreUnavailable),
+            (KeyError("x"), Unexpected),
+        ],
+    )
+    def test_what_nobody_refused_is_told_apart(self, error: Exception, refusal: type[Exception]) -> None:
+        assert isinstance(refusal_of(error), refusal)
+
+
+class TestHealth:
+    async def test_is_open_and_ready(self, client: httpx.AsyncClient) -> None:
+        ready = await client.get("/health/ready")
+        live = await client.get("/health/live")
+        metrics = await client.get("/metrics")
+
+        assert (ready.status_code, live.status_code, metrics.status_code) == (200, 200, 200)
+
+
+class TestOpenApi:
+    async def test_describes_every_operation_and_leaves_no_reference_open(self, client: httpx.AsyncClient) -> None:
+        document = (await client.get("/api/v1/openapi.json", headers={"Authorization": ""})).json()
+
+        assert document["openapi"] == "3.1.0"
+        operations = [op for path in document["paths"].values() for op in path.values()]
+        assert len({op["operationId"] for op in operations}) == len(operations) > 25
+        for operation in operations:
+            assert operation["summary"]
+            assert any(status.startswith("2") for status in operation["responses"])
+        for reference in set(_references(document)):
+            assert _resolved(document, reference), reference
+
+    async def test_tells_the_form_of_an_upload(self, client: httpx.AsyncClient) -> None:
+        document = await ask(client, "GET", "/openapi.json")
+
+        body = document["paths"]["/api/v1/functions/upload/code"]["post"]["requestBody"]["content"]
+        schema = _resolved(document, body["multipart/form-data"]["schema"]["$ref"])
+        assert schema["required"] == ["file", "projectId"]
+        assert schema["properties"]["file"]["contentMediaType"] == "application/octet-stream"
+
+
+def _references(part: Any) -> list[str]:
+    match part:
+        case dict():
+            own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+            return own + [ref for value in part.values() for ref in _references(value)]
+        case list():
+            return [ref for value in part for ref in _references(value)]
+        case _:
+            return []
+
+
+def _resolved(document: Any, reference: str) -> Any:
+    found = document
+    for name in reference.removeprefix("#/").split("/"):
+        found = found[name]
+    return found

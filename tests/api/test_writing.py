@@ -1,0 +1,141 @@
+"""What all writes have in common: keys, positions, waiting, the record of refusals."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from api.refusal_cap import REFUSALS_AT_ONCE_MAX, RefusalCap
+from tests.api.steps import a_project, ask, is_problem
+from tests.api.world import World
+
+
+class TestIdempotencyKey:
+    async def test_the_same_key_and_request_get_the_very_first_answer(self, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "key-1"}
+        first = await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+        await ask(client, "PATCH", f"/projects/{first.json()['projectId']}", {"name": "moved on"})
+
+        again = await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        for name in ("location", "etag", "event-position"):
+            assert again.headers[name] == first.headers[name]
+
+    async def test_a_refusal_is_repeated_too(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client, "shop")
+        headers = {"Idempotency-Key": "key-1"}
+        first = await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+        await ask(client, "PATCH", f"/projects/{project_id}", {"name": "gone"})
+
+        again = await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+
+        assert is_problem(again, 409, "project_name_taken")
+        assert again.content == first.content
+
+    async def test_another_body_or_address_with_it_is_refused(self, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "key-1"}
+        first, second = await a_project(client, "first"), await a_project(client, "second")
+        await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+        await client.patch(f"/api/v1/projects/{first}", json={"name": "one"}, headers=headers)
+
+        body = await client.post("/api/v1/projects", json={"name": "other"}, headers=headers)
+        address = await client.patch(f"/api/v1/projects/{second}", json={"name": "one"}, headers=headers)
+
+        assert is_problem(body, 409, "idempotency_key_reused")
+        assert is_problem(address, 409, "idempotency_key_reused")
+
+    async def test_another_callers_key_is_another_key(self, world: World, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "key-1"}
+        await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+
+        async with world.client(await world.stranger_key()) as stranger:
+            answer = await stranger.post("/api/v1/projects", json={"name": "elsewhere"}, headers=headers)
+
+        assert answer.status_code == 201
+
+    @pytest.mark.parametrize("key", ["", "x" * 256])
+    async def test_a_key_that_cannot_be_one_is_refused(self, client: httpx.AsyncClient, key: str) -> None:
+        answer = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"Idempotency-Key": key})
+
+        assert is_problem(answer, 422, "parameter_invalid")
+
+
+class TestPositions:
+    async def test_a_read_may_ask_for_what_a_write_reached(self, client: httpx.AsyncClient) -> None:
+        made = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"Prefer": "respond-async"})
+
+        answer = await client.get(made.headers["location"], headers={"If-Position": made.headers["event-position"]})
+
+        assert made.headers["preference-applied"] == "respond-async"
+        assert answer.json() == made.json()
+
+    @pytest.mark.parametrize(
+        ("token", "status", "code"),
+        [
+            ("1:999999", 503, "not_yet_visible"),
+            ("2:1", 409, "position_of_another_epoch"),
+            ("soon", 422, "malformed_position"),
+        ],
+    )
+    async def test_one_that_is_not_reached_is_refused(
+        self, client: httpx.AsyncClient, token: str, status: int, code: str
+    ) -> None:
+        answer = await client.get("/api/v1/projects", headers={"If-Position": token})
+
+        assert is_problem(answer, status, code)
+        assert ("retry-after" in answer.headers) == (status == 503)
+
+
+class TestCorrelation:
+    async def test_the_callers_name_for_a_request_comes_back_and_is_recorded(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        name = str(uuid4())
+
+        answer = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"X-Request-Id": name})
+
+        assert answer.headers["x-request-id"] == name
+        last = (await world.log.read(await world.log.head() - 1, limit=1))[0]
+        assert name.encode() in last.meta
+
+    async def test_a_trace_names_it_too(self, client: httpx.AsyncClient) -> None:
+        trace = uuid4().hex
+
+        answer = await client.get("/api/v1/nowhere", headers={"traceparent": f"00-{trace}-{'1' * 16}-01"})
+
+        assert UUID(answer.json()["correlationId"]).hex == trace
+
+    async def test_any_other_name_is_given_back_as_it_was(self, client: httpx.AsyncClient) -> None:
+        answers = [await client.get("/api/v1/nowhere", headers={"X-Request-Id": "build 7"}) for _ in range(2)]
+        named = [await client.get("/api/v1/nowhere", headers={"X-Request-Id": "build-7"}) for _ in range(2)]
+
+        assert answers[0].headers["x-request-id"] != "build 7"
+        assert named[0].headers["x-request-id"] == "build-7"
+        assert named[0].json()["correlationId"] == named[1].json()["correlationId"]
+
+
+class TestRefusals:
+    async def test_are_recorded_with_names_and_no_values(self, world: World, client: httpx.AsyncClient) -> None:
+        await a_project(client, "shop")
+        await client.post("/api/v1/projects", json={"name": "SHOP"})
+
+        last = (await world.log.read(await world.log.head() - 1, limit=1))[0]
+
+        assert last.type == "command.refused"
+        assert b"project_name_taken" in last.data
+        assert b"SHOP" not in last.data
+
+    def test_are_capped_and_the_cap_recovers(self) -> None:
+        now = [0.0]
+        cap, tenant_id = RefusalCap(lambda: now[0]), uuid4()
+        for _ in range(int(REFUSALS_AT_ONCE_MAX)):
+            assert cap.has_room(tenant_id)
+            cap.spend(tenant_id)
+
+        assert not cap.has_room(tenant_id)
+        assert cap.has_room(uuid4())
+        now[0] += 1.0
+        assert cap.has_room(tenant_id)
