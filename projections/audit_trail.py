@@ -122,4 +122,5 @@ AUDIT_EVENTS = Query(
      LIMIT $7""",
     select=_page,
     order="oldest_first",
+    replans=True,
 )

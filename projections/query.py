@@ -49,7 +49,8 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     audiences see all tenants: `anyone` is for the API before it knows who asks, `engine` for the service's own parts.
     A list has an `order` of its rows' first positions; its last two parameters are the first position to go on from and
     how many rows, so that pages stay in place while rows change.
-    `select` is the same question asked of all rows in memory.
+    `replans` has the plan made anew for the values of each call, for SQL whose best plan depends on them.
+    `select` is the same question asked of all rows in memory; for the audience `tenant`, of the tenant's.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     parameters: tuple[str, ...] = ()
     audience: Literal["tenant", "anyone", "engine"] = "tenant"
     order: Order | None = None
+    replans: bool = False
 
     @property
     def beginning(self) -> int:
@@ -70,7 +72,7 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
 
     def function(self, version: int) -> str:
         """The name of the installed function that asks this of a version of the model."""
-        text = "\n".join((self.audience, *self.parameters, self.sql))
+        text = "\n".join((self.audience, str(self.replans), *self.parameters, self.sql))
         return f"{self.name}_v{version}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
     def body(self, version: int) -> str:

@@ -11,7 +11,7 @@ from domain.event import Event
 from eventstore.meta import Meta, decode_meta
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """One event of the log. `at` is the log's own clock; `stored_meta` is decoded only when somebody asks."""
 
     event: Event

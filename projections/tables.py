@@ -99,6 +99,7 @@ def _history_sql(model: AnyModel) -> str:
     return f"""
         CREATE TABLE views.{model.kind}_history PARTITION OF views.history FOR VALUES IN ('{model.kind}')
           WITH (fillfactor = 90);
+        ALTER TABLE views.{model.kind}_history ADD PRIMARY KEY (tenant_id, id, valid_from);
         ALTER TABLE views.{model.kind}_history ENABLE ROW LEVEL SECURITY;
     """
 
@@ -121,11 +122,12 @@ def function_sql(query: AnyQuery, version: int) -> str:
     arguments = ", ".join(types)
     set_tenant = "PERFORM set_config('dcf.tenant', $1::text, true);" if of_tenant else ""
     rights = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if query.audience == "anyone" else ""
+    plans = "SET plan_cache_mode = force_custom_plan" if query.replans else ""
     grant = "" if query.audience == "engine" else f"GRANT EXECUTE ON FUNCTION {name}({arguments}) TO dcf_app;"
     return f"""
         CREATE FUNCTION {name}({arguments})
         RETURNS TABLE (tenant_id uuid, id uuid, first_position bigint, "position" bigint, "row" bytea)
-        LANGUAGE plpgsql {rights}
+        LANGUAGE plpgsql {rights} {plans}
         AS $body$
         #variable_conflict use_column
         BEGIN

@@ -180,10 +180,11 @@ WORK_READY = Query(
               FROM (SELECT w.*
                       FROM {table} w
                      WHERE w.tenant_id = n.tenant AND w.waits
-                       AND NOT EXISTS (SELECT FROM {table} o
-                                        WHERE o.tenant_id = w.tenant_id AND o.slot = w.slot
-                                          AND (o.waits OR o.under_way)
-                                          AND (o.under_way OR o.due_position < w.due_position))
+                       AND NOT coalesce((SELECT true FROM {table} o
+                             WHERE o.tenant_id = w.tenant_id AND o.slot = w.slot
+                               AND (o.waits OR o.under_way)
+                               AND (o.under_way OR o.due_position < w.due_position)
+                             LIMIT 1), false)
                      ORDER BY w.due_position
                      LIMIT $1) f
            ) r
@@ -191,6 +192,7 @@ WORK_READY = Query(
      LIMIT $1""",
     select=_ready,
     audience="engine",
+    replans=True,
 )
 
 # What is in the hands of runners, living or dead, by the age of the deployment.

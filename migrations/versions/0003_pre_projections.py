@@ -57,7 +57,7 @@ _PARKED = """
 """
 
 # A row stood from `valid_from` up to, but not including, `valid_to` (null: it still stands). The engine owns the table
-# because only an owner can add partitions, one a version of a read model.
+# because only an owner can add partitions, one a version of a read model; each has a key of its own, without `kind`.
 _HISTORY = """
     SET LOCAL ROLE dcf_engine;
     CREATE TABLE views.history (
@@ -66,8 +66,7 @@ _HISTORY = """
         id uuid NOT NULL,
         valid_from bigint NOT NULL,
         valid_to bigint,
-        row bytea NOT NULL,
-        CONSTRAINT history_by_row PRIMARY KEY (kind, tenant_id, id, valid_from)
+        row bytea NOT NULL
     ) PARTITION BY LIST (kind);
     ALTER TABLE views.history ENABLE ROW LEVEL SECURITY;
     CREATE POLICY tenant_only ON views.history TO dcf_app

@@ -81,11 +81,11 @@ class Workshop:
 
     async def table(self, model: AnyModel) -> dict[Any, Found[Any]]:
         """All rows of the model, as the table has them."""
-        rows = await self.database.fetch(
-            f"SELECT tenant_id, id, first_position, position, row FROM views.{model.kind}"
-        )
-        found = (Found(*row, msgspec.json.decode(row["row"], type=model.row)) for row in rows)
-        return {(row.tenant_id, row.id): row for row in found}
+        rows = await self.database.fetch(f"SELECT tenant_id, id, first_position, position, row FROM views.{model.kind}")
+        return {
+            (tenant_id, id): Found(tenant_id, id, first, position, raw, msgspec.json.decode(raw, type=model.row))
+            for tenant_id, id, first, position, raw in rows
+        }
 
     async def standing(self, model: AnyModel) -> list[tuple[Any, ...]]:
         """The model's history, in order."""

@@ -33,7 +33,8 @@ class Table:
         hand_out(CODEC, events, [batch])
         for key in batch.wanted:
             if key in self.rows:
-                batch.load(*key, *self.rows[key])
+                first, position, content = self.rows[key]
+                batch.load(*key, first, position, content)
         folded = batch.run()
         self.rows.update({(row[0], row[1]): (row[2], row[3], row[-1]) for row in folded.kept})
         for key in folded.gone:

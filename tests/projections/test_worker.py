@@ -247,9 +247,7 @@ class TestKilled:
 
             watched = Watched(workshop.database, nothing if after else die, die if after else nothing)
             try:
-                await finish(
-                    await workshop.worker(database=watched, feed=Feed(workshop.log, batch_events_max=40))
-                )
+                await finish(await workshop.worker(database=watched, feed=Feed(workshop.log, batch_events_max=40)))
                 break
             except Killed:
                 continue
