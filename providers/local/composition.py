@@ -13,7 +13,7 @@ from providers.local.builder import Builder
 from providers.local.confinement import Confinement
 from providers.local.door import Door
 from providers.local.engine import EngineName, Surroundings
-from providers.local.fleet import Fleet
+from providers.local.fleet import AGENT_VARIABLE, Fleet
 from providers.local.keeper import Patience
 from providers.local.ledger import Ledger
 from providers.local.relay import session
@@ -44,7 +44,7 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     routes = RouteTable(store, store.routes())
     toolchains = Toolchains(_surroundings(plan), plan.only_engine)
     client = session()
-    builder = Builder(store, ledger, plan.environment)
+    builder = Builder(store, ledger, {**plan.environment, AGENT_VARIABLE: name})
     confinement = await Confinement.probe(plan.hidden, store.folder, plan.environment.get("PATH", ""))
     fleet = Fleet(
         store,

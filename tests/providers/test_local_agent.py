@@ -21,6 +21,7 @@ from process.ports import recorded
 from process.sockets import socket_directory
 from providers.local import procfs
 from providers.local.client import SOCKET_NAME, AgentSocket, Functions, LocalProvider
+from providers.local.fleet import AGENT_VARIABLE
 from providers.local.records import ProcessMark
 from providers.local.store import Store
 from providers.provider import Order, ProviderUnreachable
@@ -213,6 +214,7 @@ async def test_killed_while_building_the_next_one_ends_the_same_build(service: S
         ended = await build_ended(service.provider, wanted)
 
         assert (ended.id, ended.status) == (begun.id, "succeeded")
+        assert procfs.with_variable(AGENT_VARIABLE, (service.data_dir / "agent" / "name").read_text()) == {}
         assert "starting over" in (await service.provider.build_log(wanted, 0)).text
 
 
