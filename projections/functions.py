@@ -15,12 +15,8 @@ from domain.function import (
     FUNCTION,
     ArtifactFiles,
     Authored,
-    FunctionArchived,
     FunctionCreated,
-    FunctionDeployed,
     FunctionStatus,
-    FunctionUndeployed,
-    FunctionUpdated,
 )
 from domain.naming import slug
 from domain.release import Access, Trigger
@@ -125,8 +121,9 @@ FUNCTIONS = ReadModel(
     name="functions",
     version=1,
     row=FunctionRow,
-    # The other events of the aggregate change nothing that is shown.
-    interests=(FunctionCreated, FunctionUpdated, FunctionArchived, FunctionDeployed, FunctionUndeployed),
+    # Also those that change nothing that is shown: the row's position is the function's ETag, which If-Match compares
+    # with the end of its stream.
+    interests=FUNCTION.events,
     keys=own_stream,
     project=project,
     columns=(

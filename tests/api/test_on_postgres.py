@@ -1,0 +1,82 @@
+"""The way of a client through the API on PostgreSQL, with the read models kept by their engine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from uuid import UUID, uuid4
+
+import httpx
+
+from api.first_start import TENANT_ID
+from tests.api.steps import a_draft, a_function, a_project, ask, connected, is_problem, the_files, upload
+from tests.api.world import MAIN_DART, World
+
+
+class TestOnPostgres:
+    async def test_from_a_project_to_a_queued_deployment(
+        self, postgres_world: World, postgres_client: httpx.AsyncClient
+    ) -> None:
+        client = postgres_client
+        project_id = await a_project(client)
+        await connected(client, project_id)
+        files = await the_files(client, project_id)
+        made = await client.post("/api/v1/functions", json=a_draft(project_id, artifactFiles=files))
+        deployments = f"/projects/{project_id}/deployments"
+
+        asked = {"functionId": made.json()["functionId"], "provider": "local", "target": {}, "artifactFiles": files}
+        queued = await ask(client, "POST", deployments, asked, status=202)
+
+        path = f"{deployments}/{queued['deploymentId']}"
+        assert await ask(client, "GET", path) == queued
+        assert (await ask(client, "GET", f"{deployments}?status=queued"))["items"] == [queued]
+        assert [e["type"] for e in (await ask(client, "GET", f"{path}/events"))["items"]] == ["deployment.queued"]
+        function = await client.get(made.headers["location"])
+        assert function.json() == made.json()
+        tag = {"If-Match": function.headers["etag"]}
+        changes = {"functionId": made.json()["functionId"], "description": "changed"}
+        assert (await client.put("/api/v1/functions/update", json=changes, headers=tag)).status_code == 200
+        assert is_problem(
+            await client.put("/api/v1/functions/update", json={**changes, "description": "late"}, headers=tag),
+            412,
+            "precondition_failed",
+        )
+
+    async def test_another_tenant_sees_and_changes_nothing(
+        self, postgres_world: World, postgres_client: httpx.AsyncClient
+    ) -> None:
+        project_id = await a_project(postgres_client)
+        function_id = await a_function(postgres_client, project_id)
+        await upload(postgres_client, "code", project_id)
+        async with postgres_world.client(await postgres_world.stranger_key()) as stranger:
+            answers = [
+                await stranger.get(f"/api/v1/projects/{project_id}"),
+                await stranger.get(f"/api/v1/projects/{project_id}/functions"),
+                await stranger.get(f"/api/v1/projects/{project_id}/functions/{function_id}"),
+                await stranger.put("/api/v1/functions/update", json={"functionId": function_id, "name": "mine"}),
+                await upload(stranger, "code", project_id),
+            ]
+
+        assert {answer.status_code for answer in answers} == {404}
+        digest = "sha256:" + hashlib.sha256(MAIN_DART).hexdigest()
+        assert await postgres_world.services.contents.get(TENANT_ID, digest) == MAIN_DART
+        assert await postgres_world.services.contents.get(UUID(int=9), digest) is None
+
+    async def test_a_hundred_of_one_key_at_once_make_one(self, postgres_client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": uuid4().hex}
+
+        answers = await asyncio.gather(
+            *(postgres_client.post("/api/v1/projects", json={"name": "shop"}, headers=headers) for _ in range(100))
+        )
+
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.content for answer in answers}) == 1
+        assert len((await ask(postgres_client, "GET", "/projects"))["items"]) == 1
+
+    async def test_a_hundred_of_one_name_at_once_make_one(self, postgres_client: httpx.AsyncClient) -> None:
+        answers = await asyncio.gather(
+            *(postgres_client.post("/api/v1/projects", json={"name": "shop"}) for _ in range(100))
+        )
+
+        assert sorted({answer.status_code for answer in answers}) == [201, 409]
+        assert [answer.status_code for answer in answers].count(201) == 1
