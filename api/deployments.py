@@ -201,7 +201,7 @@ async def cancel_deployment(
     command = CancelDeployment(
         **writing.asked, project_id=project_id, deployment_id=deployment_id, reason=asked_for.reason
     )
-    return await _act(writing, command)
+    return await _act(request, writing, command)
 
 
 _UNDEPLOY = Operation(
@@ -226,17 +226,33 @@ async def undeploy_deployment(
     command = UndeployDeployment(
         **writing.asked, project_id=project_id, deployment_id=deployment_id, reason=asked_for.reason
     )
-    return await _act(writing, command)
+    return await _act(request, writing, command)
 
 
-async def _act(writing: Writing, command: CancelDeployment | UndeployDeployment) -> Answer:
-    stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+async def _act(
+    request: Request[Any, Any, Any], writing: Writing, command: CancelDeployment | UndeployDeployment
+) -> Answer:
+    services = services_of(request)
     # The ETag is left to a GET: the runner is at work on the same deployment.
     return await writing.do(
         command,
         lambda states: Reply(status=202, body=_answer(command, states), position="unchanged"),
-        entity=stream,
+        entity=DEPLOYMENT.stream(command.tenant_id, command.deployment_id),
+        versions=await _versions(services, command) if writing.has_precondition else None,
     )
+
+
+async def _versions(services: Services, command: CancelDeployment | UndeployDeployment) -> dict[int, int]:
+    """The present ETag and the stream's last position, if nothing happened since the ETag was given.
+
+    They differ: the deployment's row is also touched by events of its function.
+    """
+    stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+    found = await services.reader.one(DEPLOYMENT_GET, command.tenant_id, command.project_id, command.deployment_id)
+    (events,) = await services.log.load([stream])
+    if found is None or not events or events[-1].position > found.position:
+        return {}
+    return {found.position: events[-1].position}
 
 
 def _is_active(

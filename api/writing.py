@@ -96,9 +96,12 @@ class Writing:
         answer_with: Callable[[States], Reply],
         *,
         entity: StreamRef | None = None,
+        versions: Mapping[int, int] | None = None,
         record_refusals: bool = True,
     ) -> Answer:
         """Record the command and answer once it can be read. `entity` is the stream If-Match speaks of.
+
+        `versions` gives the stream's last position for each ETag there is, where these are not the same.
 
         Raises the Refusal; a repeated request gets what the first one got, refusals included.
         """
@@ -108,7 +111,7 @@ class Writing:
             correlation_id=self._exchange.correlation_id,
             request_hash=self._request_hash,
             record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
-            if_position=self._precondition(entity),
+            if_position=self._precondition(entity, versions),
             on_recorded=lambda states: _kept_reply(answer_with(states)),
             on_refused=self._kept_refusal,
         )
@@ -120,7 +123,14 @@ class Writing:
             await self._services.reader.wait_for(done.last_position, seconds_max=self._services.wait_seconds_max)
         return await self._answer(done.reply, position=done.last_position, done=done)
 
-    def _precondition(self, entity: StreamRef | None) -> tuple[StreamRef, int] | None:
+    @property
+    def has_precondition(self) -> bool:
+        """Whether the caller sent If-Match."""
+        return self._if_match is not None
+
+    def _precondition(
+        self, entity: StreamRef | None, versions: Mapping[int, int] | None
+    ) -> tuple[StreamRef, int] | None:
         given = self._if_match
         if given is None or given.strip() == "*":
             return None
@@ -128,7 +138,8 @@ class Writing:
             raise PreconditionFailed("This request takes no If-Match: it names nothing that exists already.")
         # Of several tags the newest counts: a thing never goes back to an older one.
         positions = [int(tag[1]) for part in given.split(",") if (tag := _TAG.fullmatch(part.strip()))]
-        return entity, max(positions, default=_NO_POSITION)
+        position = max(positions, default=_NO_POSITION)
+        return entity, position if versions is None else versions.get(position, _NO_POSITION)
 
     def _kept_refusal(self, refusal: Refusal) -> bytes:
         self._services.refusal_cap.spend(self.principal.tenant_id)

@@ -10,9 +10,20 @@ import httpx
 import pytest
 
 from api.first_start import TENANT_ID
+from commands.command import Command
 from commands.execute import Context, execute
 from commands.ids import new_id
-from commands.progress import ClaimDeployment
+from commands.progress import (
+    ClaimDeployment,
+    RecordActivated,
+    RecordBuildStarted,
+    RecordBuildSucceeded,
+    RecordBundled,
+    RecordPushed,
+    RecordReleaseApplied,
+    RecordReleaseStarted,
+    RecordReleaseVerified,
+)
 from eventstore.meta import Actor
 from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files, upload
 from tests.api.world import World
@@ -262,3 +273,46 @@ class TestUndeploy:
         assert is_problem(await ready.client.post(path, json={"why": "x"}), 422, "body_invalid")
         gone = f"/api/v1{ready.path}/{uuid4()}/undeploy"
         assert is_problem(await ready.client.post(gone, json={}), 404, "deployment_not_found")
+
+    async def test_takes_the_present_version_only(self, world: World, ready: Ready) -> None:
+        """Goal: the ETag of an active deployment can be used, although its row is touched by the function's events."""
+        deployment = await ready.deploy()
+        deployment_id = UUID(deployment["deploymentId"])
+        for command in _succeeding(world, deployment_id, UUID(ready.function_id)):
+            context = Context(actor=Actor("runner", "a runner"), command_id=new_id(), correlation_id=new_id())
+            await execute(world.log, command, context)
+        path = f"{ready.path}/{deployment_id}"
+        tag = (await ready.client.get(f"/api/v1{path}")).headers["etag"]
+        undeploy = f"/api/v1{path}/undeploy"
+
+        for stale in ('"1"', '"99999999"', "nonsense"):
+            answer = await ready.client.post(undeploy, json={}, headers={"If-Match": stale})
+            assert is_problem(answer, 412, "precondition_failed")
+        headers = {"If-Match": tag, "Idempotency-Key": "undeploy-1"}
+        first, again = [await ready.client.post(undeploy, json={}, headers=headers) for _ in range(2)]
+
+        assert (first.status_code, first.json()["status"], first.json()["active"]) == (202, "undeploy_queued", True)
+        assert again.content == first.content
+        assert await ask(ready.client, "GET", path) == first.json()
+
+
+def _succeeding(world: World, deployment_id: UUID, function_id: UUID) -> list[Command]:
+    """What a runner reports of a deployment that goes well."""
+    common: dict[str, Any] = {
+        "tenant_id": TENANT_ID,
+        "at": world.services.clock(),
+        "deployment_id": deployment_id,
+        "function_id": function_id,
+        "epoch": 1,
+    }
+    return [
+        ClaimDeployment(**common, runner_id="a runner"),
+        RecordBundled(**common, location="here", digest="sha256:0"),
+        RecordBuildStarted(**common, build_id="build"),
+        RecordBuildSucceeded(**common, build_id="build"),
+        RecordPushed(**common, reference="image", digest="sha256:0"),
+        RecordReleaseStarted(**common),
+        RecordReleaseApplied(**common, url="http://functions.test/", revision="1"),
+        RecordReleaseVerified(**common),
+        RecordActivated(**common),
+    ]
