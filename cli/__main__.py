@@ -1,21 +1,113 @@
-"""`python -m cli`: the operator's commands."""
+"""`dcf`, which is `python -m cli`: every command, for users over HTTP and for operators over the packages."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 
-from cli import serve
+import click
+
+from cli import exits
+from cli.client import release
+from cli.completion import PROGRAM, VARIABLE
+from cli.epilog import epilog
+from cli.session import Session
+from cli.trouble import Trouble
+
+# Where each command is; a module is imported when its command is asked for, so that each starts at once.
+COMMANDS: Mapping[str, str] = {
+    "serve": "cli.operating",
+    "login": "cli.signing",
+    "logout": "cli.signing",
+    "whoami": "cli.signing",
+    "projects": "cli.projects",
+    "functions": "cli.functions",
+    "artifacts": "cli.artifacts",
+    "integrations": "cli.integrations",
+    "deploy": "cli.deploy",
+    "deployments": "cli.deployments",
+    "runtimes": "cli.catalogues",
+    "triggers": "cli.catalogues",
+    "keys": "cli.keys",
+    "migrate": "cli.operating",
+    "backup": "cli.operating",
+    "restore": "cli.operating",
+    "doctor": "cli.doctor",
+    "completion": "cli.completion",
+}
+
+HELP_COLUMNS_MAX = 110
+
+
+class _Commands(click.Group):
+    """The commands in the order of COMMANDS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return found
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"max_content_width": HELP_COLUMNS_MAX},
+    epilog=epilog(
+        "dcf serve                                the whole service on this machine",
+        "dcf login --key-file .dcf/owner.key",
+        "dcf deploy examples/hello",
+        exit_codes=True,
+    ),
+)
+@click.option("--url", help="The service's address (DCF_URL, or the one signed in to).")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with the API key (DCF_KEY holds the key itself), instead of signing in.",
+)
+@click.version_option(release(), prog_name=PROGRAM)
+@click.pass_obj
+def dcf(session: Session, url: str | None, key_file: Path | None) -> None:
+    """Dart Cloud Functions: from a folder with a main.dart to a running service."""
+    session.url, session.key_file = url, key_file
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Do what the arguments say; the exit code is one of cli.exits."""
+    session = Session(environment)
+    try:
+        code = dcf.main(
+            args=list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session, complete_var=VARIABLE
+        )
+    except Trouble as trouble:
+        session.close()
+        trouble.show(sys.stderr)
+        return trouble.exit_code
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        session.close()
+        Trouble("Interrupted.").show(sys.stderr)
+        return exits.INTERRUPTED
+    finally:
+        session.close()
+    return code if isinstance(code, int) else exits.OK
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="dcf", description="Dart Cloud Functions.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = "run the whole service on this machine: PostgreSQL, the API, the projections, the runner, the local agent"
-    serve.add_arguments(commands.add_parser("serve", help=about, description=about[0].upper() + about[1:] + "."))
-    arguments = parser.parse_args()
-    return serve.run(arguments, os.environ)
+    try:
+        return run(sys.argv[1:], os.environ)
+    except BrokenPipeError:
+        # Whoever read our output has gone; and Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from cli import exits
 from cli.trouble import Trouble
+from process.private_file import write_private
 from process.secret import Secret
 
 URL_DEFAULT = "http://127.0.0.1:8000"
@@ -36,6 +36,13 @@ class Account(msgspec.Struct, frozen=True):
         return self.url.startswith("http://") and not self.is_local
 
 
+class NotSignedIn(Trouble):
+    """There is no key to use."""
+
+    def __init__(self, *, then: str) -> None:
+        super().__init__("You are not signed in.", then=then, exit_code=exits.NOT_ALLOWED)
+
+
 class _Kept(msgspec.Struct, frozen=True):
     url: str
     key: str
@@ -51,12 +58,7 @@ class Logins:
     def save(self, account: Account) -> None:
         """Keep it in place of the one before."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(f".{os.getpid()}.new")
-        fresh.unlink(missing_ok=True)
-        content = msgspec.json.encode(_Kept(url=account.url, key=account.key.reveal()))
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        fresh.replace(self.path)
+        write_private(self.path, msgspec.json.encode(_Kept(url=account.url, key=account.key.reveal())).decode() + "\n")
 
     def load(self) -> Account | None:
         """The login, None when there is none. Raises Trouble for a file that others could read, or that is broken."""
@@ -94,7 +96,7 @@ def chosen(logins: Logins, environment: Mapping[str, str], *, url: str | None, k
         return Account(named or _kept_url(logins) or URL_DEFAULT, Secret(key))
     kept = logins.load()
     if kept is None:
-        raise Trouble("You are not signed in.", then=_how_to_sign_in(named, environment), exit_code=exits.NOT_ALLOWED)
+        raise NotSignedIn(then=_how_to_sign_in(named, environment))
     if named is not None and named != kept.url:
         raise Trouble(
             f"You are signed in to {kept.url}, not to {named}.",

@@ -92,12 +92,12 @@ class Api:
         headers = {"If-Match": if_match} if if_match else {}
         return self._json(self._answered(method, path, body={} if body is None else body, headers=headers))
 
-    def upload(self, kind: str, project_id: str, name: str, content: bytes) -> Json:
+    def upload(self, kind: str, project_id: str, name: str, content: bytes, *, provider: str | None = None) -> Json:
         """Stage a file; `kind` is code, docker or yaml."""
         answer = self._answered(
             "POST",
             f"functions/upload/{kind}",
-            form={"projectId": project_id},
+            form={"projectId": project_id, **({"provider": provider} if provider else {})},
             files={"file": (PurePath(name).name, content, "application/octet-stream")},
         )
         uploaded: Json = self._json(answer)
@@ -258,7 +258,7 @@ def _details(problem: Json) -> tuple[str, ...]:
 
 
 def _backoff(attempt: int) -> float:
-    return BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - only spreads callers
+    return BACKOFF_SECONDS * float(2 ** (attempt - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - only spreads callers
 
 
 def _retry_after(answer: httpx.Response, attempt: int) -> float | None:

@@ -14,6 +14,3 @@ UNREACHABLE: Final = 5
 # No credential, one that is not known, or one that does not allow this.
 NOT_ALLOWED: Final = 6
 INTERRUPTED: Final = 130
-
-EXPLAINED = """Exit codes: 0 done or succeeded, 1 failed or refused, 2 wrong usage, 3 canceled, 4 not over in time,
-5 the service does not answer, 6 not signed in or not allowed, 130 interrupted."""

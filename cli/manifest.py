@@ -114,9 +114,9 @@ def _check_shape(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise ValueError(f"anchors and aliases are not read (line {event.start_mark.line + 1})")
+            raise ValueError(f"anchors and aliases are not read{_line(event.start_mark)}")
         if getattr(event, "tag", None) is not None:
-            raise ValueError(f"tags are not read (line {event.start_mark.line + 1})")
+            raise ValueError(f"tags are not read{_line(event.start_mark)}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -132,7 +132,7 @@ def _value(node: yaml.Node, *, typed: bool) -> Any:
             for key_node, value_node in node.value:
                 key = _value(key_node, typed=False)
                 if not isinstance(key, str) or key in found:
-                    raise ValueError(f"a key is not text or stands twice (line {key_node.start_mark.line + 1})")
+                    raise ValueError(f"a key is not text or stands twice{_line(key_node.start_mark)}")
                 found[key] = _value(value_node, typed=typed or key in _TYPED)
             return found
         case yaml.SequenceNode():
@@ -151,6 +151,10 @@ def _scalar(node: yaml.Node, *, typed: bool) -> Any:
             return node.value.lower() in ("true", "yes", "on")
         case _:
             return node.value
+
+
+def _line(mark: Any) -> str:
+    return f" (line {mark.line + 1})" if mark else ""
 
 
 def _where(problem: yaml.YAMLError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import fcntl
 import math
@@ -49,18 +48,10 @@ class AlreadyServed(Exception):
     """Another service runs on this data directory. The message names it."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `serve`, each of which wins over its environment variable."""
-    parser.add_argument("--data-dir", metavar="PATH", help="where everything is kept (DCF_DATA_DIR, .dcf)")
-    parser.add_argument("--port", metavar="PORT", help="the API's port; 0 takes a free one (DCF_PORT, 8000)")
-    parser.add_argument("--functions-port", metavar="PORT", help="the functions' port (DCF_FUNCTIONS_PORT, 8001)")
-    parser.add_argument("--host", help="the address to listen on (DCF_HOST, 127.0.0.1)")
-
-
-def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+def run(environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 when the service could not start."""
     try:
-        settings = Settings.from_environment({**environment, **_chosen(arguments)})
+        settings = Settings.from_environment(environment)
         logs.set_up("serve", style=settings.log_format, level=settings.log_level)
         with _alone(settings):
             asyncio.run(_serve(settings, environment))
@@ -76,16 +67,6 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         sys.stderr.write(f"Cannot serve: {problem}\n")
         return 1
     return 0
-
-
-def _chosen(arguments: argparse.Namespace) -> dict[str, str]:
-    options = {
-        "DCF_DATA_DIR": arguments.data_dir,
-        "DCF_PORT": arguments.port,
-        "DCF_FUNCTIONS_PORT": arguments.functions_port,
-        "DCF_HOST": arguments.host,
-    }
-    return {variable: value for variable, value in options.items() if value is not None}
 
 
 @contextmanager

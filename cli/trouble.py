@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from typing import IO, Any
-
-import click
+from typing import TextIO
 
 from cli import exits
 from cli.text import one_line
 
 
-class Trouble(click.ClickException):
-    """`then` is what to do or type next; `details` are lines between the two. Shown on standard error."""
+class Trouble(Exception):
+    """`then` is what to do or type next; `details` are lines between the two. `exit_code` is one of cli.exits."""
 
     def __init__(
         self, message: str, *, then: str = "", details: tuple[str, ...] = (), exit_code: int = exits.FAILED
     ) -> None:
         super().__init__(message)
-        self.then, self.details, self.exit_code = then, details, exit_code
+        self.message = message
+        self.then, self.details = then, details
+        self.exit_code = exit_code
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        out = file or sys.stderr
+    def show(self, out: TextIO) -> None:
+        """Print it for a person."""
         print(f"Error: {one_line(self.message)}", file=out)
         for line in self.details:
             print(f"  {one_line(line)}", file=out)

@@ -1,0 +1,104 @@
+"""`dcf keys`: API keys for machines."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from cli import exits
+from cli.client import Json
+from cli.epilog import epilog
+from cli.session import Session, shown
+from cli.trouble import Trouble
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_LIFETIME = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+
+_COLUMNS = {
+    "name": "name",
+    "id": "keyId",
+    "role": "role",
+    "scopes": "scopes",
+    "expires": "expiresAt",
+    "last used": "lastUsedAt",
+    "revoked": "revokedAt",
+}
+
+
+@click.group(
+    epilog=epilog(
+        "dcf keys create ci --role developer --expires-in 90d",
+        'dcf keys revoke ci --reason "the pipeline is gone"',
+    )
+)
+def keys() -> None:
+    """API keys: shown once, stored hashed, scoped, expiring, revocable."""
+
+
+@keys.command("list")
+@click.option("--all", "revoked", is_flag=True, help="The revoked ones too.")
+@shown
+@click.pass_obj
+def list_(session: Session, revoked: bool) -> None:
+    """List the keys of the tenant."""
+    found = [key for key in session.api.items("keys") if revoked or not key.get("revokedAt")]
+    session.screen.rows(found, _COLUMNS, empty="No keys.")
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "developer", "admin", "owner", "operator"]),
+    default="developer",
+    show_default=True,
+)
+@click.option("--scope", "scopes", multiple=True, help="Only this of what the role allows; repeat for more.")
+@click.option("--expires-in", metavar="TIME", help="12h, 90d or 8w; without it the key does not expire.")
+@shown
+@click.pass_obj
+def create(session: Session, name: str, role: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
+    """Create a key and print it, this once, alone on standard output."""
+    body: Json = {"name": name, "role": role}
+    if scopes:
+        body["scopes"] = list(scopes)
+    if expires_in:
+        body["expiresAt"] = (datetime.now(UTC) + _lifetime(expires_in)).isoformat().replace("+00:00", "Z")
+    made = session.api.write("POST", "keys", body)
+    session.screen.warn("The key is shown only this once: keep it now.")
+    session.screen.result(made, made["key"])
+
+
+@keys.command()
+@click.argument("key", metavar="NAME|ID")
+@shown
+@click.pass_obj
+def revoke(session: Session, key: str) -> None:
+    """Make a key useless, at once and for ever."""
+    known = _known(session, key)
+    session.api.write("DELETE", f"keys/{known['keyId']}")
+    session.screen.say(f"Revoked {known['name']} ({known['keyId']}).")
+    session.screen.result({"keyId": known["keyId"], "revoked": True})
+
+
+def _known(session: Session, wanted: str) -> Json:
+    valid = [key for key in session.api.items("keys") if not key.get("revokedAt")]
+    by_id = [key for key in valid if key["keyId"] == wanted.lower()]
+    match by_id or [key for key in valid if key["name"] == wanted]:
+        case [only]:
+            return only
+        case []:
+            raise Trouble(f"There is no valid key {wanted!r}.", then="dcf keys list")
+        case _:
+            raise Trouble(
+                f"Several keys are named {wanted!r}.", then="give its id: dcf keys list", exit_code=exits.USAGE
+            )
+
+
+def _lifetime(text: str) -> timedelta:
+    found = _LIFETIME.fullmatch(text)
+    if found is None:
+        raise Trouble(f"--expires-in takes 12h, 90d or 8w, not {text!r}.", exit_code=exits.USAGE)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})

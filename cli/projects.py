@@ -1,0 +1,73 @@
+"""`dcf projects`."""
+
+from __future__ import annotations
+
+import click
+
+from cli.epilog import epilog
+from cli.lookup import active_projects, find, project_of
+from cli.session import Session, shown
+
+_COLUMNS = {"name": "name", "id": "projectId", "status": "status", "created": "createdAt"}
+_FIELDS = {
+    "name": "name",
+    "id": "projectId",
+    "address": "slug",
+    "status": "status",
+    "created": "createdAt",
+    "updated": "updatedAt",
+}
+
+
+@click.group(epilog=epilog("dcf projects create shop", "dcf projects list --json"))
+def projects() -> None:
+    """Projects: what functions, integrations and deployments belong to."""
+
+
+@projects.command("list")
+@click.option("--all", "archived", is_flag=True, help="The archived ones too.")
+@shown
+@click.pass_obj
+def list_(session: Session, archived: bool) -> None:
+    """List the projects, newest first."""
+    found = session.api.items("projects") if archived else active_projects(session.api)
+    session.screen.rows(found, _COLUMNS, empty="No projects yet. Type: dcf projects create NAME")
+
+
+@projects.command()
+@click.argument("name")
+@shown
+@click.pass_obj
+def create(session: Session, name: str) -> None:
+    """Create a project."""
+    session.screen.fields(session.api.write("POST", "projects", {"name": name}), _FIELDS)
+
+
+@projects.command()
+@click.argument("project", metavar="NAME|ID", required=False)
+@shown
+@click.pass_obj
+def show(session: Session, project: str | None) -> None:
+    """Show a project."""
+    session.screen.fields(project_of(session, project), _FIELDS)
+
+
+@projects.command()
+@click.argument("project", metavar="NAME|ID")
+@click.argument("name", metavar="NEW_NAME")
+@shown
+@click.pass_obj
+def rename(session: Session, project: str, name: str) -> None:
+    """Give a project another name; its functions keep their addresses."""
+    known = project_of(session, project)
+    renamed = session.api.write("PATCH", f"projects/{known['projectId']}", {"name": name})
+    session.screen.fields(renamed, _FIELDS)
+
+
+def project_named_or_made(session: Session, name: str) -> tuple[str, str]:
+    """The id and name of the project, created (and said so) when there is none of that name."""
+    known = find(active_projects(session.api), name, "projectId")
+    if known is None:
+        known = session.api.write("POST", "projects", {"name": name})
+        session.screen.say(f"Created the project {known['name']}.")
+    return known["projectId"], known["name"]
