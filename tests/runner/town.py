@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from random import Random
@@ -20,14 +21,13 @@ from domain.deployment import DEPLOYMENT, Deployment
 from domain.event import Event, Fact
 from domain.function import FUNCTION, ArtifactFiles, Function
 from domain.release import ArtifactKind
-from eventstore.build_logs import MemoryBuildLogs
-from eventstore.contents import MemoryContents
 from eventstore.log import NO_STREAM, Append
-from eventstore.memory import MemoryLog
 from eventstore.meta import Actor, Meta
 from providers.provider import Order
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import FAIR, Behaviour, Weather
+from runner.composition import make_runner, stores_in_memory
+from runner.loop import Runner
 from runner.metrics import Metrics
 from runner.plan import next_step
 from runner.seen import order_of
@@ -46,10 +46,11 @@ class Town:
 
     def __init__(self, seed: int = 0, *, weather: Weather = FAIR, plan: Plan = next_step) -> None:
         self.random = Random(seed)
-        self.log = MemoryLog(virtual_time.now)
+        self.stores = stores_in_memory(virtual_time.now)
+        self.log = self.stores.log
+        self.contents = self.stores.contents
+        self.build_logs = self.stores.build_logs
         self.cloud = SimulatedProvider(seed, clock=virtual_time.seconds, weather=weather)
-        self.contents = MemoryContents()
-        self.build_logs = MemoryBuildLogs()
         self.tenants: list[UUID] = []
         self.functions: list[tuple[UUID, UUID]] = []
         self.deployments: list[tuple[UUID, UUID]] = []
@@ -72,6 +73,33 @@ class Town:
             redact=redact,
             plan=self._plan,
         )
+
+    def runner(self, *, deployments_max: int = 20) -> Runner:
+        """A runner of its own, on the town's stores and cloud."""
+        return make_runner(
+            self.stores,
+            {"local": self.cloud},
+            clock=virtual_time.now,
+            random=Random(self.random.random()),
+            new_id=self.new_id,
+            registry=CollectorRegistry(),
+            deployments_max=deployments_max,
+            plan=self._plan,
+        )
+
+    async def settled(self, *, seconds_max: float) -> bool:
+        """Wait until nothing is under way or waits; False when that took too long."""
+        try:
+            async with asyncio.timeout(seconds_max):
+                while await self.unsettled():
+                    await asyncio.sleep(5.0)
+        except TimeoutError:
+            return False
+        return True
+
+    async def unsettled(self) -> list[UUID]:
+        """The deployments a runner still has something to do for."""
+        return [id for _, id in self.deployments if (await self.deployment(id)).is_claimable]
 
     async def found(self, *, concurrent: int = 2) -> None:
         """What belongs to no tenant. `concurrent` deployments may be under way in each."""

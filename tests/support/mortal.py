@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _PROCESS: ContextVar[Mortal | None] = ContextVar("process", default=None)
-# What the dead were doing. Never closed: closing would run their `finally`.
-_GRAVEYARD: list[Coroutine[Any, Any, Any]] = []
+# What processes were doing. Not dropped before `bury`: that would run their `finally`.
+_BODIES: list[Coroutine[Any, Any, Any]] = []
 
 
 class Mortal:
@@ -42,29 +43,43 @@ class Mortal:
 
     @types.coroutine
     def _driven(self, body: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        go_on, value = body.send, None
+        _BODIES.append(body)
+        go_on: Callable[[Any], Any] = body.send
+        value: Any = None
         while True:
             if self.steps == self._dies_at_step:
                 self.kill()
             if self.dead:
-                _GRAVEYARD.append(body)
                 yield from asyncio.get_running_loop().create_future()
             self.steps += 1
             try:
                 awaited = go_on(value)
             except StopIteration as end:
-                return end.value
+                result: T = end.value
+                return result
             try:
                 value = yield awaited
                 go_on = body.send
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - handed on to where it belongs
-                value, go_on = error, body.throw  # type: ignore[assignment]
+                value, go_on = error, body.throw
 
 
 def _task(
     loop: asyncio.AbstractEventLoop, body: Coroutine[Any, Any, T], context: Context | None = None
 ) -> asyncio.Task[T]:
     process = (context or copy_context()).get(_PROCESS)
-    return asyncio.Task(process.live(body) if process else body, loop=loop, context=context)
+    if process is None:
+        return asyncio.Task(body, loop=loop, context=context)
+    task = asyncio.Task(process.live(body), loop=loop, context=context)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # It is meant to stay where it was.
+    return task
+
+
+def bury() -> None:
+    """Give up what processes were doing, once nothing can be seen of it any more."""
+    for body in _BODIES:
+        with suppress(BaseException):
+            body.close()
+    _BODIES.clear()
