@@ -11,6 +11,7 @@ import msgspec
 
 from cli import exits
 from cli.trouble import Trouble
+from process import ports
 from process.private_file import write_private
 from process.secret import Secret
 
@@ -137,7 +138,10 @@ def _kept_url(logins: Logins) -> str | None:
 
 
 def _how_to_sign_in(url: str | None, environment: Mapping[str, str]) -> str:
-    owner_key = Path(environment.get("DCF_DATA_DIR") or ".dcf") / "owner.key"
+    data_dir = Path(environment.get("DCF_DATA_DIR") or ".dcf")
+    owner_key = data_dir / "owner.key"
+    port = ports.recorded(data_dir).get("api") if url is None and owner_key.exists() else None
+    url = f"http://127.0.0.1:{port}" if port else url
     option = f" --url {url}" if url and url != URL_DEFAULT else ""
     if owner_key.exists():
         return f"dcf login{option} --key-file {owner_key}"

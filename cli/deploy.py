@@ -63,21 +63,14 @@ def deploy(
     dcf.yaml beside them, if there, says project, name, description, trigger, runtime, access, environment, provider
     and target. What is missing, a project, the function, the connection to this machine, is made, and said.
     """
-    manifest = read_manifest(folder) or Manifest()
-    files = _files(folder)
+    manifest, files = read_manifest(folder) or Manifest(), _files(folder)
+    fields = _object(target) if target is not None else manifest.target or {}
     function_name = name or manifest.name or _package_name(files["yaml"])
     owner = _project(session, project or manifest.project, function_name)
     where = provider or manifest.provider
-    paths = {
-        f"{kind}_file": uploaded_from(
-            session, kind, owner["projectId"], file, provider=_storage(session, owner, where)
-        )["path"]
-        for kind, file in files.items()
-    }
-    session.screen.say(f"Uploaded {', '.join(file.name for file in files.values())} to the project {owner['name']}.")
-    function = function_saved(
-        session, owner, function_name, manifest.authored(), paths, described=str(folder / FILE_NAME)
-    )
+    paths = _staged(session, owner, files, where)
+    described = str(folder / FILE_NAME)
+    function = function_saved(session, owner, function_name, manifest.authored(), paths, described=described)
     where = where or function.get("provider") or _only_provider(session, owner)
     if where == "local":
         _connect_local(session, owner)
@@ -85,15 +78,12 @@ def deploy(
         "functionId": function["functionId"],
         "provider": where,
         "artifactFiles": paths,
-        "target": _target(target) if target is not None else manifest.target or {},
+        "target": fields,
         "reason": reason,
     }
     address = f"projects/{owner['projectId']}/deployments"
     if validate_only:
-        checked = session.api.write("POST", address, {**request, "validateOnly": True})
-        _warn(session, checked)
-        session.screen.say("All checks passed; nothing was queued.", "green")
-        session.screen.result(checked)
+        _validate(session, address, request)
         return
     queued = session.api.write("POST", address, request)
     session.screen.say(f"Queued the deployment {queued['deploymentId']} of {function_name} to {where}.")
@@ -102,6 +92,13 @@ def deploy(
         session.screen.result(queued, f"Watch it: dcf deployments watch {queued['deploymentId']}")
         return
     report(session.screen, Following(session.api, session.screen, queued).until(OUTCOMES, seconds_max=timeout))
+
+
+def _validate(session: Session, address: str, request: Json) -> None:
+    checked = session.api.write("POST", address, {**request, "validateOnly": True})
+    _warn(session, checked)
+    session.screen.say("All checks passed; nothing was queued.", "green")
+    session.screen.result(checked)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -132,6 +129,16 @@ def _project(session: Session, named: str | None, function_name: str) -> Json:
     return {"projectId": project_id, "name": name}
 
 
+def _staged(session: Session, project: Json, files: dict[str, Path], provider: str | None) -> dict[str, str]:
+    """Upload the files; what `artifactFiles` takes."""
+    storage = _storage(session, project, provider)
+    uploads = {
+        kind: uploaded_from(session, kind, project["projectId"], file, provider=storage) for kind, file in files.items()
+    }
+    session.screen.say(f"Uploaded {', '.join(file.name for file in files.values())} to the project {project['name']}.")
+    return {f"{kind}_file": upload["path"] for kind, upload in uploads.items()}
+
+
 def _integrations(session: Session, project: Json) -> list[Json]:
     found = session.api.items(f"projects/{project['projectId']}/integrations")
     return [integration for integration in found if integration["status"] != "disconnected"]
@@ -160,7 +167,7 @@ def _connect_local(session: Session, project: Json) -> None:
     connected_to(session, project["projectId"], "local", identity={}, storage={}, seconds_max=VERIFY_SECONDS_MAX)
 
 
-def _target(text: str) -> Json:
+def _object(text: str) -> Json:
     try:
         found = json.loads(text)
     except ValueError:

@@ -147,11 +147,13 @@ def undeploy(
 ) -> None:
     """Take the active deployment of a function away."""
     found = deployment_of(session, project, deployment)
+    following = Following(session.api, session.screen, found)
+    following.skip()
     asked = session.api.write("POST", f"{_address(found)}/undeploy", _why(reason))
     if no_wait:
         session.screen.result(asked, f"Queued. Watch it: dcf deployments watch {deployment}")
         return
-    report(session.screen, Following(session.api, session.screen, asked).until(GONE, seconds_max=timeout))
+    report(session.screen, following.until(GONE, seconds_max=timeout))
 
 
 def _print_logs(session: Session, deployment: Json, *, follow: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, NoReturn
 
 from cli import exits
@@ -40,6 +41,12 @@ class Following:
         self._status = deployment["status"]
         self._cursor: str | None = None
         self._began = clock()
+        self._first_at: datetime | None = None
+
+    def skip(self) -> None:
+        """Leave out what happened before now."""
+        events = self._api.items(f"{self._path}/events")
+        self._cursor = events[-1]["position"] if events else None
 
     def until(self, resting: frozenset[str], *, seconds_max: float) -> Json:
         """Tell each event once, and return the deployment as it rests.
@@ -83,7 +90,7 @@ class Following:
         while True:
             page = self._api.get(f"{self._path}/events", limit=PAGE_ITEMS, cursor=self._cursor)
             for event in page["items"]:
-                self._screen.say(f"{self._passed():6.1f} s  {event['type']:<29} {event['message']}", _colour(event))
+                self._screen.say(f"{self._since_first(event):6.1f} s  {_sentence(event)}", _colour(event))
                 self._cursor = event["position"]
             if page.get("nextCursor") is None:
                 return
@@ -91,6 +98,12 @@ class Following:
     def _wait(self, seconds: float) -> None:
         self._screen.progress(f"{self._status} ({self._passed():.0f} s)")
         self._pause(seconds)
+
+    def _since_first(self, event: Json) -> float:
+        """Seconds between the first event told and this one, as the log has them."""
+        at = datetime.fromisoformat(event["at"])
+        self._first_at = self._first_at or at
+        return (at - self._first_at).total_seconds()
 
     def _passed(self) -> float:
         return self._clock() - self._began
@@ -142,6 +155,12 @@ def _because(deployment: Json) -> str:
     if newer := deployment.get("supersededBy"):
         return f": the newer deployment {newer} took its place"
     return f": {deployment['reason']}" if deployment.get("reason") else ""
+
+
+def _sentence(event: Json) -> str:
+    """One line; all of a compiler's words come at the end."""
+    first, *rest = event["message"].splitlines() or [""]
+    return f"{event['type']:<29} {first}{' …' if rest else ''}"
 
 
 def _colour(event: Json) -> Colour:
