@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import structlog
 import uvloop
 
+from api.access_log import Note, note_as_json, note_in_log, note_nothing
 from api.app import create_app
 from api.auth import Authenticator
 from api.first_start import announce, make_first_start
@@ -88,7 +89,7 @@ async def _run(settings: Settings) -> None:
             agent = AgentSocket(socket_directory(settings.data_dir) / SOCKET_NAME)
             exits.push_async_callback(agent.close)
             services = _services(settings, log, reader, database, agent)
-            app = create_app(services, _checks(log, reader, database))
+            app = create_app(services, _checks(log, reader, database), _note(settings))
             origin = FunctionsOrigin(Functions(agent), services.authenticator)
             await exits.enter_async_context(serving(app, port))
             await exits.enter_async_context(serving(origin, functions_port))
@@ -169,6 +170,14 @@ def functions_url(settings: Settings) -> str:
     if settings.functions_url is not None:
         return settings.functions_url.rstrip("/")
     return f"http://{settings.host}:{ports.recorded(settings.data_dir)['functions']}"
+
+
+def _note(settings: Settings) -> Note:
+    """How answered requests are logged, in the style and from the level on that `process.logs` was given."""
+    if settings.log_level in ("warning", "error"):
+        return note_nothing
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    return note_in_log if as_text else note_as_json(sys.stderr.buffer)
 
 
 def _now() -> datetime:

@@ -54,7 +54,7 @@ def entity(request: Any, row: bytes, position: int) -> Answer:
     """One thing as it is now, or 304 when the caller has that already."""
     tag = etag(position)
     headers = ((b"etag", tag), (b"cache-control", b"private, no-cache"))
-    known = _header(request.scope, b"if-none-match")
+    known = exchange_of(request.scope).headers.get(b"if-none-match")
     if known is not None and _names(known, tag):
         return Answer(b"", status=304, headers=headers)
     return Answer(row, headers=headers)
@@ -64,10 +64,6 @@ def refused(scope: Any, status: int, problem: bytes, headers: tuple[Header, ...]
     """A refusal, noted on its exchange so that the access log can name it."""
     exchange_of(scope).code = code
     return Answer(problem, status=status, media_type=PROBLEM, headers=headers)
-
-
-def _header(scope: Any, name: bytes) -> bytes | None:
-    return next((value for given, value in scope["headers"] if given == name), None)
 
 
 def _names(given: bytes, tag: bytes) -> bool:

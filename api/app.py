@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from litestar import Litestar, Router
 
+from api.access_log import Note, note_in_log
 from api.audit import AUDIT_ROUTES
 from api.auth import authorize
 from api.catalogues import CATALOGUE_ROUTES
@@ -37,11 +38,11 @@ ROUTES = (
 )
 
 
-def create_app(services: Services, checks: Mapping[str, Check]) -> Front:
+def create_app(services: Services, checks: Mapping[str, Check], note: Note = note_in_log) -> Front:
     """The ASGI application of the API's port. Raises UndeclaredRoute when a route does not say who may use it."""
     app = Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES))],
-        guards=[authorize],
+        before_request=authorize,
         exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
         openapi_config=None,
         logging_config=None,
@@ -51,4 +52,4 @@ def create_app(services: Services, checks: Mapping[str, Check]) -> Front:
     app.state.update(services.as_state())
     app.state["openapi"] = document(list(operations(app)))
     app.state["methods"] = methods = Methods(app)
-    return Front(app, Health(checks), methods)
+    return Front(app, Health(checks), methods, note)

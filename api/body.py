@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from litestar import Request
 
+from api.exchange import exchange_of
 from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
 from api.services import services_of
 from domain.refusal import FieldError
@@ -34,7 +35,7 @@ async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes
 
 async def streamed(request: Request[Any, Any, Any], *, bytes_max: int) -> AsyncIterator[bytes]:
     """The body piece by piece, until it is all there. Raises BodyTooLarge or, when the caller leaves, BodyMalformed."""
-    announced = request.headers.get("content-length", "")
+    announced = exchange_of(request.scope).header(b"content-length") or ""
     if announced.isdigit() and int(announced) > bytes_max:
         raise _too_large(bytes_max)
     size = 0
@@ -83,7 +84,8 @@ def _decoder(type: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def _check_media_type(request: Request[Any, Any, Any]) -> None:
-    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    header = exchange_of(request.scope).header(b"content-type")
+    given = "application/json" if header is None else header.partition(";")[0].strip().lower()
     if given != "application/json" and not given.endswith("+json"):
         raise MediaTypeNotTaken(
             f"This request takes application/json, not {given[:100]}.", remedy="Send Content-Type: application/json."

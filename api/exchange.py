@@ -26,9 +26,15 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     correlation_id: UUID
     request_id: str
+    headers: dict[bytes, bytes]
     operation: str = ""
     principal: Principal | None = None
     code: str = ""
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header, named in lower case; of several with one name, the last."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
 
 def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
@@ -48,10 +54,10 @@ def _named(headers: dict[bytes, bytes]) -> Exchange:
     given = headers.get(b"x-request-id", b"")
     if given and _REQUEST_ID.fullmatch(given):
         text = given.decode("ascii")
-        return Exchange(correlation_id=_uuid(text), request_id=text)
+        return Exchange(correlation_id=_uuid(text), request_id=text, headers=headers)
     trace = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
     correlation_id = UUID(trace[1].decode()) if trace else uuid4()
-    return Exchange(correlation_id=correlation_id, request_id=str(correlation_id))
+    return Exchange(correlation_id=correlation_id, request_id=str(correlation_id), headers=headers)
 
 
 def _uuid(text: str) -> UUID:

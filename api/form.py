@@ -16,6 +16,7 @@ from multipart import (  # type: ignore[import-untyped]  # it ships no types
     parse_options_header,
 )
 
+from api.exchange import exchange_of
 from api.refusals import BodyInvalid, BodyTooLarge, FormMalformed, MediaTypeNotTaken
 from domain.refusal import FieldError
 
@@ -107,7 +108,7 @@ class _Reading:
 
 
 def _parser(request: Request[Any, Any, Any]) -> PushMultipartParser:
-    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    media_type, options = parse_options_header(exchange_of(request.scope).header(b"content-type") or "")
     if media_type != "multipart/form-data":
         raise MediaTypeNotTaken(
             "This request takes multipart/form-data.", remedy="Send a form with the parts `file` and `projectId`."

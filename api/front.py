@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any
 
-import structlog
 from prometheus_client import Counter, Histogram
 
+from api.access_log import Note, RequestAnswered
 from api.answer import Answer, Header
 from api.errors import answer_to, refusal_of
 from api.exchange import Exchange, open_exchange
@@ -37,8 +38,8 @@ _OWN_PATHS = ("/health/", "/metrics")
 class Front:
     """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`."""
 
-    def __init__(self, app: Any, health: Health, methods: Methods) -> None:
-        self._app, self._health, self._methods = app, health, methods
+    def __init__(self, app: Any, health: Health, methods: Methods, note: Note) -> None:
+        self._app, self._health, self._methods, self._note = app, health, methods, note
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -48,7 +49,10 @@ class Front:
         else:
             allowed = self._methods.of(scope["path"]) if scope["method"] == "OPTIONS" else ""
             app = Answer(b"", status=204, headers=((b"allow", allowed.encode()),)) if allowed else self._app
-            await _Passage(scope, send).through(app, receive)
+            passage = _Passage(scope, send)
+            await passage.through(app, receive)
+            passage.count()
+            self._note(passage.fact())
 
 
 class _Passage:
@@ -62,17 +66,17 @@ class _Passage:
             # A copy: the server goes by its own to leave the body out.
             self._scope = {**scope, "method": "GET"}
         self._status = 0
+        self._started = time.perf_counter()
+        self._seconds = 0.0
 
     async def through(self, app: Any, receive: Any) -> None:
-        started = time.perf_counter()
         try:
             await app(self._scope, receive, self._out)
         except Exception as error:  # noqa: BLE001 - the last place where a caller can still be answered
             refusal = refusal_of(error)
             if self._status == 0:
                 await answer_to(self._scope, refusal)(self._scope, receive, self._out)
-        finally:
-            self._note(time.perf_counter() - started)
+        self._seconds = time.perf_counter() - self._started
 
     async def _out(self, message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -86,22 +90,34 @@ class _Passage:
             message["body"] = b""
         await self._send(message)
 
-    def _note(self, seconds: float) -> None:
-        exchange = self._exchange
-        operation = exchange.operation or "none"
-        _REQUESTS.labels(operation, self._status).inc()
-        _SECONDS.labels(operation).observe(seconds)
-        principal = exchange.principal
-        structlog.get_logger().info(
-            "request_answered",
+    def count(self) -> None:
+        """Add it to the metrics."""
+        operation = self._exchange.operation or "none"
+        _requests(operation, self._status).inc()
+        _seconds(operation).observe(self._seconds)
+
+    def fact(self) -> RequestAnswered:
+        """What the log says of it."""
+        exchange, principal = self._exchange, self._exchange.principal
+        return RequestAnswered(
             method=self._method,
             path=self._scope["path"],
             status=self._status,
-            operation=operation,
+            operation=exchange.operation or "none",
             code=exchange.code,
-            milliseconds=round(seconds * 1000, 1),
+            milliseconds=round(self._seconds * 1000, 1),
             request_id=exchange.request_id,
             correlation_id=str(exchange.correlation_id),
             tenant_id=str(principal.tenant_id) if principal else "",
             actor=principal.actor.id if principal else "",
         )
+
+
+@cache
+def _requests(operation: str, status: int) -> Counter:
+    return _REQUESTS.labels(operation, status)
+
+
+@cache
+def _seconds(operation: str) -> Histogram:
+    return _SECONDS.labels(operation)

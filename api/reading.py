@@ -31,7 +31,7 @@ async def reached(request: Request[Any, Any, Any]) -> Services:
     Raises NotYetVisible when that takes too long, and what reading the token raises.
     """
     services = services_of(request)
-    token = request.headers.get("if-position")
+    token = exchange_of(request.scope).header(b"if-position")
     if token is not None:
         position = await services.tokens.read(token)
         if not await services.reader.wait_for(position, seconds_max=services.wait_seconds_max):

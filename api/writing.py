@@ -78,10 +78,10 @@ class Writing:
         principal = self._exchange.principal
         assert principal is not None, "a route that writes has a permission, so its caller is known"
         self.principal: Principal = principal
-        headers = request.headers
-        self._if_match = headers.get("if-match")
-        self._respond_async = "respond-async" in headers.get("prefer", "")
-        self._command_id = _command_id(self.principal, request, headers.get("idempotency-key"))
+        header = self._exchange.header
+        self._if_match = header(b"if-match")
+        self._respond_async = "respond-async" in (header(b"prefer") or "")
+        self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
         address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
         self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
