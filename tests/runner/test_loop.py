@@ -1,0 +1,238 @@
+"""Runners at work: what they take, in which order, and how they hand over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from eventstore.leases import Wanted
+from providers.simulated.weather import FAIR, Behaviour, Weather
+from runner.loop import LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
+from tests.runner.test_advance import OUTCOMES
+from tests.runner.town import Town
+from tests.support import virtual_time
+from tests.support.mortal import Mortal
+
+Scene = Callable[[Town], Awaitable[None]]
+
+
+def play(scene: Scene, weather: Weather = FAIR) -> None:
+    async def played() -> None:
+        town = Town(weather=weather)
+        await scene(town)
+        assert town.cloud.violations == []
+
+    virtual_time.run(played())
+
+
+class Working:
+    """A runner at work inside the block; asked to stop at its end."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._stop = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        self._running = asyncio.create_task(self._runner.run(self._stop))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await self._running
+
+
+async def statuses(town: Town) -> list[str]:
+    return [(await town.deployment(id)).status for _, id in town.deployments]
+
+
+async def claimed_order(town: Town) -> list[UUID]:
+    """The tenants in the order in which their deployments were claimed."""
+    return [event.tenant_id for event in await town.log.read(0, limit=10_000) if event.type == "deployment.claimed"]
+
+
+class TestARunner:
+    def test_takes_up_what_is_queued_without_waiting_for_a_poll(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            async with Working(town.runner()):
+                await asyncio.sleep(60.5)
+                deployment_id = await town.queue()
+                await asyncio.sleep(0.1)
+
+                assert (await town.deployment(deployment_id)).status == "running"
+                assert await town.settled(seconds_max=60)
+            assert await statuses(town) == ["succeeded"]
+
+        play(scene)
+
+    def test_drives_many_at_once(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=100)
+            tenant_id = await town.settle(functions=40)
+            for _, function_id in town.functions:
+                await town.queue(tenant_id, function_id, Behaviour(build_seconds=60))
+            async with Working(town.runner(deployments_max=100)):
+                assert await town.settled(seconds_max=90)
+            assert set(await statuses(town)) == {"succeeded"}
+
+        play(scene)
+
+    def test_serves_every_tenant_before_any_tenants_second(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=100)
+            many = await town.settle(functions=10)
+            for _, function_id in town.functions:
+                await town.queue(many, function_id)
+            one = await town.settle()
+            await town.queue(*town.functions[-1])
+            async with Working(town.runner(deployments_max=2)):
+                assert await town.settled(seconds_max=120)
+
+            assert one in (await claimed_order(town))[:2]
+
+        play(scene)
+
+    def test_leaves_queued_what_the_plan_has_no_room_for_and_looks_again_when_something_ends(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=1)
+            tenant_id = await town.settle(functions=3)
+            for _, function_id in town.functions:
+                await town.queue(tenant_id, function_id, Behaviour(build_seconds=30))
+            async with Working(town.runner()):
+                await asyncio.sleep(10)
+                assert sorted(await statuses(town)) == ["queued", "queued", "running"]
+                assert await town.settled(seconds_max=120)
+
+            assert set(await statuses(town)) == {"succeeded"}
+            refused = [event for event in await town.log.read(0, limit=10_000) if event.type == "command.refused"]
+            assert refused == []
+
+        play(scene)
+
+    def test_deploys_one_after_the_other_for_one_function_and_skips_what_was_overtaken(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            async with Working(town.runner()):
+                await town.queue()
+                await asyncio.sleep(1)
+                await town.queue()
+                last = await town.queue()
+                assert await town.settled(seconds_max=120)
+
+            assert await statuses(town) == ["succeeded", "canceled", "succeeded"]
+            serving = town.cloud.serving(await town.release_order(last))
+            assert serving is not None
+            assert serving.deployment_id == last
+
+        play(scene)
+
+    def test_cancels_at_once_even_in_a_long_build(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            async with Working(town.runner()):
+                deployment_id = await town.queue(behaviour=Behaviour(build_seconds=800))
+                await asyncio.sleep(300)
+                await town.cancel(deployment_id)
+                await asyncio.sleep(0.5)
+
+                assert await statuses(town) == ["canceled"]
+
+        play(scene)
+
+
+class TestSeveralRunners:
+    def test_never_work_on_the_same_deployment(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=100)
+            tenant_id = await town.settle(functions=20)
+            for _, function_id in town.functions:
+                await town.queue(tenant_id, function_id)
+            async with Working(town.runner()), Working(town.runner()), Working(town.runner()):
+                assert await town.settled(seconds_max=120)
+
+            assert set(await statuses(town)) == {"succeeded"}
+            assert len(await claimed_order(town)) == 20
+
+        play(scene, Weather(latency_seconds_max=0.5))
+
+    def test_take_over_from_one_that_was_killed_within_the_lease(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=5))
+            process = Mortal()
+            process.start(town.runner().run(asyncio.Event()))
+            await asyncio.sleep(2)
+            process.kill()
+            async with Working(town.runner()):
+                await asyncio.sleep(LEASE_SECONDS + 2 * TAKEOVER_SECONDS)
+                assert len(await claimed_order(town)) == 2
+                assert await town.settled(seconds_max=60)
+
+            assert await statuses(town) == ["succeeded"]
+            assert town.cloud.made[deployment_id].builds_started == 1
+
+        play(scene)
+
+    def test_let_go_of_what_another_has_taken(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=60))
+            async with Working(town.runner()):
+                await asyncio.sleep(1)
+                [lease] = await town.stores.leases.held([f"deployment/{deployment_id}"])
+                await town.stores.leases.release([lease])
+                wanted = [Wanted(lease.name, lease.tenant_id)]
+                [other] = await town.stores.leases.acquire(wanted, holder=town.new_id(), seconds=30)
+                await asyncio.sleep(5)
+                before = await town.story(deployment_id)
+                await asyncio.sleep(20)
+
+                assert await town.story(deployment_id) == before
+                assert other.epoch > lease.epoch
+
+        play(scene)
+
+
+class TestStop:
+    def test_finishes_the_turn_and_leaves_the_rest_to_another_runner(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=60))
+            async with Working(town.runner()):
+                await asyncio.sleep(5)
+                asked_at = virtual_time.seconds()
+            assert virtual_time.seconds() - asked_at < 1
+            assert await town.stores.leases.held([f"deployment/{deployment_id}"]) == []
+
+            async with Working(town.runner()):
+                await asyncio.sleep(1)
+                assert len(await claimed_order(town)) == 2
+                assert await town.settled(seconds_max=120)
+            assert [type for type in await town.story(deployment_id) if type in OUTCOMES] == ["deployment.succeeded"]
+
+        play(scene)
+
+    def test_breaks_off_what_takes_too_long(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            await town.queue()
+            async with Working(town.runner()):
+                await asyncio.sleep(2)
+                town.cloud.weather = Weather(latency_seconds_max=10_000)
+                await asyncio.sleep(3)
+                asked_at = virtual_time.seconds()
+            assert virtual_time.seconds() - asked_at < STOP_SECONDS_MAX + 1
+
+            town.cloud.weather = FAIR
+            async with Working(town.runner()):
+                assert await town.settled(seconds_max=120)
+            assert await statuses(town) == ["succeeded"]
+
+        play(scene)
