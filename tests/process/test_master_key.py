@@ -33,7 +33,7 @@ class TestMasterKey:
         with pytest.raises(MasterKeyUnusable, match="DCF_MASTER_KEY"):
             master_key(Settings(data_dir=tmp_path, master_key=Secret("short")))
         (tmp_path / "master.key").write_text("\n")
-        with pytest.raises(MasterKeyUnusable, match="master.key"):
+        with pytest.raises(MasterKeyUnusable, match=r"master\.key"):
             master_key(Settings(data_dir=tmp_path))
 
 
