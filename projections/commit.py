@@ -1,4 +1,4 @@
-"""A batch's rows, history, parked events and checkpoints: one statement, which does all of it or nothing."""
+"""A batch's rows, history, parked events and checkpoints, written all at once or not at all."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 import msgspec
 
-from eventstore.database import Queries
+from eventstore.database import Connection, Database, Queries
 from projections.checkpoints import Checkpoint, Superseded
 from projections.fold import Folded
 from projections.read_model import AnyModel
 
 CHANNEL = "dcf_projected"
+# From so many rows on, copying them is faster although it takes more round trips.
+COPIED_ROWS_MIN = 200
 
 # Only who holds the epoch, and stands where the rows were read, may write. The check locks the checkpoints and is part of
-# the statement, so a worker that was overtaken meanwhile changes nothing at all.
+# the statement that writes, so a worker that was overtaken meanwhile changes nothing at all.
 #
 # Losing the last moment of a read model in a crash is harmless, since rows and checkpoint are lost together and the log
 # is not: so nothing here waits for the disk.
@@ -54,9 +56,43 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     applied_parked: Sequence[int] = ()
 
 
-async def commit(queries: Queries, move: Move, parts: Sequence[tuple[AnyModel, Folded]]) -> None:
-    """Write everything, or raise Superseded and write nothing."""
-    statement, values = _statement(move, parts)
+Part = tuple[AnyModel, Folded]
+
+
+async def commit(database: Database, move: Move, parts: Sequence[Part]) -> None:
+    """Write everything, or raise Superseded and write nothing.
+
+    A small batch is one statement, and so one round trip; a large one is a transaction, in which rows that are only ever
+    added are copied.
+    """
+    if _copied_count(parts) < COPIED_ROWS_MIN:
+        await _run(database, move, parts, copied=False)
+        return
+    async with database.transaction() as connection:
+        await commit_within(connection, move, parts)
+
+
+async def commit_within(connection: Connection, move: Move, parts: Sequence[Part]) -> None:
+    """The same within a transaction, which has to be rolled back when this raises."""
+    await _run(connection, move, parts, copied=True)
+    for model, folded in parts:
+        if folded.standing:
+            records = [(model.kind, *version) for version in folded.standing]
+            await connection.copy_records_to_table(
+                f"{model.kind}_history", schema_name="views", columns=_HISTORY_NAMES, records=records
+            )
+        if model.append_only and folded.kept:
+            await connection.copy_records_to_table(
+                model.kind, schema_name="views", columns=_names(model), records=folded.kept
+            )
+
+
+def _copied_count(parts: Sequence[Part]) -> int:
+    return sum(len(folded.standing) + (len(folded.kept) if model.append_only else 0) for model, folded in parts)
+
+
+async def _run(queries: Queries, move: Move, parts: Sequence[Part], *, copied: bool) -> None:
+    statement, values = _statement(move, parts, copied=copied)
     row = await queries.fetchrow(statement, *values)
     if row is None or not row["may"]:
         raise Superseded(f"epoch {move.epoch} cannot move on from {move.from_position}")
@@ -82,7 +118,7 @@ class _Statement:
         return "".join(self._text) + _END, self._values
 
 
-def _statement(move: Move, parts: Sequence[tuple[AnyModel, Folded]]) -> tuple[str, list[Any]]:
+def _statement(move: Move, parts: Sequence[Part], *, copied: bool) -> tuple[str, list[Any]]:
     kinds = [checkpoint.kind for checkpoint in move.checkpoints]
     statement = _Statement(
         _GUARD,
@@ -99,8 +135,12 @@ def _statement(move: Move, parts: Sequence[tuple[AnyModel, Folded]]) -> tuple[st
     )
     statement.add("unparked", _UNPARKED, ("bigint",), [(position,) for position in move.applied_parked])
     for number, (model, folded) in enumerate(parts):
-        _add_rows(statement, number, model, folded)
-        _add_history(statement, number, model, folded)
+        if not (copied and model.append_only):
+            _add_kept(statement, number, model, folded)
+        _add_gone(statement, number, model, folded)
+        if not copied:
+            _add_standing(statement, number, model, folded)
+        _add_ended(statement, number, model, folded)
     parked = [
         (model.kind, p.tenant_id, p.position, p.stream_id, "{" + ",".join(map(str, p.ids)) + "}", p.error)
         for model, folded in parts
@@ -123,8 +163,16 @@ _UNPARKED = """
      WHERE p.kind = ANY($1) AND p.position = u.position AND (SELECT may FROM own)"""
 
 
-def _add_rows(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
-    names = ["tenant_id", "id", "first_position", "position", *(column.name for column in model.columns), "row"]
+_HISTORY_NAMES = ("kind", "tenant_id", "id", "valid_from", "valid_to", "row")
+
+
+def _names(model: AnyModel) -> list[str]:
+    """The columns of a kept row, in order."""
+    return ["tenant_id", "id", "first_position", "position", *(column.name for column in model.columns), "row"]
+
+
+def _add_kept(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+    names = _names(model)
     types = ["uuid", "uuid", "bigint", "bigint", *(column.sql_type for column in model.columns), "bytea"]
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in names[2:])
     conflict = "" if model.append_only else f"ON CONFLICT (tenant_id, id) DO UPDATE SET {changes}"
@@ -137,6 +185,9 @@ def _add_rows(statement: _Statement, number: int, model: AnyModel, folded: Folde
         types,
         folded.kept,
     )
+
+
+def _add_gone(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
     statement.add(
         f"gone_{number}",
         f"""
@@ -148,15 +199,18 @@ def _add_rows(statement: _Statement, number: int, model: AnyModel, folded: Folde
     )
 
 
-def _add_history(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+def _add_standing(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
     statement.add(
         f"standing_{number}",
         f"""
-        INSERT INTO views.{model.kind}_history (kind, tenant_id, id, valid_from, valid_to, row)
+        INSERT INTO views.{model.kind}_history ({", ".join(_HISTORY_NAMES)})
         SELECT '{model.kind}', u.* FROM {{values}} u WHERE (SELECT may FROM own)""",  # noqa: S608 - as above
         ("uuid", "uuid", "bigint", "bigint", "bytea"),
         folded.standing,
     )
+
+
+def _add_ended(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
     statement.add(
         f"ended_{number}",
         f"""

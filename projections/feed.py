@@ -32,6 +32,11 @@ class Feed:
                 self._read_ahead(events[-1].position)
         return events
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there was a backlog the last time, so that more is being read."""
+        return self._ahead is not None
+
     async def close(self) -> None:
         """Drop what was read ahead."""
         if self._ahead is None:

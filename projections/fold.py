@@ -33,25 +33,43 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Row:
-    """One row while the batch is folded. `since` is the position of its stored version, `open` that and the bytes of
-    the newest version made by this batch, which the history does not have yet."""
+    """One row while the batch is folded. `stored` says that the table has a version of it, `known` that this need not
+    be asked. `open` is the position and the bytes of the newest version made by this batch, which the history does not
+    have yet."""
 
-    __slots__ = ("changed", "first_position", "open", "position", "row", "since")
+    __slots__ = ("changed", "first_position", "known", "open", "position", "row", "stored")
 
     def __init__(self) -> None:
         self.row: Any = None
         self.first_position = 0
         self.position = 0
-        self.since: int | None = None
+        self.stored = False
+        self.known = False
         self.open: tuple[int, bytes] | None = None
         self.changed = False
 
+    def as_written(self) -> _Row:
+        """The row as the next batch finds it."""
+        written = _Row()
+        written.row = self.row
+        written.first_position = self.first_position
+        written.position = self.position
+        written.stored = self.row is not None
+        written.known = True
+        return written
+
 
 class Fold:
-    """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, then `run`."""
+    """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, `apply`, then `finish`.
 
-    def __init__(self, model: AnyModel, parked: ParkedStreams) -> None:
+    `before` is the fold of the batch before, which has been applied but perhaps not yet been written: what it knows of
+    rows is newer than the table.
+    """
+
+    def __init__(self, model: AnyModel, parked: ParkedStreams, before: Fold | None = None) -> None:
         self.model = model
+        self._before = before._rows if before else {}
+        self._applied = 0
         self._streams = parked
         self._taken: list[tuple[Recorded, Sequence[UUID]]] = []
         self._faults: dict[int, Exception] = {}
@@ -62,14 +80,19 @@ class Fold:
         self._parked: list[Parked] = []
 
     @property
+    def taken(self) -> int:
+        """How many events were taken."""
+        return len(self._taken)
+
+    @property
     def keys(self) -> list[RowKey]:
         """The rows that the events taken so far touch."""
         return list(self._rows)
 
     @property
     def wanted(self) -> list[RowKey]:
-        """Those of them that may exist already."""
-        return [] if self.model.append_only else self.keys
+        """Those of them that have to be looked up."""
+        return [] if self.model.append_only else [key for key, row in self._rows.items() if not row.known]
 
     def take(self, recorded: Recorded) -> None:
         """The next event, one the model is interested in."""
@@ -81,8 +104,10 @@ class Fold:
         self._taken.append((recorded, ids))
         rows, tenant_id = self._rows, recorded.tenant_id
         for id in ids:
-            if (tenant_id, id) not in rows:
-                rows[tenant_id, id] = _Row()
+            key = (tenant_id, id)
+            if key not in rows:
+                before = self._before.get(key)
+                rows[key] = _Row() if before is None else before.as_written()
 
     def take_unreadable(self, stored: StoredEvent, error: Exception) -> None:
         """The next event, which cannot be decoded: it will be parked."""
@@ -94,12 +119,14 @@ class Fold:
         loaded = self._rows[tenant_id, id]
         loaded.row = self._decode(row)
         loaded.first_position = first_position
-        loaded.position = loaded.since = position
+        loaded.position = position
+        loaded.stored = True
 
-    def run(self) -> Folded:
-        """Apply the events in order, and say what has become of the rows."""
+    def apply(self, count: int) -> None:
+        """Apply the next so many of the events taken."""
         project, rows = self.model.project, self._rows
-        for recorded, ids in self._taken:
+        begin, self._applied = self._applied, self._applied + count
+        for recorded, ids in self._taken[begin : self._applied]:
             tenant_id, position = recorded.tenant_id, recorded.position
             if self._streams and self._streams.hold(tenant_id, recorded.stream_id, ids):
                 self._park(recorded, ids, self._faults.get(position))
@@ -116,6 +143,11 @@ class Fold:
             for id, row, new in zip(ids, touched, after, strict=True):
                 if new is not row.row:
                     self._change(tenant_id, id, row, new, position)
+
+    def finish(self) -> Folded:
+        """Apply what is left, and say what has become of the rows."""
+        self.apply(len(self._taken))
+        self._before = {}
         return self._folded()
 
     def _park(self, recorded: Recorded, ids: Sequence[UUID], error: Exception | None) -> None:
@@ -147,7 +179,7 @@ class Fold:
             if not row.changed:
                 continue
             if row.row is None:
-                if row.since is not None:
+                if row.stored:
                     gone.append((tenant_id, id))
                 continue
             content = row.open[1] if row.open else _encode(row.row)

@@ -8,7 +8,7 @@ from eventstore.codec import Codec
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.checkpoints import lock
-from projections.commit import Move, commit
+from projections.commit import Move, commit_within
 from projections.fold import Fold
 from projections.handing_out import hand_out
 from projections.parking import Parked, ParkedStreams, parked_events
@@ -42,7 +42,7 @@ async def replay_parked(database: Database, log: Log, codec: Codec, model: AnyMo
         fold = Fold(model, ParkedStreams())
         hand_out(codec, [await _event(log, parked) for parked in waiting], [fold])
         await load_rows(connection, [fold])
-        folded = fold.run()
+        folded = fold.finish()
         still = {parked.position for parked in folded.parked}
         applied = [parked.position for parked in waiting if parked.position not in still]
         move = Move(
@@ -53,7 +53,7 @@ async def replay_parked(database: Database, log: Log, codec: Codec, model: AnyMo
             reached_at=None,
             applied_parked=applied,
         )
-        await commit(connection, move, [(model, folded)])
+        await commit_within(connection, move, [(model, folded)])
         return Replayed(applied=len(applied), left=len(still))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import asyncpg
 import msgspec
@@ -14,20 +14,22 @@ from eventstore.codec import Codec
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.active import activate, active_versions
+from projections.batch import Batch, fold_batch
 from projections.checkpoints import Checkpoint, take_over
-from projections.commit import Move, commit
+from projections.commit import Move, Part, commit
 from projections.feed import Feed
 from projections.fold import Fold, Folded
 from projections.handing_out import hand_out
 from projections.monitor import Monitor
 from projections.parking import Parked, ParkedStreams, error_text, parked_streams
 from projections.read_model import AnyModel
-from projections.stored_rows import load_rows
 
 # Should a notification be missed, the log is looked at again after this long.
 POLL_SECONDS = 1.0
 
 REPORT_SECONDS = 1.0
+# So many batches in a row, before anything else is looked at.
+BATCHES_MAX = 16
 # A new version this close behind the others is served from then on.
 CAUGHT_UP_EVENTS = 500
 
@@ -97,7 +99,7 @@ class Worker:
             await self._feed.close()
 
     async def turn(self) -> int:
-        """Take every group of read models that stand together one batch further; how many events that were."""
+        """Take every group of read models that stand together further; how many events that were."""
         groups = self._groups()
         applied = 0
         for number, (position, kinds) in enumerate(groups):
@@ -105,10 +107,7 @@ class Worker:
             ahead = groups[number + 1][0] if number + 1 < len(groups) else None
             events = await self._feed.read(position, up_to=ahead)
             if events:
-                began = time.monotonic()
-                await self._apply(kinds, position, events)
-                self._monitor.applied(len(events), time.monotonic() - began)
-                applied += len(events)
+                applied += await self._apply_all([self._models[kind] for kind in kinds], position, events)
         return applied
 
     def _groups(self) -> list[tuple[int, list[str]]]:
@@ -117,24 +116,68 @@ class Worker:
             groups.setdefault(checkpoint.position, []).append(kind)
         return sorted(groups.items())
 
-    async def _apply(self, kinds: Sequence[str], position: int, events: Sequence[StoredEvent]) -> None:
-        """Fold and write. What the database refuses is narrowed down, first to a model, then to an event, and parked."""
-        parked = {kind: self._parked[kind].copy() for kind in kinds}
-        folds = [Fold(self._models[kind], parked[kind]) for kind in kinds]
-        hand_out(self._codec, events, folds)
-        await load_rows(self._database, folds)
-        parts = [(fold.model, fold.run()) for fold in folds]
-        try:
-            await self._write(kinds, position, events[-1], parts)
-        except _UNFIT as error:
-            await self._narrow(kinds, position, events, error)
-            return
-        self._parked.update(parked)
-        self._tell_parked(parts)
+    async def _apply_all(self, models: Sequence[AnyModel], position: int, events: Sequence[StoredEvent]) -> int:
+        """The events, and while there is a backlog a number of batches more, each folded while the one before it is
+        being written; how many events that were."""
+        began, applied = time.monotonic(), 0
+        batch = await self._fold(models, position, events, self._parked)
+        for number in range(1, BATCHES_MAX + 1):
+            writing = asyncio.create_task(self._write_or_narrow(batch))
+            following: Batch | None = None
+            try:
+                if self._feed.has_more and number < BATCHES_MAX:
+                    more = await self._feed.read(batch.last.position, up_to=None)
+                    if more:
+                        following = await self._fold(models, batch.last.position, more, batch.parked, before=batch)
+            finally:
+                written = await writing
+            self._monitor.applied(len(batch.events), time.monotonic() - began)
+            began, applied = time.monotonic(), applied + len(batch.events)
+            if following is None:
+                break
+            if not written:  # The rows are others than those the next batch was folded with.
+                following = await self._fold(models, following.position, following.events, self._parked)
+            batch = following
+        return applied
 
-    async def _write(
-        self, kinds: Sequence[str], position: int, last: StoredEvent, parts: Sequence[tuple[AnyModel, Folded]]
-    ) -> None:
+    async def _fold(
+        self,
+        models: Sequence[AnyModel],
+        position: int,
+        events: Sequence[StoredEvent],
+        parked: Mapping[str, ParkedStreams],
+        before: Batch | None = None,
+    ) -> Batch:
+        return await fold_batch(self._database, self._codec, models, parked, position, events, before=before)
+
+    async def _write_or_narrow(self, batch: Batch) -> bool:
+        """Write the batch. What the database refuses is narrowed down, first to a model, then to an event, and parked;
+        then the answer is False."""
+        try:
+            await self._write(batch.kinds, batch.position, batch.last, batch.parts)
+        except _UNFIT as error:
+            await self._narrow(batch, error)
+            return False
+        self._parked.update(batch.parked)
+        self._tell_parked(batch.parts)
+        return True
+
+    async def _narrow(self, batch: Batch, error: Exception) -> None:
+        models = [fold.model for fold in batch.folds]
+        half = len(batch.events) // 2
+        if len(models) > 1:
+            for model in models:
+                await self._write_again([model], batch.position, batch.events)
+        elif half:
+            await self._write_again(models, batch.position, batch.events[:half])
+            await self._write_again(models, batch.events[half - 1].position, batch.events[half:])
+        else:
+            await self._park(models[0].kind, batch.position, batch.last, error)
+
+    async def _write_again(self, models: Sequence[AnyModel], position: int, events: Sequence[StoredEvent]) -> None:
+        await self._write_or_narrow(await self._fold(models, position, events, self._parked))
+
+    async def _write(self, kinds: Sequence[str], position: int, last: StoredEvent, parts: Sequence[Part]) -> None:
         move = Move(
             checkpoints=[self._checkpoints[kind] for kind in kinds],
             epoch=self._epoch,
@@ -147,19 +190,6 @@ class Worker:
             self._checkpoints[kind] = msgspec.structs.replace(self._checkpoints[kind], position=last.position)
         if self._moved is not None:
             self._moved(kinds, last.position)
-
-    async def _narrow(
-        self, kinds: Sequence[str], position: int, events: Sequence[StoredEvent], error: Exception
-    ) -> None:
-        if len(kinds) > 1:
-            for kind in kinds:
-                await self._apply([kind], position, events)
-        elif len(events) > 1:
-            half = len(events) // 2
-            await self._apply(kinds, position, events[:half])
-            await self._apply(kinds, events[half - 1].position, events[half:])
-        else:
-            await self._park(kinds[0], position, events[0], error)
 
     async def _park(self, kind: str, position: int, stored: StoredEvent, error: Exception) -> None:
         """Set the event aside, without the rows that the database refused."""
@@ -174,7 +204,7 @@ class Worker:
         self._parked[kind] = parked
         self._tell_parked([(model, folded)])
 
-    def _tell_parked(self, parts: Sequence[tuple[AnyModel, Folded]]) -> None:
+    def _tell_parked(self, parts: Sequence[Part]) -> None:
         told = False
         for model, folded in parts:
             for parked in folded.parked:

@@ -35,7 +35,7 @@ class Table:
             if key in self.rows:
                 first, position, content = self.rows[key]
                 batch.load(*key, first, position, content)
-        folded = batch.run()
+        folded = batch.finish()
         self.rows.update({(row[0], row[1]): (row[2], row[3], row[-1]) for row in folded.kept})
         for key in folded.gone:
             del self.rows[key]

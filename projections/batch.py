@@ -1,0 +1,66 @@
+"""Events folded by the read models that stand together, and what there is to write of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from eventstore.codec import Codec
+from eventstore.database import Queries
+from eventstore.log import StoredEvent
+from projections.commit import Part
+from projections.fold import Fold
+from projections.handing_out import hand_out
+from projections.parking import ParkedStreams
+from projections.read_model import AnyModel
+from projections.stored_rows import load_rows
+
+# After so many events others get a turn: the batch before is being written meanwhile, and has to be sent.
+_EVENTS_AT_A_TIME = 200
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """`position` is where the read models stand before it; `parked` is what they must not touch after it."""
+
+    position: int
+    events: Sequence[StoredEvent]
+    folds: Sequence[Fold]
+    parts: Sequence[Part]
+    parked: Mapping[str, ParkedStreams]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [fold.model.kind for fold in self.folds]
+
+    @property
+    def last(self) -> StoredEvent:
+        return self.events[-1]
+
+
+async def fold_batch(
+    queries: Queries,
+    codec: Codec,
+    models: Sequence[AnyModel],
+    parked: Mapping[str, ParkedStreams],
+    position: int,
+    events: Sequence[StoredEvent],
+    *,
+    before: Batch | None = None,
+) -> Batch:
+    """Fold the events, which follow `position`, in memory. `before` is the batch of the same models before this one,
+    should it not be written yet."""
+    held = {model.kind: parked[model.kind].copy() for model in models}
+    earlier = before.folds if before else [None] * len(models)
+    folds = [Fold(model, held[model.kind], fold) for model, fold in zip(models, earlier, strict=True)]
+    for start in range(0, len(events), _EVENTS_AT_A_TIME):
+        hand_out(codec, events[start : start + _EVENTS_AT_A_TIME], folds)
+        await asyncio.sleep(0)
+    await load_rows(queries, folds)
+    for fold in folds:
+        for _ in range(0, fold.taken, _EVENTS_AT_A_TIME):
+            fold.apply(_EVENTS_AT_A_TIME)
+            await asyncio.sleep(0)
+    parts = [(fold.model, fold.finish()) for fold in folds]
+    return Batch(position=position, events=events, folds=folds, parts=parts, parked=held)
