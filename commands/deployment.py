@@ -181,7 +181,11 @@ def _sources(
     command: QueueDeployment, saved: ArtifactFiles, states: States
 ) -> tuple[tuple[SourceRef, ...], str | None, list[str]]:
     """The files of the release, the pubspec's SDK constraint, and which files the request left to the function."""
-    kinds: tuple[tuple[str, ArtifactKind], ...] = (("code_file", "code"), ("docker_file", "docker"), ("yaml_file", "yaml"))
+    kinds: tuple[tuple[str, ArtifactKind], ...] = (
+        ("code_file", "code"),
+        ("docker_file", "docker"),
+        ("yaml_file", "yaml"),
+    )
     sources: list[SourceRef] = []
     defaulted: list[str] = []
     constraint: str | None = None
@@ -192,7 +196,8 @@ def _sources(
             if kind == "docker" and command.provider == "local":
                 continue  # An engine that needs a Dockerfile says so itself.
             raise ArtifactMissing(
-                f"The deployment has no {field}.", errors=(FieldError(field=f"artifactFiles.{field}", message="required"),)
+                f"The deployment has no {field}.",
+                errors=(FieldError(field=f"artifactFiles.{field}", message="required"),),
             )
         if named is None:
             defaulted.append(field)

@@ -150,11 +150,7 @@ def _update(command: UpdateFunction, states: States) -> Decision:
 
 
 def _changed(authored: Authored, changes: Changes) -> Authored:
-    named = {
-        name: value
-        for name in changes.__struct_fields__
-        if (value := getattr(changes, name)) is not UNSET
-    }
+    named = {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) is not UNSET}
     return msgspec.structs.replace(authored, **named)
 
 
@@ -181,9 +177,7 @@ def _archive(command: ArchiveFunction, states: States) -> Decision:
     return Decision(
         facts=facts(stream, FunctionArchived(reason=command.reason)),
         claims=tuple(_claim(command, command.project_id, key, release=True) for key in sorted(keys)),
-        counters=(
-            Counter(tenant_id=command.tenant_id, scope="functions", name=str(command.project_id), delta=-1),
-        ),
+        counters=(Counter(tenant_id=command.tenant_id, scope="functions", name=str(command.project_id), delta=-1),),
     )
 
 

@@ -185,7 +185,9 @@ def decide(command: ProgressCommand, states: States) -> Decision:
         case RecordCanceled():
             _require_canceling(deployment)
             canceled = DeploymentCanceled(cause="requested", epoch=command.epoch, remaining=command.remaining)
-            return _end(command, release, canceled, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+            return _end(
+                command, release, canceled, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id)
+            )
         case RecordUndeployed():
             return _undeployed(command, deployment, release, states)
         case RecordUndeployFailed():
@@ -301,9 +303,13 @@ def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, s
     stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
     claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
     if deployment.is_under_way:
-        return Decision(facts=facts(stream, claimed))  # Taken over from a runner that is gone; the place is held already.
+        return Decision(
+            facts=facts(stream, claimed)
+        )  # Taken over from a runner that is gone; the place is held already.
     begun: tuple[Fact, ...] = facts(stream, claimed)
-    counters = [running_counter(command.tenant_id, 1, limit=limits_of(command.tenant_id, states).concurrent_deployments)]
+    counters = [
+        running_counter(command.tenant_id, 1, limit=limits_of(command.tenant_id, states).concurrent_deployments)
+    ]
     if deployment.status == "undeploy_queued":
         begun = facts(stream, claimed, UndeployStarted(epoch=command.epoch))
     else:
@@ -367,7 +373,9 @@ def _end(
     fact_of_function: DeploymentEnded | FunctionDeployed | FunctionUndeployed | None = None,
 ) -> Decision:
     """The deployment is over: it gives its place at the target back."""
-    of_function = facts(FUNCTION.stream(command.tenant_id, command.function_id), fact_of_function) if fact_of_function else ()
+    of_function = (
+        facts(FUNCTION.stream(command.tenant_id, command.function_id), fact_of_function) if fact_of_function else ()
+    )
     return Decision(
         facts=(*facts(DEPLOYMENT.stream(command.tenant_id, command.deployment_id), *events), *of_function),
         claims=(_slot(command, release, release_it=True),),

@@ -84,9 +84,7 @@ def _rename(command: RenameProject, states: States) -> Decision:
 
 
 def _claim(command: ProjectCommand, key: str, *, release: bool = False) -> Claim:
-    return Claim(
-        tenant_id=command.tenant_id, scope="project", key=key, holder=command.project_id, release=release
-    )
+    return Claim(tenant_id=command.tenant_id, scope="project", key=key, holder=command.project_id, release=release)
 
 
 PROJECTS = Decider(commands=(CreateProject, RenameProject), reads=reads, decide=decide)

@@ -31,6 +31,13 @@ class Patient(Journey):
                 time.sleep(0.05)
 
 
+def _await_step(journey: Journey, deployment_id: str, step: str) -> None:
+    def look() -> bool:
+        return any(event["type"] == step for event in journey.events(deployment_id))
+
+    until(look, seconds=STEP_SECONDS_MAX, what=f"{step} recorded")
+
+
 @pytest.mark.parametrize("module", ["runner", "projections", "api"])
 def test_a_deployment_survives_the_process_killed_at_every_recorded_step(service: Service, module: str) -> None:
     """Goal: no crash loses, doubles or blocks a deployment. Method: kill the process each time a step shows up."""
@@ -40,11 +47,7 @@ def test_a_deployment_survives_the_process_killed_at_every_recorded_step(service
         deployment_id = journey.deploy(journey.draft("hello"))
 
         for step in KILLED_AT:
-            until(
-                lambda step=step: any(event["type"] == step for event in journey.events(deployment_id)),
-                seconds=STEP_SECONDS_MAX,
-                what=f"{step} recorded",
-            )
+            _await_step(journey, deployment_id, step)
             service.kill(module)
         ended = journey.ended(deployment_id)
         answer = httpx.get(ended["url"])

@@ -32,7 +32,7 @@ def journey(service: Service) -> Iterator[Journey]:
 
 def test_a_function_goes_from_draft_to_answering_and_away_again(journey: Journey) -> None:
     journey.prepare("whole")
-    function_id = journey.draft("hello", environment={"GREETING": "Hello"})
+    function_id = journey.draft("hello")
 
     first = journey.ended(journey.deploy(function_id, reason="first"))
     answer = httpx.get(first["url"])
@@ -60,6 +60,19 @@ def test_a_function_goes_from_draft_to_answering_and_away_again(journey: Journey
     assert answer_gone.status_code == 404
     function = journey.ask("GET", f"/projects/{journey.project_id}/functions/{function_id}")
     assert function["status"] == "undeployed"
+
+
+def test_a_release_carries_the_environment_it_was_queued_with(journey: Journey) -> None:
+    journey.prepare("greeting")
+    function_id = journey.draft("hello", environment={"GREETING": "Ahoy"})
+
+    deployed = journey.ended(journey.deploy(function_id))
+    journey.ask("PUT", "/functions/update", {"functionId": function_id, "environment": {"GREETING": "Later"}})
+    answer = httpx.get(deployed["url"])
+
+    assert "Ahoy" in answer.text
+    function = journey.ask("GET", f"/projects/{journey.project_id}/functions/{function_id}")
+    assert function["changedSinceDeploy"] is True
 
 
 def test_a_private_function_asks_for_a_key_of_its_tenant(service: Service, journey: Journey) -> None:
