@@ -17,25 +17,24 @@ from domain.refusal import Refusal
 from eventstore.leases import Lease, Leases, Wanted
 from eventstore.meta import Actor
 from runner.advance import Turns, advance
+from runner.news import Heard, News
 from runner.patience import retry_seconds
 from runner.put_off import PutOff
-from runner.work_list import ASKED, CANCELED, ENDED, Task, WorkList
+from runner.work_list import Task, WorkList
 from runner.world import Held, World
 
 # A runner that dies is missed after so long; one that cannot renew in time stops working before that.
-LEASE_SECONDS = 12.0
-HEARTBEAT_SECONDS = 3.0
-LEASE_SECONDS_MARGIN = 3.0
+LEASE_SECONDS = 6.0
+HEARTBEAT_SECONDS = 1.5
+LEASE_SECONDS_MARGIN = 1.5
 # How often what other runners have is looked through for what nobody holds any more.
-TAKEOVER_SECONDS = 2.0
+TAKEOVER_SECONDS = 1.0
 # Behind every wake-up there is a look after so long anyway.
 POLL_SECONDS = 5.0
 # A store in trouble is tried again at least so often.
 HINDERED_SECONDS_MAX = 1.0
 READY_MAX = 500
 CLAIMS_AT_ONCE_MAX = 20
-EVENTS_HEARD_MAX = 1_000
-CATCH_UP_SECONDS_MAX = 2.0
 # A deployment that could not be begun is tried again after so long, sooner when something of its tenant ends.
 PUT_OFF_SECONDS = 2.0
 GIVEN_UP_SECONDS = 60.0
@@ -71,6 +70,7 @@ class Runner:
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._put_off = PutOff(_seconds)
+        self._waiting_since: dict[UUID, float] = {}
         self._leased_until = 0.0
         self._took_over_at = -TAKEOVER_SECONDS
         self._claiming = asyncio.Semaphore(CLAIMS_AT_ONCE_MAX)
@@ -123,10 +123,17 @@ class Runner:
         if self._room() and _seconds() - self._took_over_at >= TAKEOVER_SECONDS:
             self._took_over_at = _seconds()
             await self._take(await self._abandoned())
-        if self._room():
-            ready = await self._work.ready(READY_MAX)
-            self._world.metrics.waiting.set(len(ready))
-            await self._take(self._fair(self._put_off.without(self._not_in_hand(ready))))
+        waiting = self._not_in_hand(await self._work.ready(READY_MAX))
+        self._measure(waiting)
+        await self._take(self._fair(self._put_off.without(waiting)))
+
+    def _measure(self, waiting: list[Task]) -> None:
+        now, metrics = _seconds(), self._world.metrics
+        self._waiting_since = {
+            task.deployment_id: self._waiting_since.get(task.deployment_id, now) for task in waiting
+        }
+        metrics.waiting.set(len(waiting))
+        metrics.queue_age.set(now - min(self._waiting_since.values(), default=now))
 
     async def _abandoned(self) -> list[Task]:
         """What was begun and has no living runner."""
@@ -280,33 +287,23 @@ class Runner:
 
     async def _hear(self) -> None:
         """Follow the log: new work, requests to cancel, and places that have become free."""
-        position: int | None = None
+        news = News(self._world.log, self._work)
         while True:
             try:
-                position = await self._world.log.head() if position is None else await self._hear_from(position)
+                self._heed(await news.next(seconds_max=POLL_SECONDS))
             except Exception as error:  # noqa: BLE001 - the slow poll goes on meanwhile
                 log.warning("runner_hindered", doing="hear", problem=repr(error))
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def _hear_from(self, position: int) -> int:
-        if not await self._world.log.wait_beyond(position, seconds_max=POLL_SECONDS):
-            return position
-        events = await self._world.log.read(position, limit=EVENTS_HEARD_MAX)
-        news = False
-        for event in events:
-            if event.type == CANCELED and event.stream_id in self._in_hand:
-                self._in_hand[event.stream_id].nudged.set()
-            elif event.type in ENDED:
-                self._put_off.tenant_moved(event.tenant_id)
-                news = True
-            elif event.type in ASKED:
-                self._put_off.deployment_moved(event.stream_id)
-                news = True
-        position = events[-1].position if events else position
-        if news:
-            await self._work.caught_up(position, seconds_max=CATCH_UP_SECONDS_MAX)
+    def _heed(self, heard: Heard) -> None:
+        for deployment_id in heard.canceled & self._in_hand.keys():
+            self._in_hand[deployment_id].nudged.set()
+        for deployment_id in heard.asked:
+            self._put_off.deployment_moved(deployment_id)
+        for tenant_id in heard.tenants_with_room:
+            self._put_off.tenant_moved(tenant_id)
+        if heard.asked or heard.tenants_with_room:
             self._changed.set()
-        return position
 
     # Stopping.
 

@@ -12,9 +12,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.in_flight = Gauge("dcf_runner_in_flight", "Deployments this runner works on.", registry=registry)
-        self.waiting = Gauge("dcf_runner_waiting", "Deployments that nobody works on.", registry=registry)
+        self.waiting = Gauge("dcf_runner_waiting", "Deployments that could be begun and are not.", registry=registry)
         self.queue_age = Gauge(
-            "dcf_runner_queue_age_seconds", "How long the one that waits longest has waited.", registry=registry
+            "dcf_runner_queue_age_seconds", "How long this runner has seen the oldest of them wait.", registry=registry
         )
         self.step_seconds = Histogram(
             "dcf_runner_step_seconds", "How long steps took.", ("step",), buckets=_STEP_SECONDS, registry=registry

@@ -7,28 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.deployment import (
-    CancelRequested,
-    DeploymentCanceled,
-    DeploymentFailed,
-    DeploymentQueued,
-    DeploymentSucceeded,
-    DeploymentUndeployed,
-    UndeployFailed,
-    UndeployRequested,
-)
-from eventstore.codec import tag_of
 from projections.query import Found
 from projections.reader import PAGE_ROWS_MAX, Reader
 from projections.work import WORK_READY, WORK_UNDER_WAY, WorkItem
-
-# What happens in the log that a runner should look up for.
-ASKED = frozenset(tag_of(event) for event in (DeploymentQueued, UndeployRequested))
-CANCELED = tag_of(CancelRequested)
-ENDED = frozenset(
-    tag_of(event)
-    for event in (DeploymentSucceeded, DeploymentFailed, DeploymentCanceled, DeploymentUndeployed, UndeployFailed)
-)
 
 
 class Task(msgspec.Struct, frozen=True):
