@@ -15,9 +15,8 @@ from projections import active, commit
 from projections.checkpoints import positions
 from projections.progress import Progress
 
+# A session that lives misses no notification, and a new one looks at once; the poll is for what nobody thought of.
 POLL_SECONDS = 1.0
-# While somebody waits, a notification that was missed must not cost a whole poll.
-WAITED_POLL_SECONDS = 0.2
 RECONNECT_SECONDS_FIRST = 0.05
 RECONNECT_SECONDS_LONGEST = 2.0
 
@@ -53,11 +52,6 @@ class Listener:
             async with asyncio.timeout(seconds_max):
                 await self._looked.wait()
 
-    def hurry(self) -> None:
-        """Somebody waits: poll more often for a while."""
-        if not self._progress.is_waited_for:
-            self._look_again.set()
-
     async def _run(self) -> None:
         pause = RECONNECT_SECONDS_FIRST
         while True:
@@ -84,9 +78,8 @@ class Listener:
             self.active = await active.active_versions(session)
             self._progress.correct(await positions(session))
             self._looked.set()
-            seconds = WAITED_POLL_SECONDS if self._progress.is_waited_for else POLL_SECONDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._look_again.wait()
 
     def _moved(self, _session: object, _pid: int, _channel: str, payload: object) -> None:

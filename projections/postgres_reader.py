@@ -72,9 +72,6 @@ class PostgresReader:
                 return False
             await self._listener.look(seconds_max=min(left, _LOOK_SECONDS))
         kinds = frozenset(kind_of(name, self._listener.active[name]) for name in names)
-        if self._progress.has_reached(kinds, position):
-            return True
-        self._listener.hurry()
         return await self._progress.reached(kinds, position, seconds_max=max(0.0, end - time.monotonic()))
 
     async def _fetch(self, query: AnyQuery, values: tuple[Any, ...]) -> list[Row]:

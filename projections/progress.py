@@ -18,11 +18,6 @@ class Progress:
         self._waiting: list[Waiter] = []
         self._numbers = itertools.count()
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether anybody waits at the moment."""
-        return any(not waiter[3].done() for waiter in self._waiting)
-
     def advance(self, kinds: Iterable[str], position: int) -> None:
         """These kinds have come this far."""
         for kind in kinds:
