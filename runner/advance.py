@@ -119,9 +119,7 @@ async def _pause(
     return poll_seconds(turns.polls, world.random)
 
 
-async def _act(
-    act: Act, order: Order, observed: Observation | None, held: Held, turns: Turns, world: World
-) -> float:
+async def _act(act: Act, order: Order, observed: Observation | None, held: Held, turns: Turns, world: World) -> float:
     if isinstance(act, plan.Withdraw) and turns.seen.deployment.build_id:
         await turns.output.carry(order, world, to_the_end=True)  # While there is still something to read.
     try:

@@ -58,9 +58,7 @@ class _InHand:
 class Runner:
     """Works until it is asked to stop. Any number of them may work on one log."""
 
-    def __init__(
-        self, world: World, work: WorkList, leases: Leases, *, runner_id: UUID, deployments_max: int
-    ) -> None:
+    def __init__(self, world: World, work: WorkList, leases: Leases, *, runner_id: UUID, deployments_max: int) -> None:
         self._world = world
         self._work = work
         self._leases = leases
@@ -129,9 +127,7 @@ class Runner:
 
     def _measure(self, waiting: list[Task]) -> None:
         now, metrics = _seconds(), self._world.metrics
-        self._waiting_since = {
-            task.deployment_id: self._waiting_since.get(task.deployment_id, now) for task in waiting
-        }
+        self._waiting_since = {task.deployment_id: self._waiting_since.get(task.deployment_id, now) for task in waiting}
         metrics.waiting.set(len(waiting))
         metrics.queue_age.set(now - min(self._waiting_since.values(), default=now))
 

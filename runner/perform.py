@@ -118,7 +118,5 @@ async def _sources(order: Order, world: World) -> tuple[Source, ...]:
         if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != wanted.digest:
             message = f"The stored file {wanted.file_name} is missing or is not what was uploaded."
             raise ProviderRefused("artifact_lost", message, "Upload it again and deploy.")
-        sources.append(
-            Source(kind=wanted.kind, file_name=wanted.file_name, digest=wanted.digest, content=content)
-        )
+        sources.append(Source(kind=wanted.kind, file_name=wanted.file_name, digest=wanted.digest, content=content))
     return tuple(sources)

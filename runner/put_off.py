@@ -38,8 +38,7 @@ class PutOff:
         return [
             task
             for task in tasks
-            if self._until.get(task.deployment_id, now) <= now
-            and self._tenants_until.get(task.tenant_id, now) <= now
+            if self._until.get(task.deployment_id, now) <= now and self._tenants_until.get(task.tenant_id, now) <= now
         ]
 
 

@@ -139,7 +139,11 @@ async def _check_deployment(town: Town, deployment_id: UUID) -> None:
         raise Violated(f"{deployment_id} recorded {story.count('deployment.build_started')} builds")
     deployment = await town.deployment(deployment_id)
     remains = town.cloud.made[deployment_id].remains(virtual_time.seconds())
-    if deployment.status in ("failed", "canceled", "undeployed", "undeploy_failed") and not deployment.remaining and remains:
+    if (
+        deployment.status in ("failed", "canceled", "undeployed", "undeploy_failed")
+        and not deployment.remaining
+        and remains
+    ):
         raise Violated(f"{deployment_id} is {deployment.status} and left {remains} behind, unnamed")
 
 

@@ -314,7 +314,9 @@ class TestAStep:
 
         play(scene)
 
-    @pytest.mark.parametrize("weather", [Weather(unreachable=1.0), Weather(throttled=1.0)], ids=["silent", "throttling"])
+    @pytest.mark.parametrize(
+        "weather", [Weather(unreachable=1.0), Weather(throttled=1.0)], ids=["silent", "throttling"]
+    )
     def test_ends_in_bounded_time_even_if_the_cloud_never_answers(self, weather: Weather) -> None:
         async def scene(town: Town) -> None:
             town.cloud.weather = weather

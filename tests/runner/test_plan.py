@@ -86,14 +86,34 @@ ENDING: list[Row] = [
     ("fails, and shows nothing yet", FAILING, NOTHING, plan.Withdraw()),
     ("fails, and was withdrawn", having(FAILING, **WITHDRAWN), NOTHING, plan.Fail(failure=a.FAILURE)),
     ("fails, and still shows", having(FAILING, **WITHDRAWN), BUNDLED, plan.AwaitGone()),
-    ("fails, and a finished build is a record", having(FAILING, **WITHDRAWN), Observation(build=Build(id="b", status="failed")), plan.Fail(failure=a.FAILURE)),
+    (
+        "fails, and a finished build is a record",
+        having(FAILING, **WITHDRAWN),
+        Observation(build=Build(id="b", status="failed")),
+        plan.Fail(failure=a.FAILURE),
+    ),
     ("is canceled while it builds", CANCELING, build("running"), plan.Withdraw()),
     ("is canceled, and was withdrawn", having(CANCELING, **WITHDRAWN), NOTHING, plan.Cancel()),
     ("is canceled once verified", having(VERIFIED, cancel_requested=True), service("healthy"), plan.Promote()),
-    ("is canceled while it serves", having(VERIFIED, cancel_requested=True), service("healthy", serving=True), plan.NoteActivated()),
-    ("fails, and is canceled too", having(FAILING, cancel_requested=True, **WITHDRAWN), NOTHING, plan.Fail(failure=a.FAILURE)),
+    (
+        "is canceled while it serves",
+        having(VERIFIED, cancel_requested=True),
+        service("healthy", serving=True),
+        plan.NoteActivated(),
+    ),
+    (
+        "fails, and is canceled too",
+        having(FAILING, cancel_requested=True, **WITHDRAWN),
+        NOTHING,
+        plan.Fail(failure=a.FAILURE),
+    ),
     ("keeps something", having(FAILING, withdrawals=1, remaining=("image",)), WITH_IMAGE, plan.Withdraw()),
-    ("keeps something for good", having(FAILING, withdrawals=5, remaining=("image",)), WITH_IMAGE, plan.Fail(failure=a.FAILURE, remaining=("image",))),
+    (
+        "keeps something for good",
+        having(FAILING, withdrawals=5, remaining=("image",)),
+        WITH_IMAGE,
+        plan.Fail(failure=a.FAILURE, remaining=("image",)),
+    ),
     ("is undeployed", UNDEPLOYING, service("healthy", serving=True), plan.Withdraw()),
     ("is undeployed, and still shows", having(UNDEPLOYING, **WITHDRAWN), service("stopped"), plan.AwaitGone()),
     ("is undeployed, and is gone", having(UNDEPLOYING, **WITHDRAWN), NOTHING, plan.NoteUndeployed()),
@@ -121,9 +141,7 @@ class TestNextStep:
         assert next_step(recorded, observed, AT) == step
 
     @named(ENDING)
-    def test_takes_back_what_ends(
-        self, recorded: Deployment, observed: Observation | None, step: plan.Step
-    ) -> None:
+    def test_takes_back_what_ends(self, recorded: Deployment, observed: Observation | None, step: plan.Step) -> None:
         assert next_step(recorded, observed, AT) == step
 
     @named(NOTHING_TO_DO)
@@ -151,9 +169,7 @@ class TestNextStep:
             (VERIFIED, service("unhealthy"), "release_unhealthy"),
         ],
     )
-    def test_finds_why_it_fails_and_what_to_do(
-        self, recorded: Deployment, observed: Observation, code: str
-    ) -> None:
+    def test_finds_why_it_fails_and_what_to_do(self, recorded: Deployment, observed: Observation, code: str) -> None:
         step = next_step(recorded, observed, AT)
 
         assert isinstance(step, plan.NoteFailure)
