@@ -1,0 +1,144 @@
+"""What users type, against the real API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli import exits
+from tests.cli.conftest import Terminal
+
+
+@pytest.fixture
+def shop(owner: Terminal) -> Terminal:
+    """The owner, with one project."""
+    owner.must("projects", "create", "shop")
+    return owner
+
+
+class TestProjects:
+    def test_are_created_listed_shown_and_renamed(self, owner: Terminal) -> None:
+        made = owner.must("projects", "create", "shop", "--json").json
+        renamed = owner.must("projects", "rename", "SHOP", "store", "-o", "json").json
+        listed = owner.must("projects", "list", "--json").json["items"]
+
+        assert renamed["projectId"] == made["projectId"]
+        assert [project["name"] for project in listed] == ["store"]
+        assert owner.must("projects", "show", made["projectId"]).out.splitlines()[0].split() == ["name", "store"]
+
+    def test_say_what_to_type_when_there_are_none(self, owner: Terminal) -> None:
+        assert "dcf projects create NAME" in owner.must("projects", "list").out
+        assert "dcf projects create NAME" in owner.type("functions", "list").err
+
+    def test_a_taken_name_is_refused_in_the_services_words(self, shop: Terminal) -> None:
+        refused = shop.type("projects", "create", "Shop")
+
+        assert refused.code == exits.FAILED
+        assert refused.out == ""
+        assert refused.err.startswith("Error: ")
+        assert "Next:  " in refused.err
+
+
+class TestWhichProject:
+    def test_the_only_one_is_meant(self, shop: Terminal) -> None:
+        assert shop.must("functions", "list").out.startswith("No functions yet")
+
+    def test_of_several_one_must_be_named(self, shop: Terminal) -> None:
+        shop.must("projects", "create", "office")
+
+        refused = shop.type("functions", "list")
+
+        assert refused.code == exits.USAGE
+        assert "office, shop" in refused.err
+        assert shop.type("functions", "list", "--project", "office").code == exits.OK
+        assert shop.type("functions", "list", DCF_PROJECT="office").code == exits.OK
+
+    def test_the_folders_dcf_yaml_names_one(self, shop: Terminal) -> None:
+        shop.must("projects", "create", "office")
+        Path("dcf.yaml").write_text("project: office\n")
+
+        assert shop.type("functions", "list").code == exits.OK
+
+    def test_one_that_is_not_there(self, shop: Terminal) -> None:
+        assert "There is no project 'nowhere'." in shop.type("functions", "list", "-p", "nowhere").err
+
+
+class TestFunctions:
+    def test_are_created_and_shown(self, shop: Terminal) -> None:
+        made = shop.must("functions", "create", "hello", "--env", "GREETING=Hi there", "--json").json
+
+        assert made["runtime"] == "3.11.0"
+        assert made["access"] == "private"
+        assert "environment    GREETING=Hi there" in shop.must("functions", "show", "hello").out
+
+    def test_an_update_adds_variables_and_takes_some_away(self, shop: Terminal) -> None:
+        shop.must("functions", "create", "hello", "--env", "A=1", "--env", "B=2")
+
+        changed = shop.must("functions", "update", "hello", "--env", "C=3", "--unset", "A", "--json").json
+
+        assert changed["environment"] == {"B": "2", "C": "3"}
+
+    def test_an_update_of_nothing_is_refused(self, shop: Terminal) -> None:
+        shop.must("functions", "create", "hello")
+
+        assert shop.type("functions", "update", "hello").code == exits.USAGE
+
+    def test_a_variable_without_a_value_is_refused(self, shop: Terminal) -> None:
+        refused = shop.type("functions", "create", "hello", "--env", "GREETING")
+
+        assert refused.code == exits.USAGE
+        assert "NAME=VALUE" in refused.err
+
+    def test_one_that_is_not_there(self, shop: Terminal) -> None:
+        refused = shop.type("functions", "show", "nothing")
+
+        assert "There is no function 'nothing' in the project shop." in refused.err
+        assert "dcf functions list --project shop" in refused.err
+
+
+class TestIntegrations:
+    def test_this_machine_is_connected_verified_and_given_storage(self, shop: Terminal) -> None:
+        connected = shop.must("integrations", "connect", "local", "--json").json
+        listed = shop.must("integrations", "list").out
+
+        assert (connected["identityStatus"], connected["storageStatus"]) == ("verified", "verified")
+        assert listed.splitlines()[1].split()[:4] == ["local", "verified", "verified", "verified"]
+        assert shop.must("integrations", "verify", "local", "--json").json["status"] == "verified"
+
+    def test_a_cloud_this_service_does_not_know_is_said_to_be_too_new(self, shop: Terminal) -> None:
+        refused = shop.type("integrations", "connect", "gcp")
+
+        assert refused.code == exits.FAILED
+        assert "older than this dcf" in refused.err
+
+    def test_fields_are_json(self, shop: Terminal) -> None:
+        assert shop.type("integrations", "connect", "gcp", "--identity", "{").code == exits.USAGE
+
+
+class TestCatalogues:
+    def test_the_default_runtime_is_marked(self, owner: Terminal) -> None:
+        rows = owner.must("runtimes").out.splitlines()
+
+        assert rows[1].startswith("3.11.0 *")
+        assert {"supported", "deprecating", "disabled", "default"} == set(owner.must("runtimes", "--json").json)
+
+    def test_triggers_show_where_they_are_supported(self, owner: Terminal) -> None:
+        assert "http" in owner.must("triggers").out
+
+
+class TestArtifacts:
+    def test_are_uploaded_by_their_names(self, shop: Terminal, folder: Path) -> None:
+        files = [str(folder / name) for name in ("main.dart", "Dockerfile", "pubspec.yaml")]
+
+        uploaded = shop.must("artifacts", "upload", *files, "--json").json["items"]
+
+        assert [artifact["kind"] for artifact in uploaded] == ["code", "docker", "yaml"]
+
+    def test_a_name_that_tells_nothing_needs_a_kind(self, shop: Terminal, tmp_path: Path) -> None:
+        (tmp_path / "server.txt").write_text("void main() {}")
+
+        refused = shop.type("artifacts", "upload", str(tmp_path / "server.txt"))
+
+        assert refused.code == exits.USAGE
+        assert "--kind" in refused.err

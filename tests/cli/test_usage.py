@@ -1,0 +1,98 @@
+"""Every command explains itself, and a wrong one ends with the code for wrong usage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cli import exits
+from cli.__main__ import COMMANDS, dcf
+from tests.cli.conftest import Terminal
+
+
+def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield names
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _commands(found, (*names, name))
+
+
+ROOT = Path(__file__).parents[2]
+ALL = list(_commands(dcf))
+
+
+class TestHelp:
+    @pytest.mark.parametrize("names", ALL, ids=" ".join)
+    def test_each_command_has_it(self, terminal: Terminal, names: tuple[str, ...]) -> None:
+        shown = terminal.must(*names, "--help").out
+
+        assert shown.startswith(f"Usage: {' '.join(['dcf', *names])} ")
+        assert shown.splitlines()[2].strip(), "it says what the command does"
+
+    @pytest.mark.parametrize("name", ["deploy", "deployments", "functions", "keys", "login", "backup", "restore"])
+    def test_has_examples(self, terminal: Terminal, name: str) -> None:
+        assert f"Examples:\n    dcf {name} " in terminal.must(name, "--help").out
+
+    def test_explains_the_exit_codes(self, terminal: Terminal) -> None:
+        assert "3 canceled" in " ".join(terminal.must("deploy", "--help").out.split())
+
+    def test_all_commands_are_listed(self, terminal: Terminal) -> None:
+        shown = terminal.must("--help").out
+
+        assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+class TestWrongUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["nothing"],
+            ["projects"],
+            ["projects", "create"],
+            ["projects", "list", "--output", "yaml"],
+            ["deployments", "list", "--limit", "0"],
+            ["deploy", "no/such/folder"],
+            ["login", "--url", "here", "--key", "k"],
+        ],
+        ids=" ".join,
+    )
+    def test_ends_with_a_code_of_its_own(self, terminal: Terminal, arguments: list[str]) -> None:
+        ended = terminal.type(*arguments)
+
+        assert ended.code == exits.USAGE
+        assert ended.err
+        assert ended.out == ""
+
+
+class TestCompletion:
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_prints_a_script_the_shell_can_read(self, terminal: Terminal, shell: str) -> None:
+        script = terminal.must("completion", shell).out
+
+        assert "_DCF_COMPLETE" in script
+        if program := shutil.which(shell):
+            assert subprocess.run([program, "-n"], input=script, text=True, check=False).returncode == 0
+
+    def test_completes_commands(self) -> None:
+        asked = {"_DCF_COMPLETE": "bash_complete", "COMP_WORDS": "dcf dep", "COMP_CWORD": "1"}
+
+        completed = subprocess.run(
+            [sys.executable, "-m", "cli"],
+            cwd=ROOT,
+            env={**os.environ, **asked},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert completed.stdout.split() == ["plain,deploy", "plain,deployments"]
