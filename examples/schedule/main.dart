@@ -1,0 +1,97 @@
+import 'dart:async';
+import 'dart:convert';
+import 'dart:io';
+
+/// As many runs are remembered, to know one that is delivered a second time.
+const int runsRememberedMax = 1000;
+
+/// Runs a job for each event of its schedule, which arrives as `POST` with CloudEvents headers.
+Future<void> main() async {
+  final port = int.parse(Platform.environment['PORT'] ?? '8080');
+  final server = await HttpServer.bind(InternetAddress.anyIPv4, port);
+  final runs = Runs();
+
+  stopOnSignal(server);
+  print('listening on port $port');
+  await for (final request in server) {
+    unawaited(answer(request, runs));
+  }
+}
+
+/// Takes no new requests after SIGTERM, lets those under way finish, and ends the program.
+void stopOnSignal(HttpServer server) {
+  ProcessSignal.sigterm.watch().listen((_) async {
+    await Future.any<void>([server.close(), Future<void>.delayed(const Duration(seconds: 5))]);
+    exit(0);
+  });
+}
+
+/// What ran already, by the events' ids: a schedule delivers at least once, the job should run once.
+class Runs {
+  final Map<String, Future<String>> _byId = {};
+
+  int get count => _byId.length;
+
+  /// The result of the event's run, begun now unless it was begun before. One that failed may be tried again.
+  Future<String> once(String id, Future<String> Function() job) {
+    final known = _byId[id];
+    if (known != null) {
+      return known;
+    }
+    if (_byId.length >= runsRememberedMax) {
+      _byId.remove(_byId.keys.first);
+    }
+    final run = job();
+    _byId[id] = run;
+    unawaited(
+      run.then<void>(
+        (_) {},
+        onError: (Object _) {
+          _byId.remove(id);
+        },
+      ),
+    );
+    return run;
+  }
+}
+
+Future<void> answer(HttpRequest request, Runs runs) async {
+  await request.drain<void>();
+  final id = request.headers.value('ce-id');
+  switch ((request.method, id)) {
+    case ('GET', _):
+      await reply(request, HttpStatus.ok, {'runs': runs.count});
+    case ('POST', final String id):
+      await run(request, runs, id);
+    case ('POST', null):
+      await reply(request, HttpStatus.badRequest, {'detail': 'An event has a ce-id header.'});
+    case _:
+      await reply(request, HttpStatus.methodNotAllowed, {'detail': 'Send GET, or an event by POST.'});
+  }
+}
+
+Future<void> run(HttpRequest request, Runs runs, String id) async {
+  final scheduledFor = request.headers.value('ce-time') ?? 'now';
+  final String result;
+  try {
+    result = await runs.once(id, () => job(scheduledFor));
+  } on Exception catch (error) {
+    stderr.writeln('the run $id failed: $error');
+    // The schedule delivers an event again that was answered like this.
+    return reply(request, HttpStatus.internalServerError, {'detail': 'The run failed.'});
+  }
+  return reply(request, HttpStatus.ok, {'result': result});
+}
+
+/// The job itself: put yours here.
+Future<String> job(String scheduledFor) async {
+  print('the run for $scheduledFor');
+  return 'done for $scheduledFor';
+}
+
+Future<void> reply(HttpRequest request, int status, Map<String, Object> body) async {
+  request.response.statusCode = status;
+  request.response.headers.contentType = ContentType.json;
+  request.response.writeln(jsonEncode(body));
+  await request.response.close();
+}
