@@ -7,6 +7,8 @@ from enum import IntEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from domain.event import Claim, Counter, StreamRef
 from eventstore.database import Connection, Queries, Row
 from eventstore.log import (
@@ -20,6 +22,7 @@ from eventstore.log import (
     Outcome,
     Overtaken,
 )
+from eventstore.tracking import Tracking
 
 
 class _Verdict(IntEnum):
@@ -43,6 +46,13 @@ _APPEND_BATCH = f"""
       FROM log.append_batch({", ".join(f"${n}" for n in range(1, 35))})
 """  # noqa: S608 -- numbers of parameters
 
+# One statement, so one transaction: what cannot be tracked takes the append back with it.
+_APPEND_TRACKED = f"""
+    SELECT a.base, a.recorded_at, a.verdicts, a.culprits, a.actuals, a.holders,
+           CASE WHEN a.verdicts[1] = {_Verdict.RECORDED} THEN work.track($35, $36, $37, $38) END
+      FROM log.append_batch({", ".join(f"${n}" for n in range(1, 35))}) a
+"""  # noqa: S608 -- numbers of parameters, and a verdict
+
 _FIND = """
     SELECT request_hash, outcome, reply, first_position, last_position, at
       FROM log.find($1, $2)
@@ -64,6 +74,18 @@ async def send(connection: Connection, appends: Sequence[Append], hint: int) -> 
     return [
         outcome or await _recorded_before(connection, append) for append, outcome in zip(appends, outcomes, strict=True)
     ]
+
+
+async def send_tracked(connection: Connection, append: Append, tracking: Tracking, hint: int) -> Outcome:
+    """As `send` for one append, which is recorded together with how far its consumer has come, or not at all.
+
+    Raises asyncpg.UniqueViolationError when the consumer has come as far already.
+    """
+    batch = _Batch([append])
+    row = await connection.fetchrow(_APPEND_TRACKED, hint, *batch.arguments(), *msgspec.structs.astuple(tracking))
+    assert row is not None
+    [outcome] = batch.outcomes(row)
+    return outcome or await _recorded_before(connection, append)
 
 
 async def find(database: Queries, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
@@ -184,7 +206,7 @@ class _Batch:
 
     def outcomes(self, row: Row) -> list[Outcome | None]:
         """One an append; None for what was recorded before this batch."""
-        base, recorded_at, verdicts, culprits, actuals, holders = row
+        base, recorded_at, verdicts, culprits, actuals, holders = row[:6]
         outcomes: list[Outcome | None] = []
         first_of: dict[tuple[int, int], Duplicate] = {}
         for append, verdict, culprit, actual, holder in zip(

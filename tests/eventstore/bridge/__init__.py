@@ -1,0 +1,1 @@
+"""The bridge, held to what the eventsourcing library ships for its own persistence modules."""
