@@ -15,6 +15,9 @@ from providers.local.engine import Command, EngineName, EngineUnavailable, Launc
 from providers.provider import ProviderRefused
 
 PROBE_SECONDS_MAX = 30.0
+BASE_SECONDS_MAX = 20.0
+# What the standard Dockerfile of a Dart function begins with.
+BASE_IMAGE = "dart:stable"
 PORT_INSIDE = 8080
 # A sandboxed machine may refuse to raise limits, so they are stated; runc copes with control groups that crun refuses.
 _RUN_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -96,9 +99,26 @@ class Container:
             f"Make `{self.name} run` work for this user.",
         )
 
+    async def require_base_image(self) -> None:
+        """Raise EngineUnavailable unless the image most Dockerfiles begin with is here or can be had.
+
+        An engine that runs but reaches no registry would fail every build; another engine of the machine may do better.
+        """
+        with tempfile.TemporaryDirectory(prefix="dcf-probe-") as place:
+            for question in (("image", "inspect", BASE_IMAGE), ("manifest", "inspect", BASE_IMAGE)):
+                if await self._ask((*self._program, *question), Path(place), BASE_SECONDS_MAX) is None:
+                    return
+        raise EngineUnavailable(
+            f"{self.name} works, but the image {BASE_IMAGE} is neither here nor in a registry it reaches.",
+            f"Run `{self.name} pull {BASE_IMAGE}`; or set DCF_LOCAL_ENGINE={self.name} where no Dockerfile needs it.",
+        )
+
     async def _try(self, argv: tuple[str, ...], folder: Path) -> str | None:
         """None when it succeeded, else what it said."""
-        finished = await run(argv, cwd=folder, seconds_max=PROBE_SECONDS_MAX, environment=self._client)
+        return await self._ask(argv, folder, PROBE_SECONDS_MAX)
+
+    async def _ask(self, argv: tuple[str, ...], folder: Path, seconds_max: float) -> str | None:
+        finished = await run(argv, cwd=folder, seconds_max=seconds_max, environment=self._client)
         return None if finished.succeeded else finished.output.strip() or "it took too long"
 
     def check(self, folder: Path) -> None:

@@ -69,6 +69,8 @@ class Toolchains:
         for name in self._order:
             try:
                 engine = await self.named(name)
+                if len(self._order) > 1 and isinstance(engine, Container):
+                    await engine.require_base_image()
             except EngineUnavailable as error:
                 log.info("engine_unavailable", engine=name, because=error.message)
                 tried[name] = error
