@@ -23,6 +23,7 @@ from commands.ids import new_id
 from eventstore.contents import PostgresContents
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
+from eventstore.key_uses import PostgresKeyUses
 from eventstore.log import Log
 from eventstore.postgres import PostgresLog
 from eventstore.sealing import PostgresPersonKeys, Sealing
@@ -135,12 +136,14 @@ async def _first_start(settings: Settings, log: Log, database: Database) -> None
 
 
 def _services(settings: Settings, log: Log, reader: Reader, database: Database, agent: AgentSocket) -> Services:
+    key_uses = PostgresKeyUses(database)
     return Services(
         log=log,
         reader=reader,
         contents=PostgresContents(database),
+        key_uses=key_uses,
         providers={"local": LocalProvider(agent, lambda: functions_url(settings))},
-        authenticator=Authenticator(reader, _now),
+        authenticator=Authenticator(reader, log, key_uses, _now),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
         clock=_now,

@@ -16,17 +16,21 @@ from api.errors import handle
 from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
+from api.keys import KEY_ROUTES
 from api.me import ME_ROUTES
 from api.methods import Methods
 from api.openapi import OPENAPI_ROUTES, document
 from api.operation import operations
 from api.projects import PROJECT_ROUTES
 from api.services import Services
+from api.tenant import TENANT_ROUTES
 from api.uploads import UPLOAD_ROUTES
 from process.health import Check, Health
 
 ROUTES = (
     *ME_ROUTES,
+    *TENANT_ROUTES,
+    *KEY_ROUTES,
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
     *UPLOAD_ROUTES,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import msgspec
+import structlog
 from litestar import Request
 
 from api.api_keys import parse_key
@@ -17,7 +21,11 @@ from api.exchange import exchange_of
 from api.operation import operation_of
 from api.principal import Principal, permissions_of
 from api.refusals import CredentialMissing, CredentialUnknown, PermissionMissing
+from commands.execute import fold
+from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
+from eventstore.key_uses import APART, KeyUses
+from eventstore.log import Log
 from eventstore.meta import Actor
 from projections.api_keys import API_KEY_NAMED, ApiKeyRow
 from projections.query import Found
@@ -37,13 +45,23 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    """Checks credentials against the read model of keys, remembering each good one for CACHE_SECONDS."""
+    """Checks credentials, remembering each good one for CACHE_SECONDS.
+
+    The read model says whose a key is. Whether it was revoked is asked of the log, which is never behind.
+    """
 
     def __init__(
-        self, reader: Reader, clock: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+        self,
+        reader: Reader,
+        log: Log,
+        uses: KeyUses,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._clock, self._monotonic = reader, clock, monotonic
+        self._reader, self._log, self._uses, self._clock, self._monotonic = reader, log, uses, clock, monotonic
         self._known: dict[bytes, _Known] = {}
+        # When the use of each key was noted last, so that most requests need not ask.
+        self._noted: dict[UUID, float] = {}
 
     async def principal(self, authorization: str | None) -> Principal:
         """The caller an Authorization header names. Raises CredentialMissing or CredentialUnknown."""
@@ -71,9 +89,25 @@ class Authenticator:
         found = await self._reader.one(API_KEY_NAMED, None, key.key_id)
         if found is None or not hmac.compare_digest(found.row.secret_hash, key.secret_hash):
             raise CredentialUnknown
-        if found.row.revoked_at is not None:
+        state: ApiKey = await fold(self._log, API_KEY, API_KEY.stream(found.tenant_id, key.key_id))
+        expired = found.row.expires_at is not None and found.row.expires_at <= self._clock()
+        if state.revoked or expired:
             raise CredentialUnknown
+        await self._note_use(found.tenant_id, key.key_id)
         return _Known(_principal(found), found.row.expires_at, self._monotonic() + CACHE_SECONDS)
+
+    async def _note_use(self, tenant_id: UUID, key_id: UUID) -> None:
+        """A use that cannot be noted is no reason to turn anybody away."""
+        now = self._monotonic()
+        if self._noted.get(key_id, -math.inf) > now - APART.total_seconds():
+            return
+        if len(self._noted) >= CACHED_MAX:
+            self._noted.clear()
+        self._noted[key_id] = now
+        try:
+            await self._uses.note(tenant_id, key_id, self._clock())
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as problem:
+            structlog.get_logger().warning("key_use_not_noted", key_id=str(key_id), problem=str(problem))
 
 
 def _principal(found: Found[ApiKeyRow]) -> Principal:

@@ -13,11 +13,15 @@ from eventstore.meta import Actor
 
 Permission = Literal[
     "tenant:read",
+    "members:write",
+    "keys:read",
+    "keys:write",
     "catalogue:read",
     "projects:read",
     "projects:write",
     "functions:read",
     "functions:write",
+    "artifacts:read",
     "artifacts:write",
     "integrations:read",
     "integrations:write",
@@ -25,6 +29,7 @@ Permission = Literal[
     "deployments:write",
     "functions:call",
     "audit:read",
+    "operate",
 ]
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 
@@ -34,6 +39,7 @@ _READ: frozenset[Permission] = frozenset(
         "catalogue:read",
         "projects:read",
         "functions:read",
+        "artifacts:read",
         "integrations:read",
         "deployments:read",
         "functions:call",
@@ -41,7 +47,13 @@ _READ: frozenset[Permission] = frozenset(
     }
 )
 _DEVELOP: frozenset[Permission] = _READ | {"functions:write", "artifacts:write", "deployments:write"}
-_ADMINISTER: frozenset[Permission] = _DEVELOP | {"projects:write", "integrations:write"}
+_ADMINISTER: frozenset[Permission] = _DEVELOP | {
+    "projects:write",
+    "integrations:write",
+    "members:write",
+    "keys:read",
+    "keys:write",
+}
 
 # What is not listed for a role is denied. Operators look after the service; no tenant's things are theirs.
 ALLOWED: dict[KeyRole, frozenset[Permission]] = {
@@ -49,7 +61,7 @@ ALLOWED: dict[KeyRole, frozenset[Permission]] = {
     "developer": _DEVELOP,
     "admin": _ADMINISTER,
     "owner": _ADMINISTER,
-    "operator": frozenset({"tenant:read", "catalogue:read"}),
+    "operator": frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "operate"}),
 }
 
 
@@ -60,6 +72,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     actor: Actor
     role: KeyRole
     permissions: frozenset[str]
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether scopes keep it from some of what its role allows."""
+        return self.permissions < ALLOWED[self.role]
 
     @property
     def is_operator(self) -> bool:

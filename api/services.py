@@ -15,6 +15,7 @@ from api.refusal_cap import RefusalCap
 from api.tokens import Tokens
 from domain.clouds import ProviderName
 from eventstore.contents import Contents
+from eventstore.key_uses import KeyUses
 from eventstore.log import Log
 from projections.reader import Reader
 from providers.provider import Provider
@@ -28,6 +29,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     reader: Reader
     contents: Contents
+    key_uses: KeyUses
     providers: Mapping[ProviderName, Provider]
     authenticator: Authenticator
     tokens: Tokens

@@ -26,13 +26,13 @@ from domain.refusal import FieldError, PreconditionFailed, Refusal
 # Stands where the time of recording belongs: a byte that encoded JSON never holds. Replies are stored with it, so that
 # repeating a request gives the very same body.
 _NOW = b"\x01"
+# Stands where a secret belongs that only the first answer shows; a repeated request finds null in its place.
+_ONCE = b"\x02"
+SHOWN_ONCE = cast("str | None", msgspec.Raw(_ONCE))
 _RECORDED_NOW = cast("datetime", msgspec.Raw(_NOW))
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _TAG = re.compile(r'"([0-9]{1,18})"')
-# What never is a position of an event.
-_NO_POSITION = -1
-
 _EntityPosition = Literal["first", "last", "unchanged"]
 
 
@@ -98,10 +98,12 @@ class Writing:
         entity: StreamRef | None = None,
         versions: Mapping[int, int] | None = None,
         record_refusals: bool = True,
+        secret: str | None = None,
     ) -> Answer:
         """Record the command and answer once it can be read. `entity` is the stream If-Match speaks of.
 
         `versions` gives the stream's last position for each ETag there is, where these are not the same.
+        `secret` is shown where the reply says SHOWN_ONCE, and never kept.
 
         Raises the Refusal; a repeated request gets what the first one got, refusals included.
         """
@@ -121,7 +123,9 @@ class Writing:
             return await self._answer(before.reply, position=before.position)
         if not self._respond_async:
             await self._services.reader.wait_for(done.last_position, seconds_max=self._services.wait_seconds_max)
-        return await self._answer(done.reply, position=done.last_position, done=done)
+        return await self._answer(
+            done.reply, position=done.last_position, done=done, secret=None if done.repeated else secret
+        )
 
     @property
     def has_precondition(self) -> bool:
@@ -130,23 +134,23 @@ class Writing:
 
     def _precondition(
         self, entity: StreamRef | None, versions: Mapping[int, int] | None
-    ) -> tuple[StreamRef, int] | None:
+    ) -> tuple[StreamRef, set[int]] | None:
         given = self._if_match
         if given is None or given.strip() == "*":
             return None
         if entity is None:
             raise PreconditionFailed("This request takes no If-Match: it names nothing that exists already.")
-        # Of several tags the newest counts: a thing never goes back to an older one.
-        positions = [int(tag[1]) for part in given.split(",") if (tag := _TAG.fullmatch(part.strip()))]
-        position = max(positions, default=_NO_POSITION)
-        return entity, position if versions is None else versions.get(position, _NO_POSITION)
+        positions = {int(tag[1]) for part in given.split(",") if (tag := _TAG.fullmatch(part.strip()))}
+        return entity, positions if versions is None else {versions[at] for at in positions if at in versions}
 
     def _kept_refusal(self, refusal: Refusal) -> bytes:
         self._services.refusal_cap.spend(self.principal.tenant_id)
         problem = problem_of(refusal, self._exchange.correlation_id)
         return _line(_Kept(status=problem.status, code=refusal.code)) + encoded(problem)
 
-    async def _answer(self, reply: bytes, *, position: int, done: Done | None = None) -> Answer:
+    async def _answer(
+        self, reply: bytes, *, position: int, done: Done | None = None, secret: str | None = None
+    ) -> Answer:
         line, _, body = reply.partition(b"\n")
         kept = _KEPT.decode(line)
         headers: list[Header] = [(b"event-position", (await self._services.tokens.of(position)).encode())]
@@ -160,7 +164,7 @@ class Writing:
             return Answer(body, status=kept.status, media_type=PROBLEM, headers=tuple(headers))
         if kept.position != "unchanged":
             headers.append((b"etag", etag(done.first_position if kept.position == "first" else done.last_position)))
-        body = body.replace(_NOW, encoded(done.recorded_at))
+        body = body.replace(_NOW, encoded(done.recorded_at)).replace(_ONCE, encoded(secret))
         return Answer(body, status=kept.status, media_type=JSON, headers=tuple(headers))
 
 

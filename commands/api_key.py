@@ -7,14 +7,23 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyRevoked, ApiKeyUnknown, KeyRole, RoleOutOfPlace
+from domain.api_key import (
+    API_KEY,
+    ApiKeyCreated,
+    ApiKeyExists,
+    ApiKeyRevoked,
+    ApiKeyUnknown,
+    ExpiryPassed,
+    KeyRole,
+    RoleOutOfPlace,
+)
 from domain.event import SYSTEM_TENANT, Decision
 from domain.refusal import FieldError
-from domain.tenant import TENANT, TenantUnknown
+from domain.tenant import TENANT, TenantUnknown, require_within
 
 
 class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
-    """Only the hash of the secret ever reaches us."""
+    """Only the hash of the secret ever reaches us. `asked_by` is the role of who asks; None: the service itself."""
 
     key_id: UUID
     name: str
@@ -22,11 +31,13 @@ class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
     role: KeyRole
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    asked_by: KeyRole | None = None
 
 
 class RevokeApiKey(Command, frozen=True, kw_only=True, tag="RevokeApiKey"):
     key_id: UUID
     reason: str = ""
+    asked_by: KeyRole | None = None
 
 
 ApiKeyCommand = CreateApiKey | RevokeApiKey
@@ -44,6 +55,9 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
             if key.exists:
                 raise ApiKeyExists
             _require_place(command, states)
+            _require_role(command.role, command.asked_by)
+            if command.expires_at is not None and command.expires_at <= command.at:
+                raise ExpiryPassed(errors=(FieldError(field="expiresAt", message="in the past"),))
             created = ApiKeyCreated(
                 name=command.name,
                 secret_hash=command.secret_hash,
@@ -55,6 +69,7 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
         case RevokeApiKey():
             if not key.exists:
                 raise ApiKeyUnknown
+            _require_role(key.role, command.asked_by)
             return Decision() if key.revoked else Decision(facts=facts(stream, ApiKeyRevoked(reason=command.reason)))
         case _:
             assert_never(command)
@@ -65,6 +80,11 @@ def _require_place(command: CreateApiKey, states: States) -> None:
         raise RoleOutOfPlace(errors=(FieldError(field="role", message=f"not {command.role} here"),))
     if command.role != "operator" and not states.of(TENANT, command.tenant_id, command.tenant_id).exists:
         raise TenantUnknown
+
+
+def _require_role(role: KeyRole, asked_by: KeyRole | None) -> None:
+    if role != "operator":  # Operators have no one above them, and nobody else has a key in their place.
+        require_within(asked_by, role)
 
 
 API_KEYS = Decider(commands=(CreateApiKey, RevokeApiKey), reads=reads, decide=decide)

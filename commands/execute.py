@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, assert_never
@@ -79,7 +79,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `on_recorded` renders the answer from the states after the decision, before it is recorded; `on_refused` renders a
     refusal. Both are stored with the command's id and handed to whoever repeats it.
-    `if_position` is the position the named stream must still end at.
+    `if_position` names a stream and the positions of which it must still end at one.
     """
 
     actor: Actor
@@ -88,7 +88,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     causation_id: str = ""
     request_hash: bytes = b""
     record_refusals: bool = True
-    if_position: tuple[StreamRef, int] | None = None
+    if_position: tuple[StreamRef, Collection[int]] | None = None
     on_recorded: Callable[[States], bytes] = _no_reply
     on_refused: Callable[[Refusal], bytes] = _no_refusal
 
@@ -159,9 +159,9 @@ async def fold(log: Log, aggregate: Aggregate[Any], stream: StreamRef) -> Any:
 
 async def _decide(log: Log, decider: Decider, command: Command, loaded: _Loaded, context: Context) -> Decision:
     if context.if_position is not None:
-        stream, position = context.if_position
+        stream, positions = context.if_position
         await _load(log, [(_AGGREGATE_OF[stream.category], stream)], loaded)
-        if loaded.positions[stream] != position:
+        if loaded.positions[stream] not in positions:
             raise PreconditionFailed
     return await _decision(log, decider, command, loaded)
 

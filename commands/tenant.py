@@ -14,12 +14,19 @@ from domain.plan import PLAN, PlanUnknown, plan_stream
 from domain.tenant import (
     TENANT,
     AlreadyMember,
+    LastOwner,
     MemberAdded,
+    MemberRemoved,
+    MemberRoleChanged,
+    MemberUnknown,
     PlanChosen,
     Role,
+    Tenant,
     TenantCreated,
+    TenantEvent,
     TenantExists,
     TenantUnknown,
+    require_within,
 )
 
 
@@ -31,15 +38,29 @@ class CreateTenant(Command, frozen=True, kw_only=True, tag="CreateTenant"):
 
 
 class AddMember(Command, frozen=True, kw_only=True, tag="AddMember"):
+    """`asked_by` is the role of who asks; None: the service itself."""
+
     person_id: UUID
     role: Role
+    asked_by: str | None = None
+
+
+class ChangeRole(Command, frozen=True, kw_only=True, tag="ChangeRole"):
+    person_id: UUID
+    role: Role
+    asked_by: str | None = None
+
+
+class RemoveMember(Command, frozen=True, kw_only=True, tag="RemoveMember"):
+    person_id: UUID
+    asked_by: str | None = None
 
 
 class ChoosePlan(Command, frozen=True, kw_only=True, tag="ChoosePlan"):
     plan: str
 
 
-TenantCommand = CreateTenant | AddMember | ChoosePlan
+TenantCommand = CreateTenant | AddMember | ChangeRole | RemoveMember | ChoosePlan
 
 
 def reads(command: TenantCommand) -> Reads:
@@ -56,9 +77,14 @@ def decide(command: TenantCommand, states: States) -> Decision:
                 raise TenantExists
             return _create(command, states)
         case AddMember():
+            require_within(command.asked_by, command.role)
             if command.person_id in tenant.members:
                 raise AlreadyMember
             return _add_member(command, states)
+        case ChangeRole():
+            return _change_role(command, tenant)
+        case RemoveMember():
+            return _remove_member(command, tenant)
         case ChoosePlan():
             _require_plan(command.plan, states)
             return _record(command, PlanChosen(plan=command.plan)) if command.plan != tenant.plan else Decision()
@@ -91,13 +117,44 @@ def _add_member(command: AddMember, states: States) -> Decision:
     return Decision(facts=_record(command, added).facts, counters=(count,))
 
 
+def _change_role(command: ChangeRole, tenant: Tenant) -> Decision:
+    role = _role_of(tenant, command.person_id)
+    require_within(command.asked_by, role, command.role)
+    if role == command.role:
+        return Decision()
+    if role == "owner":
+        _require_other_owner(tenant)
+    return _record(command, MemberRoleChanged(person_id=command.person_id, role=command.role))
+
+
+def _remove_member(command: RemoveMember, tenant: Tenant) -> Decision:
+    role = _role_of(tenant, command.person_id)
+    require_within(command.asked_by, role)
+    if role == "owner":
+        _require_other_owner(tenant)
+    count = Counter(tenant_id=command.tenant_id, scope="members", name="tenant", delta=-1)
+    return Decision(facts=_record(command, MemberRemoved(person_id=command.person_id)).facts, counters=(count,))
+
+
+def _role_of(tenant: Tenant, person_id: UUID) -> Role:
+    try:
+        return tenant.members[person_id]
+    except KeyError:
+        raise MemberUnknown from None
+
+
+def _require_other_owner(tenant: Tenant) -> None:
+    if list(tenant.members.values()).count("owner") < 2:
+        raise LastOwner
+
+
 def _require_plan(name: str, states: States) -> None:
     if states.at(PLAN, plan_stream(name)).limits is None:
         raise PlanUnknown
 
 
-def _record(command: TenantCommand, event: TenantCreated | MemberAdded | PlanChosen) -> Decision:
+def _record(command: TenantCommand, event: TenantEvent) -> Decision:
     return Decision(facts=facts(TENANT.stream(command.tenant_id, command.tenant_id), event))
 
 
-TENANTS = Decider(commands=(CreateTenant, AddMember, ChoosePlan), reads=reads, decide=decide)
+TENANTS = Decider(commands=(CreateTenant, AddMember, ChangeRole, RemoveMember, ChoosePlan), reads=reads, decide=decide)

@@ -33,8 +33,13 @@ ApiKeyEvent = ApiKeyCreated | ApiKeyRevoked
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     exists: bool = False
     revoked: bool = False
+    name: str = ""
     role: KeyRole = "viewer"
+    scopes: tuple[str, ...] = ()
     secret_hash: str = ""
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+    revoked_at: datetime | None = None
 
 
 class ApiKeyUnknown(NotFound):
@@ -49,6 +54,13 @@ class RoleOutOfPlace(Invalid):
     code = "role_out_of_place"
 
 
+class ExpiryPassed(Invalid):
+    """The time at which the key ends has passed already."""
+
+    code = "expiry_passed"
+    remedy = "Send an expiresAt in the future, or leave it out."
+
+
 class ApiKeyExists(Conflict):
     """The API key was created before."""
 
@@ -58,9 +70,17 @@ class ApiKeyExists(Conflict):
 def evolve(key: ApiKey, event: ApiKeyEvent) -> ApiKey:
     match event:
         case ApiKeyCreated():
-            return ApiKey(exists=True, role=event.role, secret_hash=event.secret_hash)
+            return ApiKey(
+                exists=True,
+                name=event.name,
+                role=event.role,
+                scopes=event.scopes,
+                secret_hash=event.secret_hash,
+                expires_at=event.expires_at,
+                created_at=event.at,
+            )
         case ApiKeyRevoked():
-            return msgspec.structs.replace(key, revoked=True)
+            return msgspec.structs.replace(key, revoked=True, revoked_at=event.at)
         case _:
             assert_never(event)
 

@@ -8,9 +8,11 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Aggregate, Event
-from domain.refusal import Conflict, NotFound
+from domain.refusal import Conflict, Forbidden, NotFound
 
 Role = Literal["owner", "admin", "developer", "viewer"]
+# From the least to the most.
+ROLES_RISING: tuple[Role, ...] = ("viewer", "developer", "admin", "owner")
 
 
 class TenantCreated(Event, frozen=True, kw_only=True, tag="tenant.created"):
@@ -24,11 +26,20 @@ class MemberAdded(Event, frozen=True, kw_only=True, tag="tenant.member_added"):
     role: Role
 
 
+class MemberRoleChanged(Event, frozen=True, kw_only=True, tag="tenant.member_role_changed"):
+    person_id: UUID
+    role: Role
+
+
+class MemberRemoved(Event, frozen=True, kw_only=True, tag="tenant.member_removed"):
+    person_id: UUID
+
+
 class PlanChosen(Event, frozen=True, kw_only=True, tag="tenant.plan_chosen"):
     plan: str
 
 
-TenantEvent = TenantCreated | MemberAdded | PlanChosen
+TenantEvent = TenantCreated | MemberAdded | MemberRoleChanged | MemberRemoved | PlanChosen
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +68,35 @@ class AlreadyMember(Conflict):
     code = "already_member"
 
 
+class MemberUnknown(NotFound):
+    """The person is no member of the tenant."""
+
+    code = "member_not_found"
+
+
+class LastOwner(Conflict):
+    """A tenant keeps at least one owner, and this is the last."""
+
+    code = "last_owner"
+    remedy = "Make another member an owner first."
+
+
+class RoleAboveOwn(Forbidden):
+    """Nobody gives, changes or takes away a role above their own."""
+
+    code = "role_above_own"
+    remedy = "Ask somebody who has that role."
+
+
 def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
     match event:
         case TenantCreated():
             return Tenant(exists=True, name=event.name, slug=event.slug, plan=event.plan)
-        case MemberAdded():
+        case MemberAdded() | MemberRoleChanged():
             return msgspec.structs.replace(tenant, members={**tenant.members, event.person_id: event.role})
+        case MemberRemoved():
+            left = {id: role for id, role in tenant.members.items() if id != event.person_id}
+            return msgspec.structs.replace(tenant, members=left)
         case PlanChosen():
             return msgspec.structs.replace(tenant, plan=event.plan)
         case _:
@@ -70,5 +104,18 @@ def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
 
 
 TENANT = Aggregate(
-    name="tenant", events=(TenantCreated, MemberAdded, PlanChosen), initial=Tenant(), evolve=evolve
+    name="tenant",
+    events=(TenantCreated, MemberAdded, MemberRoleChanged, MemberRemoved, PlanChosen),
+    initial=Tenant(),
+    evolve=evolve,
 )
+
+
+def require_within(own: str | None, *roles: Role) -> None:
+    """Raise RoleAboveOwn unless who has the role `own` may decide about all of these; None: the service itself."""
+    if own is None:
+        return
+    allowed = ROLES_RISING[: ROLES_RISING.index(own) + 1] if own in ROLES_RISING else ()
+    above = [role for role in roles if role not in allowed]
+    if above:
+        raise RoleAboveOwn(f"The role {above[0]} is above {own}.")

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.tenant import MemberAdded, Role
+from domain.tenant import MemberAdded, MemberRemoved, MemberRoleChanged, Role
 from projections.query import ROWS, Found, Query, page_of
-from projections.read_model import Index, ReadModel
+from projections.read_model import Index, ReadModel, present
 from projections.recorded import Recorded
 
 
@@ -22,7 +22,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def keys(recorded: Recorded) -> Sequence[UUID]:
     match recorded.event:
-        case MemberAdded(person_id=person_id):
+        case (
+            MemberAdded(person_id=person_id)
+            | MemberRoleChanged(person_id=person_id)
+            | MemberRemoved(person_id=person_id)
+        ):
             return (person_id,)
         case _:
             return ()
@@ -32,15 +36,19 @@ def project(row: Member | None, recorded: Recorded) -> Member | None:
     match recorded.event:
         case MemberAdded() as event:
             return Member(person_id=event.person_id, role=event.role, added_at=recorded.at)
+        case MemberRoleChanged() as event:
+            return msgspec.structs.replace(present(row), role=event.role)
+        case MemberRemoved():
+            return None
         case _:
             return row
 
 
 MEMBERS = ReadModel(
     name="members",
-    version=1,
+    version=2,
     row=Member,
-    interests=(MemberAdded,),
+    interests=(MemberAdded, MemberRoleChanged, MemberRemoved),
     keys=keys,
     project=project,
     indexes=(Index("in_order", "tenant_id, first_position"), Index("by_person", "id")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from commands.tenant import CreateTenant
 from domain.api_key import KeyRole
 from eventstore.contents import Contents, MemoryContents, PostgresContents
 from eventstore.database import connect
+from eventstore.key_uses import KeyUses, MemoryKeyUses, PostgresKeyUses
 from eventstore.leases import PostgresLeases
 from eventstore.log import Log
 from eventstore.memory import MemoryLog
@@ -74,7 +75,7 @@ class World(msgspec.Struct, frozen=True):
         key = new_key(new_id())
         command = CreateApiKey(
             tenant_id=tenant_id,
-            at=self.services.clock(),
+            at=self.services.clock() if expires_at is None else expires_at - timedelta(days=1),
             key_id=key.key_id,
             name="another",
             secret_hash=key.secret_hash,
@@ -102,7 +103,14 @@ class World(msgspec.Struct, frozen=True):
 async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
     """Everything in memory."""
     log = MemoryLog(_now)
-    yield await _world(log, MemoryReader(log, CODEC), MemoryContents(), Sealing(MemoryPersonKeys()), data_dir)
+    yield await _world(
+        log,
+        MemoryReader(log, CODEC),
+        MemoryContents(),
+        MemoryKeyUses(),
+        Sealing(MemoryPersonKeys()),
+        data_dir,
+    )
 
 
 @asynccontextmanager
@@ -127,17 +135,25 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             )
         )
         sealing = Sealing(PostgresPersonKeys(app))
-        yield await _world(log, reader, PostgresContents(app), sealing, data_dir)
+        yield await _world(log, reader, PostgresContents(app), PostgresKeyUses(app), sealing, data_dir)
 
 
-async def _world(log: Log, reader: Reader, contents: Contents, sealing: Sealing, data_dir: Path) -> World:
+async def _world(
+    log: Log,
+    reader: Reader,
+    contents: Contents,
+    key_uses: KeyUses,
+    sealing: Sealing,
+    data_dir: Path,
+) -> World:
     keys = await make_first_start(log, sealing, data_dir, _now())
     services = Services(
         log=log,
         reader=reader,
         contents=contents,
+        key_uses=key_uses,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
-        authenticator=Authenticator(reader, _now),
+        authenticator=Authenticator(reader, log, key_uses, _now),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
         clock=_now,

@@ -18,6 +18,7 @@ from cli.backup import make_backup
 from cli.restore import restore_backup
 from cli.trouble import Trouble
 from eventstore.database import connect
+from eventstore.key_uses import MemoryKeyUses
 from eventstore.positions import PositionOfAnotherEpoch, format_position
 from eventstore.postgres import PostgresLog
 from eventstore.session import sessions
@@ -62,9 +63,11 @@ async def _caller(url: str, data_dir: Path) -> Principal:
     key = (data_dir / "owner.key").read_text().strip()
     async with (
         connect(url, role="dcf_app") as database,
+        PostgresLog(database, url, role="dcf_app") as log,
         PostgresReader(database, sessions(url, role="dcf_app")) as reader,
     ):
-        return await Authenticator(reader, lambda: datetime.now(UTC)).principal(f"Bearer {key}")
+        authenticator = Authenticator(reader, log, MemoryKeyUses(), lambda: datetime.now(UTC))
+        return await authenticator.principal(f"Bearer {key}")
 
 
 async def _run(url: str, sql: str) -> None:

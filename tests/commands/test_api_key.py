@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyUnknown, RoleOutOfPlace
+from datetime import timedelta
+
+from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyUnknown, ExpiryPassed, RoleOutOfPlace
 from domain.event import SYSTEM_TENANT, Fact
-from domain.tenant import TenantUnknown
+from domain.tenant import RoleAboveOwn, TenantUnknown
 from tests.support import a
 from tests.support.scenario import given
 
@@ -16,9 +18,19 @@ class TestCreateApiKey:
         )
 
     def test_keeps_its_scopes_and_its_end(self) -> None:
-        given(a.tenant_created()).when(a.create_api_key(scopes=("functions:read",), expires_at=a.AT)).then(
-            a.api_key_created(scopes=("functions:read",), expires_at=a.AT)
+        tomorrow = a.AT + timedelta(days=1)
+
+        given(a.tenant_created()).when(a.create_api_key(scopes=("functions:read",), expires_at=tomorrow)).then(
+            a.api_key_created(scopes=("functions:read",), expires_at=tomorrow)
         )
+
+    def test_refuses_an_end_that_has_passed(self) -> None:
+        given(a.tenant_created()).when(a.create_api_key(expires_at=a.AT)).then_refused(
+            ExpiryPassed, fields=("expiresAt",)
+        )
+
+    def test_refuses_a_role_above_that_of_who_asks(self) -> None:
+        given(a.tenant_created()).when(a.create_api_key(role="owner", asked_by="admin")).then_refused(RoleAboveOwn)
 
     def test_makes_an_operators_key_outside_all_tenants(self) -> None:
         created = ApiKeyCreated(name="CI", secret_hash="ab" * 32, role="operator")
@@ -43,6 +55,9 @@ class TestCreateApiKey:
 class TestRevokeApiKey:
     def test_says_why(self) -> None:
         given(a.api_key_created()).when(a.revoke_api_key(reason="leaked")).then(a.api_key_revoked("leaked"))
+
+    def test_refuses_a_key_above_who_asks(self) -> None:
+        given(a.api_key_created(role="owner")).when(a.revoke_api_key(asked_by="admin")).then_refused(RoleAboveOwn)
 
     def test_asking_twice_changes_nothing(self) -> None:
         given(a.api_key_created(), a.api_key_revoked()).when(a.revoke_api_key()).then_nothing()

@@ -346,7 +346,7 @@ class TestRepeated:
     async def test_answers_the_first_result_although_the_thing_has_moved_on(self, log: RivalLog) -> None:
         await do(log, a.create_project(), 1)
         position = await log.head()
-        asked = context(2, if_position=(STREAM, position))
+        asked = context(2, if_position=(STREAM, (position,)))
         first = await execute(log, a.rename_project(), asked)
 
         again = await execute(log, a.rename_project(), asked)
@@ -358,7 +358,7 @@ class TestIfPosition:
     async def test_lets_through_what_was_read_last(self, log: RivalLog) -> None:
         done = await do(log, a.create_project(), 1)
 
-        await execute(log, a.rename_project(name="Store"), context(2, if_position=(STREAM, done.last_position)))
+        await execute(log, a.rename_project(name="Store"), context(2, if_position=(STREAM, (done.last_position,))))
 
         assert (await fold(log, PROJECT, STREAM)).name == "Store"
 
@@ -367,14 +367,14 @@ class TestIfPosition:
         done = await do(log, a.create_project(), 1)
 
         with pytest.raises(PreconditionFailed):
-            await execute(log, a.rename_project(), context(2, if_position=(STREAM, done.last_position + off)))
+            await execute(log, a.rename_project(), context(2, if_position=(STREAM, (done.last_position + off,))))
 
     async def test_refuses_what_changes_while_it_is_decided(self, log: RivalLog) -> None:
         done = await do(log, a.create_project(), 1)
         log.rival, log.times = (lambda: record(log, a.project_renamed("Quick"))), 1
 
         with pytest.raises(PreconditionFailed):
-            await execute(log, a.rename_project(), context(2, if_position=(STREAM, done.last_position)))
+            await execute(log, a.rename_project(), context(2, if_position=(STREAM, (done.last_position,))))
 
 
 class TestDecideOnly:

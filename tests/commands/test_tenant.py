@@ -7,7 +7,7 @@ from domain.event import SYSTEM_TENANT, Counter
 from domain.naming import NameNotAllowed
 from domain.person import PersonUnknown
 from domain.plan import PlanUnknown
-from domain.tenant import AlreadyMember, TenantExists, TenantUnknown
+from domain.tenant import AlreadyMember, LastOwner, MemberUnknown, RoleAboveOwn, TenantExists, TenantUnknown
 from tests.support import a
 from tests.support.scenario import given
 
@@ -58,6 +58,68 @@ class TestAddMember:
 
     def test_refuses_a_tenant_that_never_was(self) -> None:
         given(a.person_registered()).when(a.add_member()).then_refused(TenantUnknown)
+
+    def test_refuses_a_role_above_that_of_who_asks(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered()).when(
+            a.add_member(role="owner", asked_by="admin")
+        ).then_refused(RoleAboveOwn)
+
+
+class TestChangeRole:
+    def test_changes_it(self) -> None:
+        given(a.tenant_created(), a.member_added()).when(a.change_role(role="admin", asked_by="admin")).then(
+            a.member_role_changed("admin"), claims=(), counters=()
+        )
+
+    def test_changes_nothing_when_it_is_the_role_already(self) -> None:
+        given(a.tenant_created(), a.member_added(role="admin")).when(a.change_role(role="admin")).then_nothing()
+
+    def test_lets_an_owner_go_when_there_is_another(self) -> None:
+        other = a.member_added(a.id_of(70), role="owner")
+
+        given(a.tenant_created(), a.member_added(role="owner"), other).when(a.change_role(role="viewer")).then(
+            a.member_role_changed("viewer")
+        )
+
+    def test_refuses_to_leave_a_tenant_without_an_owner(self) -> None:
+        given(a.tenant_created(), a.member_added(role="owner")).when(a.change_role(role="admin")).then_refused(
+            LastOwner
+        )
+
+    def test_refuses_a_role_above_that_of_who_asks(self) -> None:
+        given(a.tenant_created(), a.member_added()).when(a.change_role(role="owner", asked_by="admin")).then_refused(
+            RoleAboveOwn
+        )
+
+    def test_refuses_to_touch_who_stands_above_who_asks(self) -> None:
+        given(a.tenant_created(), a.member_added(role="owner")).when(
+            a.change_role(role="viewer", asked_by="admin")
+        ).then_refused(RoleAboveOwn)
+
+    def test_refuses_a_person_who_is_no_member(self) -> None:
+        given(a.tenant_created()).when(a.change_role()).then_refused(MemberUnknown)
+
+
+class TestRemoveMember:
+    def test_removes_and_counts_the_person(self) -> None:
+        given(a.tenant_created(), a.member_added()).when(a.remove_member(asked_by="developer")).then(
+            a.member_removed(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=-1),),
+        )
+
+    def test_refuses_the_last_owner(self) -> None:
+        given(a.tenant_created(), a.member_added(role="owner")).when(a.remove_member()).then_refused(LastOwner)
+
+    def test_refuses_who_stands_above_who_asks(self) -> None:
+        given(a.tenant_created(), a.member_added(role="admin")).when(
+            a.remove_member(asked_by="developer")
+        ).then_refused(RoleAboveOwn)
+
+    def test_refuses_a_person_who_went_before(self) -> None:
+        given(a.tenant_created(), a.member_added(), a.member_removed()).when(a.remove_member()).then_refused(
+            MemberUnknown
+        )
 
 
 class TestChoosePlan:

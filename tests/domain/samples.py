@@ -54,6 +54,8 @@ _TOOLCHAIN = Toolchain(engine="stand-in", version="3.7.3", stand_in=True)
 _ALL: tuple[Event, ...] = (
     tenant.TenantCreated(name="Acme", slug="acme", plan="sandbox"),
     tenant.MemberAdded(person_id=id_of(7), role="developer"),
+    tenant.MemberRoleChanged(person_id=id_of(7), role="admin"),
+    tenant.MemberRemoved(person_id=id_of(7)),
     tenant.PlanChosen(plan="standard"),
     plan.PlanDefined(
         name="sandbox",

@@ -83,7 +83,7 @@ from domain.project import PROJECT, ProjectArchived, ProjectCreated, ProjectRena
 from domain.release import ArtifactKind, Release, SourceRef, Toolchain, Trigger
 from domain.runtime import RUNTIMES_STREAM, Dates, RuntimeAdded, RuntimeDatesSet, RuntimeDefaultSet
 from domain.sealed import Sealed
-from domain.tenant import TENANT, MemberAdded, PlanChosen, TenantCreated
+from domain.tenant import TENANT, MemberAdded, MemberRemoved, MemberRoleChanged, PlanChosen, Role, TenantCreated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = AT - timedelta(days=300)
@@ -122,8 +122,16 @@ def tenant_created(tenant_id: UUID = TENANT_ID, name: str = "Acme", slug: str = 
     return Fact(TENANT.stream(tenant_id, tenant_id), TenantCreated(name=name, slug=slug, plan="sandbox"))
 
 
-def member_added(person_id: UUID = PERSON_ID) -> Fact:
-    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), MemberAdded(person_id=person_id, role="developer"))
+def member_added(person_id: UUID = PERSON_ID, role: Role = "developer") -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), MemberAdded(person_id=person_id, role=role))
+
+
+def member_role_changed(role: Role, person_id: UUID = PERSON_ID) -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), MemberRoleChanged(person_id=person_id, role=role))
+
+
+def member_removed(person_id: UUID = PERSON_ID) -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), MemberRemoved(person_id=person_id))
 
 
 def plan_chosen(plan: str = "standard") -> Fact:
@@ -484,6 +492,14 @@ def create_tenant(**changes: Any) -> tenant.CreateTenant:
 
 def add_member(**changes: Any) -> tenant.AddMember:
     return tenant.AddMember(**_filled({"person_id": PERSON_ID, "role": "developer"}, changes))
+
+
+def change_role(**changes: Any) -> tenant.ChangeRole:
+    return tenant.ChangeRole(**_filled({"person_id": PERSON_ID, "role": "admin"}, changes))
+
+
+def remove_member(**changes: Any) -> tenant.RemoveMember:
+    return tenant.RemoveMember(**_filled({"person_id": PERSON_ID}, changes))
 
 
 def choose_plan(**changes: Any) -> tenant.ChoosePlan:

@@ -1,0 +1,211 @@
+"""API keys: create, get, list, revoke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.params import FromPath
+
+from api.answer import Answer, Header, encoded, etag
+from api.api_keys import new_key
+from api.body import read
+from api.listing import PAGE_PARAMETERS, Listed, asked, listed
+from api.operation import Operation
+from api.principal import Permission, Principal, permissions_of
+from api.reading import found_or, reached, tenant_of
+from api.services import Services, services_of
+from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
+from commands.api_key import CreateApiKey, RevokeApiKey
+from commands.command import States
+from domain.api_key import API_KEY, ApiKeyUnknown, KeyRole
+from domain.refusal import FieldError, Forbidden, Invalid
+from domain.runtime import Instant
+from projections.api_keys import API_KEY_GET, API_KEYS_LIST, ApiKey
+from projections.query import Found
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ci"])]
+SCOPES_MAX = 50
+Scopes = Annotated[tuple[Permission, ...], msgspec.Meta(max_length=SCOPES_MAX, examples=[["deployments:write"]])]
+
+
+class ScopeAboveOwn(Forbidden):
+    """A key cannot be given more than the one it is made with allows."""
+
+    code = "scope_above_own"
+    remedy = "Name scopes that GET /api/v1/me lists under `permissions`."
+
+
+class ScopeOutsideRole(Invalid):
+    """The role of the key does not allow a scope that is named."""
+
+    code = "scope_outside_role"
+    remedy = "Leave the scope out, or choose a role that allows it."
+
+
+class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """Without `scopes` the key may do all that its role allows; without `expiresAt` it does not expire."""
+
+    name: Name
+    role: KeyRole
+    scopes: Scopes = ()
+    expires_at: Instant | None = None
+
+
+class Key(ApiKey, frozen=True, kw_only=True, rename="camel"):
+    """`lastUsedAt` is true to the minute."""
+
+    last_used_at: datetime | None
+
+
+class KeyMade(Key, frozen=True, kw_only=True, rename="camel"):
+    """`key` is the bearer token. Only the first answer has it; the same request repeated finds null in its place."""
+
+    key: str | None
+
+
+_CREATE = Operation(
+    name="createKey",
+    permission="keys:write",
+    summary="Create an API key; it is shown this once",
+    tag="API keys",
+    takes=KeyRequest,
+    answers={201: KeyMade},
+    example={"name": "ci", "role": "developer", "expiresAt": "2031-01-01T00:00:00Z"},
+    writes=True,
+    refusals=(404, 409, 422),
+)
+
+
+@post("/keys", status_code=201, opt=_CREATE.as_opt())
+async def create_key(request: Request[Any, Any, Any]) -> Answer:
+    asked_for, content = await read(request, KeyRequest)
+    writing = Writing(request, content)
+    _require_own(asked_for, writing.principal)
+    made = new_key(writing.new_id())
+    command = CreateApiKey(
+        **writing.asked,
+        key_id=made.key_id,
+        name=asked_for.name,
+        secret_hash=made.secret_hash,
+        role=asked_for.role,
+        scopes=asked_for.scopes,
+        expires_at=asked_for.expires_at,
+        asked_by=writing.principal.role,
+    )
+    body = KeyMade(
+        key_id=made.key_id,
+        name=asked_for.name,
+        role=asked_for.role,
+        scopes=asked_for.scopes,
+        expires_at=asked_for.expires_at,
+        created_at=recorded_time(None),
+        revoked_at=None,
+        last_used_at=None,
+        key=SHOWN_ONCE,
+    )
+    reply = Reply(status=201, location=f"/api/v1/keys/{made.key_id}", body=body)
+    return await writing.do(command, lambda _: reply, secret=made.text)
+
+
+_GET = Operation(
+    name="getKey",
+    permission="keys:read",
+    summary="Get an API key, without its secret",
+    tag="API keys",
+    answers={200: Key},
+    refusals=(404,),
+)
+
+
+@get("/keys/{key_id:uuid}", opt=_GET.as_opt())
+async def get_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    found = found_or(ApiKeyUnknown, await services.reader.one(API_KEY_GET, tenant_id, key_id))
+    (shown,) = await _with_uses(services, tenant_id, [found])
+    # Its last use moves without an event, so there is no 304 for it.
+    headers: tuple[Header, ...] = ((b"etag", etag(found.position)), (b"cache-control", b"private, no-cache"))
+    return Answer(shown, headers=headers)
+
+
+_LIST = Operation(
+    name="listKeys",
+    permission="keys:read",
+    summary="List the API keys, newest first, revoked ones too",
+    tag="API keys",
+    answers={200: Listed[Key]},
+    query=PAGE_PARAMETERS,
+)
+
+
+@get("/keys", opt=_LIST.as_opt())
+async def list_keys(request: Request[Any, Any, Any]) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    wanted = await asked(request, services)
+    found = await services.reader.page(API_KEYS_LIST, tenant_id, after=wanted.after, limit=wanted.limit)
+    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
+    return listed(await _with_uses(services, tenant_id, found.items), cursor)
+
+
+_REVOKE = Operation(
+    name="revokeKey",
+    permission="keys:write",
+    summary="Make an API key useless, at once and for ever",
+    tag="API keys",
+    answers={200: Key},
+    writes=True,
+    refusals=(404, 409, 412),
+)
+
+
+@delete("/keys/{key_id:uuid}", status_code=200, opt=_REVOKE.as_opt())
+async def revoke_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) -> Answer:
+    writing = Writing(request, b"")
+    command = RevokeApiKey(**writing.asked, key_id=key_id, asked_by=writing.principal.role)
+    stream = API_KEY.stream(command.tenant_id, key_id)
+    uses = await services_of(request).key_uses.of(command.tenant_id, [key_id])
+
+    def answer(states: States) -> Reply:
+        state = states.at(API_KEY, stream)
+        body = Key(
+            key_id=key_id,
+            name=state.name,
+            role=state.role,
+            scopes=state.scopes,
+            expires_at=state.expires_at,
+            created_at=recorded_time(state.created_at),
+            revoked_at=recorded_time(state.revoked_at),
+            last_used_at=uses.get(key_id),
+        )
+        return Reply(body=body, position="last" if state.revoked_at is None else "unchanged")
+
+    return await writing.do(command, answer, entity=stream)
+
+
+def _require_own(asked_for: KeyRequest, principal: Principal) -> None:
+    """A key that could do more than its maker would be a way around the maker's scopes."""
+    given = permissions_of(asked_for.role, asked_for.scopes)
+    outside = [scope for scope in asked_for.scopes if scope not in given]
+    if outside:
+        raise ScopeOutsideRole(
+            f"The role {asked_for.role} does not allow {outside[0]}.",
+            errors=(FieldError(field="scopes", message=f"{outside[0]} is not the role's"),),
+        )
+    # Without scopes of its own the maker is held to its role by the decision itself.
+    above = sorted(given - principal.permissions)
+    if above and principal.is_narrowed:
+        raise ScopeAboveOwn(f"Your own key does not allow {', '.join(above)}.")
+
+
+async def _with_uses(services: Services, tenant_id: UUID, found: Iterable[Found[ApiKey]]) -> list[bytes]:
+    keys = [item.row for item in found]
+    uses = await services.key_uses.of(tenant_id, [key.key_id for key in keys])
+    shown = (Key(**msgspec.structs.asdict(key), last_used_at=uses.get(key.key_id)) for key in keys)
+    return [encoded(key) for key in shown]
+
+
+KEY_ROUTES = (create_key, get_key, list_keys, revoke_key)

@@ -1,0 +1,199 @@
+"""The caller's tenant and its members."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, delete, get, patch, post
+from litestar.params import FromPath
+
+from api.answer import Answer, entity
+from api.body import read
+from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
+from api.operation import Operation
+from api.reading import found_or, reached, tenant_of
+from api.services import Services, services_of
+from api.writing import Reply, Writing, recorded_time
+from commands.command import States
+from commands.execute import CODEC
+from commands.tenant import AddMember, ChangeRole, RemoveMember
+from domain.event import StreamRef
+from domain.tenant import TENANT, MemberAdded, MemberRoleChanged, MemberUnknown, Role, TenantUnknown
+from projections.members import MEMBER, MEMBERS_LIST, Member
+from projections.tenants import TENANT as TENANT_GET
+from projections.tenants import Tenant
+
+
+class MemberRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """A person this service knows, and the role it is to have."""
+
+    person_id: UUID
+    role: Role
+
+
+class RoleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """The member's role from here on."""
+
+    role: Role
+
+
+_TENANT = Operation(
+    name="getTenant",
+    permission="tenant:read",
+    summary="Get the tenant the credential belongs to",
+    tag="Tenant",
+    answers={200: Tenant},
+    refusals=(404,),
+)
+
+
+@get("/tenant", opt=_TENANT.as_opt())
+async def get_tenant(request: Request[Any, Any, Any]) -> Answer:
+    services = await reached(request)
+    found = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_of(request)))
+    return entity(request, row_bytes(TENANT_GET, found), found.position)
+
+
+_LIST = Operation(
+    name="listMembers",
+    permission="tenant:read",
+    summary="List the members of the tenant, oldest first",
+    tag="Tenant",
+    answers={200: Listed[Member]},
+    query=PAGE_PARAMETERS,
+)
+
+
+@get("/tenant/members", opt=_LIST.as_opt())
+async def list_members(request: Request[Any, Any, Any]) -> Answer:
+    services = await reached(request)
+    wanted = await asked(request, services)
+    found = await services.reader.page(MEMBERS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
+    return await page(services, MEMBERS_LIST, found)
+
+
+_GET = Operation(
+    name="getMember",
+    permission="tenant:read",
+    summary="Get a member of the tenant",
+    tag="Tenant",
+    answers={200: Member},
+    refusals=(404,),
+)
+
+
+@get("/tenant/members/{person_id:uuid}", opt=_GET.as_opt())
+async def get_member(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
+    services = await reached(request)
+    found = found_or(MemberUnknown, await services.reader.one(MEMBER, tenant_of(request), person_id))
+    return entity(request, row_bytes(MEMBER, found), found.position)
+
+
+_ADD = Operation(
+    name="addMember",
+    permission="members:write",
+    summary="Make a person a member; nobody gives a role above their own",
+    tag="Tenant",
+    takes=MemberRequest,
+    answers={201: Member},
+    example={"personId": "0192d3a4-5b6c-7d8e-9f00-112233445588", "role": "developer"},
+    writes=True,
+    refusals=(404, 409, 422),
+)
+
+
+@post("/tenant/members", status_code=201, opt=_ADD.as_opt())
+async def add_member(request: Request[Any, Any, Any]) -> Answer:
+    asked_for, content = await read(request, MemberRequest)
+    writing = Writing(request, content)
+    command = AddMember(
+        **writing.asked, person_id=asked_for.person_id, role=asked_for.role, asked_by=writing.principal.role
+    )
+    body = Member(person_id=command.person_id, role=command.role, added_at=recorded_time(None))
+    reply = Reply(status=201, location=f"/api/v1/tenant/members/{command.person_id}", body=body)
+    return await writing.do(command, lambda _: reply)
+
+
+_CHANGE = Operation(
+    name="changeMemberRole",
+    permission="members:write",
+    summary="Give a member another role",
+    tag="Tenant",
+    takes=RoleRequest,
+    answers={200: Member},
+    example={"role": "admin"},
+    writes=True,
+    refusals=(404, 409, 412, 422),
+)
+
+
+@patch("/tenant/members/{person_id:uuid}", opt=_CHANGE.as_opt())
+async def change_member_role(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
+    asked_for, content = await read(request, RoleRequest)
+    writing = Writing(request, content)
+    command = ChangeRole(**writing.asked, person_id=person_id, role=asked_for.role, asked_by=writing.principal.role)
+    return await _act(services_of(request), writing, command)
+
+
+_REMOVE = Operation(
+    name="removeMember",
+    permission="members:write",
+    summary="End a membership; the last owner cannot go",
+    tag="Tenant",
+    answers={200: Member},
+    writes=True,
+    refusals=(404, 409, 412),
+)
+
+
+@delete("/tenant/members/{person_id:uuid}", status_code=200, opt=_REMOVE.as_opt())
+async def remove_member(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
+    writing = Writing(request, b"")
+    command = RemoveMember(**writing.asked, person_id=person_id, asked_by=writing.principal.role)
+    return await _act(services_of(request), writing, command)
+
+
+class _Membership(msgspec.Struct, frozen=True):
+    """The role, when it began, the last event about it, and the end of the tenant's stream."""
+
+    role: Role
+    added_at: datetime
+    position: int
+    end: int
+
+
+async def _act(services: Services, writing: Writing, command: ChangeRole | RemoveMember) -> Answer:
+    """Answers with the member as it is from here on, or as it was when it went."""
+    stream = TENANT.stream(command.tenant_id, command.tenant_id)
+    known = await _membership(services, stream, command.person_id)
+
+    def answer(states: States) -> Reply:
+        assert known is not None, "a decision about who was never a member is a refusal"
+        role = states.at(TENANT, stream).members.get(command.person_id, known.role)
+        changed = role != known.role
+        body = Member(person_id=command.person_id, role=role, added_at=known.added_at)
+        return Reply(body=body, position="last" if changed else "unchanged")
+
+    # A member's ETag is the last event about the person; what If-Match is held against is the tenant's stream.
+    versions = {known.position: known.end} if known else {}
+    return await writing.do(command, answer, entity=stream, versions=versions)
+
+
+async def _membership(services: Services, stream: StreamRef, person_id: UUID) -> _Membership | None:
+    (events,) = await services.log.load([stream])
+    known: _Membership | None = None
+    for stored in events:
+        match CODEC.decode(stored):
+            case MemberAdded(person_id=id, role=role) if id == person_id:
+                known = _Membership(role, stored.recorded_at, stored.position, events[-1].position)
+            case MemberRoleChanged(person_id=id, role=role) if id == person_id and known:
+                known = msgspec.structs.replace(known, role=role, position=stored.position)
+            case _:
+                pass
+    return known
+
+
+TENANT_ROUTES = (get_tenant, list_members, get_member, add_member, change_member_role, remove_member)
