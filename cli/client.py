@@ -90,7 +90,8 @@ class Api:
     def write(self, method: str, path: str, body: object = None, *, if_match: str = "") -> Any:
         """Send a change, under a key that makes repeating it safe. None when the answer has no body."""
         headers = {"If-Match": if_match} if if_match else {}
-        return self._json(self._answered(method, path, body={} if body is None else body, headers=headers))
+        sent = {} if body is None and method != "DELETE" else body
+        return self._json(self._answered(method, path, body=sent, headers=headers))
 
     def upload(self, kind: str, project_id: str, name: str, content: bytes, *, provider: str | None = None) -> Json:
         """Stage a file; `kind` is code, docker or yaml."""
@@ -138,7 +139,7 @@ class Api:
             method,
             path.lstrip("/"),
             params={name: str(value) for name, value in (parameters or {}).items() if value is not None},
-            json=body if files is None and method != "GET" else None,
+            json=body,
             data=form,
             files=files,
             headers=sent,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import click
 
@@ -67,6 +68,8 @@ def create(session: Session, name: str, role: str, scopes: tuple[str, ...], expi
     if expires_in:
         body["expiresAt"] = (datetime.now(UTC) + _lifetime(expires_in)).isoformat().replace("+00:00", "Z")
     made = session.api.write("POST", "keys", body)
+    if made["key"] is None:
+        _withdraw(session, made)
     session.screen.warn("The key is shown only this once: keep it now.")
     session.screen.result(made, made["key"])
 
@@ -81,6 +84,14 @@ def revoke(session: Session, key: str) -> None:
     session.api.write("DELETE", f"keys/{known['keyId']}")
     session.screen.say(f"Revoked {known['name']} ({known['keyId']}).")
     session.screen.result({"keyId": known["keyId"], "revoked": True})
+
+
+def _withdraw(session: Session, made: Json) -> NoReturn:
+    """The first answer was lost on the way, and the key with it: nobody will ever know it."""
+    session.api.write("DELETE", f"keys/{made['keyId']}")
+    raise Trouble(
+        "The connection was lost when the key was shown; that key is revoked again.", then="type the command again"
+    )
 
 
 def _known(session: Session, wanted: str) -> Json:
