@@ -239,7 +239,7 @@ def _meta(command: Command, context: Context) -> Meta:
         command=_name(command),
         command_id=context.command_id,
         correlation_id=context.correlation_id,
-        causation_id=context.causation_id,
+        causation_id=context.causation_id or f"command/{context.command_id}",
     )
 
 

@@ -30,7 +30,8 @@ from projections.recorded import Recorded
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A deployment that has, or may again have, something to do.
 
-    `due_position` is that of the event that last asked for it; `epoch` that of the newest claim, 0 when there is none.
+    `due_position` is that of the event that last asked for it, `correlation_id` that of the request behind it; `epoch`
+    is that of the newest claim, 0 when there is none.
     """
 
     deployment_id: UUID
@@ -41,6 +42,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     number: int
     status: DeploymentStatus
     due_position: int
+    correlation_id: UUID | None = None
     epoch: int = 0
     runner_id: str = ""
     cancel_requested: bool = False
@@ -74,6 +76,7 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
                 number=event.number,
                 status="queued",
                 due_position=recorded.position,
+                correlation_id=recorded.meta.correlation_id,
             )
         case DeploymentClaimed(epoch=epoch, runner_id=runner_id):
             status: DeploymentStatus = "running" if present(row).status == "queued" else present(row).status
@@ -89,7 +92,8 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
         case DeploymentCanceled(remaining=remaining):
             return replace(present(row), status="canceled") if remaining else None
         case UndeployRequested():
-            return replace(present(row), status="undeploy_queued", due_position=recorded.position)
+            asked = recorded.meta.correlation_id
+            return replace(present(row), status="undeploy_queued", due_position=recorded.position, correlation_id=asked)
         case UndeployStarted():
             return replace(present(row), status="undeploying")
         case UndeployFailed():
@@ -102,7 +106,7 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
 
 WORK = ReadModel(
     name="work",
-    version=1,
+    version=2,
     row=WorkItem,
     interests=(
         DeploymentQueued,

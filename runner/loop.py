@@ -175,7 +175,8 @@ class Runner:
         context = Context(
             actor=Actor("runner", str(self._runner_id)),
             command_id=self._world.new_id(),
-            correlation_id=task.deployment_id,
+            correlation_id=task.correlation_id or task.deployment_id,
+            causation_id=str(task.due_position),
             record_refusals=False,  # Losing a race is no event.
         )
         in_hand = _InHand(task, lease)

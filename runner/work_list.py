@@ -13,11 +13,13 @@ from projections.work import WORK_READY, WORK_UNDER_WAY, WorkItem
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A deployment that needs a runner."""
+    """A deployment that needs a runner, because of the event at `due_position`; `correlation_id` is that of the request."""
 
     tenant_id: UUID
     deployment_id: UUID
     function_id: UUID
+    due_position: int = 0
+    correlation_id: UUID | None = None
 
 
 class WorkList(Protocol):
@@ -60,4 +62,5 @@ class ProjectedWork:
 
 
 def _task(found: Found[WorkItem]) -> Task:
-    return Task(tenant_id=found.tenant_id, deployment_id=found.id, function_id=found.row.function_id)
+    row = found.row
+    return Task(found.tenant_id, found.id, row.function_id, row.due_position, row.correlation_id)

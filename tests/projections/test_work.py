@@ -6,7 +6,7 @@ import pytest
 
 from domain.event import Fact
 from projections.work import WORK
-from tests.projections.history import rows_of
+from tests.projections.history import META, rows_of
 from tests.support import a
 
 UNDER_WAY = (a.deployment_queued(), a.deployment_claimed(epoch=4))
@@ -55,3 +55,9 @@ async def test_is_due_when_undeploying_was_asked_for() -> None:
     (row,) = await rows_of(WORK, *UNDER_WAY, a.deployment_succeeded(), a.undeploy_requested())
 
     assert row.due_position == 4
+
+
+async def test_carries_the_correlation_id_of_the_request_behind_it() -> None:
+    (row,) = await rows_of(WORK, *UNDER_WAY)
+
+    assert row.correlation_id == META.correlation_id

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from eventstore.leases import Wanted
+from eventstore.meta import decode_meta
 from providers.simulated.weather import FAIR, Behaviour, Weather
 from runner.loop import LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
 from tests.runner.test_advance import OUTCOMES
@@ -50,6 +51,12 @@ async def claimed_order(town: Town) -> list[UUID]:
     return [event.tenant_id for event in await town.log.read(0, limit=10_000) if event.type == "deployment.claimed"]
 
 
+async def correlation_ids(town: Town) -> list[UUID | None]:
+    """Of the deployments' events, in order."""
+    events = await town.log.read(0, limit=10_000)
+    return [decode_meta(event.meta).correlation_id for event in events if event.type.startswith("deployment.")]
+
+
 class TestARunner:
     def test_takes_up_what_is_queued_without_waiting_for_a_poll(self) -> None:
         async def scene(town: Town) -> None:
@@ -63,6 +70,22 @@ class TestARunner:
                 assert (await town.deployment(deployment_id)).status == "running"
                 assert await town.settled(seconds_max=60)
             assert await statuses(town) == ["succeeded"]
+
+        play(scene)
+
+    def test_records_everything_under_the_correlation_id_of_the_request_it_works_on(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            await town.settle()
+            async with Working(town.runner()):
+                deployment_id = await town.queue()
+                assert await town.settled(seconds_max=60)
+                deploying = set(await correlation_ids(town))
+                await town.undeploy(deployment_id)
+                assert await town.settled(seconds_max=60)
+
+            assert len(deploying) == 1
+            assert len(set(await correlation_ids(town)) - deploying) == 1
 
         play(scene)
 
