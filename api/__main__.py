@@ -23,6 +23,7 @@ from commands.ids import new_id
 from eventstore.contents import PostgresContents
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
+from eventstore.instants import PostgresInstants
 from eventstore.key_uses import PostgresKeyUses
 from eventstore.log import Log
 from eventstore.postgres import PostgresLog
@@ -139,6 +140,7 @@ def _services(settings: Settings, log: Log, reader: Reader, database: Database, 
     key_uses = PostgresKeyUses(database)
     return Services(
         log=log,
+        instants=PostgresInstants(database),
         reader=reader,
         contents=PostgresContents(database),
         key_uses=key_uses,

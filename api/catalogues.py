@@ -9,8 +9,8 @@ import msgspec
 from litestar import Request, get
 
 from api.answer import Answer, encoded
+from api.as_of import AS_OF, reached_as_of
 from api.operation import Operation
-from api.reading import reached
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.runtime import Dates, SupportPhase, standing
@@ -56,7 +56,12 @@ class TriggerTypes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def _runtimes(name: str, summary: str) -> Operation:
     return Operation(
-        name=name, permission="catalogue:read", summary=summary, tag="Catalogues", answers={200: RuntimeGroups}
+        name=name,
+        permission="catalogue:read",
+        summary=summary,
+        tag="Catalogues",
+        answers={200: RuntimeGroups},
+        query=(AS_OF,),
     )
 
 
@@ -85,7 +90,7 @@ async def list_trigger_types(request: Request[Any, Any, Any]) -> Answer:
 
 
 async def _groups(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = await services.reader.rows(RUNTIMES_LIST, SYSTEM_TENANT)
     return Answer(encoded(grouped([item.row for item in found], services.clock())))
 

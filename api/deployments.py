@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation, Parameter
@@ -106,6 +107,7 @@ _GET = Operation(
     summary="Get a deployment",
     tag="Deployments",
     answers={200: Deployment},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
@@ -114,7 +116,7 @@ _GET = Operation(
 async def get_deployment(
     request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
 ) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = await services.reader.one(DEPLOYMENT_GET, tenant_of(request), project_id, deployment_id)
     known = found_or(DeploymentUnknown, found)
     return entity(request, row_bytes(DEPLOYMENT_GET, known), known.position)
@@ -133,15 +135,15 @@ _LIST = Operation(
     summary="List the deployments of a project, newest first",
     tag="Deployments",
     answers={200: Listed[Deployment]},
-    query=(*PAGE_PARAMETERS, *_FILTERS),
+    query=(*PAGE_PARAMETERS, *_FILTERS, AS_OF),
     refusals=(404,),
 )
 
 
 @get("/projects/{project_id:uuid}/deployments", opt=_LIST.as_opt())
 async def list_deployments(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    wanted = await asked(request, services, _FILTERS)
+    services, tenant_id = await reached_as_of(request), tenant_of(request)
+    wanted = await asked(request, services, (*_FILTERS, AS_OF))
     query, values = deployments_list(project_id, _filter(wanted.filters))
     found = await services.reader.page(query, tenant_id, *values, after=wanted.after, limit=wanted.limit)
     if not found.items:

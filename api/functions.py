@@ -12,10 +12,11 @@ from msgspec import UNSET, UnsetType
 
 from api.answer import Answer, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, reached, require_project, tenant_of
+from api.reading import found_or, require_project, tenant_of
 from api.services import services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.claimed import Taken
@@ -187,6 +188,7 @@ _GET = Operation(
     summary="Get a function",
     tag="Functions",
     answers={200: Function},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
@@ -195,7 +197,7 @@ _GET = Operation(
 async def get_function(
     request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
 ) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(FunctionUnknown, await services.reader.one(FUNCTION_GET, tenant_of(request), function_id))
     if found.row.project_id != project_id:
         raise FunctionUnknown
@@ -208,15 +210,15 @@ _LIST = Operation(
     summary="List the functions of a project, newest first",
     tag="Functions",
     answers={200: Listed[Function]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
     refusals=(404,),
 )
 
 
 @get("/projects/{project_id:uuid}/functions", opt=_LIST.as_opt())
 async def list_functions(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    wanted = await asked(request, services)
+    services, tenant_id = await reached_as_of(request), tenant_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(FUNCTIONS_LIST, tenant_id, project_id, after=wanted.after, limit=wanted.limit)
     if not found.items:
         await require_project(services, tenant_id, project_id)

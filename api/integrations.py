@@ -11,10 +11,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.answer import Answer, entity
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, reached, require_project, tenant_of
+from api.reading import found_or, require_project, tenant_of
 from api.services import Services, services_of
 from api.targets import ProviderNotOffered
 from api.writing import Reply, Writing, recorded_time
@@ -138,12 +139,13 @@ def _getter(provider: ProviderName) -> HTTPRouteHandler:
         summary=f"Get the project's integration with {provider}",
         tag="Integrations",
         answers={200: Integration},
+        query=(AS_OF,),
         refusals=(404,),
     )
 
     @get(f"/projects/{{project_id:uuid}}/integrations/{provider}", opt=operation.as_opt())
     async def get_integration(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-        services = await reached(request)
+        services = await reached_as_of(request)
         found = await services.reader.one(INTEGRATION_GET, tenant_of(request), project_id, provider)
         known = found_or(IntegrationUnknown, found)
         return entity(request, row_bytes(INTEGRATION_GET, known), known.position)
@@ -157,15 +159,15 @@ _LIST = Operation(
     summary="List the project's integrations, oldest first",
     tag="Integrations",
     answers={200: Listed[Integration]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
     refusals=(404,),
 )
 
 
 @get("/projects/{project_id:uuid}/integrations", opt=_LIST.as_opt())
 async def list_integrations(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    wanted = await asked(request, services)
+    services, tenant_id = await reached_as_of(request), tenant_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(INTEGRATIONS_LIST, tenant_id, project_id, after=wanted.after, limit=wanted.limit)
     if not found.items:
         await require_project(services, tenant_id, project_id)

@@ -10,10 +10,11 @@ from litestar import Request, get, patch, post
 from litestar.params import FromPath
 
 from api.answer import Answer, entity
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, reached, tenant_of
+from api.reading import found_or, tenant_of
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
 from commands.project import CreateProject, RenameProject
@@ -82,13 +83,14 @@ _GET = Operation(
     summary="Get a project",
     tag="Projects",
     answers={200: Project},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/projects/{project_id:uuid}", opt=_GET.as_opt())
 async def get_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(ProjectUnknown, await services.reader.one(PROJECT_GET, tenant_of(request), project_id))
     return entity(request, row_bytes(PROJECT_GET, found), found.position)
 
@@ -99,14 +101,14 @@ _LIST = Operation(
     summary="List the tenant's projects, newest first",
     tag="Projects",
     answers={200: Listed[Project]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
 )
 
 
 @get("/projects", opt=_LIST.as_opt())
 async def list_projects(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
-    wanted = await asked(request, services)
+    services = await reached_as_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(PROJECTS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
     return await page(services, PROJECTS_LIST, found)
 

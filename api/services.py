@@ -15,6 +15,7 @@ from api.refusal_cap import RefusalCap
 from api.tokens import Tokens
 from domain.clouds import ProviderName
 from eventstore.contents import Contents
+from eventstore.instants import Instants
 from eventstore.key_uses import KeyUses
 from eventstore.log import Log
 from projections.reader import Reader
@@ -27,6 +28,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """The ports the API stands on, and its limits. `providers` are those this service can deploy to."""
 
     log: Log
+    instants: Instants
     reader: Reader
     contents: Contents
     key_uses: KeyUses

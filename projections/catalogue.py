@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
+from projections.as_of import AS_OF_QUERIES
 from projections.audit_trail import AUDIT_EVENTS, AUDIT_TRAIL
 from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE
 from projections.deployment_lists import (
@@ -78,4 +79,5 @@ QUERIES: tuple[AnyQuery, ...] = (
     WORK_READY,
     WORK_UNDER_WAY,
     AUDIT_EVENTS,
+    *AS_OF_QUERIES,
 )

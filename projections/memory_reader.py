@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -30,6 +31,8 @@ class MemoryReader:
         self._codec = codec
         self._position = 0
         self._tables: dict[str, dict[RowKey, Found[Any]]] = {model.name: {} for model in models}
+        # For each row, from which position on it stood as it did; None: it was gone.
+        self._versions: dict[str, dict[RowKey, list[tuple[int, Found[Any] | None]]]] = {m.name: {} for m in models}
         self._interested: dict[str, list[AnyModel]] = {}
         for model in models:
             for event in model.interests:
@@ -37,9 +40,16 @@ class MemoryReader:
 
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
         await self._keep_up()
-        rows = self._tables[query.model.name].values()
+        rows: Iterable[Found[Any]]
+        match query.over:
+            case "rows":
+                rows = self._tables[query.model.name].values()
+            case "as_of":
+                rows, args = self._as_of(query.model, args[0]), args[1:]
+            case "versions":
+                rows = self._all_versions(query.model)
         if query.audience == "tenant":
-            rows = [found for found in rows if found.tenant_id == tenant_id]  # type: ignore[assignment]
+            rows = [found for found in rows if found.tenant_id == tenant_id]
         return [_answer(query, found) for found in query.select(rows, *args)]
 
     async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
@@ -58,6 +68,19 @@ class MemoryReader:
     def table(self, model: AnyModel) -> dict[RowKey, Found[Any]]:
         """All rows of a model, as of the last question."""
         return self._tables[model.name]
+
+    def _as_of(self, model: AnyModel, position: int) -> list[Found[Any]]:
+        found: list[Found[Any]] = []
+        for versions in self._versions[model.name].values():
+            number = bisect_right(versions, position, key=lambda version: version[0])
+            version = versions[number - 1][1] if number else None
+            if version is not None:
+                found.append(version)
+        return found
+
+    def _all_versions(self, model: AnyModel) -> list[Found[Any]]:
+        every = (found for versions in self._versions[model.name].values() for _, found in versions)
+        return [msgspec.structs.replace(found, first_position=found.position) for found in every if found is not None]
 
     async def _keep_up(self) -> None:
         while events := await self._log.read(self._position, limit=BATCH_EVENTS_MAX):
@@ -87,10 +110,16 @@ class MemoryReader:
         before = table.get(key)
         row = model.project(before.row if before else None, recorded)
         if row is None:
-            table.pop(key, None)
+            if table.pop(key, None) is not None:
+                self._remember(model, key, recorded.position, None)
         elif before is None or row is not before.row:
             first = before.first_position if before else recorded.position
-            table[key] = Found(*key, first, recorded.position, msgspec.json.encode(row), row)
+            table[key] = found = Found(*key, first, recorded.position, msgspec.json.encode(row), row)
+            self._remember(model, key, recorded.position, found)
+
+    def _remember(self, model: AnyModel, key: RowKey, position: int, found: Found[Any] | None) -> None:
+        if model.keeps_history:
+            self._versions[model.name].setdefault(key, []).append((position, found))
 
 
 def _answer(query: Query[A], found: Found[Any]) -> Found[A]:

@@ -50,6 +50,9 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     A list has an `order` of its rows' first positions; its last two parameters are the first position to go on from and
     how many rows, so that pages stay in place while rows change.
     `replans` has the plan made anew for the values of each call, for SQL whose best plan depends on them.
+    `over` says what is asked: the present rows; the rows as of a position, which is the first of the parameters; or every
+    version a row ever had, both positions of which are then that of the event that made it. `{kind}` is the name of the
+    model's part of the history.
     `select` is the same question asked of all rows in memory; for the audience `tenant`, of the tenant's.
     """
 
@@ -62,6 +65,7 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     audience: Literal["tenant", "anyone", "engine"] = "tenant"
     order: Order | None = None
     replans: bool = False
+    over: Literal["rows", "as_of", "versions"] = "rows"
 
     @property
     def beginning(self) -> int:
@@ -77,7 +81,8 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
 
     def body(self, version: int) -> str:
         """The SQL for a version of the model."""
-        return self.sql.format(table=f"views.{kind_of(self.model.name, version)}")
+        kind = kind_of(self.model.name, version)
+        return self.sql.format(table=f"views.{kind}", kind=kind)
 
 
 AnyQuery = Query[Any]

@@ -28,6 +28,7 @@ from commands.tenant import CreateTenant
 from domain.api_key import KeyRole
 from eventstore.contents import Contents, MemoryContents, PostgresContents
 from eventstore.database import connect
+from eventstore.instants import Instants, LogInstants, PostgresInstants
 from eventstore.key_uses import KeyUses, MemoryKeyUses, PostgresKeyUses
 from eventstore.leases import PostgresLeases
 from eventstore.log import Log
@@ -105,6 +106,7 @@ async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
     log = MemoryLog(_now)
     yield await _world(
         log,
+        LogInstants(log),
         MemoryReader(log, CODEC),
         MemoryContents(),
         MemoryKeyUses(),
@@ -135,11 +137,14 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             )
         )
         sealing = Sealing(PostgresPersonKeys(app))
-        yield await _world(log, reader, PostgresContents(app), PostgresKeyUses(app), sealing, data_dir)
+        yield await _world(
+            log, PostgresInstants(app), reader, PostgresContents(app), PostgresKeyUses(app), sealing, data_dir
+        )
 
 
 async def _world(
     log: Log,
+    instants: Instants,
     reader: Reader,
     contents: Contents,
     key_uses: KeyUses,
@@ -149,6 +154,7 @@ async def _world(
     keys = await make_first_start(log, sealing, data_dir, _now())
     services = Services(
         log=log,
+        instants=instants,
         reader=reader,
         contents=contents,
         key_uses=key_uses,

@@ -21,6 +21,7 @@ from eventstore.leases import PostgresLeases
 from eventstore.session import sessions
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST
+from projections.as_of import AS_OF_QUERIES, as_of
 from projections.catalogue import QUERIES, READ_MODELS
 from projections.deployment_events import TIMELINE
 from projections.deployment_lists import (
@@ -52,8 +53,23 @@ from tests.projections.stories import STORIES, about_others, mingle
 from tests.support import a
 
 
-def questions() -> list[tuple[AnyQuery, UUID | None, tuple[Any, ...]]]:
+Question = tuple[AnyQuery, UUID | None, tuple[Any, ...]]
+
+
+def questions() -> list[Question]:
     """Every query that the API may ask, with arguments that find something in at least one of the stories."""
+    now = _questions_now()
+    twins = {query.name for query in AS_OF_QUERIES}
+    past = [
+        (as_of(query), tenant_id, (position, *args))
+        for query, tenant_id, args in now
+        if f"{query.name}_as_of" in twins
+        for position in (3, 8, 17)
+    ]
+    return now + past
+
+
+def _questions_now() -> list[Question]:
     tenant, project = a.TENANT_ID, a.PROJECT_ID
     far = 2**62
     return [
@@ -165,7 +181,7 @@ class TestTenants:
 
         for table in tables:
             statement = f"SELECT count(*) FROM views.{table}"
-            if table.endswith("_v1_history"):
+            if table.endswith("_history"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await app.fetchval(statement)
                 continue
@@ -368,7 +384,7 @@ async def _plan(database: Pool, query: AnyQuery, values: tuple[Any, ...]) -> Any
     mode = "force_custom_plan" if query.replans else "force_generic_plan"
     async with database.transaction() as connection:
         await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        text = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.body(1)}"
+        text = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.body(query.model.version)}"
         return json.loads(await connection.fetchval(text, *values))[0]["Plan"]
 
 

@@ -1,0 +1,108 @@
+"""Reads as of a time or a position, over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
+from tests.api.world import World
+
+
+async def _everything(client: httpx.AsyncClient, project_id: str, paths: list[str], as_of: str = "") -> list[Any]:
+    suffix = {"asOf": as_of} if as_of else {}
+    answers = [await client.get(f"/api/v1{path}", params=suffix) for path in paths]
+    return [(answer.json().get("code", answer.json()), answer.headers.get("etag")) for answer in answers]
+
+
+async def _positions(world: World) -> str:
+    return await world.services.tokens.of(await world.log.head())
+
+
+async def _is_what_it_was(world: World) -> None:
+    """Goal: the same bodies and ETags as then. Method: ask at each stage, go on, then ask for each stage again, by its
+    position and by its time."""
+    async with world.client() as client:
+        project_id = await a_project(client)
+        local = f"/projects/{project_id}"
+        paths = [local, "/projects", "/runtimes", f"{local}/functions"]
+        paths += [f"{local}/integrations", f"{local}/integrations/local", f"{local}/deployments"]
+        stages: list[tuple[str, str, list[Any]]] = []
+
+        async def keep() -> None:
+            at = world.services.clock().isoformat().replace("+00:00", "Z")
+            stages.append((await _positions(world), at, await _everything(client, project_id, paths)))
+
+        await keep()
+        await connected(client, project_id)
+        await keep()
+        function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+        paths.append(f"{local}/functions/{function_id}")
+        await keep()
+        asked = {"functionId": function_id, "provider": "local", "target": {}}
+        queued = await ask(client, "POST", f"{local}/deployments", asked, status=202)
+        paths += [f"{local}/deployments/{queued['deploymentId']}", f"{local}/deployments?status=queued"]
+        await keep()
+        await ask(client, "PATCH", f"{local}/functions/{function_id}", {"description": "changed"})
+        await ask(client, "POST", f"{local}/deployments/{queued['deploymentId']}/cancel", {}, status=202)
+        await keep()
+
+        for position, at, shown in stages:
+            asked_for = paths[: len(shown)]
+            assert await _everything(client, project_id, asked_for, position) == shown
+            assert await _everything(client, project_id, asked_for, at) == shown
+
+
+class TestAsOf:
+    async def test_every_entity_and_list_is_what_it_was(self, world: World) -> None:
+        await _is_what_it_was(world)
+
+    async def test_so_it_is_on_postgres(self, postgres_world: World) -> None:
+        await _is_what_it_was(postgres_world)
+
+    async def test_what_was_not_there_yet_is_not_found(self, world: World, client: httpx.AsyncClient) -> None:
+        before = await _positions(world)
+        project_id = await a_project(client)
+
+        answers = [
+            await client.get(f"/api/v1/projects/{project_id}{path}", params={"asOf": before})
+            for path in ("", "/functions", "/integrations", "/deployments")
+        ]
+
+        assert [answer.status_code for answer in answers] == [404] * 4
+
+    async def test_an_offset_may_arrive_without_its_plus(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        at = world.services.clock().isoformat()
+        assert at.endswith("+00:00")
+
+        assert (await client.get(f"/api/v1/projects/{project_id}?asOf={at}")).status_code == 200
+
+    @pytest.mark.parametrize("given", ["yesterday", "2026-03-01T12:00:00", "1:999999999", "", "2026-02-30T00:00:00Z"])
+    async def test_refuses_what_is_no_moment_of_the_past(self, client: httpx.AsyncClient, given: str) -> None:
+        answer = await client.get("/api/v1/projects", params={"asOf": given})
+
+        assert is_problem(answer, 422, "parameter_invalid")
+
+    async def test_refuses_a_time_that_has_not_come(self, world: World, client: httpx.AsyncClient) -> None:
+        later = (world.services.clock() + timedelta(hours=1)).isoformat()
+
+        assert is_problem(await client.get("/api/v1/projects", params={"asOf": later}), 422, "parameter_invalid")
+
+    async def test_refuses_a_position_of_another_epoch(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/api/v1/projects", params={"asOf": "7:1"})
+
+        assert is_problem(answer, 409, "position_of_another_epoch")
+
+    async def test_another_tenant_finds_nothing_in_the_past_either(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        project_id = await a_project(client)
+        position = await _positions(world)
+        async with world.client(await world.stranger_key()) as stranger:
+            answer = await stranger.get(f"/api/v1/projects/{project_id}", params={"asOf": position})
+
+        assert answer.status_code == 404
