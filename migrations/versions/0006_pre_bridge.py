@@ -147,9 +147,9 @@ _READS = f"""
 
 # A position is tracked once: what is not beyond the one kept is a unique violation, which also undoes the append made
 # by the same statement. That append holds the log's lock, hence the short wait.
-_TRACKING = """
+_TRACKING = f"""
     CREATE FUNCTION work.track(tenant uuid, follower text, followed text, notification bigint) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
+    LANGUAGE plpgsql {_FIXED_PLANS} SET lock_timeout = '5s'
     AS $body$
     BEGIN
         PERFORM set_config('dcf.tenant', tenant::text, true);
@@ -166,7 +166,7 @@ _TRACKING = """
     $body$;
 
     CREATE FUNCTION work.tracked(tenant uuid, follower text, followed text) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql {_FIXED_PLANS}
     AS $body$
     BEGIN
         PERFORM set_config('dcf.tenant', tenant::text, true);
@@ -176,7 +176,7 @@ _TRACKING = """
     $body$;
 """
 
-_SNAPSHOTS = """
+_SNAPSHOTS = f"""
     CREATE FUNCTION work.put_snapshots(
         tenants uuid[], snapshots_name text, ids uuid[], versions integer[], topics text[], states bytea[]
     ) RETURNS void
@@ -194,16 +194,25 @@ _SNAPSHOTS = """
         tenant uuid, snapshots_name text, id uuid, above integer, up_to integer, newest_first boolean, at_most bigint
     )
     RETURNS TABLE (version integer, topic text, state bytea)
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql {_FIXED_PLANS}
     AS $body$
     BEGIN
         PERFORM set_config('dcf.tenant', tenant::text, true);
-        RETURN QUERY
-        SELECT s.version, s.topic, s.state
-          FROM work.bridge_snapshots s
-         WHERE s.tenant_id = tenant AND s.name = snapshots_name AND s.stream_id = id
-           AND s.version > above AND s.version <= up_to
-         ORDER BY CASE WHEN newest_first THEN -s.version ELSE s.version END LIMIT at_most;
+        IF newest_first THEN
+            RETURN QUERY
+            SELECT s.version, s.topic, s.state
+              FROM work.bridge_snapshots s
+             WHERE s.tenant_id = tenant AND s.name = snapshots_name AND s.stream_id = id
+               AND s.version > above AND s.version <= up_to
+             ORDER BY s.version DESC LIMIT at_most;
+        ELSE
+            RETURN QUERY
+            SELECT s.version, s.topic, s.state
+              FROM work.bridge_snapshots s
+             WHERE s.tenant_id = tenant AND s.name = snapshots_name AND s.stream_id = id
+               AND s.version > above AND s.version <= up_to
+             ORDER BY s.version LIMIT at_most;
+        END IF;
     END
     $body$;
 """
