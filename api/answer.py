@@ -54,10 +54,13 @@ def entity(request: Any, row: bytes, position: int) -> Answer:
     """One thing as it is now, or 304 when the caller has that already."""
     tag = etag(position)
     headers = ((b"etag", tag), (b"cache-control", b"private, no-cache"))
+    return unchanged(request, tag, headers) or Answer(row, headers=headers)
+
+
+def unchanged(request: Any, tag: bytes, headers: tuple[Header, ...]) -> Answer | None:
+    """304, when If-None-Match names the tag; None: the caller has something else, or nothing."""
     known = exchange_of(request.scope).headers.get(b"if-none-match")
-    if known is not None and _names(known, tag):
-        return Answer(b"", status=304, headers=headers)
-    return Answer(row, headers=headers)
+    return Answer(b"", status=304, headers=headers) if known is not None and _names(known, tag) else None
 
 
 def refused(scope: Any, status: int, problem: bytes, headers: tuple[Header, ...], code: str) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from litestar import Litestar, Router
 
 from api.access_log import Note, note_in_log
+from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
 from api.auth import authorize
 from api.catalogues import CATALOGUE_ROUTES
@@ -34,6 +35,7 @@ ROUTES = (
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
     *UPLOAD_ROUTES,
+    *ARTIFACT_ROUTES,
     *FUNCTION_ROUTES,
     *INTEGRATION_ROUTES,
     *DEPLOYMENT_ROUTES,

@@ -1,7 +1,8 @@
-"""Functions: create, save, update, get, list."""
+"""Functions: create, save, update, get, list, archive, and the revisions of each."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,28 +11,33 @@ from litestar import Request, get, patch, post, put
 from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
-from api.answer import Answer, entity
+from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
-from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
+from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, require_project, tenant_of
-from api.services import services_of
+from api.reading import found_or, reached, require_project, tenant_of
+from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.claimed import Taken
 from commands.command import States
-from commands.function import Changes, CreateFunction, UpdateFunction
+from commands.execute import CODEC
+from commands.function import ArchiveFunction, Changes, CreateFunction, UpdateFunction
 from domain.clouds import ProviderName
-from domain.function import FUNCTION, Authored, FunctionNameTaken, FunctionUnknown
+from domain.function import FUNCTION, ArtifactFiles, Authored, FunctionNameTaken, FunctionUnknown
+from domain.function import Function as State
 from domain.naming import slug
 from domain.refusal import Refusal
 from domain.release import Access, Trigger
+from eventstore.log import StoredEvent
+from eventstore.meta import Actor, decode_meta
 from projections.functions import FUNCTION_BY_NAME, FUNCTION_GET, FUNCTIONS_LIST, Function
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["hello"])]
 Description = Annotated[str, msgspec.Meta(max_length=2000, examples=["Says hello"])]
 RuntimeVersion = Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["3.11.0"])]
+Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["no longer needed"])]
 # How many variables there may be and how long is decided with the command; this only names the type.
 Environment = Annotated[dict[str, str], msgspec.Meta(examples=[{"GREETING": "Hello"}])]
 
@@ -84,6 +90,30 @@ class UpdateRequest(ChangesRequest, frozen=True, forbid_unknown_fields=True, kw_
     """Changes to the function of that id, in whichever of the tenant's projects it is."""
 
     function_id: UUID
+
+
+class ArchiveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """With `undeployFirst` what is active is undeployed, and the function is archived when the last of it is gone."""
+
+    undeploy_first: bool = False
+    reason: Reason = ""
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The record as an author saved it. `position` is its place in the log, and a cursor."""
+
+    position: str
+    revision: int
+    at: datetime
+    actor: Actor
+    name: str
+    description: str
+    trigger: Trigger
+    runtime: str
+    access: Access
+    provider: ProviderName | None
+    environment: dict[str, str]
+    artifact_files: ArtifactFiles
 
 
 _EXAMPLE = {
@@ -225,6 +255,98 @@ async def list_functions(request: Request[Any, Any, Any], project_id: FromPath[U
     return await page(services, FUNCTIONS_LIST, found)
 
 
+_ARCHIVE = Operation(
+    name="archiveFunction",
+    permission="functions:write",
+    summary="Put a function away for good; its name is free again",
+    tag="Functions",
+    takes=ArchiveRequest,
+    answers={200: Function, 202: Function},
+    example={"undeployFirst": True, "reason": "no longer needed"},
+    writes=True,
+    refusals=(404, 409, 412, 422),
+)
+
+
+@post("/projects/{project_id:uuid}/functions/{function_id:uuid}/archive", status_code=200, opt=_ARCHIVE.as_opt())
+async def archive_function(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
+) -> Answer:
+    """Answers 202 when undeploying comes first: the runner that undeploys the last of it archives it."""
+    asked_for, content = await read(request, ArchiveRequest)
+    writing = Writing(request, content)
+    command = ArchiveFunction(
+        **writing.asked,
+        project_id=project_id,
+        function_id=function_id,
+        reason=asked_for.reason,
+        undeploy_first=asked_for.undeploy_first,
+    )
+    stream = FUNCTION.stream(command.tenant_id, function_id)
+
+    def answer(states: States) -> Reply:
+        state = states.at(FUNCTION, stream)
+        status = 200 if state.archived else 202
+        # The function's own event stands before those of its deployments.
+        changed = state.updated_at is None
+        return Reply(
+            status=status, body=_answer(function_id, command, states), position="first" if changed else "unchanged"
+        )
+
+    return await writing.do(command, answer, entity=stream)
+
+
+_REVISIONS = Operation(
+    name="listFunctionRevisions",
+    permission="functions:read",
+    summary="The function's record as it was saved each time, oldest first",
+    tag="Functions",
+    answers={200: Listed[Revision]},
+    query=PAGE_PARAMETERS,
+    refusals=(404,),
+)
+
+
+@get("/projects/{project_id:uuid}/functions/{function_id:uuid}/revisions", opt=_REVISIONS.as_opt())
+async def list_function_revisions(
+    request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
+) -> Answer:
+    services = await reached(request)
+    wanted = await asked(request, services)
+    (events,) = await services.log.load([FUNCTION.stream(tenant_of(request), function_id)])
+    state = FUNCTION.initial
+    revisions: list[tuple[int, Revision]] = []
+    for stored in events:
+        before, state = state, FUNCTION.evolve(state, CODEC.decode(stored))
+        if state.revision > before.revision:
+            revisions.append((stored.position, await _revision(services, stored, state)))
+    if not state.exists or state.project_id != project_id:
+        raise FunctionUnknown
+    left = [(position, revision) for position, revision in revisions if position > (wanted.after or 0)]
+    shown = left[: wanted.limit]
+    cursor = await services.tokens.of(shown[-1][0]) if len(left) > len(shown) else None
+    return listed([encoded(revision) for _, revision in shown], cursor)
+
+
+async def _revision(services: Services, stored: StoredEvent, state: State) -> Revision:
+    authored = state.authored
+    assert authored is not None, "an author saved it"
+    return Revision(
+        position=await services.tokens.of(stored.position),
+        revision=state.revision,
+        at=stored.recorded_at,
+        actor=decode_meta(stored.meta).actor,
+        name=authored.name,
+        description=authored.description,
+        trigger=authored.trigger,
+        runtime=authored.runtime,
+        access=authored.access,
+        provider=authored.provider,
+        environment=authored.environment,
+        artifact_files=authored.artifact_files,
+    )
+
+
 async def _create(writing: Writing, asked_for: FunctionRequest, *, record_refusals: bool) -> Answer:
     command = CreateFunction(
         **writing.asked, project_id=asked_for.project_id, function_id=writing.new_id(), authored=_authored(asked_for)
@@ -303,7 +425,7 @@ def _updated(command: UpdateFunction, states: States) -> Reply:
     return Reply(body=body, position="last" if changed else "unchanged")
 
 
-def _answer(function_id: UUID, command: CreateFunction | UpdateFunction, states: States) -> Function:
+def _answer(function_id: UUID, command: CreateFunction | UpdateFunction | ArchiveFunction, states: States) -> Function:
     state = states.of(FUNCTION, command.tenant_id, function_id)
     authored, active = state.authored, state.active_newest
     assert authored is not None
@@ -328,4 +450,13 @@ def _answer(function_id: UUID, command: CreateFunction | UpdateFunction, states:
     )
 
 
-FUNCTION_ROUTES = (create_function, save_function, update_function, patch_function, get_function, list_functions)
+FUNCTION_ROUTES = (
+    create_function,
+    save_function,
+    update_function,
+    patch_function,
+    get_function,
+    list_functions,
+    archive_function,
+    list_function_revisions,
+)

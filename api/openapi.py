@@ -34,6 +34,8 @@ _STATUS_TEXTS = {
     503: "Not possible at the moment; Retry-After says when to come back.",
 }
 _TEXT = {"type": "string"}
+# Each event's data is an item of the list that the same address answers as JSON.
+_STREAM = {"text/event-stream": {"schema": _TEXT}}
 
 
 def _header(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -47,6 +49,7 @@ _HEADERS = {
     "IfMatch": _header("If-Match", "Only if the thing still has this ETag."),
     "IfNoneMatch": _header("If-None-Match", "304 if the thing still has this ETag."),
     "IfPosition": _header("If-Position", "Wait until what is read is at least as new as this Event-Position."),
+    "LastEventId": _header("Last-Event-ID", "For a stream: go on after this position."),
     "RequestId": _header("X-Request-Id", "The caller's own name for the request; it comes back in the answer."),
 }
 _ANSWER_HEADERS = {
@@ -183,6 +186,7 @@ def _header_names(operation: Operation) -> list[str]:
         names += ["IfMatch"] if 412 in operation.refusals else []
     elif operation.permission != "public":
         names += ["IfPosition", "IfNoneMatch"]
+        names += ["LastEventId"] if operation.streams else []
     return names
 
 
@@ -201,7 +205,7 @@ def _responses(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any
         found[str(status)] = {
             "description": _STATUS_TEXTS[status],
             "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in _answer_headers(operation, status)},
-            "content": {"application/json": {"schema": schema_of[_key(type)]}},
+            "content": {operation.gives: {"schema": schema_of[_key(type)]}} | (_STREAM if operation.streams else {}),
         }
     for status in _refusals(operation):
         found[str(status)] = {

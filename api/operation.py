@@ -26,7 +26,9 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of the API. `answers` gives the type of the body for each status of success; None: no body.
 
-    `name` is its operationId. `writes`: it takes Idempotency-Key and Prefer, and answers with Event-Position.
+    `gives` is the media type of these bodies. `name` is its operationId. `writes`: it takes Idempotency-Key and Prefer, and
+    answers with Event-Position.
+    `streams`: asked for text/event-stream it goes on with what is new, from Last-Event-ID.
     """
 
     name: str
@@ -34,11 +36,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     tag: str
     answers: dict[int, Any]
+    gives: str = "application/json"
     takes: Any = None
     takes_form: bool = False
     example: Any = None
     query: tuple[Parameter, ...] = ()
     writes: bool = False
+    streams: bool = False
     refusals: tuple[int, ...] = ()
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Operation:

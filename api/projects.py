@@ -1,4 +1,4 @@
-"""Projects: create, rename, get, list."""
+"""Projects: create, rename, archive, get, list."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, tenant_of
+from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
-from commands.project import CreateProject, RenameProject
+from commands.project import ArchiveProject, CreateProject, RenameProject
 from domain.project import PROJECT, ProjectUnknown
+from projections.functions import FUNCTIONS_LIST
 from projections.projects import PROJECT as PROJECT_GET
 from projections.projects import PROJECTS_LIST, Project
+from projections.reader import PAGE_ROWS_MAX
 
 # Names are checked by the domain; this only keeps what is read small.
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["shop"])]
@@ -74,7 +77,55 @@ async def rename_project(request: Request[Any, Any, Any], project_id: FromPath[U
     writing = Writing(request, content)
     command = RenameProject(**writing.asked, project_id=project_id, name=asked_for.name)
     stream = PROJECT.stream(command.tenant_id, project_id)
-    return await writing.do(command, lambda states: _renamed(command, states), entity=stream)
+    return await writing.do(command, lambda states: _changed(command, states), entity=stream)
+
+
+class ArchiveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Why, for the audit trail."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=500, examples=["closed"])] = ""
+
+
+_ARCHIVE = Operation(
+    name="archiveProject",
+    permission="projects:write",
+    summary="Put a project away for good, once nothing in it is live; its name is free again",
+    tag="Projects",
+    takes=ArchiveRequest,
+    answers={200: Project},
+    example={"reason": "closed"},
+    writes=True,
+    refusals=(404, 409, 412, 422),
+)
+
+
+@post("/projects/{project_id:uuid}/archive", status_code=200, opt=_ARCHIVE.as_opt())
+async def archive_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
+    asked_for, content = await read(request, ArchiveRequest)
+    writing = Writing(request, content)
+    command = ArchiveProject(
+        **writing.asked,
+        project_id=project_id,
+        function_ids=await _open_functions(services_of(request), writing.principal.tenant_id, project_id),
+        reason=asked_for.reason,
+    )
+    stream = PROJECT.stream(command.tenant_id, project_id)
+    return await writing.do(command, lambda states: _changed(command, states), entity=stream)
+
+
+async def _open_functions(services: Services, tenant_id: UUID, project_id: UUID) -> tuple[UUID, ...]:
+    """All that are not archived, as of now: the decision refuses when there are more of them."""
+    await services.reader.wait_for(await services.log.head(), (FUNCTIONS_LIST,), seconds_max=services.wait_seconds_max)
+    found: list[UUID] = []
+    after: int | None = None
+    while True:
+        page_of_them = await services.reader.page(
+            FUNCTIONS_LIST, tenant_id, project_id, after=after, limit=PAGE_ROWS_MAX
+        )
+        found += [item.id for item in page_of_them.items if item.row.status != "archived"]
+        after = page_of_them.next_after
+        if after is None:
+            return tuple(found)
 
 
 _GET = Operation(
@@ -113,12 +164,12 @@ async def list_projects(request: Request[Any, Any, Any]) -> Answer:
     return await page(services, PROJECTS_LIST, found)
 
 
-def _renamed(command: RenameProject, states: States) -> Reply:
+def _changed(command: RenameProject | ArchiveProject, states: States) -> Reply:
     changed = states.of(PROJECT, command.tenant_id, command.project_id).updated_at is None
     return Reply(body=_answer(command, states), position="last" if changed else "unchanged")
 
 
-def _answer(command: CreateProject | RenameProject, states: States) -> Project:
+def _answer(command: CreateProject | RenameProject | ArchiveProject, states: States) -> Project:
     state = states.of(PROJECT, command.tenant_id, command.project_id)
     return Project(
         project_id=command.project_id,
@@ -130,4 +181,4 @@ def _answer(command: CreateProject | RenameProject, states: States) -> Project:
     )
 
 
-PROJECT_ROUTES = (create_project, rename_project, get_project, list_projects)
+PROJECT_ROUTES = (create_project, rename_project, archive_project, get_project, list_projects)

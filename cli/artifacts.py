@@ -81,7 +81,7 @@ def download(session: Session, digest: str, project: str | None, target: Path | 
         raise Trouble(
             f"{file} is there already.", then="give another name with --to, or --force", exit_code=exits.USAGE
         )
-    content = session.api.content(f"{base}/{known['digest']}")
+    content = session.api.content(f"{base}/{known['digest']}/content")
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != known["digest"]:
         raise Trouble(
             "What arrived is not what the digest says; nothing was written.", then="try again, or `dcf doctor`"

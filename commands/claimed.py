@@ -26,6 +26,13 @@ class QueueFull(Busy):
     retry_after_seconds = 5
 
 
+class FunctionsChanged(Conflict):
+    """A function of the project was created meanwhile."""
+
+    code = "functions_changed"
+    remedy = "Look at the project's functions again, then archive it."
+
+
 _TAKEN: dict[str, type[Refusal]] = {
     "tenant": TenantNameTaken,
     "project": ProjectNameTaken,
@@ -56,6 +63,8 @@ def taken(claim: Claim, holder: UUID) -> Refusal:
 def full(counter: Counter, value: int) -> Refusal:
     """The refusal for a counter that would pass its limit."""
     detail = f"{counter.scope.capitalize()}: {value} of at most {counter.limit} are in use."
+    if counter.scope == "functions" and counter.delta > 1:
+        return FunctionsChanged()
     make = _FULL.get((counter.scope, counter.name))
     if make is not None:
         return make(detail)

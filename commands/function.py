@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import assert_never
 from uuid import UUID
 
@@ -13,9 +14,11 @@ from commands.command import Command, Decider, Reads, States, facts
 from commands.limits import limits_of
 from domain.artifact import ARTIFACT, ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName
-from domain.event import Claim, Counter, Decision
+from domain.deployment import DEPLOYMENT, UndeployRequested
+from domain.event import Claim, Counter, Decision, Fact, StreamRef
 from domain.function import (
     FUNCTION,
+    ArchiveRequested,
     ArtifactFiles,
     Authored,
     EnvironmentNameNotAllowed,
@@ -81,9 +84,12 @@ class UpdateFunction(Command, frozen=True, kw_only=True, tag="UpdateFunction"):
 
 
 class ArchiveFunction(Command, frozen=True, kw_only=True, tag="ArchiveFunction"):
+    """With `undeploy_first` what is active is undeployed, and the function archived when the last of it is gone."""
+
     project_id: UUID
     function_id: UUID
     reason: str = ""
+    undeploy_first: bool = False
 
 
 FunctionCommand = CreateFunction | UpdateFunction | ArchiveFunction
@@ -170,15 +176,41 @@ def _archive(command: ArchiveFunction, states: States) -> Decision:
     function = states.at(FUNCTION, stream)
     if function.archived and function.project_id == command.project_id:
         return Decision()
-    authored = require_open(function, command.project_id)
-    if function.active or function.pending:
-        raise FunctionIsLive
-    keys = {function.slug, slug(authored.name)}
+    require_open(function, command.project_id)
+    if function.pending:
+        raise FunctionIsLive(f"Deployments are under way: {_listed(function.pending)}.")
+    if not function.active:
+        return archived(stream, function, command.reason)
+    active = [deployment.deployment_id for deployment in function.active.values()]
+    if not command.undeploy_first:
+        raise FunctionIsLive(f"Deployments are active: {_listed(active)}.")
+    asked = () if function.archive_requested is not None else facts(stream, ArchiveRequested(reason=command.reason))
+    return Decision(facts=(*asked, *(fact for id in active for fact in _undeploy(command, id, states))))
+
+
+def archived(stream: StreamRef, function: Function, reason: str) -> Decision:
+    """The function is put away, and its names and its place in the project's count are given back."""
+    assert function.authored is not None, "what was never created is not archived"
+    keys = {f"{function.project_id}/{segment}" for segment in (function.slug, slug(function.authored.name))}
     return Decision(
-        facts=facts(stream, FunctionArchived(reason=command.reason)),
-        claims=tuple(_claim(command, command.project_id, key, release=True) for key in sorted(keys)),
-        counters=(Counter(tenant_id=command.tenant_id, scope="functions", name=str(command.project_id), delta=-1),),
+        facts=facts(stream, FunctionArchived(reason=reason)),
+        claims=tuple(
+            Claim(tenant_id=stream.tenant_id, scope="function", key=key, holder=stream.id, release=True)
+            for key in sorted(keys)
+        ),
+        counters=(Counter(tenant_id=stream.tenant_id, scope="functions", name=str(function.project_id), delta=-1),),
     )
+
+
+def _undeploy(command: ArchiveFunction, deployment_id: UUID, states: States) -> tuple[Fact, ...]:
+    stream = DEPLOYMENT.stream(command.tenant_id, deployment_id)
+    if states.at(DEPLOYMENT, stream).status in ("undeploy_queued", "undeploying"):
+        return ()
+    return facts(stream, UndeployRequested(reason=command.reason))
+
+
+def _listed(ids: Iterable[UUID]) -> str:
+    return ", ".join(str(id) for id in ids)
 
 
 def _check(authored: Authored, command: FunctionCommand, project_id: UUID, states: States) -> None:

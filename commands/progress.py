@@ -6,8 +6,9 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from commands.deployment import queue_counter
+from commands.function import archived
 from commands.limits import limits_of
+from commands.queueing import queue_counter
 from domain.clouds import target_key
 from domain.deployment import (
     DEPLOYMENT,
@@ -225,19 +226,21 @@ def _require_in_order(command: _Progress, deployment: Deployment) -> None:
 
 
 def _in_order(command: _Progress, deployment: Deployment) -> bool:
-    """Bundle, build, push, release, verify: no step is reported before the one it builds on."""
-    built = deployment.build_succeeded or deployment.build_failure is not None
+    """Bundle, build, push, release, verify: no step is reported before the one it builds on; a rollback begins at release."""
+    built = deployment.build_succeeded or deployment.build_failure is not None or deployment.is_prebuilt
     match command:
         case RecordBundled(digest=digest):
-            return not deployment.build_id or deployment.bundle_digest == digest
+            return not (deployment.build_id or built) or deployment.bundle_digest == digest
         case RecordBuildStarted(build_id=build_id):
             return deployment.build_id == build_id or (bool(deployment.bundle_digest) and not built)
         case RecordBuildSucceeded(build_id=build_id):
             return deployment.build_id == build_id and deployment.build_failure is None
         case RecordBuildFailed(build_id=build_id):
             return deployment.build_id == build_id and not deployment.build_succeeded
-        case RecordPushed() | RecordReleaseStarted():
+        case RecordPushed():
             return deployment.build_succeeded
+        case RecordReleaseStarted():
+            return deployment.build_succeeded or deployment.is_prebuilt
         case RecordReleaseApplied():
             return deployment.release_started
         case RecordReleaseVerified():
@@ -360,10 +363,21 @@ def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Rele
     if deployment.remaining:
         raise ReportOutOfPlace
     key = target_key(release.target)
-    active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
-    was_active = active is not None and active.deployment_id == command.deployment_id
-    gone = FunctionUndeployed(deployment_id=command.deployment_id, target_key=key) if was_active else None
-    return _end(command, release, DeploymentUndeployed(epoch=command.epoch), fact_of_function=gone)
+    stream = FUNCTION.stream(command.tenant_id, command.function_id)
+    function = states.at(FUNCTION, stream)
+    active = function.active.get(key)
+    undeployed = DeploymentUndeployed(epoch=command.epoch)
+    if active is None or active.deployment_id != command.deployment_id:
+        return _end(command, release, undeployed)
+    gone = FunctionUndeployed(deployment_id=command.deployment_id, target_key=key)
+    ended = _end(command, release, undeployed, fact_of_function=gone)
+    if function.archive_requested is None or len(function.active) > 1:
+        return ended
+    # Somebody asked to put the function away once nothing of it is live, and this was the last.
+    away = archived(stream, function, function.archive_requested)
+    return Decision(
+        facts=ended.facts + away.facts, claims=ended.claims + away.claims, counters=ended.counters + away.counters
+    )
 
 
 def _end(

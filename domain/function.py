@@ -47,6 +47,12 @@ class FunctionUpdated(Event, frozen=True, kw_only=True, tag="function.updated"):
     authored: Authored
 
 
+class ArchiveRequested(Event, frozen=True, kw_only=True, tag="function.archive_requested"):
+    """The function is archived as soon as nothing of it is live, unless it is deployed again before."""
+
+    reason: str = ""
+
+
 class FunctionArchived(Event, frozen=True, kw_only=True, tag="function.archived"):
     reason: str = ""
 
@@ -81,7 +87,14 @@ class FunctionUndeployed(Event, frozen=True, kw_only=True, tag="function.undeplo
 
 
 FunctionEvent = (
-    FunctionCreated | FunctionUpdated | FunctionArchived | DeploymentRequested | FunctionDeployed | FunctionUndeployed | DeploymentEnded
+    FunctionCreated
+    | FunctionUpdated
+    | ArchiveRequested
+    | FunctionArchived
+    | DeploymentRequested
+    | FunctionDeployed
+    | FunctionUndeployed
+    | DeploymentEnded
 )
 
 
@@ -101,6 +114,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     slug: str = ""
     authored: Authored | None = None
     archived: bool = False
+    # Why it is to be archived once nothing of it is live; None: it is not.
+    archive_requested: str | None = None
     revision: int = 0
     deploy_revision: int = 0
     deployments_requested: int = 0
@@ -150,17 +165,19 @@ class FunctionIsArchived(Conflict):
 
 
 class FunctionIsLive(Conflict):
-    """The function still has an active deployment."""
+    """The function still has an active deployment, or one under way."""
 
     code = "function_is_live"
-    remedy = "Undeploy it first, then archive it."
+    remedy = "Cancel what is under way and undeploy what is active, or send undeployFirst for what is active."
 
 
 class EnvironmentNameNotAllowed(Invalid):
     """An environment variable has a name it cannot have."""
 
     code = "environment_name_not_allowed"
-    remedy = "Use letters, digits and underscores, not beginning with a digit; PORT and names beginning with DCF_ are ours."
+    remedy = (
+        "Use letters, digits and underscores, not beginning with a digit; PORT and names beginning with DCF_ are ours."
+    )
 
 
 def evolve(function: Function, event: FunctionEvent) -> Function:
@@ -187,11 +204,13 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
                 revision=revision,
                 deploy_revision=revision if noticed else function.deploy_revision,
             )
+        case ArchiveRequested():
+            return replace(state, archive_requested=event.reason)
         case FunctionArchived():
-            return replace(state, archived=True)
+            return replace(state, archived=True, archive_requested=None)
         case DeploymentRequested():
             pending = {**function.pending, event.deployment_id: event.target_key}
-            return replace(function, pending=pending, deployments_requested=event.number)
+            return replace(function, pending=pending, deployments_requested=event.number, archive_requested=None)
         case FunctionDeployed():
             active = Active(
                 deployment_id=event.deployment_id, number=event.number, function_revision=event.function_revision
@@ -225,6 +244,7 @@ FUNCTION = Aggregate(
     events=(
         FunctionCreated,
         FunctionUpdated,
+        ArchiveRequested,
         FunctionArchived,
         DeploymentRequested,
         FunctionDeployed,

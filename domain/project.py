@@ -56,6 +56,13 @@ class ProjectIsArchived(Conflict):
     code = "project_archived"
 
 
+class ProjectIsLive(Conflict):
+    """Functions of the project are live."""
+
+    code = "project_is_live"
+    remedy = "Cancel what is under way and undeploy what is active, then archive the project."
+
+
 def evolve(project: Project, event: ProjectEvent) -> Project:
     match event:
         case ProjectCreated():

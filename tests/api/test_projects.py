@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.steps import a_project, ask, fields_of, is_problem
+from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files
 from tests.api.world import World
 
 
@@ -163,3 +163,29 @@ class TestListProjects:
 
         async with world.client(await world.stranger_key()) as stranger:
             assert (await ask(stranger, "GET", "/projects"))["items"] == []
+
+
+class TestArchiveProject:
+    async def test_frees_its_name_and_freezes_what_is_in_it(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        function_id = await a_function(client, project_id)
+
+        archived = await ask(client, "POST", f"/projects/{project_id}/archive", {"reason": "closed"})
+
+        assert archived["status"] == "archived"
+        assert await ask(client, "GET", f"/projects/{project_id}") == archived
+        change = {"functionId": function_id, "description": "late"}
+        assert is_problem(await client.put("/api/v1/functions/update", json=change), 409, "project_archived")
+        assert await a_project(client) != project_id
+
+    async def test_refuses_while_something_is_live(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        await connected(client, project_id)
+        files = await the_files(client, project_id)
+        asked = {"functionId": await a_function(client, project_id, artifactFiles=files), "provider": "local"}
+        await ask(client, "POST", f"/projects/{project_id}/deployments", {**asked, "target": {}}, status=202)
+
+        answer = await client.post(f"/api/v1/projects/{project_id}/archive", json={})
+
+        assert is_problem(answer, 409, "project_is_live")
+        assert "hello" in answer.json()["detail"]

@@ -94,7 +94,11 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "name": NAMES,
     "project_id": mostly(a.PROJECT_ID, a.PROJECT_ID, a.OTHER_PROJECT_ID),
     "function_id": mostly(a.FUNCTION_ID, a.OTHER_FUNCTION_ID),
+    "function_ids": st.sampled_from([(), (a.FUNCTION_ID,), (a.FUNCTION_ID, a.OTHER_FUNCTION_ID)]),
+    "undeploy_first": st.booleans(),
+    "asked_by": st.sampled_from([None, "owner", "admin", "viewer"]),
     "deployment_id": mostly(*DEPLOYMENT_IDS, often=1),
+    "source_deployment_id": mostly(*DEPLOYMENT_IDS, often=1),
     "person_id": st.sampled_from([a.PERSON_ID, a.id_of(70), a.id_of(71), a.id_of(72)]),
     "key_id": st.sampled_from([a.KEY_ID, a.id_of(80)]),
     "plan": st.sampled_from(["sandbox", "standard", "gold"]),
@@ -210,6 +214,7 @@ BUILD_AND_RELEASE = (
     RecordReleaseVerified,
     RecordActivated,
 )
+AGAIN = (a.retry_deployment, a.redeploy_deployment, a.rollback_deployment, a.rollback_deployment)
 ENDS = (RecordFailed, RecordFailed, RecordCanceled)
 WITHDRAW = (RecordWithdrawn, RecordUndeployed, RecordUndeployFailed)
 
@@ -244,6 +249,12 @@ class LifeOfDeployments(Holding):
     @rule(function_id=FUNCTIONS, deployment_id=st.sampled_from(DEPLOYMENT_IDS))
     def queue(self, function_id: Any, deployment_id: Any) -> None:
         self.ask(a.queue_deployment(function_id=function_id, deployment_id=deployment_id))
+
+    @precondition(lambda self: self.world.of(DEPLOYMENT))
+    @rule(data=st.data(), again=st.sampled_from(AGAIN), deployment_id=st.sampled_from(DEPLOYMENT_IDS))
+    def do_one_again(self, data: st.DataObject, again: Any, deployment_id: Any) -> None:
+        stream, _ = self.pick(data)
+        self.ask(again(source_deployment_id=stream.id, deployment_id=deployment_id))
 
     @precondition(lambda self: self.world.of(DEPLOYMENT))
     @rule(data=st.data(), newer=st.sampled_from([1, 1, 1, 0, -1]))

@@ -36,6 +36,7 @@ from tests.support.scenario import fold, given
 
 PROJECT = (*a.tenant_with_plan(), a.project_created(), a.runtime_added())
 DRAFT = (*PROJECT, a.function_created())
+LIVE = a.deployment_active()
 DAY = timedelta(days=1)
 OLD = "3.9.0"
 
@@ -212,6 +213,16 @@ class TestArchiveFunction:
         given(*DRAFT, a.deployment_requested(), a.function_deployed()).when(a.archive_function()).then_refused(
             FunctionIsLive
         )
+
+    def test_undeploys_first_when_asked_to(self) -> None:
+        given(*LIVE).when(a.archive_function(reason="unused", undeploy_first=True)).then(
+            a.archive_requested("unused"), a.undeploy_requested("unused"), claims=(), counters=()
+        )
+
+    def test_asks_for_no_undeployment_twice(self) -> None:
+        given(*LIVE, a.archive_requested(), a.undeploy_requested()).when(
+            a.archive_function(undeploy_first=True)
+        ).then_nothing()
 
     def test_refuses_while_a_deployment_has_no_outcome(self) -> None:
         given(*DRAFT, a.deployment_requested()).when(a.archive_function()).then_refused(FunctionIsLive)

@@ -282,6 +282,22 @@ class TestRecordUndeployed:
             a.deployment_undeployed(), claims=BACK, counters=ONE_LESS
         )
 
+    def test_puts_the_function_away_when_that_was_asked_for(self) -> None:
+        given(*self.GONE, a.archive_requested("unused")).when(a.report(RecordUndeployed, epoch=2)).then(
+            a.deployment_undeployed(),
+            a.function_undeployed(),
+            a.function_archived("unused"),
+            claims=(*BACK, a.claim("function", f"{a.PROJECT_ID}/greet", a.FUNCTION_ID, release=True)),
+            counters=(*ONE_LESS, a.count("functions", str(a.PROJECT_ID), -1)),
+        )
+
+    def test_leaves_a_function_that_was_deployed_again_since(self) -> None:
+        again = a.deployment_requested(a.LATER_DEPLOYMENT_ID, number=2)
+
+        given(*self.GONE, a.archive_requested(), again).when(a.report(RecordUndeployed, epoch=2)).then(
+            a.deployment_undeployed(), a.function_undeployed()
+        )
+
     def test_is_recorded_when_the_cloud_shows_nothing_to_withdraw(self) -> None:
         given(*UNDEPLOYING).when(a.report(RecordUndeployed, epoch=2)).then(
             a.deployment_undeployed(), a.function_undeployed(), claims=BACK, counters=ONE_LESS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from commands.claimed import full, taken
+from commands.claimed import FunctionsChanged, full, taken
 from commands.project import ProjectExists
+from domain.event import Counter
 from domain.naming import NameNotAllowed
 from domain.plan import PlanUnknown
-from domain.project import ProjectIsArchived, ProjectNameTaken, ProjectUnknown
+from domain.project import ProjectIsArchived, ProjectIsLive, ProjectNameTaken, ProjectUnknown
 from domain.refusal import LimitReached
 from domain.tenant import TenantUnknown
 from tests.support import a
@@ -83,3 +84,44 @@ class TestRenameProject:
 
     def test_refuses_a_project_that_never_was(self) -> None:
         given().when(a.rename_project()).then_refused(ProjectUnknown)
+
+
+class TestArchiveProject:
+    PROJECT = (*a.tenant_with_plan(), a.project_created(), a.runtime_added())
+
+    def test_gives_back_its_names_and_its_place(self) -> None:
+        given(*self.PROJECT, a.project_renamed("Store")).when(a.archive_project(reason="closed")).then(
+            a.project_archived(reason="closed"),
+            claims=(
+                a.claim("project", "shop", a.PROJECT_ID, release=True),
+                a.claim("project", "store", a.PROJECT_ID, release=True),
+            ),
+            counters=(*self.seen(0), a.count("projects", "tenant", -1)),
+        )
+
+    def test_leaves_functions_that_are_not_live_where_they_are(self) -> None:
+        given(*self.PROJECT, a.function_created()).when(a.archive_project(function_ids=(a.FUNCTION_ID,))).then(
+            a.project_archived(), counters=(*self.seen(1), a.count("projects", "tenant", -1))
+        )
+
+    def test_refuses_while_a_function_is_live(self) -> None:
+        archive = a.archive_project(function_ids=(a.FUNCTION_ID,))
+
+        given(*a.deployment_active()).when(archive).then_refused(ProjectIsLive)
+        given(*a.deployment_under_way()).when(archive).then_refused(ProjectIsLive)
+
+    def test_is_told_when_a_function_came_that_was_not_looked_at(self) -> None:
+        assert type(full(self.seen(0)[0], 1)) is FunctionsChanged
+
+    def test_asking_twice_changes_nothing(self) -> None:
+        given(*self.PROJECT, a.project_archived()).when(a.archive_project()).then_nothing()
+
+    def test_refuses_a_project_that_never_was(self) -> None:
+        given(*a.tenant_with_plan()).when(a.archive_project()).then_refused(ProjectUnknown)
+
+    @staticmethod
+    def seen(functions: int) -> tuple[Counter, Counter]:
+        """The count of functions may not be more than what was looked at; it stays as it is."""
+        step = 10**9 - functions
+        up = a.count("functions", str(a.PROJECT_ID), step, 10**9)
+        return up, a.count("functions", str(a.PROJECT_ID), -step)

@@ -92,6 +92,7 @@ _ALL: tuple[Event, ...] = (
     integration.IntegrationDisconnected(reason="moving"),
     function.FunctionCreated(project_id=id_of(3), slug="greet", authored=_AUTHORED),
     function.FunctionUpdated(authored=_AUTHORED),
+    function.ArchiveRequested(reason="unused"),
     function.FunctionArchived(reason="unused"),
     function.DeploymentRequested(deployment_id=id_of(10), number=2, target_key="local"),
     function.FunctionDeployed(

@@ -37,6 +37,7 @@ from domain.deployment import (
     DeploymentEvent,
     DeploymentFailed,
     DeploymentQueued,
+    DeploymentRetired,
     DeploymentSucceeded,
     DeploymentSuperseded,
     DeploymentUndeployed,
@@ -57,6 +58,7 @@ from domain.deployment import (
 from domain.event import SYSTEM_TENANT, Claim, Counter, Fact
 from domain.function import (
     FUNCTION,
+    ArchiveRequested,
     ArtifactFiles,
     Authored,
     DeploymentEnded,
@@ -166,8 +168,8 @@ def project_renamed(name: str) -> Fact:
     return Fact(PROJECT.stream(TENANT_ID, PROJECT_ID), ProjectRenamed(name=name))
 
 
-def project_archived(project_id: UUID = PROJECT_ID) -> Fact:
-    return Fact(PROJECT.stream(TENANT_ID, project_id), ProjectArchived())
+def project_archived(project_id: UUID = PROJECT_ID, reason: str = "") -> Fact:
+    return Fact(PROJECT.stream(TENANT_ID, project_id), ProjectArchived(reason=reason))
 
 
 def dates(**changes: Any) -> Dates:
@@ -254,6 +256,10 @@ def _of_function(event: Any) -> Fact:
 
 def function_updated(**changes: Any) -> Fact:
     return _of_function(FunctionUpdated(authored=authored(**changes)))
+
+
+def archive_requested(reason: str = "") -> Fact:
+    return _of_function(ArchiveRequested(reason=reason))
 
 
 def function_archived(reason: str = "") -> Fact:
@@ -386,6 +392,10 @@ def deployment_superseded(deployment_id: UUID = DEPLOYMENT_ID, by: UUID = LATER_
 
 def deployment_waiting(step: str = "build", epoch: int = 1) -> Fact:
     return _of_deployment(DeploymentWaiting(epoch=epoch, step=step, message="Throttled.", retry_in_seconds=2.5))
+
+
+def deployment_retired(releases_kept: int = 5) -> Fact:
+    return _of_deployment(DeploymentRetired(releases_kept=releases_kept))
 
 
 def drift_found(*differences: str) -> Fact:
@@ -589,6 +599,10 @@ def update_function(project_id: UUID | None = None, at: datetime = AT, **changes
     )
 
 
+def archive_project(**changes: Any) -> project.ArchiveProject:
+    return project.ArchiveProject(**_filled({"project_id": PROJECT_ID}, changes))
+
+
 def archive_function(**changes: Any) -> function.ArchiveFunction:
     return function.ArchiveFunction(**_filled({"project_id": PROJECT_ID, "function_id": FUNCTION_ID}, changes))
 
@@ -599,6 +613,21 @@ def queue_deployment(**changes: Any) -> deployment.QueueDeployment:
 
 
 _DEPLOYMENT = {"project_id": PROJECT_ID, "deployment_id": DEPLOYMENT_ID}
+
+
+_AGAIN = {"project_id": PROJECT_ID, "deployment_id": LATER_DEPLOYMENT_ID, "source_deployment_id": DEPLOYMENT_ID}
+
+
+def retry_deployment(**changes: Any) -> deployment.RetryDeployment:
+    return deployment.RetryDeployment(**_filled(_AGAIN, changes))
+
+
+def redeploy_deployment(**changes: Any) -> deployment.RedeployDeployment:
+    return deployment.RedeployDeployment(**_filled(_AGAIN, changes))
+
+
+def rollback_deployment(**changes: Any) -> deployment.RollbackDeployment:
+    return deployment.RollbackDeployment(**_filled(_AGAIN, changes))
 
 
 def cancel_deployment(**changes: Any) -> deployment.CancelDeployment:

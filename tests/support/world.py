@@ -122,7 +122,7 @@ def reclaimed(world: World) -> dict[ClaimKey, UUID]:
     for stream, tenant in world.of(TENANT).items():
         claims[UUID(int=0), "tenant", tenant.slug] = stream.id
     for stream, project in world.of(PROJECT).items():
-        for segment in (project.slug, slug(project.name)):
+        for segment in () if project.archived else (project.slug, slug(project.name)):
             claims[stream.tenant_id, "project", segment] = stream.id
     for stream, function in world.of(FUNCTION).items():
         if not function.archived:
