@@ -177,6 +177,12 @@ class UndeployFailed(Event, frozen=True, kw_only=True, tag="deployment.undeploy_
     remaining: tuple[str, ...] = ()
 
 
+class DeploymentRetired(Event, frozen=True, kw_only=True, tag="deployment.retired"):
+    """The plan keeps newer releases only: from here on nobody goes back to this one, and what it made is taken away."""
+
+    releases_kept: int
+
+
 class DriftFound(Event, frozen=True, kw_only=True, tag="deployment.drift_found"):
     """What the cloud shows is not what was released."""
 
@@ -211,6 +217,7 @@ DeploymentEvent = (
     | DeploymentWithdrawn
     | DeploymentUndeployed
     | UndeployFailed
+    | DeploymentRetired
     | DriftFound
     | DriftCleared
 )
@@ -254,6 +261,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: UUID | None = None
     withdrawn: bool = False
     withdrawals: int = 0
+    retired: bool = False
     drift: tuple[str, ...] = ()
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -261,6 +269,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     step_since: datetime | None = None
     claimed_at: datetime | None = None
     claims_in_step: int = 0
+
+    @property
+    def is_prebuilt(self) -> bool:
+        """It runs what an earlier deployment built."""
+        return self.release is not None and self.release.image is not None
 
     @property
     def failing(self) -> Failure | None:
@@ -294,6 +307,20 @@ class DeploymentIsOver(Conflict):
     """The deployment already has its outcome; start a new one."""
 
     code = "deployment_is_over"
+
+
+class DeploymentPending(Conflict):
+    """The deployment has no outcome yet."""
+
+    code = "deployment_pending"
+    remedy = "Follow its events until it has one, or cancel it."
+
+
+class DeploymentNotRetryable(Conflict):
+    """Only a failed or canceled deployment can be retried."""
+
+    code = "deployment_not_retryable"
+    remedy = "Redeploy it to build the same release again, or roll back to it."
 
 
 class DeploymentNotActive(Conflict):
@@ -344,17 +371,7 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
     replace = msgspec.structs.replace
     match event:
         case DeploymentQueued():
-            return Deployment(
-                exists=True,
-                project_id=event.project_id,
-                number=event.number,
-                release=event.release,
-                reason=event.reason,
-                warnings=event.warnings,
-                origin=event.origin,
-                source_deployment_id=event.source_deployment_id,
-                queued_at=event.at,
-            )
+            return _queued(event)
         case DeploymentClaimed():
             return _claimed(deployment, event)
         case DeploymentBundled():
@@ -415,13 +432,14 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
         case UndeployStarted():
             return _stepped(deployment, event, status="undeploying")
         case DeploymentWithdrawn():
-            return _stepped(
+            withdrawn = replace(
                 deployment,
-                event,
                 withdrawn=not event.remaining,
                 withdrawals=deployment.withdrawals + 1,
                 remaining=event.remaining,
             )
+            # What is retired has no steps any more.
+            return _stepped(withdrawn, event) if deployment.is_under_way else withdrawn
         case DeploymentUndeployed():
             return replace(deployment, status="undeployed", remaining=(), url=None, step_since=None)
         case UndeployFailed():
@@ -432,12 +450,32 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
                 remaining=event.remaining,
                 step_since=None,
             )
+        case DeploymentRetired():
+            return replace(deployment, retired=True)
         case DriftFound():
             return replace(deployment, drift=event.differences)
         case DriftCleared():
             return replace(deployment, drift=())
         case _:
             assert_never(event)
+
+
+def _queued(event: DeploymentQueued) -> Deployment:
+    image = event.release.image
+    return Deployment(
+        exists=True,
+        project_id=event.project_id,
+        number=event.number,
+        release=event.release,
+        reason=event.reason,
+        warnings=event.warnings,
+        origin=event.origin,
+        source_deployment_id=event.source_deployment_id,
+        toolchain=image.toolchain if image else None,
+        image_reference=image.reference if image else "",
+        image_digest=image.digest if image else "",
+        queued_at=event.at,
+    )
 
 
 def _claimed(deployment: Deployment, event: DeploymentClaimed) -> Deployment:
@@ -484,6 +522,7 @@ DEPLOYMENT = Aggregate(
         DeploymentWithdrawn,
         DeploymentUndeployed,
         UndeployFailed,
+        DeploymentRetired,
         DriftFound,
         DriftCleared,
     ),

@@ -30,8 +30,25 @@ class SourceRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     size_bytes: int
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The immutable record of all inputs of a deployment."""
+class Toolchain(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What really built and ran the code."""
+
+    engine: str
+    version: str
+    # The stand-in VM is older than the runtimes offered and has no package resolution.
+    stand_in: bool = False
+
+
+class PinnedImage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an earlier deployment of the function built, and with what."""
+
+    reference: str
+    digest: str
+    toolchain: Toolchain | None = None
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The immutable record of all inputs of a deployment. With an `image` nothing is built: it is run as it is."""
 
     function_id: UUID
     function_revision: int
@@ -50,12 +67,4 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     start_seconds_max: int = 30
     memory_mb_max: int = 256
     request_seconds_max: int = 60
-
-
-class Toolchain(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What really built and ran the code."""
-
-    engine: str
-    version: str
-    # The stand-in VM is older than the runtimes offered and has no package resolution.
-    stand_in: bool = False
+    image: PinnedImage | None = None

@@ -16,6 +16,7 @@ from domain.deployment import (
     DeploymentEvent,
     DeploymentFailed,
     DeploymentQueued,
+    DeploymentRetired,
     DeploymentSucceeded,
     DeploymentSuperseded,
     DeploymentUndeployed,
@@ -90,6 +91,8 @@ def message_of(event: DeploymentEvent) -> str:  # noqa: C901 - one case an event
             return "The deployment was undeployed."
         case UndeployFailed(failure=failure, remaining=remaining):
             return f"Undeploying failed: {failure.message}{_left(remaining)}"
+        case DeploymentRetired(releases_kept=kept):
+            return f"The release is kept no longer: there are {kept} newer ones."
         case DriftFound(differences=differences):
             return f"The cloud differs from what was released: {'; '.join(differences)}."
         case DriftCleared():

@@ -16,6 +16,7 @@ from domain.deployment import (
     DeploymentClaimed,
     DeploymentFailed,
     DeploymentQueued,
+    DeploymentRetired,
     DeploymentStatus,
     DeploymentSucceeded,
     DeploymentSuperseded,
@@ -34,12 +35,14 @@ from domain.deployment import (
     UndeployStarted,
 )
 from domain.function import FunctionDeployed, FunctionUndeployed
+from domain.refusal import Refusal
 from domain.release import Release, Toolchain
+from domain.rollback import refusal_of
 from projections.read_model import Column, Index, ReadModel, present
 from projections.recorded import Recorded
 
 
-class PinnedRelease(Release, frozen=True, kw_only=True, rename="camel"):
+class PinnedRelease(Release, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
     """The release with what building it found: the toolchain that really ran, and the image."""
 
     toolchain: Toolchain | None = None
@@ -48,10 +51,11 @@ class PinnedRelease(Release, frozen=True, kw_only=True, rename="camel"):
 
 
 class CanRollback(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether the function can go back to this deployment without a build, and why."""
+    """Whether the function can go back to this deployment without a build, and why; `code` is that of the refusal."""
 
     allowed: bool
     because: str
+    code: str | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -71,6 +75,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     failure: Failure | None = None
     remaining: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
+    # The plan keeps newer releases only, so what this one made is taken away.
+    retired: bool = False
     queued_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -80,24 +86,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     can_rollback: CanRollback
 
 
-_PENDING = CanRollback(allowed=False, because="The deployment has no outcome yet.")
-_NOT_SUCCEEDED = CanRollback(allowed=False, because="The deployment did not succeed.")
-_ACTIVE = CanRollback(allowed=False, because="The deployment is the active one.")
-_REMOVED = CanRollback(allowed=False, because="What the deployment had made was taken away by undeploying it.")
 _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
 
 
-def can_rollback(status: DeploymentStatus, *, active: bool) -> CanRollback:
-    """The answer for a deployment in a status."""
-    match status:
-        case "queued" | "running" | "deploying":
-            return _PENDING
-        case "failed" | "canceled":
-            return _NOT_SUCCEEDED
-        case "succeeded":
-            return _ACTIVE if active else _KEPT
-        case "undeploy_queued" | "undeploying" | "undeployed" | "undeploy_failed":
-            return _REMOVED
+def can_rollback(status: DeploymentStatus, *, active: bool, retired: bool = False) -> CanRollback:
+    """The answer as far as the deployment itself can tell; its runtime and provider have a say when it is asked for."""
+    return refused_rollback(refusal_of(status, active=active, retired=retired))
+
+
+def refused_rollback(refusal: type[Refusal] | None) -> CanRollback:
+    """The answer in the words of the refusal; None: nothing stands in the way."""
+    return _KEPT if refusal is None else CanRollback(allowed=False, because=refusal().detail, code=refusal.code)
 
 
 def keys(recorded: Recorded) -> Sequence[UUID]:
@@ -129,11 +128,21 @@ def _queued(event: DeploymentQueued, recorded: Recorded) -> Deployment:
         origin=event.origin,
         source_deployment_id=event.source_deployment_id,
         status="queued",
-        release=PinnedRelease(**msgspec.structs.asdict(release)),
+        release=_pinned(release),
         warnings=event.warnings,
         queued_at=recorded.at,
         reason=event.reason,
-        can_rollback=_PENDING,
+        can_rollback=can_rollback("queued", active=False),
+    )
+
+
+def _pinned(release: Release) -> PinnedRelease:
+    image = release.image
+    return PinnedRelease(
+        **msgspec.structs.asdict(release),
+        toolchain=image.toolchain if image else None,
+        image_reference=image.reference if image else None,
+        image_digest=image.digest if image else None,
     )
 
 
@@ -171,26 +180,28 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
             return _status(row, "undeployed", remaining=(), url=None)
         case UndeployFailed(failure=failure, remaining=remaining):
             return _status(row, "undeploy_failed", failure=failure, remaining=remaining)
+        case DeploymentRetired():
+            return _rated(replace(row, retired=True))
         case DriftFound(differences=differences):
             return replace(row, drift=differences)
         case DriftCleared():
             return replace(row, drift=())
         case FunctionDeployed(deployment_id=deployment_id):
-            return _active(row, active=row.deployment_id == deployment_id)
+            return _rated(replace(row, active=row.deployment_id == deployment_id))
         case FunctionUndeployed():
-            return _active(row, active=False)
+            return _rated(replace(row, active=False))
         case _:
             return row
 
 
 def _status(row: Deployment, status: DeploymentStatus, **changes: object) -> Deployment:
-    possible = can_rollback(status, active=row.active)
-    changed: Deployment = msgspec.structs.replace(row, status=status, can_rollback=possible, **changes)
-    return changed
+    changed: Deployment = msgspec.structs.replace(row, status=status, **changes)
+    return _rated(changed)
 
 
-def _active(row: Deployment, *, active: bool) -> Deployment:
-    return msgspec.structs.replace(row, active=active, can_rollback=can_rollback(row.status, active=active))
+def _rated(row: Deployment) -> Deployment:
+    possible = can_rollback(row.status, active=row.active, retired=row.retired)
+    return msgspec.structs.replace(row, can_rollback=possible)
 
 
 def address_of(row: Deployment) -> str:
@@ -200,7 +211,7 @@ def address_of(row: Deployment) -> str:
 
 DEPLOYMENTS = ReadModel(
     name="deployments",
-    version=1,
+    version=2,
     row=Deployment,
     # The rest of the aggregate's events shows in the timeline only.
     interests=(
@@ -220,6 +231,7 @@ DEPLOYMENTS = ReadModel(
         DeploymentWithdrawn,
         DeploymentUndeployed,
         UndeployFailed,
+        DeploymentRetired,
         DriftFound,
         DriftCleared,
         FunctionDeployed,

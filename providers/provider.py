@@ -7,18 +7,21 @@ from uuid import UUID
 
 import msgspec
 
+from domain.clouds import Identity, LocalIdentity, LocalStorage, Storage
 from domain.release import ArtifactKind, Release, Toolchain
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment as a provider sees it. `number` rises with every deployment queued for the function:
-    a provider never lets a lower number take traffic from a higher one."""
+    a provider never lets a lower number take traffic from a higher one. `identity` and `storage` are the project's own."""
 
     tenant_id: UUID
     project_id: UUID
     deployment_id: UUID
     number: int
     release: Release
+    identity: Identity = LocalIdentity()
+    storage: Storage = LocalStorage()
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +150,10 @@ class Provider(Protocol):
     async def push(self, order: Order) -> Image: ...
 
     async def apply(self, order: Order) -> Service:
-        """Start the release beside the one that serves."""
+        """Start the release beside the one that serves: what was pushed, or the image that the release pins.
+
+        Refuses with `image_missing` when there is no such image any more.
+        """
         ...
 
     async def promote(self, order: Order) -> Service:

@@ -221,15 +221,17 @@ def step_name(recorded: Deployment) -> StepName:
     """What is being worked on, in the words of the timeline."""
     if is_withdrawing(recorded):
         return "withdraw"
-    if not recorded.bundle_digest:
-        return "bundle"
-    if not recorded.build_succeeded:
-        return "build"
     if not recorded.image_reference:
-        return "push"
+        return _step_before_the_image(recorded)
     if not recorded.release_applied:
         return "release"
     return "activate" if recorded.release_verified else "verify"
+
+
+def _step_before_the_image(recorded: Deployment) -> StepName:
+    if not recorded.bundle_digest:
+        return "bundle"
+    return "push" if recorded.build_succeeded else "build"
 
 
 def seconds_max(recorded: Deployment) -> float:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from domain.release import ArtifactKind
+from domain.release import ArtifactKind, PinnedImage
 from providers.local.artifact import content_digest
 from providers.local.builder import Builder
 from providers.local.engine import Engine, EngineUnavailable
@@ -128,6 +128,8 @@ class Agent:
         """Start the release, beside whatever serves."""
         async with self._turns[order.deployment_id]:
             deployment = self._ledger.open(order)
+            if not deployment.image and order.release.image:
+                deployment = self._borrow(deployment, order.release.image)
             if not deployment.image:
                 raise ProviderRefused("not_pushed", "There is nothing built to run.", "Deploy again.")
             if deployment.wanted == "nothing":
@@ -199,6 +201,18 @@ class Agent:
             return await self._toolchains.named(deployment.engine)
         except EngineUnavailable as error:
             raise ProviderRefused("no_engine", error.message, error.remedy) from error
+
+    def _borrow(self, deployment: Deployment, pinned: PinnedImage) -> Deployment:
+        """Take what an earlier deployment built; from here on neither's removal takes it from the other."""
+        for lender in self._ledger:
+            kept = lender.image and lender.image.digest == pinned.digest and lender.wanted != "withdrawn"
+            if kept and self._store.artifact(lender.built_digest).exists():
+                return self._ledger.change(
+                    deployment.id, image=lender.image, engine=lender.engine, built_digest=lender.built_digest
+                )
+        raise ProviderRefused(
+            "image_missing", "What the release ran is no longer kept here.", "Redeploy it: it is built again."
+        )
 
     def _healthy(self, deployment: Deployment) -> Keeper:
         keeper = self._fleet.find(deployment.id)

@@ -131,7 +131,8 @@ class Fleet:
     async def _discard(self, deployment: Deployment) -> None:
         if deployment.engine is None:
             return
-        built = deployment.wanted == "withdrawn"
+        shared = any(one.built_digest == deployment.built_digest for one in self._ledger if one.id != deployment.id)
+        built = deployment.wanted == "withdrawn" and not shared
         with suppress(EngineUnavailable):
             for argv in (await self._toolchains.named(deployment.engine)).discard(deployment.name, built=built):
                 await run(argv, cwd=self._store.folder, environment=self._environment, seconds_max=DISCARD_SECONDS_MAX)

@@ -127,7 +127,7 @@ class SimulatedProvider:
     async def apply(self, order: Order) -> Service:
         async with self._call("apply", order):
             made = self.made[order.deployment_id]
-            if made.image.actual is None:
+            if not self._has_image(order):
                 raise ProviderRefused("image_missing", "There is no image to run.", "Deploy again.")
             if made.service.actual is None:
                 self._start_service(order, made)
@@ -228,6 +228,13 @@ class SimulatedProvider:
             if former.actual is not None:
                 stopped = msgspec.structs.replace(former.actual, serving=False, stopped=True)
                 former.change(stopped, self._visible_at())
+
+    def _has_image(self, order: Order) -> bool:
+        pinned = order.release.image
+        if pinned is None:
+            return self.made[order.deployment_id].image.actual is not None
+        kept = (made.image.actual for made in list(self.made.values()))
+        return any(image is not None and image.digest == pinned.digest for image in kept)
 
     def _remove_service(self, order: Order, made: Made) -> None:
         serving = self.serving(order)

@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from commands.claimed import QueueFull, full
-from commands.deployment import ArtifactMissing
+from commands.new_release import ArtifactMissing
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import LocalTarget, ProviderMismatch
 from domain.deployment import (
     DeploymentExists,
     DeploymentIsOver,
     DeploymentNotActive,
+    DeploymentNotRetryable,
+    DeploymentPending,
     DeploymentUnknown,
     Notice,
     UndeployUnderWay,
@@ -24,10 +26,21 @@ from domain.event import Fact
 from domain.function import ArtifactFiles, FunctionIsArchived, FunctionUnknown
 from domain.integration import IdentityNotVerified, ProviderNotConnected, StorageNotConfigured
 from domain.project import ProjectIsArchived, ProjectUnknown
+from domain.refusal import Refusal
 from domain.release import Trigger
+from domain.rollback import (
+    RollbackActive,
+    RollbackImageGone,
+    RollbackNotSucceeded,
+    RollbackPending,
+    RollbackRuntimeEnded,
+    RollbackUndeployed,
+)
 from domain.runtime import RuntimeNotDeployable, RuntimeUnknown, SdkConstraintNotMet
 from domain.trigger import TriggerUnavailable
 from domain.version import ConstraintNotUnderstood
+from projections.deployments import DEPLOYMENTS
+from tests.projections.history import rows_of
 from tests.support import a
 from tests.support.scenario import given
 
@@ -245,6 +258,195 @@ class TestQueueDeployment:
 
     def test_refuses_a_provider_without_storage(self) -> None:
         given(*without(a.storage_configured())).when(a.queue_deployment()).then_refused(StorageNotConfigured)
+
+
+LATER = a.LATER_DEPLOYMENT_ID
+FAILED = (*a.deployment_under_way(), a.deployment_failed(), a.deployment_ended())
+CANCELED = (*QUEUED, a.cancel_requested(), a.deployment_canceled(), a.deployment_ended())
+# It served, and another one does now.
+FORMER = (*a.deployment_active(), a.function_deployed(a.id_of(12), 2, replaced=a.DEPLOYMENT_ID))
+IMAGE = a.pinned_image()
+
+
+class TestRetryDeployment:
+    @pytest.mark.parametrize("over", [FAILED, CANCELED], ids=["failed", "canceled"])
+    def test_queues_the_same_inputs_once_more(self, over: tuple[Fact, ...]) -> None:
+        changed = a.function_updated(access="public", environment={"A": "1"})
+
+        given(*over, changed).when(a.retry_deployment(reason="flaky")).then(
+            a.deployment_queued(LATER, 2, reason="flaky", origin="retry", source_deployment_id=a.DEPLOYMENT_ID),
+            a.deployment_requested(LATER, 2),
+            claims=(),
+            counters=(a.count("deployments", "queued", 1, 4),),
+        )
+
+    def test_of_a_rollback_needs_no_build_either(self) -> None:
+        went_back = (*READY, a.deployment_requested(), a.deployment_queued(release=a.release(image=IMAGE)))
+        failed = (a.deployment_claimed(), a.deployment_failed(), a.deployment_ended())
+        again = a.deployment_queued(
+            LATER, 2, origin="retry", source_deployment_id=a.DEPLOYMENT_ID, release=a.release(image=IMAGE)
+        )
+
+        given(*went_back, *failed).when(a.retry_deployment()).then(again, a.deployment_requested(LATER, 2))
+
+    def test_overtakes_the_one_that_still_waits_for_the_same_target(self) -> None:
+        waiting = (a.deployment_requested(a.id_of(12), 2), a.deployment_queued(a.id_of(12), 2))
+
+        given(*FAILED, *waiting).when(a.retry_deployment()).then(
+            a.deployment_queued(LATER, 3, origin="retry", source_deployment_id=a.DEPLOYMENT_ID),
+            a.deployment_requested(LATER, 3),
+            a.deployment_superseded(a.id_of(12), by=LATER),
+            a.deployment_canceled(a.id_of(12), cause="superseded"),
+            a.deployment_ended(a.id_of(12)),
+            counters=(a.count("deployments", "queued", 0, 4),),
+        )
+
+    @pytest.mark.parametrize("source", [QUEUED, a.deployment_under_way(), a.deployment_active(), FORMER])
+    def test_refuses_one_that_did_not_fail(self, source: tuple[Fact, ...]) -> None:
+        given(*source).when(a.retry_deployment()).then_refused(DeploymentNotRetryable)
+
+    def test_refuses_one_that_never_was(self) -> None:
+        given(*READY).when(a.retry_deployment()).then_refused(DeploymentUnknown)
+
+    def test_refuses_one_of_another_project_as_if_it_never_was(self) -> None:
+        given(*FAILED).when(a.retry_deployment(project_id=a.OTHER_PROJECT_ID)).then_refused(DeploymentUnknown)
+
+    def test_refuses_an_id_that_is_a_deployment_already(self) -> None:
+        given(*FAILED).when(a.retry_deployment(deployment_id=a.DEPLOYMENT_ID)).then_refused(DeploymentExists)
+
+    @pytest.mark.parametrize(
+        ("since", "refusal"),
+        [
+            (a.function_archived(), FunctionIsArchived),
+            (a.project_archived(), ProjectIsArchived),
+            (a.integration_disconnected(), ProviderNotConnected),
+            (a.runtime_dates_set(block_new_deploys_after=a.AT), RuntimeNotDeployable),
+        ],
+    )
+    def test_refuses_what_cannot_be_deployed_any_more(self, since: Fact, refusal: type[Refusal]) -> None:
+        given(*FAILED, since).when(a.retry_deployment()).then_refused(refusal)
+
+
+class TestRedeployDeployment:
+    @pytest.mark.parametrize("source", [FAILED, CANCELED, a.deployment_active(), FORMER])
+    def test_queues_the_exact_release_to_be_built_again(self, source: tuple[Fact, ...]) -> None:
+        number = 2
+
+        given(*source, a.function_updated(access="public")).when(a.redeploy_deployment()).then(
+            a.deployment_queued(LATER, number, origin="redeploy", source_deployment_id=a.DEPLOYMENT_ID),
+            a.deployment_requested(LATER, number),
+        )
+
+    def test_of_a_rollback_builds_what_it_went_back_to(self) -> None:
+        went_back = (*READY, a.deployment_requested(), a.deployment_queued(release=a.release(image=IMAGE)))
+        failed = (a.deployment_claimed(), a.deployment_failed(), a.deployment_ended())
+
+        given(*went_back, *failed).when(a.redeploy_deployment()).then(
+            a.deployment_queued(LATER, 2, origin="redeploy", source_deployment_id=a.DEPLOYMENT_ID),
+            a.deployment_requested(LATER, 2),
+        )
+
+    def test_names_the_integration_as_it_is_now(self) -> None:
+        checked_again = a.identity_checked()
+
+        given(*FORMER, checked_again).when(a.redeploy_deployment()).then(
+            a.deployment_queued(
+                LATER,
+                2,
+                origin="redeploy",
+                source_deployment_id=a.DEPLOYMENT_ID,
+                release=a.release(integration_version=5),
+            ),
+            a.deployment_requested(LATER, 2),
+        )
+
+    @pytest.mark.parametrize("source", [QUEUED, a.deployment_under_way()])
+    def test_refuses_one_without_an_outcome(self, source: tuple[Fact, ...]) -> None:
+        given(*source).when(a.redeploy_deployment()).then_refused(DeploymentPending)
+
+    def test_refuses_a_runtime_that_cannot_be_built_with_any_more(self) -> None:
+        blocked = a.runtime_dates_set(block_new_deploys_after=a.AT)
+
+        given(*FORMER, blocked).when(a.redeploy_deployment()).then_refused(RuntimeNotDeployable)
+
+
+class TestRollbackDeployment:
+    BACK = a.deployment_queued(
+        LATER, 2, origin="rollback", source_deployment_id=a.DEPLOYMENT_ID, release=a.release(image=IMAGE)
+    )
+
+    def test_goes_back_to_code_configuration_and_variables_with_the_image_that_was_built(self) -> None:
+        changed = a.function_updated(access="public", environment={"A": "1"}, runtime="3.10.0")
+
+        given(*FORMER, changed).when(a.rollback_deployment()).then(
+            self.BACK,
+            a.deployment_requested(LATER, 2),
+            claims=(),
+            counters=(a.count("deployments", "queued", 1, 4),),
+        )
+
+    def test_is_allowed_while_the_runtime_may_run_though_nothing_new_is_built_with_it_and_says_so(self) -> None:
+        ending = a.runtime_dates_set(
+            block_new_deploys_after=a.AT, disable_execution_after=a.AT + timedelta(days=3, hours=1)
+        )
+        warning = Notice(
+            code="runtime_not_deployable",
+            message="Runtime 3.11.0 can no longer be built with; what was built with it may still run.",
+            days_remaining=3,
+        )
+        back = msgspec.structs.replace(self.BACK.event, warnings=(warning,))
+
+        given(*FORMER, ending).when(a.rollback_deployment()).then(
+            Fact(self.BACK.stream, back), a.deployment_requested(LATER, 2)
+        )
+
+    @pytest.mark.parametrize(
+        ("source", "refusal"),
+        [
+            (QUEUED, RollbackPending),
+            (a.deployment_under_way(), RollbackPending),
+            (FAILED, RollbackNotSucceeded),
+            (CANCELED, RollbackNotSucceeded),
+            (a.deployment_active(), RollbackActive),
+            ((*a.deployment_active(), a.undeploy_requested()), RollbackUndeployed),
+            (a.deployment_undeploying(), RollbackUndeployed),
+            ((*FORMER, a.deployment_retired()), RollbackImageGone),
+        ],
+    )
+    def test_refuses_with_the_reason_that_the_deployment_shows(
+        self, source: tuple[Fact, ...], refusal: type[Refusal]
+    ) -> None:
+        refused = given(*source).when(a.rollback_deployment()).then_refused(refusal)
+
+        assert refused.remedy
+
+    @pytest.mark.parametrize("source", [QUEUED, FAILED, CANCELED, a.deployment_active(), FORMER])
+    async def test_is_refused_exactly_when_the_read_model_says_so(self, source: tuple[Fact, ...]) -> None:
+        of_models = [fact for fact in source if fact.stream.category in ("deployment", "function")]
+        queued_later = a.deployment_queued(a.id_of(12), 2)
+        position = next(i for i, fact in enumerate(of_models) if fact.stream.category == "deployment")
+        rows = await rows_of(DEPLOYMENTS, *of_models[:position], queued_later, *of_models[position:])
+        shown = next(row for row in rows if row.deployment_id == a.DEPLOYMENT_ID).can_rollback
+
+        asked = given(*source).when(a.rollback_deployment())
+
+        if shown.allowed:
+            asked.then(self.BACK, a.deployment_requested(LATER, 2))
+        else:
+            refusal = asked.refusal()
+            assert (refusal.code, refusal.detail) == (shown.code, shown.because)
+
+    @pytest.mark.parametrize(
+        ("since", "refusal"),
+        [
+            (a.function_archived(), FunctionIsArchived),
+            (a.project_archived(), ProjectIsArchived),
+            (a.integration_disconnected(), ProviderNotConnected),
+            (a.runtime_dates_set(disable_execution_after=a.AT), RollbackRuntimeEnded),
+        ],
+    )
+    def test_refuses_what_cannot_be_run_any_more(self, since: Fact, refusal: type[Refusal]) -> None:
+        given(*FORMER, since).when(a.rollback_deployment()).then_refused(refusal)
 
 
 class TestCancelDeployment:

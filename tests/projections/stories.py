@@ -71,6 +71,15 @@ STORIES: dict[str, Story] = {
         a.deployment_queued(a.LATER_DEPLOYMENT_ID, 2),
         a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID, function_revision=2),
     ),
+    "replaced, and kept no longer": (
+        *a.deployment_active(),
+        a.deployment_requested(a.LATER_DEPLOYMENT_ID, 2),
+        a.deployment_queued(a.LATER_DEPLOYMENT_ID, 2, release=a.release(image=a.pinned_image()), origin="rollback"),
+        a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID),
+        a.deployment_retired(),
+        a.deployment_withdrawn(remaining=("image",), epoch=0),
+        a.deployment_withdrawn(epoch=0),
+    ),
     "about the rest": (
         *a.tenant_with_plan(),
         a.plan_chosen(),

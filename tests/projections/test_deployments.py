@@ -52,7 +52,8 @@ async def test_an_active_one_has_exactly_the_fields_of_the_contract() -> None:
         "reason": "first",
         "cancelRequested": False,
         "supersededBy": None,
-        "canRollback": {"allowed": False, "because": "The deployment is the active one."},
+        "retired": False,
+        "canRollback": {"allowed": False, "because": "The deployment is the active one.", "code": "rollback_active"},
     }
     assert release["runtime"] == a.RUNTIME
     assert release["toolchain"] == {"engine": "dart-sdk", "version": a.RUNTIME, "standIn": False}
@@ -70,6 +71,15 @@ async def test_the_one_before_stays_succeeded_and_is_active_no_more() -> None:
     assert (found[a.DEPLOYMENT_ID].status, found[a.DEPLOYMENT_ID].active) == ("succeeded", False)
     assert found[a.DEPLOYMENT_ID].can_rollback.allowed
     assert found[later].active
+
+
+async def test_one_that_is_kept_no_longer_says_that_nobody_can_go_back_to_it() -> None:
+    later = a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID)
+    queued = a.deployment_queued(a.LATER_DEPLOYMENT_ID, 2)
+
+    row = (await rows(*a.deployment_active(), queued, later, a.deployment_retired()))[a.DEPLOYMENT_ID]
+
+    assert (row.status, row.retired, row.can_rollback.code) == ("succeeded", True, "rollback_image_gone")
 
 
 async def test_an_overtaken_one_names_its_cause() -> None:

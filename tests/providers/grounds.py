@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from domain.clouds import LocalTarget, ProviderName, Target
-from domain.release import Access, ArtifactKind, Release, SourceRef, Trigger
+from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.serving import serving
 from providers.local.artifact import content_digest
 from providers.local.client import AgentSocket, LocalProvider
@@ -85,6 +85,11 @@ def order(
         request_seconds_max=request_seconds_max,
     )
     return Order(tenant_id=uuid4(), project_id=uuid4(), deployment_id=uuid4(), number=number, release=release)
+
+
+def gone_back(wanted: Order, image: PinnedImage) -> Order:
+    """The order, to run an image that is there already."""
+    return msgspec.structs.replace(wanted, release=msgspec.structs.replace(wanted.release, image=image))
 
 
 async def until(look: Callable[[], Awaitable[_T]], accept: Callable[[_T], object]) -> _T:

@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from domain.release import PinnedImage
+from process.settings import Settings
 from providers.catalogue import clouds
 from providers.provider import Observation, ProviderRefused
 from tests.providers.grounds import (
@@ -16,10 +18,12 @@ from tests.providers.grounds import (
     ENDS_AT_ONCE,
     GROUNDS,
     HELLO,
+    PROBE,
     Ground,
     applied,
     built,
     deployed,
+    gone_back,
     order,
     settled,
     sources,
@@ -36,7 +40,11 @@ async def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 async def test_every_provider_of_the_catalogue_is_tried(tmp_path: Path) -> None:
-    catalogue = clouds(tmp_path, lambda: "http://functions.example")
+    catalogue = clouds(
+        Settings(data_dir=tmp_path),
+        public_url=lambda: "https://dcf.example",
+        functions_url=lambda: "http://functions.example",
+    )
 
     assert GROUNDS.keys() == catalogue.providers.keys()
     assert all(name == provider.name for name, provider in catalogue.providers.items())
@@ -104,6 +112,43 @@ class TestADeployment:
 
         for wanted in (first, early, late):
             await withdrawn(provider, wanted)
+
+
+class TestARollback:
+    async def test_runs_what_an_earlier_deployment_built_and_outlives_it(self, ground: Ground) -> None:
+        """
+        Goal: going back needs no build, and taking the earlier deployment away takes nothing from the one that went back.
+        Method: deploy twice, go back to the first image, withdraw both; then withdraw the last, and all is gone.
+        """
+        provider, first = ground.provider, order(target=ground.target, number=1)
+        function = first.release.function_id
+        second = order(target=ground.target, number=2, function_id=function)
+        await deployed(provider, first, sources(HELLO))
+        image = await provider.push(first)
+        await deployed(provider, second, sources(PROBE))
+        pinned = PinnedImage(reference=image.reference, digest=image.digest)
+        back = gone_back(order(target=ground.target, number=3, function_id=function), pinned)
+
+        assert (await provider.apply(back)).revision == (await provider.apply(back)).revision == image.digest
+        assert (await settled(provider, back)).status == "healthy"
+        assert (await provider.promote(back)).serving
+        assert (await provider.observe(back)).build is None
+        await withdrawn(provider, first)
+        await withdrawn(provider, second)
+
+        assert (await settled(provider, back)).serving
+        await withdrawn(provider, back)
+        assert await provider.observe(back) == Observation()
+
+    async def test_to_an_image_that_is_gone_is_refused(self, ground: Ground) -> None:
+        nowhere = PinnedImage(reference="nowhere", digest="sha256:" + "0" * 64)
+        back = gone_back(order(target=ground.target), nowhere)
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await ground.provider.apply(back)
+
+        assert refusal.value.code == "image_missing"
+        await withdrawn(ground.provider, back)
 
 
 class TestABuild:

@@ -1,4 +1,4 @@
-"""A town through a storm: several runners that die and come back, people who deploy, cancel and undeploy, one seed.
+"""A town through a storm: runners that die and come back, people who deploy, cancel, go back and undeploy, one seed.
 
 `python -m tests.runner.simulation SEED` plays one seed and tells every event of it.
 """
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from structlog.testing import capture_logs
 
+from commands.deployment import RedeployDeployment, RetryDeployment, RollbackDeployment
 from commands.execute import CODEC
 from commands.progress import running_counter
 from domain.clouds import target_key
@@ -100,10 +101,13 @@ async def _people(town: Town, random: Random) -> None:
 
 async def _ask(town: Town, random: Random) -> None:
     chance = random.random()
-    if chance < 0.6 or not town.deployments:
+    if chance < 0.55 or not town.deployments:
         await town.queue(*random.choice(town.functions), behaviour=_behaviour(random))
-    elif chance < 0.8:
+    elif chance < 0.75:
         await town.cancel(random.choice(town.deployments)[1])
+    elif chance < 0.88:
+        verb = random.choice((RetryDeployment, RedeployDeployment, RollbackDeployment, RollbackDeployment))
+        await town.again(verb, random.choice(town.deployments)[1], _behaviour(random))
     else:
         await town.undeploy(random.choice(town.deployments)[1])
 
@@ -138,6 +142,8 @@ async def _check_deployment(town: Town, deployment_id: UUID) -> None:
     if story.count("deployment.build_started") > 1:
         raise Violated(f"{deployment_id} recorded {story.count('deployment.build_started')} builds")
     deployment = await town.deployment(deployment_id)
+    if deployment.is_prebuilt and town.cloud.made[deployment_id].builds_started:
+        raise Violated(f"{deployment_id} went back, and was built")
     remains = town.cloud.made[deployment_id].remains(virtual_time.seconds())
     if (
         deployment.status in ("failed", "canceled", "undeployed", "undeploy_failed")

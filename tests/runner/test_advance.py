@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from commands.deployment import RollbackDeployment
 from domain.deployment import DeploymentWaiting
 from providers.simulated.weather import Behaviour, Weather
 from runner.advance import Turns, advance
@@ -355,6 +356,63 @@ class TestAStep:
             assert (await town.deployment(deployment_id)).status == "succeeded"
 
         play(scene)
+
+
+class TestARollback:
+    def test_serves_what_was_built_before_and_builds_nothing(self) -> None:
+        async def scene(town: Town) -> None:
+            first = await deployed(town)
+            await deployed(town)
+            back = await town.again(RollbackDeployment, first)
+            await drive(await town.claim(back), town.world())
+
+            assert await town.story(back) == [
+                "deployment.queued",
+                "deployment.claimed",
+                "deployment.release_started",
+                "deployment.release_applied",
+                "deployment.release_verified",
+                "deployment.activated",
+                "deployment.succeeded",
+            ]
+            assert town.cloud.made[back].builds_started == 0
+            assert (await town.deployment(back)).image_digest == (await town.deployment(first)).image_digest
+            serving = town.cloud.serving(await town.release_order(back))
+            assert serving is not None
+            assert serving.deployment_id == back
+
+        play(scene, Weather(latency_seconds_max=0.3, visible_seconds_max=1.0))
+
+    def test_that_fails_leaves_the_image_to_the_deployment_that_built_it(self) -> None:
+        async def scene(town: Town) -> None:
+            first = await deployed(town)
+            await deployed(town)
+            back = await town.again(RollbackDeployment, first, Behaviour(comes_up_unhealthy=True))
+            await drive(await town.claim(back), town.world())
+            again = await town.again(RollbackDeployment, first)
+            await drive(await town.claim(again), town.world())
+
+            assert (await town.deployment(back)).status == "failed"
+            assert (await town.deployment(again)).status == "succeeded"
+
+        play(scene)
+
+    def test_ends_in_one_outcome_wherever_its_runner_dies(self) -> None:
+        def killed_at(step: int) -> bool:
+            async def scene(town: Town) -> None:
+                first = await deployed(town)
+                await deployed(town)
+                back = await town.again(RollbackDeployment, first)
+                died = await die_and_resume(town, back, step)
+
+                assert outcomes(await town.story(back)) == ["deployment.succeeded"], f"killed at {step}"
+                survived.append(not died)
+
+            survived: list[bool] = []
+            play(scene, Weather(latency_seconds_max=0.1))
+            return survived[0]
+
+        assert every_step(killed_at) > 10
 
 
 class TestARival:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.deployment import Deployment, Failure
+from domain.release import PinnedImage
 from providers.provider import Build, Bundle, Image, Observation, Service
 from runner import plan
 from runner.plan import after_refusal, is_overdue, next_step, seconds_max, step_name
@@ -39,6 +40,12 @@ PUSHED = having(BUILT, image_reference="images/1", image_digest="sha256:i")
 RELEASING = having(PUSHED, status="deploying", release_started=True)
 APPLIED = having(RELEASING, release_applied=True, url="http://f/", revision="1")
 VERIFIED = having(APPLIED, release_verified=True)
+WENT_BACK = having(
+    CLAIMED,
+    release=a.release(image=PinnedImage(reference="images/1", digest="sha256:i")),
+    image_reference="images/1",
+    image_digest="sha256:i",
+)
 FAILING = having(BUILDING, build_failure=a.FAILURE)
 CANCELING = having(BUILDING, cancel_requested=True)
 UNDEPLOYING = having(VERIFIED, status="undeploying", outcome="succeeded")
@@ -79,6 +86,8 @@ FORWARD: list[Row] = [
     ("verified", VERIFIED, service("healthy"), plan.Promote()),
     ("verified, and restarted since", VERIFIED, service("starting"), plan.AwaitHealthy()),
     ("died after promoting", VERIFIED, service("healthy", serving=True), plan.NoteActivated()),
+    ("goes back, and builds nothing", WENT_BACK, NOTHING, plan.NoteReleaseStarted()),
+    ("goes back, and releases", having(WENT_BACK, status="deploying", release_started=True), NOTHING, plan.Apply()),
     ("serves, and struggles", VERIFIED, service("unhealthy", serving=True), plan.NoteActivated()),
 ]
 ENDING: list[Row] = [

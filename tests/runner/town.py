@@ -12,7 +12,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from commands.command import Command
-from commands.deployment import CancelDeployment, QueueDeployment, UndeployDeployment
+from commands.deployment import AgainCommand, CancelDeployment, QueueDeployment, UndeployDeployment
 from commands.execute import CODEC, Context, Done, execute, fold
 from commands.progress import ClaimDeployment
 from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
@@ -141,6 +141,24 @@ class Town:
                 deployment_id=deployment_id,
                 provider="local",
                 target=LocalTarget(),
+            )
+        )
+        self.deployments.append((tenant_id, deployment_id))
+        return deployment_id
+
+    async def again(
+        self, verb: type[AgainCommand], source_deployment_id: UUID, behaviour: Behaviour | None = None
+    ) -> UUID:
+        """Ask to retry, redeploy or roll back to a deployment."""
+        tenant_id, deployment_id = self.tenant_of(source_deployment_id), self.new_id()
+        self.cloud.behaviour[deployment_id] = behaviour or Behaviour()
+        await self.ask(
+            verb(
+                tenant_id=tenant_id,
+                at=virtual_time.now(),
+                project_id=a.PROJECT_ID,
+                deployment_id=deployment_id,
+                source_deployment_id=source_deployment_id,
             )
         )
         self.deployments.append((tenant_id, deployment_id))

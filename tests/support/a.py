@@ -82,7 +82,7 @@ from domain.integration import (
 from domain.person import PERSON, PersonErased, PersonRegistered
 from domain.plan import Limits, PlanDefined, plan_stream
 from domain.project import PROJECT, ProjectArchived, ProjectCreated, ProjectRenamed
-from domain.release import ArtifactKind, Release, SourceRef, Toolchain, Trigger
+from domain.release import ArtifactKind, PinnedImage, Release, SourceRef, Toolchain, Trigger
 from domain.runtime import RUNTIMES_STREAM, Dates, RuntimeAdded, RuntimeDatesSet, RuntimeDefaultSet
 from domain.sealed import Sealed
 from domain.tenant import TENANT, MemberAdded, MemberRemoved, MemberRoleChanged, PlanChosen, Role, TenantCreated
@@ -314,6 +314,11 @@ def release(**changes: Any) -> Release:
         address=("acme", "shop", "greet"),
     )
     return msgspec.structs.replace(plain, **changes)
+
+
+def pinned_image() -> PinnedImage:
+    """What `image_pushed` and `build_succeeded` come to."""
+    return PinnedImage(reference="images/1", digest=DIGEST, toolchain=TOOLCHAIN)
 
 
 def _of_deployment(event: DeploymentEvent, deployment_id: UUID = DEPLOYMENT_ID) -> Fact:

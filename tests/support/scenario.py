@@ -57,6 +57,11 @@ class Outcome:
         assert fields is None or tuple(error.field for error in self._result.errors) == fields
         return self._result
 
+    def refusal(self) -> Refusal:
+        """Refused, whatever the reason."""
+        assert isinstance(self._result, Refusal), self._result
+        return self._result
+
 
 def given(*facts: Fact) -> Given:
     return Given(facts)
