@@ -20,6 +20,7 @@ from api.refusal_cap import RefusalCap
 from api.services import Services
 from api.tokens import Tokens
 from commands.ids import new_id
+from eventstore.build_logs import PostgresBuildLogs
 from eventstore.contents import PostgresContents
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
@@ -37,11 +38,12 @@ from process.master_key import MasterKeyUnusable, key_for, master_key
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
-from process.sockets import SocketDirectoryUnsafe, socket_directory
+from process.sockets import SocketDirectoryUnsafe
 from process.stopping import stop_requested
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
-from providers.local.client import SOCKET_NAME, AgentSocket, Functions, LocalProvider
+from providers.catalogue import Clouds, clouds
+from providers.local.client import Functions
 
 # How far behind the log the read models may be before the API says it is not ready.
 LAG_SECONDS_MAX = 2.0
@@ -88,13 +90,17 @@ async def _run(settings: Settings) -> None:
             log = await exits.enter_async_context(_log(settings, url, database))
             reader = await exits.enter_async_context(_reader(settings, url, database))
             await _first_start(settings, log, database)
-            agent = AgentSocket(socket_directory(settings.data_dir) / SOCKET_NAME)
-            exits.push_async_callback(agent.close)
-            services = _services(settings, log, reader, database, agent)
+            offered = clouds(
+                settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
+            )
+            exits.push_async_callback(offered.close)
+            services = _services(settings, log, reader, database, offered)
             app = create_app(services, _checks(log, reader, database), _note(settings))
-            origin = FunctionsOrigin(Functions(agent), services.authenticator)
+            origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
             await exits.enter_async_context(serving(app, port))
             await exits.enter_async_context(serving(origin, functions_port))
+            # Before the server waits for its answers to end: streams do not end by themselves.
+            exits.callback(app.streams.close)
             structlog.get_logger().info(
                 "api_ready", port=port.getsockname()[1], functions_port=functions_port.getsockname()[1]
             )
@@ -136,15 +142,17 @@ async def _first_start(settings: Settings, log: Log, database: Database) -> None
     announce(await make_first_start(log, sealing, settings.data_dir, _now()), settings.data_dir)
 
 
-def _services(settings: Settings, log: Log, reader: Reader, database: Database, agent: AgentSocket) -> Services:
+def _services(settings: Settings, log: Log, reader: Reader, database: Database, offered: Clouds) -> Services:
     key_uses = PostgresKeyUses(database)
     return Services(
         log=log,
         instants=PostgresInstants(database),
         reader=reader,
         contents=PostgresContents(database),
+        build_logs=PostgresBuildLogs(database),
         key_uses=key_uses,
-        providers={"local": LocalProvider(agent, lambda: functions_url(settings))},
+        providers=offered.providers,
+        token_source=offered.token_source,
         authenticator=Authenticator(reader, log, key_uses, _now),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
@@ -168,6 +176,13 @@ def _checks(log: Log, reader: Reader, database: Database) -> Mapping[str, Check]
             raise ReadModelsBehind("the read models are behind the log; see that `python -m projections` runs")
 
     return {"database": check_database, "log": check_log, "projections": check_projections}
+
+
+def public_url(settings: Settings) -> str:
+    """Where clients, and the clouds that fetch our keys, reach this API."""
+    if settings.public_url is not None:
+        return settings.public_url.rstrip("/")
+    return f"http://{settings.host}:{ports.recorded(settings.data_dir)['api']}"
 
 
 def functions_url(settings: Settings) -> str:

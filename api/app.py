@@ -31,6 +31,7 @@ from process.health import Check, Health
 ROUTES = (
     *ME_ROUTES,
     *TENANT_ROUTES,
+from api.well_known import WELL_KNOWN_ROUTES
     *KEY_ROUTES,
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
@@ -47,7 +48,7 @@ ROUTES = (
 def create_app(services: Services, checks: Mapping[str, Check], note: Note = note_in_log) -> Front:
     """The ASGI application of the API's port. Raises UndeclaredRoute when a route does not say who may use it."""
     app = Litestar(
-        route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES))],
+        route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES)), *WELL_KNOWN_ROUTES],
         before_request=authorize,
         exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
         openapi_config=None,

@@ -17,7 +17,7 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, require_project, tenant_of
 from api.services import Services, services_of
-from api.targets import ProviderNotOffered
+from api.targets import offered
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
 from commands.execute import fold
@@ -34,7 +34,7 @@ from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationU
 from domain.integration import Integration as State
 from domain.project import PROJECT, require_open
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST, Integration
-from providers.provider import Finding, Provider
+from providers.provider import Finding
 
 
 class LocalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ async def verify_local(request: Request[Any, Any, Any], project_id: FromPath[UUI
     tenant_id = writing.principal.tenant_id
     services = services_of(request)
     connected = await _connected(services, tenant_id, project_id, "local")
-    finding = await _provider(services, "local").verify_identity(tenant_id, project_id, connected.identity)
+    finding = await offered(services, "local").verify_identity(tenant_id, project_id, connected.identity)
     command = RecordIdentityChecked(
         **writing.asked, project_id=project_id, provider="local", status=finding.status, steps=_steps(finding)
     )
@@ -108,7 +108,7 @@ async def check_local_bucket(request: Request[Any, Any, Any], project_id: FromPa
     services = services_of(request)
     await _connected(services, tenant_id, project_id, "local")
     storage = LocalStorage()
-    finding = await _provider(services, "local").check_storage(tenant_id, project_id, storage)
+    finding = await offered(services, "local").check_storage(tenant_id, project_id, storage)
     command = RecordStorageChecked(
         **writing.asked,
         project_id=project_id,
@@ -182,13 +182,6 @@ async def _connected(services: Services, tenant_id: UUID, project_id: UUID, prov
     if not state.connected:
         raise IntegrationUnknown
     return state
-
-
-def _provider(services: Services, name: ProviderName) -> Provider:
-    try:
-        return services.providers[name]
-    except KeyError:
-        raise ProviderNotOffered(f"This service does not deploy to {name}.") from None
 
 
 def _steps(finding: Finding) -> tuple[CheckStep, ...]:

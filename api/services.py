@@ -14,11 +14,13 @@ from api.auth import Authenticator
 from api.refusal_cap import RefusalCap
 from api.tokens import Tokens
 from domain.clouds import ProviderName
+from eventstore.build_logs import BuildLogs
 from eventstore.contents import Contents
 from eventstore.instants import Instants
 from eventstore.key_uses import KeyUses
 from eventstore.log import Log
 from projections.reader import Reader
+from providers.issuer import Issuer, ProjectedToken
 from providers.provider import Provider
 
 _KEY = "services"
@@ -31,8 +33,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     instants: Instants
     reader: Reader
     contents: Contents
+    build_logs: BuildLogs
     key_uses: KeyUses
     providers: Mapping[ProviderName, Provider]
+    token_source: Issuer | ProjectedToken
     authenticator: Authenticator
     tokens: Tokens
     refusal_cap: RefusalCap

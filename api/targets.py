@@ -1,12 +1,22 @@
-"""What a request gives for a cloud's target, identity or storage, as the domain's own type."""
+"""Where a deployment goes, as a request gives it: one Struct for each cloud, told apart by `provider`."""
 
 from __future__ import annotations
 
+from typing import Annotated, assert_never
+
 import msgspec
 
-from api.body import invalid
-from domain.clouds import LocalTarget, ProviderName, Target
+from api.services import Services
+from domain.clouds import (
+    AwsTarget,
+    AzureTarget,
+    GcpTarget,
+    LocalTarget,
+    ProviderName,
+    Target,
+)
 from domain.refusal import FieldError, Invalid
+from providers.provider import Provider
 
 
 class ProviderNotOffered(Invalid):
@@ -16,25 +26,109 @@ class ProviderNotOffered(Invalid):
     remedy = "Choose a provider that GET /api/v1/functions/trigger-types names as supported, such as local."
 
 
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
+    return msgspec.Meta(pattern=pattern, max_length=length_max, examples=[example])
+
+
+_LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+_GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_AN_ID = "0192d3a4-5b6c-7d8e-9f00-112233445577"
+
+GcpProjectId = Annotated[str, _text(r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$", 30, "acme-prod")]
+GcpRegion = Annotated[str, _text(r"^[a-z]+-[a-z]+[0-9]+$", 40, "europe-west1")]
+GcpRepository = Annotated[str, _text(_LABEL, 63, "functions")]
+AwsRegion = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-[0-9]+$", 40, "eu-west-1")]
+RoleArn = Annotated[
+    str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
+]
+AzureId = Annotated[str, _text(_GUID, 36, _AN_ID)]
+
+
+class LocalTargetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """This machine takes no fields."""
 
 
-def target_of(provider: ProviderName, given: dict[str, object]) -> Target:
-    """The target in a provider's own terms. Raises ProviderNotOffered, or BodyInvalid naming `target.…`."""
-    match provider:
-        case "local":
-            _converted(given, _Nothing)
+class AwsTargetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A Lambda function, and what builds it."""
+
+    region: AwsRegion
+    function_name: Annotated[str, _text(r"^[\w-]+$", 64, "hello")]
+    role_arn: RoleArn
+    code_build_project: Annotated[str, _text(r"^[A-Za-z0-9][\w-]+$", 255, "dcf-build")]
+    ecr_repository: Annotated[str, _text(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", 256, "dcf-functions")]
+    execution_role_arn: RoleArn
+    memory_mb: Annotated[int, msgspec.Meta(ge=128, le=10_240)] | None = None
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=900)] | None = None
+
+
+class AzureTargetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A container app, and the registry that builds it."""
+
+    subscription_id: AzureId
+    resource_group: Annotated[str, _text(r"^[\w.()-]*[\w()-]$", 90, "functions")]
+    region: Annotated[str, _text(r"^[a-z0-9]+$", 40, "westeurope")]
+    registry: Annotated[str, _text(r"^[a-zA-Z0-9]{5,50}$", 50, "acmefunctions")]
+    environment_name: Annotated[str, _text(r"^[a-z][-a-z0-9]*[a-z0-9]$", 60, "functions")]
+    app_name: Annotated[str, _text(r"^[a-z][-a-z0-9]{0,30}[a-z0-9]$", 32, "hello")]
+    pull_identity: Annotated[str, msgspec.Meta(max_length=512)] = ""
+
+
+class _GcpTargetRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    tag_field="runtimeTarget",
+):
+    """A project, and the repository its images are kept in."""
+
+    project_id: GcpProjectId
+    region: GcpRegion
+    artifact_repository: GcpRepository
+
+
+class CloudRunTargetRequest(_GcpTargetRequest, frozen=True, kw_only=True, tag="cloud_run"):
+    """A Cloud Run service; it is made when there is none of this name."""
+
+    service_name: Annotated[str, _text(r"^[a-z]([-a-z0-9]{0,47}[a-z0-9])?$", 49, "hello")]
+
+
+class GkeTargetRequest(_GcpTargetRequest, frozen=True, kw_only=True, tag="gke"):
+    """The container of a Kubernetes Deployment; the plan must allow it."""
+
+    namespace: Annotated[str, _text(_LABEL, 63, "default")]
+    deployment_name: Annotated[str, _text(_LABEL, 63, "hello")]
+    container_name: Annotated[str, _text(_LABEL, 63, "app")]
+
+
+TargetRequest = LocalTargetRequest | AwsTargetRequest | AzureTargetRequest | CloudRunTargetRequest | GkeTargetRequest
+
+
+def target_of(given: TargetRequest) -> Target:
+    """The target in the domain's own terms."""
+    fields = msgspec.structs.asdict(given)
+    match given:
+        case LocalTargetRequest():
             return LocalTarget()
+        case AwsTargetRequest():
+            return AwsTarget(**fields)
+        case AzureTargetRequest():
+            return AzureTarget(**fields)
+        case CloudRunTargetRequest():
+            return GcpTarget(runtime_target="cloud_run", **fields)
+        case GkeTargetRequest():
+            return GcpTarget(runtime_target="gke", **fields)
         case _:
-            raise ProviderNotOffered(
-                f"This service does not deploy to {provider}.",
-                errors=(FieldError(field="provider", message="not offered here"),),
-            )
+            assert_never(given)
 
 
-def _converted(given: dict[str, object], type: type[msgspec.Struct]) -> msgspec.Struct:
+def offered(services: Services, name: ProviderName) -> Provider:
+    """The provider of this name. Raises ProviderNotOffered."""
     try:
-        return msgspec.convert(given, type)
-    except msgspec.ValidationError as error:
-        raise invalid(error, within="target") from error
+        return services.providers[name]
+    except KeyError:
+        raise ProviderNotOffered(
+            f"This service does not deploy to {name}.",
+            errors=(FieldError(field="provider", message="not offered here"),),
+        ) from None

@@ -62,6 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     functions_url: str | None = None
 
+    # Our signing keys as an OIDC issuer. Unset: made in data_dir and renewed; set: read only, for the operator to renew.
+    issuer_keys_file: Path | None = None
+    # A token that Kubernetes projects and renews, used instead of tokens of our own.
+    identity_token_file: Path | None = None
+    # Where Google Cloud answers; `{service}` becomes run, cloudbuild, storage, …
+    gcp_endpoints: str = "https://{service}.googleapis.com"
+
     local_engine: str | None = None
     # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
     master_key: Secret | None = None

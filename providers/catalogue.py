@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from domain.clouds import ProviderName
+from process.settings import Settings
 from process.sockets import socket_directory
+from providers.issuer import Issuer, ProjectedToken, token_source
 from providers.local.client import SOCKET_NAME, AgentSocket, LocalProvider
 from providers.provider import Provider
 
@@ -18,13 +19,23 @@ class Clouds(msgspec.Struct, frozen=True, kw_only=True):
 
     providers: dict[ProviderName, Provider]
     agent: AgentSocket
+    token_source: Issuer | ProjectedToken
 
     async def close(self) -> None:
         """End the connections."""
         await self.agent.close()
 
 
-def clouds(data_dir: Path, functions_origin: Callable[[], str]) -> Clouds:
-    """All providers. `functions_origin` says, when asked, under which URL this machine's functions answer."""
-    agent = AgentSocket(socket_directory(data_dir) / SOCKET_NAME)
-    return Clouds(providers={"local": LocalProvider(agent, functions_origin)}, agent=agent)
+def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: Callable[[], str]) -> Clouds:
+    """All providers. The URLs are those of the API and of this machine's functions, told when asked.
+
+    Raises SocketDirectoryUnsafe.
+    """
+    agent = AgentSocket(socket_directory(settings.data_dir) / SOCKET_NAME)
+    tokens = token_source(
+        public_url,
+        data_dir=settings.data_dir,
+        keys_file=settings.issuer_keys_file,
+        token_file=settings.identity_token_file,
+    )
+    return Clouds(providers={"local": LocalProvider(agent, functions_url)}, agent=agent, token_source=tokens)

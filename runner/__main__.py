@@ -63,7 +63,9 @@ async def _run(settings: Settings) -> None:
             url = await exits.enter_async_context(postgres(settings))
             await migrate(url)
             stores = await _stores(settings, url, exits)
-            offered = clouds(settings.data_dir, lambda: _functions_url(settings))
+            offered = clouds(
+                settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
+            )
             exits.push_async_callback(offered.close)
             runner = make_runner(
                 stores,
@@ -112,6 +114,13 @@ def _checks(stores: Stores) -> dict[str, Check]:
         await stores.reader.rows(WORK_READY, None, 1)
 
     return {"log": check_log, "work": check_work}
+
+
+def _public_url(settings: Settings) -> str:
+    """Where the API publishes the keys of our tokens."""
+    if settings.public_url is not None:
+        return settings.public_url.rstrip("/")
+    return f"http://{settings.host}:{ports.recorded(settings.data_dir).get('api', settings.port)}"
 
 
 def _functions_url(settings: Settings) -> str:

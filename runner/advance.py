@@ -13,6 +13,7 @@ from eventstore.log import NO_STREAM, OutcomeUnknown
 from eventstore.meta import Actor
 from providers.provider import Observation, Order, ProviderBusy, ProviderRefused
 from runner import plan
+from runner.access import access_of
 from runner.build_output import BuildOutput
 from runner.patience import poll_seconds, retry_seconds
 from runner.perform import Act, Note, NoteWithdrawn, Pause, foreseen, perform, provider_of
@@ -69,7 +70,7 @@ async def advance(held: Held, turns: Turns, world: World) -> float | None:
     """
     turns.seen = await look(world.log, held, turns.seen)
     deployment = turns.seen.deployment
-    order = order_of(held, deployment)
+    order = order_of(held, deployment, await access_of(world.log, held, deployment))
     if order is None or deployment.epoch != held.epoch or not deployment.is_under_way:
         return None
     try:

@@ -11,6 +11,7 @@ from domain.deployment import DEPLOYMENT, Deployment, DeploymentQueued, Undeploy
 from eventstore.log import NO_STREAM, Log
 from eventstore.meta import decode_meta
 from providers.provider import Order
+from runner.access import LOCAL, Access
 from runner.world import Held
 
 
@@ -40,7 +41,7 @@ async def look(log: Log, held: Held, before: Seen) -> Seen:
     )
 
 
-def order_of(held: Held, deployment: Deployment) -> Order | None:
+def order_of(held: Held, deployment: Deployment, access: Access = LOCAL) -> Order | None:
     """The deployment as a provider sees it; None when it does not exist."""
     if deployment.release is None:
         return None
@@ -50,4 +51,6 @@ def order_of(held: Held, deployment: Deployment) -> Order | None:
         deployment_id=held.deployment_id,
         number=deployment.number,
         release=deployment.release,
+        identity=access.identity,
+        storage=access.storage,
     )

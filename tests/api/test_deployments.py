@@ -48,6 +48,13 @@ SHAPE = {
 }
 
 
+CLOUD_RUN = {
+    "projectId": "acme-prod",
+    "region": "europe-west1",
+    "artifactRepository": "functions",
+    "runtimeTarget": "cloud_run",
+    "serviceName": "hello",
+}
 NOBODYS = "0195d3a4-5b6c-7d8e-9f00-112233445566"
 
 
@@ -122,7 +129,28 @@ class TestCreateDeployment:
             pytest.param({"functionId": 5}, 422, "body_invalid", ["functionId"], id="no id"),
             pytest.param({"functionId": NOBODYS}, 404, "function_not_found", [], id="an unknown function"),
             pytest.param({"provider": "heroku"}, 422, "body_invalid", ["provider"], id="an unknown provider"),
-            pytest.param({"provider": "aws"}, 422, "provider_not_offered", ["provider"], id="one not offered"),
+            pytest.param(
+                {"provider": "gcp", "target": CLOUD_RUN},
+                422,
+                "provider_not_offered",
+                ["provider"],
+                id="one not offered",
+            ),
+            pytest.param({"provider": "aws"}, 422, "body_invalid", ["target.region"], id="the target of another"),
+            pytest.param(
+                {"provider": "gcp", "target": {**CLOUD_RUN, "runtimeTarget": "vm"}},
+                422,
+                "body_invalid",
+                ["target.runtimeTarget"],
+                id="an unknown runtime target",
+            ),
+            pytest.param(
+                {"provider": "gcp", "target": {**CLOUD_RUN, "serviceName": "No!"}},
+                422,
+                "body_invalid",
+                ["target.serviceName"],
+                id="a name the cloud would refuse",
+            ),
             pytest.param({"target": {"region": "x"}}, 422, "body_invalid", ["target.region"], id="a wrong target"),
             pytest.param({"target": []}, 422, "body_invalid", ["target"], id="a target that is a list"),
             pytest.param({"artifactFiles": {}}, 422, "artifact_missing", ["artifactFiles.code_file"], id="no files"),

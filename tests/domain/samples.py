@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from domain import api_key, artifact, deployment, function, integration, person, plan, project, refused, runtime, tenant
-from domain.clouds import LocalIdentity, LocalStorage, LocalTarget
+from domain.clouds import (
+    AwsIdentity,
+    AwsStorage,
+    AwsTarget,
+    AzureIdentity,
+    AzureStorage,
+    AzureTarget,
+    GcpIdentity,
+    GcpStorage,
+    GcpTarget,
+    Identity,
+    LocalIdentity,
+    LocalStorage,
+    LocalTarget,
+    ProviderName,
+    Storage,
+    Target,
+)
 from domain.event import Event
 from domain.integration import CheckStep
 from domain.release import Release, SourceRef, Toolchain, Trigger
@@ -138,3 +157,90 @@ _ALL: tuple[Event, ...] = (
     ),
 )
 SAMPLES: dict[type[Event], Event] = {type(event): event for event in _ALL}
+
+_AWS_ROLE = "arn:aws:iam::123456789012:role/"
+_CLOUDS: dict[str, tuple[ProviderName, Identity, Storage, Target]] = {
+    "aws": (
+        "aws",
+        AwsIdentity(role_arn=f"{_AWS_ROLE}dcf", region="eu-west-1"),
+        AwsStorage(bucket="acme-functions", region="eu-west-1"),
+        AwsTarget(
+            region="eu-west-1",
+            function_name="greet",
+            role_arn=f"{_AWS_ROLE}dcf",
+            code_build_project="dcf-build",
+            ecr_repository="dcf-functions",
+            execution_role_arn=f"{_AWS_ROLE}dcf-function",
+            memory_mb=512,
+            timeout_seconds=30,
+        ),
+    ),
+    "azure": (
+        "azure",
+        AzureIdentity(azure_tenant_id=str(id_of(41)), client_id=str(id_of(42)), subscription_id=str(id_of(43))),
+        AzureStorage(account="acmefunctions", container="staging"),
+        AzureTarget(
+            subscription_id=str(id_of(43)),
+            resource_group="functions",
+            region="westeurope",
+            registry="acmefunctions",
+            environment_name="functions",
+            app_name="greet",
+            pull_identity="/subscriptions/s/resourceGroups/g/providers/p/pull",
+        ),
+    ),
+    "gcp": (
+        "gcp",
+        GcpIdentity(
+            gcp_project_id="acme-prod",
+            service_account_email="dcf@acme-prod.iam.gserviceaccount.com",
+            workload_identity_project_number="123456789",
+            workload_identity_pool="dcf-pool",
+            workload_identity_provider="dcf-provider",
+        ),
+        GcpStorage(bucket="acme-functions"),
+        GcpTarget(
+            project_id="acme-prod",
+            region="europe-west1",
+            artifact_repository="functions",
+            runtime_target="cloud_run",
+            service_name="greet",
+        ),
+    ),
+    "gcp_gke": (
+        "gcp",
+        GcpIdentity(
+            gcp_project_id="acme-prod",
+            service_account_email="dcf@acme-prod.iam.gserviceaccount.com",
+            workload_identity_project_number="123456789",
+            workload_identity_pool="dcf-pool",
+            workload_identity_provider="dcf-provider",
+        ),
+        GcpStorage(bucket="acme-functions"),
+        GcpTarget(
+            project_id="acme-prod",
+            region="europe-west1",
+            artifact_repository="functions",
+            runtime_target="gke",
+            namespace="default",
+            deployment_name="greet",
+            container_name="app",
+        ),
+    ),
+}
+
+
+def _of_cloud(provider: ProviderName, identity: Identity, storage: Storage, target: Target) -> tuple[Event, ...]:
+    release = msgspec.structs.replace(_RELEASE, provider=provider, target=target)
+    return (
+        integration.IntegrationConnected(project_id=id_of(3), provider=provider, identity=identity),
+        integration.StorageChecked(storage=storage, status="failed", steps=(_STEP,)),
+        integration.StorageConfigured(storage=storage),
+        deployment.DeploymentQueued(project_id=id_of(3), number=2, release=release),
+    )
+
+
+# What further samples of the same type hold, by the last part of their names: one for each cloud.
+VARIANTS: dict[tuple[type[Event], str], Event] = {
+    (type(event), name): event for name, parts in _CLOUDS.items() for event in _of_cloud(*parts)
+}

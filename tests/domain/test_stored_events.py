@@ -12,7 +12,7 @@ import pytest
 from domain.catalogue import AGGREGATES
 from domain.event import Event
 from eventstore.codec import Codec, tag_of
-from tests.domain.samples import SAMPLES
+from tests.domain.samples import SAMPLES, VARIANTS
 
 FOLDER = Path(__file__).parent / "stored_events"
 CODEC = Codec(AGGREGATES)
@@ -21,9 +21,15 @@ FILES = sorted(FOLDER.glob("*.json"))
 
 
 def stored_as(path: Path) -> tuple[str, int]:
-    """The tag and the schema version in a sample's name."""
-    tag, _, version = path.stem.rpartition(".")
-    return tag, int(version)
+    """The tag and the schema version in a sample's name: `tag.version`, or `tag.version.variant`."""
+    aggregate, name, version, *_ = path.stem.split(".")
+    return f"{aggregate}.{name}", int(version)
+
+
+def sample_of(path: Path, event: type[Event]) -> Event:
+    """What the file holds."""
+    _, _, _, *variant = path.stem.split(".")
+    return VARIANTS[event, variant[0]] if variant else SAMPLES[event]
 
 
 class TestEveryEvent:
@@ -43,6 +49,11 @@ class TestEveryEvent:
 
         assert left_out == []
 
+    def test_has_a_sample_for_each_cloud_whose_fields_it_holds(self) -> None:
+        named = {f"{tag_of(event)}.1.{variant}" for event, variant in VARIANTS}
+
+        assert {path.stem for path in FILES if path.stem.count(".") > 2} == named
+
     def test_belongs_to_an_aggregate_of_its_name(self) -> None:
         # Deployments and the rest of a function's life share a stream with the function.
         for aggregate in AGGREGATES:
@@ -56,7 +67,7 @@ class TestEverySample:
 
         event = CODEC.decode_data(tag, version, path.read_bytes())
 
-        assert event == SAMPLES[type(event)]
+        assert event == sample_of(path, type(event))
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
     def test_encodes_to_the_same_bytes_while_its_schema_version_is_the_newest(self, path: Path) -> None:
