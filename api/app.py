@@ -11,9 +11,12 @@ from api.access_log import Note, note_in_log
 from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
 from api.auth import authorize
+from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
+from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
 from api.errors import handle
+from api.event_stream import Streams
 from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
@@ -40,6 +43,8 @@ from api.well_known import WELL_KNOWN_ROUTES
     *FUNCTION_ROUTES,
     *INTEGRATION_ROUTES,
     *DEPLOYMENT_ROUTES,
+    *DEPLOYMENT_EVENT_ROUTES,
+    *BUILD_LOG_ROUTES,
     *AUDIT_ROUTES,
     *OPENAPI_ROUTES,
 )
@@ -57,6 +62,8 @@ def create_app(services: Services, checks: Mapping[str, Check], note: Note = not
         request_max_body_size=None,
     )
     app.state.update(services.as_state())
+    streams = Streams()
+    app.state.update(streams.as_state())
     app.state["openapi"] = document(list(operations(app)))
     app.state["methods"] = methods = Methods(app)
-    return Front(app, Health(checks), methods, note)
+    return Front(app, Health(checks), methods, streams, note)

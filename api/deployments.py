@@ -1,4 +1,4 @@
-"""Deployments: queue, validate, get, list, follow, cancel, undeploy."""
+"""Deployments: queue, validate, get, list, cancel, undeploy."""
 
 from __future__ import annotations
 
@@ -14,38 +14,26 @@ from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
-from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
+from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation, Parameter
-from api.reading import found_or, reached, require_project, tenant_of
+from api.reading import found_or, require_project, tenant_of
 from api.services import Services, services_of
-from api.targets import (
-    AwsTargetRequest,
-    AzureTargetRequest,
-    CloudRunTargetRequest,
-    GkeTargetRequest,
-    LocalTargetRequest,
-    offered,
-    target_of,
-)
+from api.targets import target_of
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
 from commands.deployment import CancelDeployment, QueueDeployment, UndeployDeployment
 from commands.execute import decide_only
-from domain.clouds import ProviderName, provider_of
+from domain.clouds import ProviderName
 from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
 from domain.function import FUNCTION
-from projections.deployment_events import TIMELINE, TimelineEvent
 from projections.deployment_lists import DEPLOYMENT as DEPLOYMENT_GET
 from projections.deployment_lists import DeploymentFilter, deployments_list
 from projections.deployments import Deployment, PinnedRelease, can_rollback
-from projections.query import Found
 
 Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["new greeting"])]
 
 
-class _DeploymentRequest(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel", tag_field="provider"
-):
+class DeploymentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """What to deploy and where. Files that are not named are those last staged for the function.
 
     With `validateOnly` the answer shows the deployment as it would be queued, and nothing is recorded.
@@ -57,35 +45,6 @@ class _DeploymentRequest(
     target: dict[str, object] = msgspec.field(default_factory=dict)
     reason: Reason = ""
     validate_only: bool = False
-
-
-class LocalDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="local"):
-    """A deployment to this machine."""
-
-    target: LocalTargetRequest = LocalTargetRequest()
-
-
-class AwsDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="aws"):
-    """A deployment to AWS Lambda."""
-
-    target: AwsTargetRequest
-
-
-class AzureDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="azure"):
-    """A deployment to Azure Container Apps."""
-
-    target: AzureTargetRequest
-
-
-class GcpDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="gcp"):
-    """A deployment to Google Cloud."""
-
-    target: CloudRunTargetRequest | GkeTargetRequest
-
-
-DeploymentRequest = LocalDeploymentRequest | AwsDeploymentRequest | AzureDeploymentRequest | GcpDeploymentRequest
-# What mypy does not see of a union: that it is the type of its members.
-_ASKED = cast("type[DeploymentRequest]", DeploymentRequest)
 
 
 class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -109,18 +68,15 @@ _QUEUE = Operation(
 
 @post("/projects/{project_id:uuid}/deployments", status_code=202, opt=_QUEUE.as_opt())
 async def create_deployment(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    asked_for, content = await read(request, _ASKED)
-    target = target_of(asked_for.target)
-    provider = provider_of(target)
-    offered(services_of(request), provider)
+    asked_for, content = await read(request, DeploymentRequest)
     writing = Writing(request, content)
     command = QueueDeployment(
         **writing.asked,
         project_id=project_id,
         function_id=asked_for.function_id,
         deployment_id=writing.new_id(),
-        provider=provider,
-        target=target,
+        provider=asked_for.provider,
+        target=target_of(asked_for.provider, asked_for.target),
         artifact_files=artifact_ids(asked_for.artifact_files, project_id),
         reason=asked_for.reason,
     )
@@ -185,36 +141,6 @@ async def list_deployments(request: Request[Any, Any, Any], project_id: FromPath
     if not found.items:
         await require_project(services, tenant_id, project_id)
     return await page(services, query, found)
-
-
-_EVENTS = Operation(
-    name="listDeploymentEvents",
-    permission="deployments:read",
-    summary="What happened to a deployment, oldest first",
-    tag="Deployments",
-    answers={200: Listed[Event]},
-    query=PAGE_PARAMETERS,
-    refusals=(404,),
-)
-
-
-@get("/projects/{project_id:uuid}/deployments/{deployment_id:uuid}/events", opt=_EVENTS.as_opt())
-async def list_deployment_events(
-    request: Request[Any, Any, Any], project_id: FromPath[UUID], deployment_id: FromPath[UUID]
-) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    found_or(DeploymentUnknown, await services.reader.one(DEPLOYMENT_GET, tenant_id, project_id, deployment_id))
-    wanted = await asked(request, services)
-    found = await services.reader.page(TIMELINE, tenant_id, deployment_id, after=wanted.after, limit=wanted.limit)
-    items = [await _event(services, item) for item in found.items]
-    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
-    return listed(items, cursor)
-
-
-async def _event(services: Services, found: Found[TimelineEvent]) -> bytes:
-    """The entry with its position in front: a column of the row, and not part of it."""
-    position = encoded(await services.tokens.of(found.position))
-    return b'{"position":' + position + b"," + encoded(found.row)[1:]
 
 
 _CANCEL = Operation(
@@ -354,7 +280,6 @@ DEPLOYMENT_ROUTES = (
     create_deployment,
     get_deployment,
     list_deployments,
-    list_deployment_events,
     cancel_deployment,
     undeploy_deployment,
 )

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Histogram
 from api.access_log import Note, RequestAnswered
 from api.answer import Answer, Header
 from api.errors import answer_to, refusal_of
+from api.event_stream import Streams
 from api.exchange import Exchange, open_exchange
 from api.methods import Methods
 from process.health import Health
@@ -36,9 +37,13 @@ _OWN_PATHS = ("/health/", "/metrics")
 
 
 class Front:
-    """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`."""
+    """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`.
 
-    def __init__(self, app: Any, health: Health, methods: Methods, note: Note) -> None:
+    `streams` are what its callers follow, to be closed before the process stops.
+    """
+
+    def __init__(self, app: Any, health: Health, methods: Methods, streams: Streams, note: Note) -> None:
+        self.streams = streams
         self._app, self._health, self._methods, self._note = app, health, methods, note
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -6,7 +6,7 @@ from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES
 from projections.audit_trail import AUDIT_EVENTS, AUDIT_TRAIL
-from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE
+from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
@@ -76,6 +76,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     DEPLOYMENTS_BY_STATUS,
     DEPLOYMENTS_OF_FUNCTION,
     TIMELINE,
+    TIMELINE_OF_PROJECT,
     WORK_READY,
     WORK_UNDER_WAY,
     AUDIT_EVENTS,

@@ -30,8 +30,14 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     causation_id: str
 
 
-class TimelineRow(TimelineEvent, frozen=True, kw_only=True, rename="camel"):
+class ProjectTimelineEvent(TimelineEvent, frozen=True, kw_only=True, rename="camel"):
+    """One entry of the timeline of all deployments of a project."""
+
     deployment_id: UUID
+
+
+class TimelineRow(ProjectTimelineEvent, frozen=True, kw_only=True, rename="camel"):
+    project_id: UUID | None
 
 
 def keys(recorded: Recorded) -> Sequence[UUID]:
@@ -51,6 +57,7 @@ def project(row: TimelineRow | None, recorded: Recorded) -> TimelineRow | None:
         correlation_id=meta.correlation_id,
         causation_id=meta.causation_id,
         deployment_id=recorded.stream_id,
+        project_id=meta.project_id,
     )
 
 
@@ -84,13 +91,19 @@ def _queued(event: DeploymentQueued) -> dict[str, Any]:
 
 DEPLOYMENT_EVENTS = ReadModel(
     name="deployment_events",
-    version=1,
+    version=2,
     row=TimelineRow,
     interests=DEPLOYMENT.events,
     keys=keys,
     project=project,
-    columns=(Column("deployment_id", "uuid", lambda row: row.deployment_id),),
-    indexes=(Index("in_order", "tenant_id, deployment_id, first_position"),),
+    columns=(
+        Column("deployment_id", "uuid", lambda row: row.deployment_id),
+        Column("project_id", "uuid", lambda row: row.project_id),
+    ),
+    indexes=(
+        Index("in_order", "tenant_id, deployment_id, first_position"),
+        Index("of_project", "tenant_id, project_id, first_position"),
+    ),
     keeps_history=False,
     append_only=True,
 )
@@ -98,6 +111,12 @@ DEPLOYMENT_EVENTS = ReadModel(
 
 def _page(rows: Iterable[Found[TimelineRow]], deployment_id: UUID, after: int, limit: int) -> list[Found[TimelineRow]]:
     return page_of((found for found in rows if found.row.deployment_id == deployment_id), "oldest_first", after, limit)
+
+
+def _page_of_project(
+    rows: Iterable[Found[TimelineRow]], project_id: UUID, after: int, limit: int
+) -> list[Found[TimelineRow]]:
+    return page_of((found for found in rows if found.row.project_id == project_id), "oldest_first", after, limit)
 
 
 # A deployment's events. Arguments: the deployment's id.
@@ -112,5 +131,20 @@ TIMELINE = Query(
       ORDER BY t.first_position
       LIMIT $4""",
     select=_page,
+    order="oldest_first",
+)
+
+# The events of all deployments of a project. Arguments: the project's id.
+TIMELINE_OF_PROJECT = Query(
+    name="timeline_of_project",
+    model=DEPLOYMENT_EVENTS,
+    answer=ProjectTimelineEvent,
+    parameters=("uuid", "bigint", "integer"),
+    sql=ROWS
+    + """
+      WHERE t.tenant_id = $1 AND t.project_id = $2 AND t.first_position > $3
+      ORDER BY t.first_position
+      LIMIT $4""",
+    select=_page_of_project,
     order="oldest_first",
 )

@@ -26,6 +26,7 @@ from commands.execute import CODEC, Context, execute
 from commands.ids import new_id
 from commands.tenant import CreateTenant
 from domain.api_key import KeyRole
+from eventstore.build_logs import BuildLogs, MemoryBuildLogs, PostgresBuildLogs
 from eventstore.contents import Contents, MemoryContents, PostgresContents
 from eventstore.database import connect
 from eventstore.instants import Instants, LogInstants, PostgresInstants
@@ -110,6 +111,7 @@ async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
         LogInstants(log),
         MemoryReader(log, CODEC),
         MemoryContents(),
+        MemoryBuildLogs(),
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
         data_dir,
@@ -138,9 +140,8 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             )
         )
         sealing = Sealing(PostgresPersonKeys(app))
-        yield await _world(
-            log, PostgresInstants(app), reader, PostgresContents(app), PostgresKeyUses(app), sealing, data_dir
-        )
+        contents, build_logs, key_uses = PostgresContents(app), PostgresBuildLogs(app), PostgresKeyUses(app)
+        yield await _world(log, PostgresInstants(app), reader, contents, build_logs, key_uses, sealing, data_dir)
 
 
 async def _world(
@@ -148,6 +149,7 @@ async def _world(
     instants: Instants,
     reader: Reader,
     contents: Contents,
+    build_logs: BuildLogs,
     key_uses: KeyUses,
     sealing: Sealing,
     data_dir: Path,
@@ -158,6 +160,7 @@ async def _world(
         instants=instants,
         reader=reader,
         contents=contents,
+        build_logs=build_logs,
         key_uses=key_uses,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         authenticator=Authenticator(reader, log, key_uses, _now),
