@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -40,9 +40,7 @@ class DeploymentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """
 
     function_id: UUID
-    provider: ProviderName
     artifact_files: ArtifactFilesRequest = ArtifactFilesRequest()
-    target: dict[str, object] = msgspec.field(default_factory=dict)
     reason: Reason = ""
     validate_only: bool = False
 
