@@ -29,12 +29,12 @@ from api.projects import PROJECT_ROUTES
 from api.services import Services
 from api.tenant import TENANT_ROUTES
 from api.uploads import UPLOAD_ROUTES
+from api.well_known import WELL_KNOWN_ROUTES
 from process.health import Check, Health
 
 ROUTES = (
     *ME_ROUTES,
     *TENANT_ROUTES,
-from api.well_known import WELL_KNOWN_ROUTES
     *KEY_ROUTES,
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
