@@ -18,12 +18,20 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation, Parameter
 from api.reading import found_or, require_project, tenant_of
 from api.services import Services, services_of
-from api.targets import target_of
+from api.targets import (
+    AwsTargetRequest,
+    AzureTargetRequest,
+    CloudRunTargetRequest,
+    GkeTargetRequest,
+    LocalTargetRequest,
+    offered,
+    target_of,
+)
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
 from commands.deployment import CancelDeployment, QueueDeployment, UndeployDeployment
 from commands.execute import decide_only
-from domain.clouds import ProviderName
+from domain.clouds import ProviderName, provider_of
 from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
 from domain.function import FUNCTION
 from projections.deployment_lists import DEPLOYMENT as DEPLOYMENT_GET
@@ -33,7 +41,9 @@ from projections.deployments import Deployment, PinnedRelease, can_rollback
 Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["new greeting"])]
 
 
-class DeploymentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+class _DeploymentRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel", tag_field="provider"
+):
     """What to deploy and where. Files that are not named are those last staged for the function.
 
     With `validateOnly` the answer shows the deployment as it would be queued, and nothing is recorded.
@@ -43,6 +53,35 @@ class DeploymentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     artifact_files: ArtifactFilesRequest = ArtifactFilesRequest()
     reason: Reason = ""
     validate_only: bool = False
+
+
+class LocalDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="local"):
+    """A deployment to this machine."""
+
+    target: LocalTargetRequest = LocalTargetRequest()
+
+
+class AwsDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="aws"):
+    """A deployment to AWS Lambda."""
+
+    target: AwsTargetRequest
+
+
+class AzureDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="azure"):
+    """A deployment to Azure Container Apps."""
+
+    target: AzureTargetRequest
+
+
+class GcpDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="gcp"):
+    """A deployment to Google Cloud."""
+
+    target: CloudRunTargetRequest | GkeTargetRequest
+
+
+DeploymentRequest = LocalDeploymentRequest | AwsDeploymentRequest | AzureDeploymentRequest | GcpDeploymentRequest
+# What mypy does not see of a union: that it is the type of its members.
+_ASKED = cast("type[DeploymentRequest]", DeploymentRequest)
 
 
 class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -66,15 +105,18 @@ _QUEUE = Operation(
 
 @post("/projects/{project_id:uuid}/deployments", status_code=202, opt=_QUEUE.as_opt())
 async def create_deployment(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    asked_for, content = await read(request, DeploymentRequest)
+    asked_for, content = await read(request, _ASKED)
+    target = target_of(asked_for.target)
+    provider = provider_of(target)
+    offered(services_of(request), provider)
     writing = Writing(request, content)
     command = QueueDeployment(
         **writing.asked,
         project_id=project_id,
         function_id=asked_for.function_id,
         deployment_id=writing.new_id(),
-        provider=asked_for.provider,
-        target=target_of(asked_for.provider, asked_for.target),
+        provider=provider,
+        target=target,
         artifact_files=artifact_ids(asked_for.artifact_files, project_id),
         reason=asked_for.reason,
     )
@@ -264,13 +306,14 @@ def _answer(command: QueueDeployment | CancelDeployment | UndeployDeployment, st
         failure=state.failure,
         remaining=state.remaining,
         drift=state.drift,
+        retired=state.retired,
         queued_at=recorded_time(state.queued_at),
         started_at=state.started_at,
         finished_at=recorded_time(state.finished_at) if state.outcome else None,
         reason=state.reason,
         cancel_requested=state.cancel_requested,
         superseded_by=state.superseded_by,
-        can_rollback=can_rollback(state.status, active=active),
+        can_rollback=can_rollback(state.status, active=active, retired=state.retired),
     )
 
 

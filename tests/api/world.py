@@ -44,6 +44,7 @@ from projections.monitor import Monitor
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from providers.simulated.provider import SimulatedProvider
+from providers.simulated.provider import SimulatedProvider
 from providers.issuer import token_source
 
 REQUEST_BYTES_MAX = 20_000
@@ -162,11 +163,11 @@ async def _world(
         contents=contents,
         build_logs=build_logs,
         key_uses=key_uses,
+        token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         authenticator=Authenticator(reader, log, key_uses, _now),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
-        token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         clock=_now,
         new_id=new_id,
         request_bytes_max=REQUEST_BYTES_MAX,
