@@ -43,9 +43,8 @@ from projections.memory_reader import MemoryReader
 from projections.monitor import Monitor
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
-from providers.simulated.provider import SimulatedProvider
-from providers.simulated.provider import SimulatedProvider
 from providers.issuer import token_source
+from providers.simulated.provider import SimulatedProvider
 
 REQUEST_BYTES_MAX = 20_000
 UPLOAD_BYTES_MAX = 50_000
@@ -163,8 +162,8 @@ async def _world(
         contents=contents,
         build_logs=build_logs,
         key_uses=key_uses,
-        token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
+        token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         authenticator=Authenticator(reader, log, key_uses, _now),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
