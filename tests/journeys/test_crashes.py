@@ -15,6 +15,9 @@ KILLED_AT = STEPS[:-2]  # After the last two, written together, there is nothing
 STEP_SECONDS_MAX = 90
 PATIENCE_SECONDS = 60
 
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
+
 
 class Patient(Journey):
     """Asks again while the API is away."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.service import ROOT
+
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_demo_ends_with_every_answer_right() -> None:

@@ -23,6 +23,9 @@ STEPS = [
     "deployment.succeeded",
 ]
 
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def journey(service: Service) -> Iterator[Journey]:
