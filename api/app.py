@@ -15,6 +15,7 @@ from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
+from api.earlier_deployments import EARLIER_DEPLOYMENT_ROUTES
 from api.errors import handle
 from api.event_stream import Streams
 from api.front import Front
@@ -43,6 +44,7 @@ ROUTES = (
     *FUNCTION_ROUTES,
     *INTEGRATION_ROUTES,
     *DEPLOYMENT_ROUTES,
+    *EARLIER_DEPLOYMENT_ROUTES,
     *DEPLOYMENT_EVENT_ROUTES,
     *BUILD_LOG_ROUTES,
     *AUDIT_ROUTES,

@@ -29,7 +29,7 @@ from api.targets import (
 )
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
-from commands.deployment import CancelDeployment, QueueDeployment, UndeployDeployment
+from commands.deployment import CancelDeployment, DeploymentCommand, QueueDeployment, UndeployDeployment
 from commands.execute import decide_only
 from domain.clouds import ProviderName, provider_of
 from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
@@ -123,12 +123,12 @@ async def create_deployment(request: Request[Any, Any, Any], project_id: FromPat
     if asked_for.validate_only:
         states = await decide_only(services_of(request).log, command)
         # Nothing is recorded, so the time it would be queued at is the time it was asked.
-        shown = msgspec.structs.replace(_answer(command, states), queued_at=command.at)
+        shown = msgspec.structs.replace(deployment_answer(command, states), queued_at=command.at)
         return Answer(encoded(shown))
     location = f"/api/v1/projects/{project_id}/deployments/{command.deployment_id}"
 
     def answer(states: States) -> Reply:
-        return Reply(status=202, location=location, body=_answer(command, states), position="first")
+        return Reply(status=202, location=location, body=deployment_answer(command, states), position="first")
 
     return await writing.do(command, answer)
 
@@ -240,7 +240,7 @@ async def _act(
     # The ETag is left to a GET: the runner is at work on the same deployment.
     return await writing.do(
         command,
-        lambda states: Reply(status=202, body=_answer(command, states), position="unchanged"),
+        lambda states: Reply(status=202, body=deployment_answer(command, states), position="unchanged"),
         entity=DEPLOYMENT.stream(command.tenant_id, command.deployment_id),
         versions=await _versions(services, command) if writing.has_precondition else None,
     )
@@ -259,9 +259,7 @@ async def _versions(services: Services, command: CancelDeployment | UndeployDepl
     return {found.position: events[-1].position}
 
 
-def _is_active(
-    command: QueueDeployment | CancelDeployment | UndeployDeployment, function_id: UUID, states: States
-) -> bool:
+def _is_active(command: DeploymentCommand, function_id: UUID, states: States) -> bool:
     if isinstance(command, CancelDeployment):
         return False  # What can be canceled never became active.
     function = states.of(FUNCTION, command.tenant_id, function_id)
@@ -278,7 +276,8 @@ def _filter(given: dict[str, Any]) -> DeploymentFilter:
     )
 
 
-def _answer(command: QueueDeployment | CancelDeployment | UndeployDeployment, states: States) -> Deployment:
+def deployment_answer(command: DeploymentCommand, states: States) -> Deployment:
+    """The deployment as it is after the command."""
     state = states.of(DEPLOYMENT, command.tenant_id, command.deployment_id)
     release = state.release
     assert release is not None

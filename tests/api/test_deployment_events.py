@@ -35,8 +35,8 @@ async def deployment(client: httpx.AsyncClient) -> Any:
 
 async def waiting(world: World, deployment: Any, times: int) -> None:
     """So many more events of the deployment."""
-    common = {"tenant_id": TENANT_ID, "at": world.services.clock(), "epoch": 1}
-    ids = {
+    common: dict[str, Any] = {"tenant_id": TENANT_ID, "at": world.services.clock(), "epoch": 1}
+    ids: dict[str, Any] = {
         name: UUID(deployment[camel])
         for name, camel in (("deployment_id", "deploymentId"), ("function_id", "functionId"))
     }
