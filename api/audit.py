@@ -1,58 +1,140 @@
-"""The audit trail of the caller's tenant, free for everyone who may read it."""
+"""The log of the caller's tenant, free for everyone who may read it: by page, or followed as it grows."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request, get
 
 from api.answer import Answer, encoded
-from api.listing import PAGE_PARAMETERS, Listed, asked, listed
+from api.as_of import moment_of
+from api.event_stream import EventStream, streams_of, wants_stream
+from api.exchange import exchange_of
+from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, listed
 from api.operation import Operation, Parameter
 from api.reading import reached, tenant_of
+from api.refusals import ParameterInvalid
 from api.services import Services
-from projections.audit_trail import AUDIT_EVENTS, AuditEvent
+from audit.following import Followed, following
+from domain.refusal import FieldError
+from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_OF_ALL, AuditEvent, EventFilter
 from projections.query import Found
 
 
-class Entry(AuditEvent, frozen=True, kw_only=True, rename="camel"):
+class LogEntry(AuditEvent, frozen=True, kw_only=True, rename="camel"):
     """One event of the log. `position` is its place there, and a cursor."""
 
     position: str
+    tenant_id: UUID
 
 
 _FILTERS = (
+    Parameter(name="projectId", type=UUID, description="Only events of this project and of what is in it."),
     Parameter(name="entityId", type=UUID, description="Only events of this entity."),
     Parameter(name="correlationId", type=UUID, description="Only what this request set in motion."),
     Parameter(name="type", type=str, description="Only events of this type, such as deployment.queued."),
     Parameter(name="actorId", type=str, description="Only what this key, person or runner did."),
+    Parameter(name="from", type=str, description="Only what was recorded after this time (RFC 3339) or position."),
+    Parameter(name="to", type=str, description="Only what was recorded until this time (RFC 3339) or position."),
+    Parameter(name="tenantId", type=UUID, description="For operators, who see all tenants: only events of this one."),
 )
 _EVENTS = Operation(
     name="listAuditEvents",
     permission="audit:read",
     summary="Everything recorded in the tenant, refused commands included, oldest first",
     tag="Audit",
-    answers={200: Listed[Entry]},
+    answers={200: Listed[LogEntry]},
     query=(*PAGE_PARAMETERS, *_FILTERS),
+    streams=True,
 )
 
 
 @get("/audit/events", opt=_EVENTS.as_opt())
 async def list_audit_events(request: Request[Any, Any, Any]) -> Answer:
     services = await reached(request)
-    wanted = await asked(request, services, _FILTERS)
-    values = [wanted.filters.get(name) for name in ("entityId", "correlationId", "type", "actorId")]
-    found = await services.reader.page(
-        AUDIT_EVENTS, tenant_of(request), *values, after=wanted.after, limit=wanted.limit
-    )
+    given = await asked(request, services, _FILTERS)
+    wanted = await _filter(services, given)
+    start = await _start(services, given)
+    if wants_stream(request):
+        return await _stream(request, services, given, wanted, start)
+    query, values = _question(request, given, wanted)
+    found = await services.reader.page(query, _asked_for(request), *values, after=start, limit=given.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
-    return listed([await _entry(services, item) for item in found.items], cursor)
+    return listed([await log_entry(services, item) for item in found.items], cursor)
 
 
-async def _entry(services: Services, found: Found[AuditEvent]) -> bytes:
-    """The event with its position in front: a column of the row, and not part of it."""
-    return b'{"position":' + encoded(await services.tokens.of(found.position)) + b"," + found.raw[1:]
+async def log_entry(services: Services, found: Found[AuditEvent]) -> bytes:
+    """The event with its place in front: columns of the row, and not part of it."""
+    position = encoded(await services.tokens.of(found.position))
+    return b'{"position":' + position + b',"tenantId":' + encoded(found.tenant_id) + b"," + found.raw[1:]
+
+
+def _asked_for(request: Request[Any, Any, Any]) -> UUID | None:
+    """The tenant whose log is asked for; None: an operator asks for all."""
+    principal = exchange_of(request.scope).principal
+    assert principal is not None, "a route with a permission has a caller"
+    return None if principal.is_operator else principal.tenant_id
+
+
+def _question(request: Request[Any, Any, Any], given: Asked, wanted: EventFilter) -> tuple[Any, tuple[Any, ...]]:
+    """The query for this caller, and its arguments."""
+    tenant_id, values = given.filters.get("tenantId"), msgspec.structs.astuple(wanted)
+    if _asked_for(request) is None:
+        return AUDIT_EVENTS_OF_ALL, (tenant_id, *values)
+    if tenant_id not in (None, tenant_of(request)):
+        message = "only an operator sees another tenant's log"
+        raise ParameterInvalid(
+            f"The parameter 'tenantId' cannot be used: {message}.",
+            errors=(FieldError(field="tenantId", message=message),),
+            remedy="Leave it out: the log is that of your tenant.",
+        )
+    return AUDIT_EVENTS, values
+
+
+async def _filter(services: Services, given: Asked) -> EventFilter:
+    filters = given.filters
+    up_to = filters.get("to")
+    return EventFilter(
+        entity_id=filters.get("entityId"),
+        correlation_id=filters.get("correlationId"),
+        type=filters.get("type"),
+        actor_id=filters.get("actorId"),
+        project_id=filters.get("projectId"),
+        up_to=None if up_to is None else (await moment_of(services, up_to, "to")).position,
+    )
+
+
+async def _start(services: Services, given: Asked) -> int | None:
+    """The position to go on from: that of the cursor, or of where the caller wants to begin."""
+    if given.after is not None or "from" not in given.filters:
+        return given.after
+    return (await moment_of(services, given.filters["from"], "from")).position
+
+
+async def _stream(
+    request: Request[Any, Any, Any], services: Services, given: Asked, wanted: EventFilter, start: int | None
+) -> EventStream:
+    """What is recorded from now on, or from where the caller left off."""
+    query, values = _question(request, given, wanted)
+    last_seen = exchange_of(request.scope).header(b"last-event-id")
+    if last_seen is not None:
+        start = await services.tokens.read(last_seen)
+    if start is None:
+        start = await services.log.head()
+    found = following(
+        services.log, services.reader, query, _asked_for(request), values, after=start, up_to=wanted.up_to
+    )
+
+    async def message(followed: Followed[AuditEvent]) -> bytes:
+        token = await services.tokens.of(followed.position)
+        if followed.event is None:
+            return f": nothing new\nid: {token}\n\n".encode()
+        head = f"id: {token}\nevent: {followed.event.row.type}\ndata: ".encode()
+        return head + await log_entry(services, followed.event) + b"\n\n"
+
+    return streams_of(request).open(found, message)
 
 
 AUDIT_ROUTES = (list_audit_events,)

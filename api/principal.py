@@ -61,7 +61,7 @@ ALLOWED: dict[KeyRole, frozenset[Permission]] = {
     "developer": _DEVELOP,
     "admin": _ADMINISTER,
     "owner": _ADMINISTER,
-    "operator": frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "operate"}),
+    "operator": frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "audit:read", "operate"}),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, assert_never
@@ -15,6 +15,7 @@ from commands.claimed import full, taken
 from commands.command import Command, Decider, NotLoaded, States
 from domain.catalogue import AGGREGATES
 from domain.event import Aggregate, Decision, StreamRef
+from domain.project import PROJECT
 from domain.refusal import Busy, Conflict, PreconditionFailed, Refusal
 from domain.refused import REFUSED, CommandRefused
 from eventstore.codec import Codec
@@ -41,6 +42,9 @@ LOADS_MAX = 10
 
 CODEC = Codec(AGGREGATES)
 _AGGREGATE_OF: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in AGGREGATES}
+
+# What stands in a state that nothing was recorded of.
+_NO_PROJECT = UUID(int=0)
 
 
 class TooMuchContention(Busy):
@@ -208,38 +212,52 @@ def _after(decision: Decision, loaded: _Loaded) -> dict[StreamRef, Any]:
 
 
 def _append(command: Command, context: Context, decision: Decision, loaded: _Loaded) -> Append:
+    after = _after(decision, loaded)
     return Append(
         tenant_id=command.tenant_id,
         command_id=context.command_id,
         request_hash=context.request_hash,
-        reply=context.on_recorded(States(_after(decision, loaded))),
+        reply=context.on_recorded(States(after)),
         expected=tuple(Expected(stream=stream, version=version) for stream, version in loaded.versions.items()),
         claims=decision.claims,
         counters=decision.counters,
-        events=_encode(command, context, decision, loaded),
+        events=_encode(command, context, decision, loaded, after),
     )
 
 
-def _encode(command: Command, context: Context, decision: Decision, loaded: _Loaded) -> tuple[NewEvent, ...]:
+def _encode(
+    command: Command, context: Context, decision: Decision, loaded: _Loaded, after: Mapping[StreamRef, Any]
+) -> tuple[NewEvent, ...]:
     versions = dict(loaded.versions)
-    plain = _meta(command, context)
-    # Claims and counters travel with the first event, so that both tables can be rebuilt from the log.
-    first = msgspec.structs.replace(plain, claims=decision.claims, counters=decision.counters)
     encoded: list[NewEvent] = []
     for fact in decision.facts:
         versions[fact.stream] += 1
-        meta = plain if encoded else first
+        project_id = _project_of(command, fact.stream, after)
+        meta = _meta(command, context, project_id=project_id, reason=getattr(command, "reason", ""))
+        if not encoded:
+            # Claims and counters travel with the first event, so that both tables can be rebuilt from the log.
+            meta = msgspec.structs.replace(meta, claims=decision.claims, counters=decision.counters)
         encoded.append(CODEC.new_event(fact.stream, versions[fact.stream], fact.event, meta))
     return tuple(encoded)
 
 
-def _meta(command: Command, context: Context) -> Meta:
+def _project_of(command: Command, stream: StreamRef, after: Mapping[StreamRef, Any]) -> UUID | None:
+    """The project that the stream belongs to; None when it belongs to none."""
+    if stream.category == PROJECT.name:
+        return stream.id
+    found: UUID = getattr(after[stream], "project_id", _NO_PROJECT)
+    return getattr(command, "project_id", None) if found == _NO_PROJECT else found
+
+
+def _meta(command: Command, context: Context, *, project_id: UUID | None, reason: str = "") -> Meta:
     return Meta(
         actor=context.actor,
         command=_name(command),
         command_id=context.command_id,
         correlation_id=context.correlation_id,
         causation_id=context.causation_id or f"command/{context.command_id}",
+        reason=reason,
+        project_id=project_id,
     )
 
 
@@ -281,6 +299,7 @@ async def _refused(log: Log, command: Command, context: Context, refusal: Refusa
         fields=tuple(error.field for error in refusal.errors),
         about=_about(command),
     )
+    meta = _meta(command, context, project_id=getattr(command, "project_id", None))
     append = Append(
         tenant_id=command.tenant_id,
         command_id=context.command_id,
@@ -288,7 +307,7 @@ async def _refused(log: Log, command: Command, context: Context, refusal: Refusa
         outcome="refused",
         reply=context.on_refused(refusal),
         expected=(Expected(stream=stream, version=NO_STREAM),),
-        events=(CODEC.new_event(stream, NO_STREAM + 1, event, _meta(command, context)),),
+        events=(CODEC.new_event(stream, NO_STREAM + 1, event, meta),),
     )
     with suppress(Busy):  # A refusal that cannot be recorded for want of room is still a refusal.
         outcome = await log.append(append)

@@ -32,6 +32,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     correlation_id: UUID | None = None
     causation_id: str = ""
     reason: str = ""
+    # The project that the event's stream belongs to, where it belongs to one.
+    project_id: UUID | None = None
     claims: tuple[Claim, ...] = ()
     counters: tuple[Counter, ...] = ()
 

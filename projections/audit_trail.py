@@ -32,19 +32,30 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     command_id: UUID | None
     correlation_id: UUID | None
     causation_id: str
+    reason: str = ""
+    project_id: UUID | None = None
     # Personal fields are sealed, here as in the log.
     data: dict[str, Any]
 
 
+# What checks a credential is no use to anybody who reads.
+_NEVER_SHOWN = ("at", "secretHash")
+
+
+def row_id(position: int) -> UUID:
+    """The id of the row of the event at a position: one row an event, so that is all there is to know it by."""
+    return UUID(int=position)
+
+
 def keys(recorded: Recorded) -> Sequence[UUID]:
-    # One row an event, so that the position is all there is to know it by.
-    return (UUID(int=recorded.position),)
+    return (row_id(recorded.position),)
 
 
 def project(row: AuditEvent | None, recorded: Recorded) -> AuditEvent | None:
     meta, data = recorded.meta, msgspec.to_builtins(recorded.event)
     del data["type"]
-    data.pop("at", None)
+    for name in _NEVER_SHOWN:
+        data.pop(name, None)
     return AuditEvent(
         type=tag_of(type(recorded.event)),
         at=recorded.at,
@@ -55,13 +66,15 @@ def project(row: AuditEvent | None, recorded: Recorded) -> AuditEvent | None:
         command_id=meta.command_id,
         correlation_id=meta.correlation_id,
         causation_id=meta.causation_id,
+        reason=meta.reason or data.get("reason", ""),
+        project_id=meta.project_id,
         data=data,
     )
 
 
 AUDIT_TRAIL = ReadModel(
     name="audit_trail",
-    version=1,
+    version=2,
     row=AuditEvent,
     interests=tuple(event for aggregate in AGGREGATES for event in aggregate.events),
     keys=keys,
@@ -71,11 +84,18 @@ AUDIT_TRAIL = ReadModel(
         Column("correlation_id", "uuid", lambda row: row.correlation_id),
         Column("actor_id", "text", lambda row: row.actor.id),
         Column("type", "text", lambda row: row.type),
+        Column("project_id", "uuid", lambda row: row.project_id),
     ),
+    # Whatever a tenant asks for by itself has an index, however rare it is. Entities and requests are told apart by their
+    # ids alone, whichever tenant they are of.
     indexes=(
         Index("in_order", "tenant_id, first_position"),
-        Index("of_entity", "tenant_id, entity_id, first_position"),
-        Index("of_correlation", "tenant_id, correlation_id, first_position"),
+        Index("of_all", "first_position"),
+        Index("of_entity", "entity_id, first_position"),
+        Index("of_correlation", "correlation_id, first_position"),
+        Index("of_actor", "tenant_id, actor_id, first_position"),
+        Index("of_type", "tenant_id, type, first_position"),
+        Index("of_project", "tenant_id, project_id, first_position", where="project_id IS NOT NULL"),
     ),
     keeps_history=False,
     append_only=True,
@@ -84,43 +104,85 @@ AUDIT_TRAIL = ReadModel(
 Rows = Iterable[Found[AuditEvent]]
 
 
-def _page(
-    rows: Rows,
-    entity_id: UUID | None,
-    correlation_id: UUID | None,
-    type: str | None,
-    actor_id: str | None,
-    after: int,
-    limit: int,
-) -> list[Found[AuditEvent]]:
-    chosen = (
-        found
-        for found in rows
-        if entity_id in (None, found.row.entity_id)
-        and correlation_id in (None, found.row.correlation_id)
-        and type in (None, found.row.type)
-        and actor_id in (None, found.row.actor.id)
-    )
-    return page_of(chosen, "oldest_first", after, limit)
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events are asked for; what is None does not matter. `up_to` is the last position that counts."""
+
+    entity_id: UUID | None = None
+    correlation_id: UUID | None = None
+    type: str | None = None
+    actor_id: str | None = None
+    project_id: UUID | None = None
+    up_to: int | None = None
+
+    def fits(self, found: Found[AuditEvent]) -> bool:
+        row = found.row
+        return (
+            self.entity_id in (None, row.entity_id)
+            and self.correlation_id in (None, row.correlation_id)
+            and self.type in (None, row.type)
+            and self.actor_id in (None, row.actor.id)
+            and self.project_id in (None, row.project_id)
+            and (self.up_to is None or found.first_position <= self.up_to)
+        )
 
 
-# A tenant's events. Arguments: entity id, correlation id, type, actor id; each may be None.
-AUDIT_EVENTS = Query(
-    name="audit_events",
-    model=AUDIT_TRAIL,
-    answer=AuditEvent,
-    parameters=("uuid", "uuid", "text", "text", "bigint", "integer"),
-    sql=ROWS
-    + """
-     WHERE t.tenant_id = $1
+def _page(rows: Rows, *asked: Any) -> list[Found[AuditEvent]]:
+    *filters, after, limit = asked
+    wanted = EventFilter(**dict(zip(EventFilter.__struct_fields__, filters, strict=True)))
+    return page_of(filter(wanted.fits, rows), "oldest_first", after, limit)
+
+
+def _page_of_all(rows: Rows, tenant_id: UUID | None, *asked: Any) -> list[Found[AuditEvent]]:
+    return _page((found for found in rows if tenant_id in (None, found.tenant_id)), *asked)
+
+
+def _at(rows: Rows, ids: Sequence[UUID]) -> list[Found[AuditEvent]]:
+    return sorted((found for found in rows if found.id in ids), key=lambda found: found.first_position)
+
+
+_FILTERS = ("uuid", "uuid", "text", "text", "uuid", "bigint", "bigint", "integer")
+_FITTING = """
        AND ($2::uuid IS NULL OR t.entity_id = $2)
        AND ($3::uuid IS NULL OR t.correlation_id = $3)
        AND ($4::text IS NULL OR t.type = $4)
        AND ($5::text IS NULL OR t.actor_id = $5)
-       AND t.first_position > $6
+       AND ($6::uuid IS NULL OR t.project_id = $6)
+       AND ($7::bigint IS NULL OR t.first_position <= $7)
+       AND t.first_position > $8
      ORDER BY t.first_position
-     LIMIT $7""",
+     LIMIT $9"""
+
+# A tenant's events. Arguments: the values of an EventFilter.
+AUDIT_EVENTS = Query(
+    name="audit_events",
+    model=AUDIT_TRAIL,
+    answer=AuditEvent,
+    parameters=_FILTERS,
+    sql=ROWS + " WHERE t.tenant_id = $1" + _FITTING,
     select=_page,
     order="oldest_first",
     replans=True,
+)
+
+# The events of all tenants, for operators. Arguments: a tenant id, which may be None, and the values of an EventFilter.
+AUDIT_EVENTS_OF_ALL = Query(
+    name="audit_events_of_all",
+    model=AUDIT_TRAIL,
+    answer=AuditEvent,
+    parameters=("uuid", *_FILTERS),
+    sql=ROWS + " WHERE ($1::uuid IS NULL OR t.tenant_id = $1)" + _FITTING,
+    select=_page_of_all,
+    audience="anyone",
+    order="oldest_first",
+    replans=True,
+)
+
+# The tenant's events at some positions. Arguments: the `row_id` of each.
+AUDIT_EVENTS_AT = Query(
+    name="audit_events_at",
+    model=AUDIT_TRAIL,
+    answer=AuditEvent,
+    parameters=("uuid[]",),
+    sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = ANY($2) ORDER BY t.first_position",
+    select=_at,
 )

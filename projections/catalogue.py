@@ -5,7 +5,7 @@ from __future__ import annotations
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES
-from projections.audit_trail import AUDIT_EVENTS, AUDIT_TRAIL
+from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_AT, AUDIT_EVENTS_OF_ALL, AUDIT_TRAIL
 from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
@@ -25,6 +25,7 @@ from projections.query import AnyQuery
 from projections.read_model import AnyModel
 from projections.runtimes import RUNTIMES, RUNTIMES_LIST
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
+from projections.versions import VERSION_QUERIES
 from projections.work import WORK, WORK_READY, WORK_UNDER_WAY
 
 READ_MODELS: tuple[AnyModel, ...] = (
@@ -80,5 +81,8 @@ QUERIES: tuple[AnyQuery, ...] = (
     WORK_READY,
     WORK_UNDER_WAY,
     AUDIT_EVENTS,
+    AUDIT_EVENTS_OF_ALL,
+    AUDIT_EVENTS_AT,
+    *VERSION_QUERIES,
     *AS_OF_QUERIES,
 )

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from eventstore.database import Pool
 from projections.as_of import AS_OF_QUERIES, PastReader, as_of
 from projections.deployment_lists import DeploymentFilter, deployments_list
+from projections.deployments import DEPLOYMENTS
 from projections.functions import FUNCTIONS, FUNCTIONS_LIST
-from projections.integrations import INTEGRATIONS_LIST
+from projections.integrations import INTEGRATIONS, INTEGRATIONS_LIST
 from projections.memory_reader import MemoryReader
 from projections.query import AnyQuery, Found
 from projections.reader import Reader
@@ -108,7 +109,7 @@ class TestPlans:
         await workshop.catch_up()
         await _fill(workshop.database)
         listed, values = deployments_list(a.PROJECT_ID, DeploymentFilter())
-        asked = [
+        asked: list[tuple[AnyQuery, tuple[Any, ...]]] = [
             (FUNCTIONS_LIST, (a.PROJECT_ID,)),
             (INTEGRATIONS_LIST, (a.PROJECT_ID,)),
             (listed, values),
@@ -128,15 +129,15 @@ _ROWS = """
     SELECT $1, md5(n::text)::uuid, n, 100000 + n, $2, '{{}}'::bytea FROM generate_series(1, 5000) n
 """
 _VERSIONS = """
-    INSERT INTO views.history (tenant_id, kind, id, valid_from, valid_to, row)
-    SELECT $1, '{kind}', md5(n::text)::uuid, n + 20000 * v, n + 20000 * (v + 1), '{{}}'::bytea
+    INSERT INTO views.{kind}_history (tenant_id, id, valid_from, valid_to, row)
+    SELECT $1, md5(n::text)::uuid, n + 20000 * v, n + 20000 * (v + 1), '{{}}'::bytea
       FROM generate_series(1, 5000) n, generate_series(0, 5) v
 """
 
 
 async def _fill(database: Pool) -> None:
     """A project with thousands of everything, each with a handful of versions."""
-    for kind in (FUNCTIONS.kind, "integrations_v1", "deployments_v1"):
+    for kind in (FUNCTIONS.kind, INTEGRATIONS.kind, DEPLOYMENTS.kind):
         await database.execute(_ROWS.format(kind=kind), a.TENANT_ID, a.PROJECT_ID)
         await database.execute(_VERSIONS.format(kind=kind), a.TENANT_ID)
         await database.execute(f"ANALYZE views.{kind}")

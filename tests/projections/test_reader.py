@@ -22,8 +22,9 @@ from eventstore.session import sessions
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES, as_of
+from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_AT, AUDIT_EVENTS_OF_ALL, EventFilter, row_id
 from projections.catalogue import QUERIES, READ_MODELS
-from projections.deployment_events import TIMELINE
+from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
@@ -46,12 +47,12 @@ from projections.reader import Reader, ReadModelNotReady
 from projections.runtimes import RUNTIMES_LIST
 from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
+from projections.versions import VERSIONS
 from projections.work import WORK_READY, WORK_UNDER_WAY
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
 from tests.projections.stories import STORIES, about_others, mingle
 from tests.support import a
-
 
 Question = tuple[AnyQuery, UUID | None, tuple[Any, ...]]
 
@@ -66,7 +67,28 @@ def questions() -> list[Question]:
         if f"{query.name}_as_of" in twins
         for position in (3, 8, 17)
     ]
-    return now + past
+    return now + past + _questions_of_the_trail()
+
+
+def _questions_of_the_trail() -> list[Question]:
+    tenant = a.TENANT_ID
+    filters = (
+        EventFilter(),
+        EventFilter(entity_id=a.DEPLOYMENT_ID),
+        EventFilter(correlation_id=UUID(int=77), up_to=9),
+        EventFilter(type="function.created"),
+        EventFilter(actor_id="nobody"),
+        EventFilter(project_id=a.PROJECT_ID),
+    )
+    wanted = [(*msgspec.structs.astuple(one), 2, 10) for one in filters]
+    ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID)
+    return [
+        *((AUDIT_EVENTS, tenant, values) for values in wanted),
+        *((AUDIT_EVENTS_OF_ALL, None, (only, *values)) for values in wanted[:2] for only in (tenant, None)),
+        (AUDIT_EVENTS_AT, tenant, ([row_id(position) for position in (2, 5, 900)],)),
+        *((versions.all, tenant, (id, 2, 10)) for versions in VERSIONS.values() for id in ids),
+        *((versions.at, tenant, (6, id)) for versions in VERSIONS.values() for id in ids),
+    ]
 
 
 def _questions_now() -> list[Question]:
@@ -101,6 +123,7 @@ def _questions_now() -> list[Question]:
         (DEPLOYMENT, tenant, (project, a.DEPLOYMENT_ID)),
         (DEPLOYMENT_AT_ADDRESS, None, ("acme/shop/greet",)),
         (TIMELINE, tenant, (a.DEPLOYMENT_ID, 0, 50)),
+        (TIMELINE_OF_PROJECT, tenant, (project, 0, 50)),
         *(
             (query, tenant, (*args, far, 10))
             for query, args in (
@@ -136,7 +159,7 @@ class TestRows:
 
     async def test_every_query_of_the_api_is_tried(self) -> None:
         untried = {query.name for query in QUERIES} - {query.name for query, _, _ in questions()}
-        assert untried == {WORK_READY.name, WORK_UNDER_WAY.name, "audit_events"}
+        assert untried == {WORK_READY.name, WORK_UNDER_WAY.name}
 
     async def test_say_busy_until_the_engine_has_made_them(self, reader: Reader) -> None:
         with pytest.raises(ReadModelNotReady):
@@ -209,7 +232,7 @@ class TestTenants:
             "DELETE FROM views.projects_v1",
             "UPDATE views.checkpoints SET position = 0",
             "SELECT * FROM views.parked",
-            f"SELECT * FROM views.{WORK_READY.function(1)}(10)",
+            f"SELECT * FROM views.{WORK_READY.function(WORK_READY.model.version)}(10)",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await app.execute(statement)

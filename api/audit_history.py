@@ -1,0 +1,136 @@
+"""What became of one entity: its history, and the difference between two moments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get
+from litestar.params import FromPath
+
+from api.answer import Answer, encoded
+from api.as_of import moment_of
+from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
+from api.operation import Operation, Parameter
+from api.reading import reached, tenant_of
+from api.services import Services
+from audit.changes import Change
+from audit.history import EntityUnknown, Entry, difference, entity_of, history
+from eventstore.meta import Actor
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One event: who did what, by which command, because of what, and what it changed of how the entity is shown.
+
+    `entityId` is that of the event's own entity, which may be another: a function's deployment becomes active by an
+    event of the function. `causationId` is the position of the event that led to the command, or names the command.
+    """
+
+    position: str
+    at: datetime
+    type: str
+    entity_id: UUID
+    actor: Actor
+    command: str
+    command_id: UUID | None
+    correlation_id: UUID | None
+    causation_id: str
+    reason: str
+    changes: tuple[Change, ...]
+
+
+class EntityDifference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What differs in how the entity is shown `from` one position `to` another. `kind` is null when nothing is shown of
+    it but its events."""
+
+    entity_id: UUID
+    kind: str
+    existed_before: bool
+    exists_after: bool
+    from_: str = msgspec.field(name="from")
+    to: str
+    changes: tuple[Change, ...]
+
+
+_HISTORY = Operation(
+    name="getHistory",
+    permission="audit:read",
+    summary="Every change of an entity with who, why and because of what, oldest first",
+    tag="Audit",
+    answers={200: Listed[HistoryEntry]},
+    query=PAGE_PARAMETERS,
+    refusals=(404,),
+)
+
+
+@get("/audit/history/{entity_id:uuid}", opt=_HISTORY.as_opt())
+async def get_history(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    wanted = await asked(request, services)
+    entity = await entity_of(services.reader, tenant_id, entity_id)
+    found = await history(services.reader, tenant_id, entity, after=wanted.after or 0, limit=wanted.limit)
+    items = [encoded(await _entry(services, item)) for item in found.items]
+    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
+    return listed(items, cursor)
+
+
+_SPAN = (
+    Parameter(name="from", type=str, description="A time (RFC 3339) or a position; the log's beginning when left out."),
+    Parameter(name="to", type=str, description="A time (RFC 3339) or a position; now when left out."),
+)
+_DIFF = Operation(
+    name="getDiff",
+    permission="audit:read",
+    summary="What differs in an entity between two moments, field by field",
+    tag="Audit",
+    answers={200: EntityDifference},
+    query=_SPAN,
+    refusals=(404, 409),
+)
+
+
+@get("/audit/diff/{entity_id:uuid}", opt=_DIFF.as_opt())
+async def get_diff(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -> Answer:
+    services, tenant_id = await reached(request), tenant_of(request)
+    given = arguments(request, _SPAN)
+    start = (await moment_of(services, given["from"], "from")).position if "from" in given else 0
+    end = (await moment_of(services, given["to"], "to")).position if "to" in given else await services.log.head()
+    entity = await entity_of(services.reader, tenant_id, entity_id)
+    if entity.versions is None:
+        raise EntityUnknown(f"Of a {entity.kind} nothing is shown but its events; see its history.")
+    found = await difference(services.reader, tenant_id, entity, start, end)
+    return Answer(
+        encoded(
+            EntityDifference(
+                entity_id=entity_id,
+                kind=entity.kind,
+                existed_before=found.before is not None,
+                exists_after=found.after is not None,
+                from_=await services.tokens.of(start),
+                to=await services.tokens.of(end),
+                changes=found.changes,
+            )
+        )
+    )
+
+
+async def _entry(services: Services, item: Entry) -> HistoryEntry:
+    row = item.event.row
+    return HistoryEntry(
+        position=await services.tokens.of(item.event.position),
+        at=row.at,
+        type=row.type,
+        entity_id=row.entity_id,
+        actor=row.actor,
+        command=row.command,
+        command_id=row.command_id,
+        correlation_id=row.correlation_id,
+        causation_id=row.causation_id,
+        reason=row.reason,
+        changes=item.changes,
+    )
+
+
+HISTORY_ROUTES = (get_history, get_diff)

@@ -1,0 +1,85 @@
+"""Every version a row ever had, as the history keeps them: each stood from one event on until another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from projections.api_keys import API_KEY_GET
+from projections.artifacts import ARTIFACT
+from projections.deployment_lists import DEPLOYMENT
+from projections.functions import FUNCTION_GET
+from projections.integrations import INTEGRATION_GET
+from projections.projects import PROJECT
+from projections.query import AnyQuery, Found, Query, page_of
+from projections.tenants import TENANT
+
+_OF_ROW = """
+    SELECT v.tenant_id, v.id, v.valid_from, v.valid_from, v.row
+      FROM views.history v
+     WHERE v.kind = '{kind}' AND v.tenant_id = $1"""
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What can be asked about the past of one kind of row, shown as the API shows it.
+
+    Both positions of a version are those of the event that made it. `all` takes the row's id and is a list; `at` takes a
+    position and the row's id, and finds the version that stood then.
+    """
+
+    all: AnyQuery
+    at: AnyQuery
+
+
+def _of(shown: AnyQuery) -> Versions:
+    name = shown.model.name
+    every = Query(
+        name=f"{name}_versions",
+        model=shown.model,
+        answer=shown.answer,
+        parameters=("uuid", "bigint", "integer"),
+        sql=_OF_ROW + " AND v.id = $2 AND v.valid_from > $3 ORDER BY v.valid_from LIMIT $4",
+        select=_page,
+        order="oldest_first",
+        over="versions",
+    )
+    at = Query(
+        name=f"{name}_version_at",
+        model=shown.model,
+        answer=shown.answer,
+        parameters=("bigint", "uuid"),
+        sql=_OF_ROW
+        + """
+       AND v.id = $3 AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)
+     ORDER BY v.valid_from DESC
+     LIMIT 1""",
+        select=_one,
+        over="as_of",
+    )
+    return Versions(every, at)
+
+
+def _page(rows: Iterable[Found[Any]], id: UUID, after: int, limit: int) -> list[Found[Any]]:
+    return page_of((found for found in rows if found.id == id), "oldest_first", after, limit)
+
+
+def _one(rows: Iterable[Found[Any]], id: UUID) -> list[Found[Any]]:
+    return [msgspec.structs.replace(found, first_position=found.position) for found in rows if found.id == id]
+
+
+# By the aggregate whose streams have the rows' ids.
+VERSIONS: Mapping[str, Versions] = {
+    "tenant": _of(TENANT),
+    "api_key": _of(API_KEY_GET),
+    "project": _of(PROJECT),
+    "artifact": _of(ARTIFACT),
+    "integration": _of(INTEGRATION_GET),
+    "function": _of(FUNCTION_GET),
+    "deployment": _of(DEPLOYMENT),
+}
+VERSION_QUERIES: tuple[AnyQuery, ...] = tuple(
+    query for versions in VERSIONS.values() for query in (versions.all, versions.at)
+)

@@ -1,0 +1,318 @@
+"""The log over HTTP: its filters, its pages and its stream; history, differences and causes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from api.event_stream import Streams, StreamsFull
+from commands.execute import Context, execute
+from commands.progress import ClaimDeployment
+from eventstore.meta import Actor
+from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
+from tests.api.world import World
+
+
+async def _queued(client: httpx.AsyncClient, **headers: str) -> dict[str, Any]:
+    """A deployment of a new function in a new project."""
+    project_id = await a_project(client, f"shop-{uuid4().hex[:6]}")
+    await connected(client, project_id)
+    function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+    body = {"functionId": function_id, "provider": "local", "target": {}, "reason": "first try"}
+    answer = await client.post(f"/api/v1/projects/{project_id}/deployments", json=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+    queued: dict[str, Any] = answer.json()
+    return queued
+
+
+async def _types(client: httpx.AsyncClient, **params: str) -> list[str]:
+    answer = await client.get("/api/v1/audit/events", params=params)
+    assert answer.status_code == 200, answer.text
+    return [item["type"] for item in answer.json()["items"]]
+
+
+class TestListAuditEvents:
+    async def test_each_filter_leaves_what_fits_it(self, client: httpx.AsyncClient) -> None:
+        queued = await _queued(client)
+        other = await a_project(client, "another")
+        events = (await ask(client, "GET", "/audit/events?limit=200"))["items"]
+        own = [event for event in events if event["projectId"] == queued["projectId"]]
+        first, last = own[0], own[-1]
+        cases: tuple[tuple[dict[str, str], Callable[[dict[str, Any]], bool]], ...] = (
+            ({"projectId": queued["projectId"]}, lambda e: e["projectId"] == queued["projectId"]),
+            ({"projectId": other}, lambda e: e["entityId"] == other),
+            ({"entityId": queued["deploymentId"]}, lambda e: e["entityId"] == queued["deploymentId"]),
+            ({"correlationId": last["correlationId"]}, lambda e: e["correlationId"] == last["correlationId"]),
+            ({"type": "artifact.staged"}, lambda e: e["type"] == "artifact.staged"),
+            ({"actorId": last["actor"]["id"]}, lambda e: e["actor"]["id"] == last["actor"]["id"]),
+            ({"from": first["position"]}, lambda e: events.index(e) > events.index(first)),
+            ({"to": last["at"]}, lambda e: e["at"] <= last["at"]),
+        )
+        for params, fits in cases:
+            found = (await client.get("/api/v1/audit/events", params={**params, "limit": "200"})).json()["items"]
+            assert found == [event for event in events if fits(event)], params
+            assert found
+
+        assert {e["type"] for e in own} >= {"project.created", "integration.connected", "artifact.staged"}
+        assert {e["type"] for e in own} >= {"function.created", "deployment.queued"}
+
+    async def test_a_refused_command_shows(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        refused = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"X-Request-Id": str(uuid4())})
+        assert refused.status_code == 409
+
+        answer = await client.get("/api/v1/audit/events?type=command.refused")
+
+        (event,) = answer.json()["items"]
+        assert event["correlationId"] == refused.json()["correlationId"]
+        assert event["data"]["code"] == "project_name_taken"
+        assert await _types(client, projectId=project_id) == ["project.created"]
+
+    async def test_pages_join(self, client: httpx.AsyncClient) -> None:
+        queued = await _queued(client)
+        whole = (await ask(client, "GET", f"/audit/events?projectId={queued['projectId']}&limit=200"))["items"]
+        joined, cursor = [], ""
+        while True:
+            path = f"/audit/events?projectId={queued['projectId']}&limit=3{cursor}"
+            page = await ask(client, "GET", path)
+            joined += page["items"]
+            if page["nextCursor"] is None:
+                break
+            cursor = f"&cursor={page['nextCursor']}"
+
+        assert joined == whole
+
+    async def test_no_credential_is_shown_not_even_its_hash(self, world: World, client: httpx.AsyncClient) -> None:
+        assert "api_key.created" in await _types(client)
+
+        assert b"secretHash" not in (await client.get("/api/v1/audit/events?limit=200")).content
+
+    async def test_a_tenant_sees_no_other(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        stranger_key = await world.stranger_key()
+        async with world.client(stranger_key) as stranger:
+            tenant_id = (await stranger.get("/api/v1/me")).json()["tenant"]["tenantId"]
+            assert await _types(stranger, projectId=project_id) == []
+            assert set(await _types(stranger)) == {"tenant.created", "api_key.created"}
+
+        answer = await client.get("/api/v1/audit/events", params={"tenantId": tenant_id})
+        assert is_problem(answer, 422, "parameter_invalid")
+
+    @pytest.mark.parametrize("store", ["memory", "postgres"])
+    async def test_an_operator_sees_all_tenants_or_one(self, store: str, database_url: str, tmp_path: Any) -> None:
+        from tests.api.world import world_in_memory, world_on_postgres
+
+        made = world_in_memory(tmp_path) if store == "memory" else world_on_postgres(database_url, tmp_path)
+        async with made as world, world.client(await world.stranger_key()) as stranger, world.client() as client:
+            own = UUID((await client.get("/api/v1/me")).json()["tenant"]["tenantId"])
+            other = UUID((await stranger.get("/api/v1/me")).json()["tenant"]["tenantId"])
+            await a_project(client)
+            await a_project(stranger)
+            async with world.client(world.operator_key) as operator:
+                everything = (await ask(operator, "GET", "/audit/events?type=project.created"))["items"]
+                one = (await ask(operator, "GET", f"/audit/events?type=project.created&tenantId={other}"))["items"]
+
+        assert [UUID(event["tenantId"]) for event in everything] == [own, other]
+        assert one == everything[1:]
+
+
+class TestStream:
+    async def test_goes_on_where_it_was_left_and_ends_where_asked(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        before = (await ask(client, "GET", "/audit/events?limit=200"))["items"]
+        project_id = await a_project(client)
+        await a_function(client, project_id)
+        events = (await ask(client, "GET", "/audit/events?limit=200"))["items"]
+
+        answer = await client.get(
+            "/api/v1/audit/events",
+            params={"to": events[-1]["position"]},
+            headers={"Accept": "text/event-stream", "Last-Event-ID": before[-1]["position"]},
+        )
+
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = [block.split("\n") for block in answer.text.split("\n\n") if "data:" in block]
+        assert [json.loads(lines[2].removeprefix("data: ")) for lines in told] == events[len(before) :]
+        assert [lines[0] for lines in told] == [f"id: {event['position']}" for event in events[len(before) :]]
+        assert [lines[1] for lines in told] == [f"event: {event['type']}" for event in events[len(before) :]]
+
+    async def test_tells_of_an_event_as_soon_as_it_is_recorded(self, postgres_world: World) -> None:
+        """Goal: on PostgreSQL, with the engine beside it, an open stream hears of a write. Method: the application is
+        called as a server calls it, since the test client waits for the end of an answer."""
+        told: asyncio.Queue[bytes] = asyncio.Queue()
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if body := message.get("body"):
+                told.put_nowait(body)
+
+        headers = [
+            (b"authorization", f"Bearer {postgres_world.owner_key}".encode()),
+            (b"accept", b"text/event-stream"),
+            (b"host", b"api.test"),
+        ]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/api/v1/audit/events",
+            "raw_path": b"/api/v1/audit/events",
+            "root_path": "",
+            "query_string": b"type=project.created",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "extensions": {},
+        }
+        listening = asyncio.create_task(postgres_world.app(scope, receive, send))
+        async with asyncio.timeout(10), postgres_world.client() as client:
+            assert (await told.get()).startswith(b"retry:")
+            await asyncio.sleep(0.2)
+            project_id = await a_project(client)
+            message = await told.get()
+            gone.set()
+            await listening
+
+        assert b"event: project.created" in message
+        assert project_id.encode() in message
+
+    async def test_there_is_a_limit_to_how_many(self) -> None:
+        async def nothing() -> Any:
+            await asyncio.Event().wait()
+            yield b""
+
+        async def as_it_is(item: bytes) -> bytes:
+            return item
+
+        streams = Streams(1)
+        opened = streams.open(nothing(), as_it_is)
+        first = opened._chunks.__aiter__()
+        await first.__anext__()
+        with pytest.raises(StreamsFull):
+            streams.open(nothing(), as_it_is)
+        await first.aclose()  # type: ignore[attr-defined]
+
+        streams.open(nothing(), as_it_is)
+
+
+class TestHistory:
+    async def test_says_who_did_what_why_and_what_it_changed(self, client: httpx.AsyncClient) -> None:
+        queued = await _queued(client)
+        deployment = f"/projects/{queued['projectId']}/deployments/{queued['deploymentId']}"
+        await ask(client, "POST", f"{deployment}/cancel", {"reason": "wrong version"}, status=202)
+
+        items = (await ask(client, "GET", f"/audit/history/{queued['deploymentId']}"))["items"]
+
+        assert [item["type"] for item in items] == [
+            "deployment.queued",
+            "deployment.cancel_requested",
+            "deployment.canceled",
+        ]
+        assert [item["reason"] for item in items] == ["first try", "wrong version", "wrong version"]
+        assert {item["actor"]["type"] for item in items} == {"key"}
+        changed = {
+            change["path"]: (change["before"], change["after"]) for item in items[1:] for change in item["changes"]
+        }
+        assert changed["/status"] == ("queued", "canceled")
+        assert changed["/cancelRequested"] == (False, True)
+        made = {change["path"]: change for change in items[0]["changes"]}
+        assert made["/status"] == {"path": "/status", "before": None, "after": "queued"}
+
+    async def test_pages_join_and_events_of_others_are_told(self, client: httpx.AsyncClient, world: World) -> None:
+        project_id = await a_project(client)
+        function_id = await a_function(client, project_id)
+        for number in range(5):
+            changes = {"functionId": function_id, "description": f"number {number}"}
+            await ask(client, "PUT", "/functions/update", changes)
+        path = f"/audit/history/{function_id}"
+        whole = (await ask(client, "GET", path))["items"]
+        joined, cursor = [], ""
+        while True:
+            page = await ask(client, "GET", f"{path}?limit=2{cursor}")
+            joined += page["items"]
+            if page["nextCursor"] is None:
+                break
+            cursor = f"&cursor={page['nextCursor']}"
+
+        assert joined == whole
+        assert [c["after"] for item in whole[1:] for c in item["changes"] if c["path"] == "/description"] == [
+            f"number {number}" for number in range(5)
+        ]
+
+    async def test_what_was_never_there_is_not_found(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        async with world.client(await world.stranger_key()) as stranger:
+            answers = [
+                await client.get(f"/api/v1/audit/history/{uuid4()}"),
+                await stranger.get(f"/api/v1/audit/history/{project_id}"),
+                await stranger.get(f"/api/v1/audit/diff/{project_id}"),
+            ]
+
+        assert all(is_problem(answer, 404, "entity_not_found") for answer in answers)
+
+
+class TestDiff:
+    async def test_names_each_field_that_differs_between_two_moments(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        function_id = await a_function(client, project_id, environment={"A": "1", "B": "2"})
+        first = (await ask(client, "GET", f"/audit/history/{function_id}"))["items"][0]["position"]
+        changes = {"functionId": function_id, "environment": {"A": "3", "C": "4"}}
+        await ask(client, "PUT", "/functions/update", changes)
+
+        found = await ask(client, "GET", f"/audit/diff/{function_id}?from={first}")
+        same = await ask(client, "GET", f"/audit/diff/{function_id}?from={first}&to={first}")
+        made = await ask(client, "GET", f"/audit/diff/{function_id}?to={first}")
+
+        differing = {c["path"]: (c["before"], c["after"]) for c in found["changes"]}
+        assert {path: pair for path, pair in differing.items() if path not in ("/updatedAt", "/revision")} == {
+            "/environment/A": ("1", "3"),
+            "/environment/B": ("2", None),
+            "/environment/C": (None, "4"),
+        }
+        assert same["changes"] == []
+        assert (made["existedBefore"], made["existsAfter"]) == (False, True)
+
+
+class TestCauses:
+    async def test_leads_from_the_request_to_what_the_runner_did(self, world: World, client: httpx.AsyncClient) -> None:
+        name = str(uuid4())
+        queued = await _queued(client, **{"X-Request-Id": name})
+        event = (await ask(client, "GET", f"/audit/events?correlationId={name}&type=deployment.queued"))["items"][0]
+        claim = ClaimDeployment(
+            tenant_id=UUID(event["tenantId"]),
+            at=world.services.clock(),
+            deployment_id=UUID(queued["deploymentId"]),
+            function_id=UUID(queued["functionId"]),
+            epoch=1,
+            runner_id="runner-1",
+        )
+        position = event["position"].partition(":")[2]
+        context = Context(
+            actor=Actor("runner", "runner-1"), command_id=uuid4(), correlation_id=UUID(name), causation_id=position
+        )
+        await execute(world.log, claim, context)
+
+        tree = await ask(client, "GET", f"/audit/causes/{name}")
+
+        request, runner = tree["commands"]
+        assert (request["depth"], request["causedBy"], request["actor"]["type"]) == (0, None, "key")
+        assert "deployment.queued" in [e["type"] for e in request["events"]]
+        assert (runner["depth"], runner["causedBy"], runner["actor"]["type"]) == (1, event["position"], "runner")
+        assert [e["type"] for e in runner["events"]] == ["deployment.claimed"]
+        assert tree["complete"] is True
+
+    async def test_of_nothing_are_not_found(self, client: httpx.AsyncClient) -> None:
+        assert is_problem(await client.get(f"/api/v1/audit/causes/{uuid4()}"), 404, "correlation_not_found")
