@@ -17,6 +17,7 @@ from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
+from api.differences import DIFFERENCE_ROUTES
 from api.earlier_deployments import EARLIER_DEPLOYMENT_ROUTES
 from api.errors import handle
 from api.event_stream import Streams
@@ -47,6 +48,7 @@ ROUTES = (
     *INTEGRATION_ROUTES,
     *DEPLOYMENT_ROUTES,
     *EARLIER_DEPLOYMENT_ROUTES,
+    *DIFFERENCE_ROUTES,
     *DEPLOYMENT_EVENT_ROUTES,
     *BUILD_LOG_ROUTES,
     *AUDIT_ROUTES,

@@ -353,6 +353,7 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
         target_key=key,
         function_revision=release.function_revision,
         replaced=replaced,
+        inputs=release.inputs,
     )
     activated = DeploymentActivated(epoch=command.epoch, replaced=replaced)
     return _end(command, release, activated, succeeded, fact_of_function=deployed)

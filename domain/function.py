@@ -11,7 +11,8 @@ import msgspec
 from domain.clouds import ProviderName
 from domain.event import Aggregate, Event
 from domain.refusal import Conflict, Invalid, NotFound
-from domain.release import Access, Trigger
+from domain.release import Access, ArtifactKind, Inputs, Trigger
+from domain.release_diff import since
 
 FunctionStatus = Literal["draft", "deployed", "undeployed", "archived"]
 
@@ -35,6 +36,23 @@ class Authored(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     provider: ProviderName | None = None
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     artifact_files: ArtifactFiles = ArtifactFiles()
+
+    @property
+    def inputs(self) -> Inputs:
+        """What of the record a running release depends on."""
+        files = self.artifact_files
+        named: dict[ArtifactKind, UUID | None] = {
+            "code": files.code_file,
+            "docker": files.docker_file,
+            "yaml": files.yaml_file,
+        }
+        return Inputs(
+            runtime=self.runtime,
+            trigger=self.trigger,
+            access=self.access,
+            environment=self.environment,
+            artifacts={kind: id for kind, id in named.items() if id is not None},
+        )
 
 
 class FunctionCreated(Event, frozen=True, kw_only=True, tag="function.created"):
@@ -66,13 +84,15 @@ class DeploymentRequested(Event, frozen=True, kw_only=True, tag="function.deploy
 
 
 class FunctionDeployed(Event, frozen=True, kw_only=True, tag="function.deployed"):
-    """A deployment became the active one for its target."""
+    """A deployment became the active one for its target. `inputs` are those of its release."""
 
     deployment_id: UUID
     number: int
     target_key: str
     function_revision: int
     replaced: UUID | None = None
+    # Absent from what was stored before differences were shown.
+    inputs: Inputs | None = None
 
 
 class DeploymentEnded(Event, frozen=True, kw_only=True, tag="function.deployment_ended"):
@@ -104,6 +124,7 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
     deployment_id: UUID
     number: int
     function_revision: int
+    inputs: Inputs | None = None
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,8 +162,13 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changed_since_deploy(self) -> bool:
+        """Whether deploying it as it is saved would change what is live."""
         active = self.active_newest
-        return active is not None and self.deploy_revision > active.function_revision
+        if active is None or self.authored is None:
+            return False
+        if active.inputs is None:
+            return self.deploy_revision > active.function_revision
+        return bool(since(active.inputs, self.authored.inputs))
 
 
 class FunctionUnknown(NotFound):
@@ -197,7 +223,7 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
             )
         case FunctionUpdated():
             revision = function.revision + 1
-            noticed = function.authored is None or _deployed_part(function.authored) != _deployed_part(event.authored)
+            noticed = function.authored is None or function.authored.inputs != event.authored.inputs
             return replace(
                 state,
                 authored=event.authored,
@@ -213,7 +239,10 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
             return replace(function, pending=pending, deployments_requested=event.number, archive_requested=None)
         case FunctionDeployed():
             active = Active(
-                deployment_id=event.deployment_id, number=event.number, function_revision=event.function_revision
+                deployment_id=event.deployment_id,
+                number=event.number,
+                function_revision=event.function_revision,
+                inputs=event.inputs,
             )
             return replace(
                 state,
@@ -232,11 +261,6 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
 
 def _without(pending: dict[UUID, str], deployment_id: UUID) -> dict[UUID, str]:
     return {id: key for id, key in pending.items() if id != deployment_id}
-
-
-def _deployed_part(authored: Authored) -> Authored:
-    """What of the record a running release depends on."""
-    return msgspec.structs.replace(authored, name="", description="", provider=None)
 
 
 FUNCTION = Aggregate(

@@ -47,6 +47,16 @@ class PinnedImage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     toolchain: Toolchain | None = None
 
 
+class Inputs(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What of a release its author decides. `artifacts` holds the ids of the files that are named, by kind."""
+
+    runtime: str
+    trigger: Trigger
+    access: Access
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    artifacts: dict[ArtifactKind, UUID] = msgspec.field(default_factory=dict)
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The immutable record of all inputs of a deployment. With an `image` nothing is built: it is run as it is."""
 
@@ -68,3 +78,14 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     memory_mb_max: int = 256
     request_seconds_max: int = 60
     image: PinnedImage | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """The part that its author decided."""
+        return Inputs(
+            runtime=self.runtime,
+            trigger=self.trigger,
+            access=self.access,
+            environment=self.environment,
+            artifacts={source.kind: source.artifact_id for source in self.sources},
+        )

@@ -19,7 +19,7 @@ from domain.function import (
     FunctionStatus,
 )
 from domain.naming import slug
-from domain.release import Access, Trigger
+from domain.release import Access, Inputs, Trigger
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
@@ -46,6 +46,11 @@ class Function(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def inputs(self) -> Inputs:
+        """What of it a running release depends on."""
+        return _authored(self).inputs
+
 
 class FunctionRow(Function, frozen=True, kw_only=True, rename="camel"):
     """The function with what the next event needs to know: `deploy_revision` and `active` are those of the aggregate."""
@@ -69,16 +74,7 @@ def _state(row: FunctionRow) -> aggregate.Function:
         exists=True,
         project_id=row.project_id,
         slug=row.slug,
-        authored=Authored(
-            name=row.name,
-            description=row.description,
-            trigger=row.trigger,
-            runtime=row.runtime,
-            access=row.access,
-            provider=row.provider,
-            environment=row.environment,
-            artifact_files=row.artifact_files,
-        ),
+        authored=_authored(row),
         archived=row.status == "archived",
         revision=row.revision,
         deploy_revision=row.deploy_revision,
@@ -86,6 +82,19 @@ def _state(row: FunctionRow) -> aggregate.Function:
         was_deployed=row.was_deployed,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _authored(row: Function) -> Authored:
+    return Authored(
+        name=row.name,
+        description=row.description,
+        trigger=row.trigger,
+        runtime=row.runtime,
+        access=row.access,
+        provider=row.provider,
+        environment=row.environment,
+        artifact_files=row.artifact_files,
     )
 
 
@@ -119,7 +128,7 @@ def _row(function_id: UUID, state: aggregate.Function, authored: Authored) -> Fu
 
 FUNCTIONS = ReadModel(
     name="functions",
-    version=1,
+    version=2,
     row=FunctionRow,
     # Also those that change nothing that is shown: the row's position is the function's ETag, which If-Match compares
     # with the end of its stream.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from commands.claimed import taken
@@ -262,10 +263,27 @@ class TestChangedSinceDeploy:
         again = (
             *self.DEPLOYED,
             a.function_updated(access="public"),
-            a.function_deployed(number=2, function_revision=2),
+            a.function_deployed(number=2, function_revision=2, access="public"),
         )
 
         assert not _folded(*again).changed_since_deploy
+
+    def test_is_false_when_what_was_changed_is_changed_back(self) -> None:
+        there_and_back = (a.function_updated(access="public"), a.function_updated(access="private"))
+
+        assert not _folded(*self.DEPLOYED, *there_and_back).changed_since_deploy
+
+    def test_is_true_after_going_back_to_what_is_no_longer_saved(self) -> None:
+        went_back = (a.function_updated(access="public"), a.function_deployed(number=2, function_revision=1))
+
+        assert _folded(*self.DEPLOYED, *went_back).changed_since_deploy
+
+    def test_counts_revisions_where_the_log_does_not_tell_the_inputs(self) -> None:
+        deployed = a.function_deployed()
+        old = Fact(deployed.stream, msgspec.structs.replace(deployed.event, inputs=None))
+
+        assert not _folded(a.function_created(), old).changed_since_deploy
+        assert _folded(a.function_created(), old, a.function_updated(access="public")).changed_since_deploy
 
     def test_is_false_for_what_is_not_deployed(self) -> None:
         assert not _folded(a.function_created(), a.function_updated(access="public")).changed_since_deploy

@@ -25,7 +25,7 @@ from domain.clouds import (
 )
 from domain.event import Event
 from domain.integration import CheckStep
-from domain.release import Release, SourceRef, Toolchain, Trigger
+from domain.release import PinnedImage, Release, SourceRef, Toolchain, Trigger
 from domain.runtime import Dates
 from domain.sealed import Sealed
 from tests.support.a import AT, DIGEST, LONG_AGO, id_of
@@ -69,6 +69,7 @@ _RELEASE = Release(
 _FAILURE = deployment.Failure(code="build_failed", step="build", message="main.dart:1: Error", remedy="Mend it.")
 _NOTICE = deployment.Notice(code="runtime_deprecating", message="Until 2026-03-13.", days_remaining=12)
 _TOOLCHAIN = Toolchain(engine="stand-in", version="3.7.3", stand_in=True)
+_IMAGE = PinnedImage(reference="images/1", digest=DIGEST, toolchain=_TOOLCHAIN)
 
 _ALL: tuple[Event, ...] = (
     tenant.TenantCreated(name="Acme", slug="acme", plan="sandbox"),
@@ -150,6 +151,7 @@ _ALL: tuple[Event, ...] = (
     deployment.DeploymentWithdrawn(epoch=8, remaining=("image:1",)),
     deployment.DeploymentUndeployed(epoch=8),
     deployment.UndeployFailed(epoch=8, failure=_FAILURE, remaining=("image:1",)),
+    deployment.DeploymentRetired(releases_kept=5),
     deployment.DriftFound(differences=("memory",)),
     deployment.DriftCleared(),
     refused.CommandRefused(
@@ -240,7 +242,20 @@ def _of_cloud(provider: ProviderName, identity: Identity, storage: Storage, targ
     )
 
 
-# What further samples of the same type hold, by the last part of their names: one for each cloud.
+# What further samples of the same type hold, by the last part of their names: one for each cloud,
 VARIANTS: dict[tuple[type[Event], str], Event] = {
     (type(event), name): event for name, parts in _CLOUDS.items() for event in _of_cloud(*parts)
+}
+# and one for each field that came later.
+VARIANTS |= {
+    (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
+        deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_RELEASE.inputs
+    ),
+    (deployment.DeploymentQueued, "image"): deployment.DeploymentQueued(
+        project_id=id_of(3),
+        number=3,
+        release=msgspec.structs.replace(_RELEASE, image=_IMAGE),
+        origin="rollback",
+        source_deployment_id=id_of(9),
+    ),
 }

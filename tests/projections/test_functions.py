@@ -57,7 +57,7 @@ async def test_a_draft_has_exactly_the_fields_of_the_contract() -> None:
             (
                 a.function_deployed(),
                 a.function_updated(environment={"A": "2"}),
-                a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID, function_revision=2),
+                a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, function_revision=2, environment={"A": "2"}),
             ),
             "deployed",
             a.LATER_DEPLOYMENT_ID,

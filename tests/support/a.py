@@ -271,8 +271,13 @@ def deployment_requested(deployment_id: UUID = DEPLOYMENT_ID, number: int = 1) -
 
 
 def function_deployed(
-    deployment_id: UUID = DEPLOYMENT_ID, number: int = 1, replaced: UUID | None = None, function_revision: int = 1
+    deployment_id: UUID = DEPLOYMENT_ID,
+    number: int = 1,
+    replaced: UUID | None = None,
+    function_revision: int = 1,
+    **changes: Any,
 ) -> Fact:
+    """The changes are those to the release."""
     return _of_function(
         FunctionDeployed(
             deployment_id=deployment_id,
@@ -280,6 +285,7 @@ def function_deployed(
             target_key="local",
             function_revision=function_revision,
             replaced=replaced,
+            inputs=release(**changes).inputs,
         )
     )
 
