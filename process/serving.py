@@ -10,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from process.connection import Connection
+
 # How long requests under way may take once the process is asked to stop.
 DRAIN_SECONDS = 5
 
@@ -29,7 +31,14 @@ async def serving(app: Any, listener: socket.socket, *, drain_seconds: int = DRA
     Raises RuntimeError when the application's own start fails.
     """
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=drain_seconds
+        app,
+        http=Connection,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Whoever asks is whoever connected; what a client says of that itself is not believed.
+        proxy_headers=False,
+        timeout_graceful_shutdown=drain_seconds,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,0 +1,89 @@
+"""One client's connection: who sends too slowly, or no HTTP at all, does not keep it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# From the connection's beginning, or a request's first byte, until all of its headers are there.
+HEAD_SECONDS_MAX = 20.0
+# Without a byte of a body that was announced.
+BODY_SILENCE_SECONDS_MAX = 30.0
+
+_HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's own, with the time limits that it lacks."""
+
+    head_seconds_max = HEAD_SECONDS_MAX
+    body_silence_seconds_max = BODY_SILENCE_SECONDS_MAX
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience: asyncio.TimerHandle | None = None
+        self._awaits_body = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio passes
+        self._allow(self.head_seconds_max)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._allow(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._awaits_body:
+            self._allow(self.body_silence_seconds_max)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._patience is None:
+            self._allow(self.head_seconds_max)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._awaits_body = True
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._awaits_body = False
+        self._allow(None)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets an answer in the form of every other error."""
+        correlation_id = str(uuid4())
+        body = msgspec.json.encode(
+            {
+                "type": "urn:dcf:problem:request_malformed",
+                "title": "This is not HTTP.",
+                "status": 400,
+                "detail": msg,
+                "code": "request_malformed",
+                "errors": [],
+                "remedy": "Send a request as RFC 9112 describes it.",
+                "correlationId": correlation_id,
+            }
+        )
+        self.transport.write(_HEAD % len(body) + body)
+        self.transport.close()
+
+    def _allow(self, seconds: float | None) -> None:
+        """Wait that long for what comes next; None: nothing is awaited."""
+        if self._patience is not None:
+            self._patience.cancel()
+        closed = self.transport.is_closing()
+        self._patience = None if seconds is None or closed else self.loop.call_later(seconds, self._run_out)
+
+    def _run_out(self) -> None:
+        self._patience = None
+        if self.flow.read_paused:
+            # It is we who take nothing in.
+            self._allow(self.body_silence_seconds_max)
+        elif not self.transport.is_closing():
+            self.transport.close()

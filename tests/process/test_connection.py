@@ -1,0 +1,97 @@
+"""Connections over real sockets: how long a client may take, and what one gets that sends no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from process.connection import Connection
+from process.ports import listen
+from process.serving import serving
+
+HEAD = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\n"
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the body, and with who the asker is said to be."""
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-asker", scope["client"][0].encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(Connection, "head_seconds_max", 0.4)
+    monkeypatch.setattr(Connection, "body_silence_seconds_max", 0.4)
+    listener = listen("127.0.0.1", 0, variable="DCF_PORT")
+    number = listener.getsockname()[1]
+    async with serving(echo, listener):
+        yield number
+
+
+async def said(port: int, *pieces: bytes, pause_seconds: float = 0.0) -> bytes:
+    """All that is answered to the pieces, sent with a pause after each, until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(pause_seconds)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+class TestConnection:
+    @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: he", HEAD, HEAD + b"bo"])
+    async def test_is_closed_when_a_request_does_not_come_to_its_end(self, port: int, sent: bytes) -> None:
+        began = time.monotonic()
+
+        assert await said(port, sent) == b""
+        assert time.monotonic() - began < 2
+
+    async def test_is_closed_when_headers_come_drop_by_drop(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        began = time.monotonic()
+        while not reader.at_eof() and time.monotonic() - began < 3:
+            writer.write(b"X-Drop: 1\r\n")
+            await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=0.1)
+
+        assert time.monotonic() - began < 2
+        writer.close()
+
+    async def test_stays_for_a_body_that_goes_on(self, port: int) -> None:
+        head = HEAD.replace(b"Host", b"Connection: close\r\nHost")
+
+        answer = await said(port, head, b"b", b"o", b"d", b"y", pause_seconds=0.2)
+
+        assert b"body" in answer
+
+    async def test_with_something_else_than_http_gets_a_problem(self, port: int) -> None:
+        head, _, body = (await said(port, b"\x16\x03\x01\r\n\r\n")).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["code"] == "request_malformed"
+
+    async def test_is_whose_it_is_whatever_the_client_says(self, port: int) -> None:
+        claims = b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n"
+
+        answer = await said(port, b"GET / HTTP/1.1\r\nHost: here\r\n" + claims + b"\r\n")
+
+        assert b"x-asker: 127.0.0.1" in answer
