@@ -67,7 +67,7 @@ class FunctionsOrigin:
         try:
             address, path = _split(scope["raw_path"])
             route = await self._route(address)
-            cleared, drop = await self._cleared(route, _authorization(scope))
+            cleared, drop = await self._cleared(route, _authorizations(scope))
         except Exception as error:  # noqa: BLE001 - whatever went wrong before the function was asked is answered here
             refusal = refusal_of(error)
             _CALLS.labels(refusal.code).inc()
@@ -86,13 +86,13 @@ class FunctionsOrigin:
             raise FunctionNotHere
         return route
 
-    async def _cleared(self, route: Route, authorization: str | None) -> tuple[Access, Collection[bytes]]:
+    async def _cleared(self, route: Route, authorizations: list[str]) -> tuple[Access, Collection[bytes]]:
         """What the caller may reach, and the headers that stay behind: a credential of ours is not the function's business."""
         match route.access:
             case "public":
-                return "public", (b"authorization",) if _is_ours(authorization) else ()
+                return "public", (b"authorization",) if any(map(_is_ours, authorizations)) else ()
             case "private":
-                principal = await self._authenticator.principal(authorization)
+                principal = await self._authenticator.principal(authorizations[0] if authorizations else None)
                 if principal.tenant_id != route.tenant_id:
                     raise CredentialUnknown
                 if "functions:call" not in principal.permissions:
@@ -114,13 +114,13 @@ def _text(segment: bytes) -> str:
     return unquote(segment.decode("latin-1"))
 
 
-def _authorization(scope: Any) -> str | None:
-    given: bytes | None = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-    return None if given is None else given.decode("latin-1")
+def _authorizations(scope: Any) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
 
 
-def _is_ours(authorization: str | None) -> bool:
-    return authorization is not None and authorization.lower().startswith("bearer dcf_")
+def _is_ours(authorization: str) -> bool:
+    """Whether a key of ours may stand in it: in whatever spelling, it is never handed to a function."""
+    return "dcf_" in authorization.lower()
 
 
 async def _live(receive: Any, send: Any) -> None:

@@ -86,6 +86,16 @@ class TestPublicFunction:
 
         assert [b"authorization" in kept for _, _, _, kept in machine.reached] == [False, True]
 
+    @pytest.mark.parametrize("scheme", ["bearer   {}", "Bearer\t{}", "Token {}", "{}"])
+    async def test_never_sees_it_however_it_is_spelled(self, world: World, scheme: str) -> None:
+        machine = Machine("public")
+        given = [("Authorization", "Basic b3duOg=="), ("Authorization", scheme.format(world.owner_key))]
+
+        async with client_of(world, machine) as client:
+            await client.get("/default/shop/hello/", headers=given)
+
+        assert [b"authorization" in kept for _, _, _, kept in machine.reached] == [False]
+
 
 class TestPrivateFunction:
     async def test_asks_for_a_key_of_its_tenant(self, world: World) -> None:
