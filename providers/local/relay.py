@@ -170,7 +170,8 @@ class _Exchange:
 
     async def _answer(self, answer: aiohttp.ClientResponse) -> None:
         self._answering = True
-        headers = end_to_end((name.lower(), value) for name, value in answer.raw_headers)
+        # The server in front dates every answer itself.
+        headers = end_to_end(((name.lower(), value) for name, value in answer.raw_headers), (b"date",))
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         async for chunk in answer.content.iter_any():
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
