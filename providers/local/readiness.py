@@ -10,13 +10,14 @@ from providers.local.store import Store
 from providers.local.toolchain import NoEngine, Toolchains
 from providers.provider import Finding, Step
 
-PENDING_SECONDS = 1.0
+# Long enough to try every engine that is there; fetching one may take longer.
+PENDING_SECONDS = 15.0
 
 
-async def verify_engine(toolchains: Toolchains) -> Finding:
-    """Pending while the engine is being made ready, which is waited for only a moment."""
+async def verify_engine(toolchains: Toolchains, seconds_max: float = PENDING_SECONDS) -> Finding:
+    """Pending while the engine is still being made ready after `seconds_max`."""
     choosing = toolchains.start()
-    await asyncio.wait([choosing], timeout=PENDING_SECONDS)
+    await asyncio.wait([choosing], timeout=seconds_max)
     if not choosing.done():
         remedy = "Nothing is wrong; ask again in a few seconds."
         return _finding("pending", _step("skipped", "engine_pending", f"{toolchains.progress}.", remedy))

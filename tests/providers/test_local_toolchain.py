@@ -73,7 +73,7 @@ class TestToolchains:
         toolchains = Toolchains(surroundings(tmp_path, "npm: sleep 30", toolchain_dir=tmp_path / "t"))
         began = time.monotonic()
 
-        finding = await verify_engine(toolchains)
+        finding = await verify_engine(toolchains, seconds_max=1)
 
         assert finding.status == "pending"
         assert "fetching the stand-in Dart VM" in finding.steps[1].message
