@@ -75,7 +75,7 @@ class _Reading:
     def form(self) -> Form:
         self._parser.close()
         if self._file_name is None:
-            raise _invalid(_FILE, "the part is missing, or has no file name")
+            raise _invalid(_FILE, "the part is missing")
         return Form(
             file_name=self._file_name,
             content=bytes(self._content),
@@ -88,6 +88,8 @@ class _Reading:
         if name in self._fields or (name == _FILE and self._file_name is not None):
             raise _invalid(name, "given twice")
         if name == _FILE:
+            if part.filename is None:
+                raise _invalid(_FILE, "it has no file name")
             self._file_name = part.filename
         elif name in self._known:
             self._fields[name] = bytearray()

@@ -162,6 +162,16 @@ class TestUpload:
         assert answer.status_code in (400, 415)
         assert answer.json()["code"] in ("form_malformed", "media_type_not_taken")
 
+    async def test_does_not_add_a_part_without_a_file_name_to_the_file(
+        self, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        parts = a_part("projectId", project_id.encode()) + a_part("file", b"// mine\n")
+        form = parts + a_part("file", MAIN_DART, "main.dart") + END
+
+        answer = await client.post("/api/v1/functions/upload/code", content=form, headers=HEADERS)
+
+        assert is_problem(answer, 422, "body_invalid")
+
     async def test_refuses_a_provider_without_storage(self, client: httpx.AsyncClient, project_id: str) -> None:
         body = a_part("projectId", project_id.encode()) + a_part("provider", b"local")
         answers = [
