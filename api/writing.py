@@ -80,7 +80,7 @@ class Writing:
         self.principal: Principal = principal
         header = self._exchange.header
         self._if_match = header(b"if-match")
-        self._respond_async = "respond-async" in (header(b"prefer") or "")
+        self._respond_async = _prefers_async(header(b"prefer") or "")
         self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
         address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
         self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
@@ -166,6 +166,11 @@ class Writing:
             headers.append((b"etag", etag(done.first_position if kept.position == "first" else done.last_position)))
         body = body.replace(_NOW, encoded(done.recorded_at)).replace(_ONCE, encoded(secret))
         return Answer(body, status=kept.status, media_type=JSON, headers=tuple(headers))
+
+
+def _prefers_async(prefer: str) -> bool:
+    names = (preference.partition(";")[0].strip().lower() for preference in prefer.split(","))
+    return "respond-async" in names
 
 
 def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str | None) -> UUID:

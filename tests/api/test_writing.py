@@ -88,6 +88,17 @@ class TestPositions:
         assert is_problem(answer, status, code)
         assert ("retry-after" in answer.headers) == (status == 503)
 
+    @pytest.mark.parametrize(
+        ("prefer", "applied"),
+        [("Respond-Async, wait=3", True), ("return=minimal; a=b, respond-async", True), ("not-respond-async", False)],
+    )
+    async def test_preferences_are_read_name_by_name(
+        self, client: httpx.AsyncClient, prefer: str, applied: bool
+    ) -> None:
+        made = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"Prefer": prefer})
+
+        assert ("preference-applied" in made.headers) is applied
+
 
 class TestCorrelation:
     async def test_the_callers_name_for_a_request_comes_back_and_is_recorded(
