@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request
 
+from api.instant import instant
 from api.listing import arguments
 from api.operation import Parameter, operation_of
 from api.reading import reached
@@ -21,8 +22,6 @@ _NAME = "asOf"
 _TOKEN = re.compile(r"[0-9]+:[0-9]+", re.ASCII)
 # Sent without escaping, the plus of an offset arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:[0-9]{2}$)")
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 AS_OF = Parameter(
     name=_NAME,
@@ -76,8 +75,8 @@ async def _of_token(services: Services, text: str, name: str) -> Moment:
 
 async def _of_time(services: Services, text: str, name: str) -> Moment:
     try:
-        at = msgspec.convert(_LOST_PLUS.sub("+", text), Instant, strict=False)
-    except msgspec.ValidationError as error:
+        at = instant(_LOST_PLUS.sub("+", text))
+    except ValueError as error:
         raise _invalid(name, "neither a time with its zone (RFC 3339) nor a position") from error
     if at > services.clock():
         raise _invalid(name, "that time has not come yet")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, cast
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.instant import Instant
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation, Parameter
 from api.reading import found_or, require_project, tenant_of
@@ -158,8 +158,8 @@ _FILTERS = (
     Parameter(name="functionId", type=UUID, description="Only those of this function."),
     Parameter(name="status", type=DeploymentStatus, description="Only those in this status."),
     Parameter(name="provider", type=ProviderName, description="Only those on this provider."),
-    Parameter(name="queuedFrom", type=datetime, description="Only those queued at this time or later (RFC 3339)."),
-    Parameter(name="queuedBefore", type=datetime, description="Only those queued before this time (RFC 3339)."),
+    Parameter(name="queuedFrom", type=Instant, description="Only those queued at this time or later (RFC 3339)."),
+    Parameter(name="queuedBefore", type=Instant, description="Only those queued before this time (RFC 3339)."),
 )
 _LIST = Operation(
     name="listDeployments",

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request
 
 from api.answer import Answer, encoded
+from api.instant import Instant, instant
 from api.operation import Parameter
 from api.refusals import ParameterInvalid
 from api.services import Services
@@ -69,10 +70,14 @@ def arguments(request: Request[Any, Any, Any], parameters: Iterable[Parameter]) 
         if name in found:
             raise _invalid(name, "given twice")
         try:
-            found[name] = msgspec.convert(text, known[name].type, strict=False)
-        except msgspec.ValidationError as error:
+            found[name] = _converted(text, known[name].type)
+        except ValueError as error:
             raise _invalid(name, str(error)) from error
     return found
+
+
+def _converted(text: str, type: Any) -> Any:
+    return instant(text) if type is Instant else msgspec.convert(text, type, strict=False)
 
 
 async def page(services: Services, query: Query[Any], found: Page[Any]) -> Answer:

@@ -217,7 +217,19 @@ class TestListDeployments:
         ):
             assert len((await ask(ready.client, "GET", f"{ready.path}?{query}"))["items"]) == count, query
 
-    @pytest.mark.parametrize("query", ["status=lost", "functionId=x", "provider=heroku", "queuedFrom=yesterday"])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "status=lost",
+            "functionId=x",
+            "provider=heroku",
+            "queuedFrom=yesterday",
+            "queuedFrom=2026-03-01T12:00:00",
+            "queuedFrom=1772366400",
+            "queuedFrom=0001-01-01T00:00:00%2B14:00",
+            "queuedBefore=9999-12-31T23:59:59-14:00",
+        ],
+    )
     async def test_refuses_filters_it_does_not_know(self, ready: Ready, query: str) -> None:
         assert is_problem(await ready.client.get(f"/api/v1{ready.path}?{query}"), 422, "parameter_invalid")
 
