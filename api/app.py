@@ -10,8 +10,6 @@ from litestar import Litestar, Router
 from api.access_log import Note, note_in_log
 from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
-from api.audit_causes import CAUSES_ROUTES
-from api.audit_history import HISTORY_ROUTES
 from api.auth import authorize
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
@@ -29,6 +27,7 @@ from api.me import ME_ROUTES
 from api.methods import Methods
 from api.openapi import OPENAPI_ROUTES, document
 from api.operation import operations
+from api.operations import OPERATION_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.services import Services
 from api.tenant import TENANT_ROUTES
@@ -52,8 +51,7 @@ ROUTES = (
     *DEPLOYMENT_EVENT_ROUTES,
     *BUILD_LOG_ROUTES,
     *AUDIT_ROUTES,
-    *HISTORY_ROUTES,
-    *CAUSES_ROUTES,
+    *OPERATION_ROUTES,
     *OPENAPI_ROUTES,
 )
 

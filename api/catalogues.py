@@ -105,7 +105,7 @@ def grouped(rows: list[Runtime], at: datetime) -> RuntimeGroups:
     )
     dated = [(row.version, row.dates) for row in rows if row.dates is not None]
     for version, dates in sorted(dated, key=lambda pair: Version.parse(pair[0]), reverse=True):
-        entry = _entry(version, dates, at)
+        entry = runtime_entry(version, dates, at)
         match entry.support_phase:
             case "supported":
                 groups.supported.append(entry)
@@ -116,7 +116,8 @@ def grouped(rows: list[Runtime], at: datetime) -> RuntimeGroups:
     return groups
 
 
-def _entry(version: str, dates: Dates, at: datetime) -> RuntimeEntry:
+def runtime_entry(version: str, dates: Dates, at: datetime) -> RuntimeEntry:
+    """The runtime as it stands at an instant."""
     now = standing(dates, at)
     return RuntimeEntry(
         version=version,

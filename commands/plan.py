@@ -6,6 +6,7 @@ from typing import assert_never
 
 from commands.command import Command, Decider, Reads, States, facts
 from domain.event import Decision
+from domain.naming import check_name
 from domain.plan import PLAN, Limits, PlanDefined, plan_stream
 
 
@@ -25,6 +26,7 @@ def reads(command: PlanCommand) -> Reads:
 def decide(command: PlanCommand, states: States) -> Decision:
     match command:
         case DefinePlan():
+            check_name(command.name)
             plan = states.at(PLAN, plan_stream(command.name))
             if (plan.limits, plan.entitlements) == (command.limits, command.entitlements):
                 return Decision()

@@ -17,7 +17,7 @@ from domain.runtime import (
     RuntimeDefaultSet,
     RuntimeEvent,
     RuntimeExists,
-    RuntimeUnknown,
+    RuntimeNotFound,
     require_selectable,
 )
 from domain.version import Version
@@ -55,7 +55,7 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
             return _record(RuntimeAdded(version=command.version, dates=command.dates))
         case SetRuntimeDates():
             if command.version not in runtimes.dates:
-                raise RuntimeUnknown(f"There is no runtime {command.version!r}.")
+                raise RuntimeNotFound(f"There is no runtime {command.version!r}.")
             _check_order(command.dates)
             changed = runtimes.dates[command.version] != command.dates
             return _record(RuntimeDatesSet(version=command.version, dates=command.dates)) if changed else Decision()

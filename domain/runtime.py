@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.event import SYSTEM_TENANT, Aggregate, Event
-from domain.refusal import Conflict, FieldError, Invalid
+from domain.refusal import Conflict, FieldError, Invalid, NotFound
 from domain.version import Version, VersionConstraint
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -62,6 +62,13 @@ class RuntimeUnknown(Invalid):
 
     code = "runtime_unknown"
     remedy = "Choose a version that GET /api/v1/runtimes lists under `supported`."
+
+
+class RuntimeNotFound(NotFound):
+    """There is no such runtime."""
+
+    code = "runtime_not_found"
+    remedy = "GET /api/v1/runtimes lists those there are."
 
 
 class RuntimeNotSelectable(Invalid):

@@ -26,6 +26,7 @@ from projections.read_model import AnyModel
 from projections.runtimes import RUNTIMES, RUNTIMES_LIST
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
 from projections.versions import VERSION_QUERIES
+from projections.usage import USAGE, USAGE_LIST
 from projections.work import WORK, WORK_READY, WORK_UNDER_WAY
 
 READ_MODELS: tuple[AnyModel, ...] = (
@@ -41,6 +42,7 @@ READ_MODELS: tuple[AnyModel, ...] = (
     FUNCTIONS,
     DEPLOYMENTS,
     DEPLOYMENT_EVENTS,
+    USAGE,
     WORK,
     AUDIT_TRAIL,
 )
@@ -78,6 +80,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     DEPLOYMENTS_OF_FUNCTION,
     TIMELINE,
     TIMELINE_OF_PROJECT,
+    USAGE_LIST,
     WORK_READY,
     WORK_UNDER_WAY,
     AUDIT_EVENTS,

@@ -12,6 +12,7 @@ from domain.runtime import (
     DatesOutOfOrder,
     RuntimeExists,
     RuntimeNotSelectable,
+    RuntimeNotFound,
     RuntimeUnknown,
     days_until,
     standing,
@@ -76,7 +77,7 @@ class TestSetRuntimeDates:
         ).then_refused(DatesOutOfOrder)
 
     def test_refuses_a_runtime_that_was_never_added(self) -> None:
-        given().when(a.set_runtime_dates()).then_refused(RuntimeUnknown)
+        given().when(a.set_runtime_dates()).then_refused(RuntimeNotFound)
 
 
 class TestSetDefaultRuntime:

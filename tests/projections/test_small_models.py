@@ -14,6 +14,7 @@ from projections.persons import PERSONS
 from projections.plans import PLANS
 from projections.runtimes import RUNTIMES
 from projections.tenants import TENANTS
+from projections.usage import USAGE
 from tests.projections.history import rows_of
 from tests.support import a
 
@@ -88,3 +89,31 @@ async def test_a_plan_is_as_it_was_last_defined(entitlements: tuple[str, ...]) -
     (row,) = await rows_of(PLANS, a.plan_defined(), a.plan_defined(entitlements=entitlements, projects=9))
 
     assert (row.limits.projects, row.entitlements) == (9, entitlements)
+
+
+async def test_usage_counts_what_is_there_and_what_ever_was() -> None:
+    (row,) = await rows_of(
+        USAGE,
+        a.tenant_created(),
+        a.member_added(),
+        a.project_created(),
+        a.artifact_staged(),
+        a.function_created(),
+        a.deployment_queued(),
+        a.deployment_succeeded(),
+        a.member_removed(),
+        a.function_archived(),
+        a.project_archived(),
+    )
+
+    assert (row.projects, row.functions, row.members) == (0, 0, 0)
+    assert (row.artifacts, row.artifact_bytes, row.deployments, row.deployments_succeeded) == (1, 120, 1, 1)
+
+
+async def test_a_member_changes_role_and_goes() -> None:
+    story = (a.tenant_created(), a.member_added(), a.member_role_changed("admin"))
+
+    (row,) = await rows_of(MEMBERS, *story)
+
+    assert row.role == "admin"
+    assert await rows_of(MEMBERS, *story, a.member_removed()) == []
