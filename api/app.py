@@ -10,6 +10,8 @@ from litestar import Litestar, Router
 from api.access_log import Note, note_in_log
 from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
+from api.audit_causes import CAUSES_ROUTES
+from api.audit_history import HISTORY_ROUTES
 from api.auth import authorize
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
@@ -51,6 +53,8 @@ ROUTES = (
     *DEPLOYMENT_EVENT_ROUTES,
     *BUILD_LOG_ROUTES,
     *AUDIT_ROUTES,
+    *HISTORY_ROUTES,
+    *CAUSES_ROUTES,
     *OPERATION_ROUTES,
     *OPENAPI_ROUTES,
 )
