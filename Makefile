@@ -5,7 +5,7 @@ READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run check proof clean-clone lock
+.PHONY: help demo test run check proof bench clean-clone lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ check: $(READY) ## Everything that must hold before a change is kept: style, typ
 
 proof: $(READY) ## Long runs: crash it, fill it, race it
 	$(BIN)/python -m pytest -m proof --timeout 900
+
+bench: $(READY) ## Measure ours against the peers, as JSON
+	@$(BIN)/python -m benchmarks
 
 clean-clone: ## Prove that the last commit works in an empty directory, as root and as an ordinary user
 	@.ci/clean-clone

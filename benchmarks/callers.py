@@ -1,0 +1,39 @@
+"""Callers that ask one thing after another, many at once, for a given time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+Ask = Callable[[], Awaitable[object]]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What came of one measurement: answers, in how many seconds, and how many each took."""
+
+    seconds: float
+    latencies: Sequence[float]
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+
+async def run(askers: Sequence[Ask], seconds: float) -> Run:
+    """Let each ask until the time is over; what is under way then is waited for and counted."""
+    latencies: list[float] = []
+    began = time.perf_counter()
+    end = began + seconds
+
+    async def ask_on(ask: Ask) -> None:
+        now = time.perf_counter()
+        while now < end:
+            await ask()
+            before, now = now, time.perf_counter()
+            latencies.append(now - before)
+
+    await asyncio.gather(*(ask_on(ask) for ask in askers))
+    return Run(time.perf_counter() - began, latencies)

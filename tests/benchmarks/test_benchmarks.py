@@ -1,0 +1,47 @@
+"""A benchmark that is asked for as little as possible still prints all its figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.support.service import ROOT
+
+_APPEND_FIGURES = {
+    "ours_per_second",
+    "library_per_second",
+    "asyncpg_per_second",
+    "ratio_library",
+    "ratio_asyncpg",
+    "p50_ms",
+    "p99_ms",
+}
+
+
+def _asked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_append_prints_one_json_object_last() -> None:
+    ended = _asked("append", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert set(figures["callers"]["1"]) == _APPEND_FIGURES
+    assert all(value > 0 for value in figures["callers"]["1"].values())
+    assert figures["copy_per_second"] > 0
+
+
+def test_an_unknown_name_is_refused_with_those_there_are() -> None:
+    ended = _asked("speed")
+
+    assert ended.returncode == 2
+    assert "append" in ended.stderr
