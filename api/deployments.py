@@ -9,13 +9,14 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath
 
-from api.answer import Answer, encoded, entity
+from api.answer import Answer, encoded, entity, etag
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.instant import Instant
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation, Parameter
+from api.queue_place import place_behind, place_of, waiting
 from api.reading import found_or, require_project, tenant_of
 from api.services import Services, services_of
 from api.targets import (
@@ -29,14 +30,23 @@ from api.targets import (
 )
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
-from commands.deployment import CancelDeployment, DeploymentCommand, QueueDeployment, UndeployDeployment
+from commands.deployment import (
+    AgainCommand,
+    CancelDeployment,
+    DeploymentCommand,
+    QueueDeployment,
+    RollbackDeployment,
+    UndeployDeployment,
+)
 from commands.execute import decide_only
 from domain.clouds import ProviderName, provider_of
 from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
 from domain.function import FUNCTION
+from domain.refusal import Refusal
 from projections.deployment_lists import DEPLOYMENT as DEPLOYMENT_GET
 from projections.deployment_lists import DeploymentFilter, deployments_list
-from projections.deployments import Deployment, PinnedRelease, can_rollback
+from projections.deployments import CanRollback, Deployment, PinnedRelease, can_rollback, refused_rollback
+from projections.query import Found
 
 Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["new greeting"])]
 
@@ -125,10 +135,18 @@ async def create_deployment(request: Request[Any, Any, Any], project_id: FromPat
         # Nothing is recorded, so the time it would be queued at is the time it was asked.
         shown = msgspec.structs.replace(deployment_answer(command, states), queued_at=command.at)
         return Answer(encoded(shown))
-    location = f"/api/v1/projects/{project_id}/deployments/{command.deployment_id}"
+    return await queue(request, writing, command)
+
+
+async def queue(request: Request[Any, Any, Any], writing: Writing, command: QueueDeployment | AgainCommand) -> Answer:
+    """The answer to whatever queues a new deployment: that one, and its place in the queue."""
+    location = f"/api/v1/projects/{command.project_id}/deployments/{command.deployment_id}"
+    ahead = await waiting(services_of(request), command.tenant_id)
 
     def answer(states: States) -> Reply:
-        return Reply(status=202, location=location, body=deployment_answer(command, states), position="first")
+        place = place_behind(ahead, command.tenant_id, states)
+        body = msgspec.structs.replace(deployment_answer(command, states), queue_position=place)
+        return Reply(status=202, location=location, body=body, position="first")
 
     return await writing.do(command, answer)
 
@@ -151,7 +169,34 @@ async def get_deployment(
     services = await reached_as_of(request)
     found = await services.reader.one(DEPLOYMENT_GET, tenant_of(request), project_id, deployment_id)
     known = found_or(DeploymentUnknown, found)
+    if services.reader is services_of(request).reader:
+        if known.row.status == "queued":
+            return _unsettled(known, queue_position=place_of(deployment_id, await waiting(services, known.tenant_id)))
+        if known.row.can_rollback.allowed:
+            return _unsettled(known, can_rollback=await _asked_to_go_back(services, known))
     return entity(request, row_bytes(DEPLOYMENT_GET, known), known.position)
+
+
+def _unsettled(found: Found[Deployment], **now: object) -> Answer:
+    """With what is so at this instant. Never answered with 304: it changes while the row stays."""
+    body = encoded(msgspec.structs.replace(found.row, **now))
+    return Answer(body, headers=((b"etag", etag(found.position)), (b"cache-control", b"private, no-cache")))
+
+
+async def _asked_to_go_back(services: Services, found: Found[Deployment]) -> CanRollback:
+    """What rolling back would be answered now: also the function, its runtime and its provider have a say."""
+    command = RollbackDeployment(
+        tenant_id=found.tenant_id,
+        at=services.clock(),
+        project_id=found.row.project_id,
+        deployment_id=UUID(int=0),
+        source_deployment_id=found.id,
+    )
+    try:
+        await decide_only(services.log, command)
+    except Refusal as refusal:
+        return refused_rollback(refusal)
+    return found.row.can_rollback
 
 
 _FILTERS = (

@@ -10,10 +10,9 @@ from litestar.params import FromPath
 
 from api.answer import Answer
 from api.body import read
-from api.deployments import ReasonRequest, deployment_answer
+from api.deployments import ReasonRequest, queue
 from api.operation import Operation
-from api.writing import Reply, Writing
-from commands.command import States
+from api.writing import Writing
 from commands.deployment import AgainCommand, RedeployDeployment, RetryDeployment, RollbackDeployment
 from projections.deployments import Deployment
 
@@ -77,12 +76,7 @@ async def _again(
         source_deployment_id=deployment_id,
         reason=asked_for.reason,
     )
-    location = f"/api/v1/projects/{project_id}/deployments/{command.deployment_id}"
-
-    def answer(states: States) -> Reply:
-        return Reply(status=202, location=location, body=deployment_answer(command, states), position="first")
-
-    return await writing.do(command, answer)
+    return await queue(request, writing, command)
 
 
 EARLIER_DEPLOYMENT_ROUTES = (retry_deployment, redeploy_deployment, rollback_deployment)

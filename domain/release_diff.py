@@ -10,6 +10,7 @@ import msgspec
 from domain.release import Inputs, Release
 
 Needs = Literal["build", "redeploy"]
+K = TypeVar("K", bound=str)
 T = TypeVar("T")
 
 # What stands in the image: another value of these is another image.
@@ -46,10 +47,8 @@ def needs_of(differences: tuple[Difference, ...]) -> Needs | None:
 
 
 def _between(before: Release, after: Release) -> Iterator[Difference]:
-    sources = ({source.kind: source for source in release.sources} for release in (before, after))
-    yield from _each("sources", *sources)
-    unsourced = (msgspec.structs.replace(release.inputs, artifacts={}) for release in (before, after))
-    yield from _of_inputs(*unsourced)
+    yield from _each("sources", *({source.kind: source for source in one.sources} for one in (before, after)))
+    yield from _of_inputs(*(msgspec.structs.replace(one.inputs, artifacts={}) for one in (before, after)))
     yield from _each("secretVersions", before.secret_versions, after.secret_versions)
     for name in (*_OWN, *_LIMITS):
         yield from _one(_camel(name), getattr(before, name), getattr(after, name))
@@ -63,7 +62,7 @@ def _of_inputs(before: Inputs, after: Inputs) -> Iterator[Difference]:
     yield from _each("environment", before.environment, after.environment)
 
 
-def _each(field: str, before: Mapping[str, T], after: Mapping[str, T]) -> Iterator[Difference]:
+def _each(field: str, before: Mapping[K, T], after: Mapping[K, T]) -> Iterator[Difference]:
     for name in sorted(before.keys() | after.keys()):
         yield from _one(f"{field}.{name}", before.get(name), after.get(name))
 

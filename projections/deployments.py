@@ -84,6 +84,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cancel_requested: bool = False
     superseded_by: UUID | None = None
     can_rollback: CanRollback
+    # Its place among what of the tenant's waits for a runner, from 1. It moves without events, so the row never holds it.
+    queue_position: int | None = None
 
 
 _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
@@ -91,12 +93,13 @@ _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its imag
 
 def can_rollback(status: DeploymentStatus, *, active: bool, retired: bool = False) -> CanRollback:
     """The answer as far as the deployment itself can tell; its runtime and provider have a say when it is asked for."""
-    return refused_rollback(refusal_of(status, active=active, retired=retired))
+    refusal = refusal_of(status, active=active, retired=retired)
+    return _KEPT if refusal is None else refused_rollback(refusal())
 
 
-def refused_rollback(refusal: type[Refusal] | None) -> CanRollback:
-    """The answer in the words of the refusal; None: nothing stands in the way."""
-    return _KEPT if refusal is None else CanRollback(allowed=False, because=refusal().detail, code=refusal.code)
+def refused_rollback(refusal: Refusal) -> CanRollback:
+    """The answer in the words of the refusal."""
+    return CanRollback(allowed=False, because=refusal.detail, code=refusal.code)
 
 
 def keys(recorded: Recorded) -> Sequence[UUID]:

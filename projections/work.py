@@ -26,6 +26,9 @@ from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
+# Of one tenant, told apart one by one; whoever waits behind so many is told no nearer place.
+WAITING_MAX = 1_000
+
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A deployment that has, or may again have, something to do.
@@ -156,6 +159,11 @@ def _ready(rows: Rows, limit: int) -> list[Found[WorkItem]]:
     return [found for _, _, found in ranked[:limit]]
 
 
+def _waiting(rows: Rows) -> list[Found[WorkItem]]:
+    waiting = (found for found in rows if found.row.waits)
+    return sorted(waiting, key=lambda found: found.row.due_position)[:WAITING_MAX]
+
+
 def _under_way(rows: Rows, after: int, limit: int) -> list[Found[WorkItem]]:
     return page_of((found for found in rows if found.row.under_way), "oldest_first", after, limit)
 
@@ -197,6 +205,15 @@ WORK_READY = Query(
     select=_ready,
     audience="engine",
     replans=True,
+)
+
+# What of a tenant's waits for a runner, in the order in which it was asked for.
+WORK_WAITING = Query(
+    name="work_waiting",
+    model=WORK,
+    answer=WorkItem,
+    sql=ROWS + f" WHERE t.tenant_id = $1 AND t.waits ORDER BY t.due_position LIMIT {WAITING_MAX}",
+    select=_waiting,
 )
 
 # What is in the hands of runners, living or dead, by the age of the deployment.

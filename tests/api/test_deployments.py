@@ -13,6 +13,7 @@ from api.first_start import TENANT_ID
 from commands.command import Command
 from commands.execute import Context, execute
 from commands.ids import new_id
+from commands.integration import DisconnectProvider
 from commands.progress import (
     ClaimDeployment,
     RecordActivated,
@@ -25,6 +26,7 @@ from commands.progress import (
     RecordReleaseVerified,
 )
 from eventstore.meta import Actor
+from tests.api.runs import succeeded
 from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files, upload
 from tests.api.world import World
 
@@ -356,3 +358,55 @@ def _succeeding(world: World, deployment_id: UUID, function_id: UUID) -> list[Co
         RecordReleaseVerified(**common),
         RecordActivated(**common),
     ]
+
+
+async def disconnect(world: World, project_id: str) -> None:
+    command = DisconnectProvider(
+        tenant_id=TENANT_ID, at=world.services.clock(), project_id=UUID(project_id), provider="local"
+    )
+    context = Context(actor=Actor("operator"), command_id=new_id(), correlation_id=new_id())
+    done = await execute(world.log, command, context)
+    await world.services.reader.wait_for(done.last_position, seconds_max=10)
+
+
+class TestTheQueue:
+    async def test_tells_each_its_place_and_moves_up_when_one_leaves(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        await connected(client, project_id)
+        files = await the_files(client, project_id)
+        path = f"/projects/{project_id}/deployments"
+        functions = [await a_function(client, project_id, name=name, artifactFiles=files) for name in "abc"]
+        asked = [{"functionId": function_id, "provider": "local", "target": {}} for function_id in functions]
+        queued = [await ask(client, "POST", path, one, status=202) for one in asked]
+
+        got = [await ask(client, "GET", f"{path}/{one['deploymentId']}") for one in queued]
+        again = await ask(client, "POST", path, asked[2], status=202)
+        await ask(client, "POST", f"{path}/{queued[0]['deploymentId']}/cancel", {}, status=202)
+        last = await ask(client, "GET", f"{path}/{again['deploymentId']}")
+        left = await ask(client, "GET", f"{path}/{queued[0]['deploymentId']}")
+
+        assert [one["queuePosition"] for one in queued] == [one["queuePosition"] for one in got] == [1, 2, 3]
+        assert again["queuePosition"] == 3, "it overtakes the third, which waits no longer"
+        assert (last["queuePosition"], left["queuePosition"]) == (2, None)
+
+
+class TestCanRollback:
+    async def test_says_what_rolling_back_would_be_answered(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        await connected(client, project_id)
+        function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+        asked = {"functionId": function_id, "provider": "local", "target": {}}
+        path = f"/projects/{project_id}/deployments"
+        first = await ask(client, "POST", path, asked, status=202)
+        await succeeded(world, first)
+        await succeeded(world, await ask(client, "POST", path, asked, status=202))
+
+        kept = await ask(client, "GET", f"{path}/{first['deploymentId']}")
+        await disconnect(world, project_id)
+        cut_off = await ask(client, "GET", f"{path}/{first['deploymentId']}")
+        refused = await client.post(f"/api/v1{path}/{first['deploymentId']}/rollback", json={})
+
+        assert kept["canRollback"]["allowed"]
+        assert not cut_off["canRollback"]["allowed"]
+        assert is_problem(refused, 409, cut_off["canRollback"]["code"])
+        assert refused.json()["detail"] == cut_off["canRollback"]["because"]

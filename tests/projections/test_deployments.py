@@ -54,6 +54,7 @@ async def test_an_active_one_has_exactly_the_fields_of_the_contract() -> None:
         "supersededBy": None,
         "retired": False,
         "canRollback": {"allowed": False, "because": "The deployment is the active one.", "code": "rollback_active"},
+        "queuePosition": None,
     }
     assert release["runtime"] == a.RUNTIME
     assert release["toolchain"] == {"engine": "dart-sdk", "version": a.RUNTIME, "standIn": False}

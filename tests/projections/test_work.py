@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from domain.event import Fact
-from projections.work import WORK
-from tests.projections.history import META, rows_of
+from projections.memory_reader import MemoryReader
+from projections.work import WORK, WORK_WAITING
+from tests.projections.history import CODEC, META, History, memory_log, rows_of
 from tests.support import a
 
 UNDER_WAY = (a.deployment_queued(), a.deployment_claimed(epoch=4))
@@ -61,3 +62,13 @@ async def test_carries_the_correlation_id_of_the_request_behind_it() -> None:
     (row,) = await rows_of(WORK, *UNDER_WAY)
 
     assert row.correlation_id == META.correlation_id
+
+
+async def test_lists_what_of_a_tenant_waits_in_the_order_it_was_asked_for() -> None:
+    log = memory_log()
+    others = (a.deployment_queued(a.id_of(12)), a.deployment_queued(a.id_of(13)))
+    await History(log).record(*UNDER_WAY, a.deployment_succeeded(), *others, a.undeploy_requested())
+
+    found = await MemoryReader(log, CODEC, (WORK,)).rows(WORK_WAITING, a.TENANT_ID)
+
+    assert [one.id for one in found] == [a.id_of(12), a.id_of(13), a.DEPLOYMENT_ID]
