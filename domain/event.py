@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     at: datetime | None = None
 
 
-class StreamRef(msgspec.Struct, frozen=True):
+class StreamRef(msgspec.Struct, frozen=True, gc=False):
     """One aggregate's stream: `category` is the aggregate's name, `id` is unique within the tenant."""
 
     tenant_id: UUID
@@ -56,7 +56,7 @@ class Fact(msgspec.Struct, frozen=True):
     event: Event
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Takes (or, with `release`, gives back) the one place there is for `key` within a tenant and scope.
 
     Taking a key the same holder already has, and releasing one it does not have, change nothing.
@@ -69,7 +69,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     release: bool = False
 
 
-class Counter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Counter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Moves a count by `delta`; refused when that would pass `limit` (checked only when `delta` is positive)."""
 
     tenant_id: UUID

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Claim, Counter, StreamRef
+from eventstore.columns import Contents, counts, flags, numbers, uuids
 from eventstore.database import Connection, Queries, Row
 from eventstore.log import (
     Append,
@@ -41,17 +43,36 @@ _APPEND_ONE = """
       FROM log.append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
+# What append_batch takes, in its order; arrays go as text.
+_TYPES = (
+    *("bigint", "uuid[]", "text[]", "bytea"),
+    *("integer[]", "uuid[]", "integer[]"),
+    *("integer[]", "integer[]", "text[]"),
+    *("integer[]", "integer[]", "integer[]"),
+    *("integer[]", "uuid[]", "integer[]", "integer[]", "integer[]", "integer[]", "integer[]"),
+    *("integer[]", "integer[]", "integer[]", "integer[]"),
+    *("integer[]", "integer[]"),
+    *("integer[]", "integer[]", "integer[]", "integer[]", "integer[]", "integer[]", "integer[]"),
+    *("integer[]", "uuid[]", "boolean[]"),
+    *("integer[]", "bigint[]", "bigint[]"),
+)
+_PARAMETERS = ", ".join(
+    f"${n}::text::{type}" if type.endswith("[]") and type != "text[]" else f"${n}"
+    for n, type in enumerate(_TYPES, start=1)
+)
+
 _APPEND_BATCH = f"""
-    SELECT base, recorded_at, verdicts, culprits, actuals, holders
-      FROM log.append_batch({", ".join(f"${n}" for n in range(1, 35))})
+    SELECT base, recorded_at, refused, verdicts, culprits, actuals, holders
+      FROM log.append_batch({_PARAMETERS})
 """  # noqa: S608 -- numbers of parameters
 
 # One statement, so one transaction: what cannot be tracked takes the append back with it.
+_TRACKING = ", ".join(f"${len(_TYPES) + n}" for n in range(1, 5))
 _APPEND_TRACKED = f"""
-    SELECT a.base, a.recorded_at, a.verdicts, a.culprits, a.actuals, a.holders,
-           CASE WHEN a.verdicts[1] = {_Verdict.RECORDED} THEN work.track($35, $36, $37, $38) END
-      FROM log.append_batch({", ".join(f"${n}" for n in range(1, 35))}) a
-"""  # noqa: S608 -- numbers of parameters, and a verdict
+    SELECT a.base, a.recorded_at, a.refused, a.verdicts, a.culprits, a.actuals, a.holders,
+           CASE WHEN a.refused IS NULL THEN work.track({_TRACKING}) END
+      FROM log.append_batch({_PARAMETERS}) a
+"""  # noqa: S608 -- numbers of parameters
 
 _FIND = """
     SELECT request_hash, outcome, reply, first_position, last_position, at
@@ -138,120 +159,174 @@ async def _recorded_before(connection: Connection, append: Append) -> Duplicate:
     return found
 
 
-class _Indexed:
-    """Distinct keys, numbered from 1 in the order they were met."""
-
-    def __init__(self) -> None:
-        self._index: dict[Any, int] = {}
-        self.columns: list[tuple[Any, ...]] = []
-
-    def of(self, key: Any, values: tuple[Any, ...]) -> int:
-        index = self._index.get(key)
-        if index is None:
-            self.columns.append(values)
-            index = self._index[key] = len(self.columns)
-        return index
-
-    def transposed(self, width: int) -> tuple[list[Any], ...]:
-        return tuple([list(column) for column in zip(*self.columns, strict=True)] or [[] for _ in range(width)])
-
-
 class _Batch:
     def __init__(self, appends: Sequence[Append]) -> None:
         self._appends = appends
-        self._streams = _Indexed()
-        self._claims = _Indexed()
-        self._counters = _Indexed()
         self._expected: list[Expected] = [e for a in appends for e in a.expected]
         self._events: list[NewEvent] = [e for a in appends for e in a.events]
         self._taken: list[Claim] = [c for a in appends for c in a.claims]
         self._counted: list[Counter] = [c for a in appends for c in a.counters]
+        # What is distinct, each with its number, from 1 in the order they were met.
+        self._tenants: dict[int, int] = {}
+        self._words: dict[str, int] = {}
+        self._streams: dict[tuple[int, int], int] = {}
+        self._categories: list[int] = []
+        self._claims: dict[tuple[int, int, str], int] = {}
+        self._counters: dict[tuple[int, int, int], int] = {}
+        self._contents = Contents()
 
     def arguments(self) -> Iterable[Any]:
         """What append_batch takes after `hint`, in its order."""
-        appends, events, taken, counted = self._appends, self._events, self._taken, self._counted
         relied_on = [self._stream(e.stream) for e in self._expected]
-        written = [self._stream(e.stream) for e in events]
-        keys = [self._claim(c) for c in taken]
-        names = [self._counter(c) for c in counted]
+        events = self._event_columns()
+        claims = self._claim_columns()
+        counters = self._counter_columns()
+        appends = self._append_columns()
         return (
-            *self._streams.transposed(3),
-            *self._claims.transposed(3),
-            *self._counters.transposed(3),
-            [a.tenant_id for a in appends],
-            [a.command_id for a in appends],
-            self._same_commands(),
-            [a.request_hash for a in appends],
-            [a.outcome for a in appends],
-            [a.reply for a in appends],
-            [len(a.expected) for a in appends],
-            [len(a.events) for a in appends],
-            [len(a.claims) for a in appends],
-            [len(a.counters) for a in appends],
-            relied_on,
-            [e.version for e in self._expected],
-            written,
-            [e.version for e in events],
-            [e.type for e in events],
-            [e.schema_version for e in events],
-            [e.meta for e in events],
-            [e.data for e in events],
-            keys,
-            [c.holder for c in taken],
-            [c.release for c in taken],
-            names,
-            [c.delta for c in counted],
-            [c.limit for c in counted],
+            uuids(self._tenants),
+            list(self._words),
+            self._contents.joined(),
+            counts([tenant for tenant, _ in self._streams]),
+            uuids([id for _, id in self._streams]),
+            counts(self._categories),
+            counts([tenant for tenant, _, _ in self._claims]),
+            counts([scope for _, scope, _ in self._claims]),
+            [key for _, _, key in self._claims],
+            counts([tenant for tenant, _, _ in self._counters]),
+            counts([scope for _, scope, _ in self._counters]),
+            counts([name for _, _, name in self._counters]),
+            *appends,
+            counts(relied_on),
+            counts([e.version for e in self._expected]),
+            *events,
+            *claims,
+            *counters,
         )
 
     def outcomes(self, row: Row) -> list[Outcome | None]:
         """One an append; None for what was recorded before this batch."""
-        base, recorded_at, verdicts, culprits, actuals, holders = row[:6]
+        base, recorded_at, refused, *refusals = row
+        if refused is None:
+            return list(_recorded(self._appends, base, recorded_at))
+        return self._settled(base, recorded_at, dict(zip(refused, zip(*refusals[:4], strict=True), strict=True)))
+
+    def _settled(self, base: int, recorded_at: datetime, refused: dict[int, tuple[Any, ...]]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = []
-        first_of: dict[tuple[int, int], Duplicate] = {}
-        for append, verdict, culprit, actual, holder in zip(
-            self._appends, verdicts, culprits, actuals, holders, strict=True
-        ):
-            key = (append.tenant_id.int, append.command_id.int)
-            if verdict == _Verdict.RECORDED:
-                first = base + 1 if append.events else base
-                base += len(append.events)
-                first_of[key] = Duplicate(append.request_hash, append.outcome, append.reply, first, base, recorded_at)
-                outcomes.append(Appended(first, base, recorded_at))
-            elif verdict == _Verdict.DUPLICATE:
+        recorded = _recorded((a for n, a in enumerate(self._appends, start=1) if n not in refused), base, recorded_at)
+        first_of: dict[tuple[UUID, UUID], Duplicate] = {}
+        for n, append in enumerate(self._appends, start=1):
+            key = (append.tenant_id, append.command_id)
+            if n not in refused:
+                appended = next(recorded)
+                first_of[key] = _as_duplicate(append, appended)
+                outcomes.append(appended)
+            elif refused[n][0] == _Verdict.DUPLICATE:
                 outcomes.append(first_of.get(key))
             else:
-                outcomes.append(self._refused(verdict, culprit - 1, actual, holder))
+                outcomes.append(self._refused(*refused[n]))
         return outcomes
 
     def _refused(self, verdict: int, culprit: int, actual: int, holder: UUID) -> Outcome:
         match verdict:
             case _Verdict.NOT_AS_EXPECTED:
-                expected = self._expected[culprit]
+                expected = self._expected[culprit - 1]
                 return Overtaken(expected.stream, expected.version, actual)
             case _Verdict.NOT_NEXT:
-                event = self._events[culprit]
+                event = self._events[culprit - 1]
                 return Overtaken(event.stream, event.version - 1, actual)
             case _Verdict.TAKEN:
-                return ClaimTaken(self._taken[culprit], holder)
+                return ClaimTaken(self._taken[culprit - 1], holder)
             case _Verdict.FULL:
-                return CounterFull(self._counted[culprit], actual)
+                return CounterFull(self._counted[culprit - 1], actual)
             case _:
                 raise AssertionError(f"append_batch answered {verdict}")
 
+    def _append_columns(self) -> Iterable[str]:
+        appends, put = self._appends, self._contents.put
+        return (
+            counts([self._tenant(a.tenant_id) for a in appends]),
+            uuids([a.command_id.int for a in appends]),
+            counts(self._same_commands()),
+            counts([self._word(a.outcome) for a in appends]),
+            counts([put(a.request_hash, a.reply) for a in appends]),
+            counts([len(a.request_hash) for a in appends]),
+            counts([len(a.reply) for a in appends]),
+            counts([len(a.expected) for a in appends]),
+            counts([len(a.events) for a in appends]),
+            counts([len(a.claims) for a in appends]),
+            counts([len(a.counters) for a in appends]),
+        )
+
+    def _event_columns(self) -> Iterable[str]:
+        events, put = self._events, self._contents.put
+        return (
+            counts([self._stream(e.stream) for e in events]),
+            counts([e.version for e in events]),
+            counts([self._word(e.type) for e in events]),
+            counts([e.schema_version for e in events]),
+            counts([put(e.meta, e.data) for e in events]),
+            counts([len(e.meta) for e in events]),
+            counts([len(e.data) for e in events]),
+        )
+
+    def _claim_columns(self) -> Iterable[str]:
+        taken = self._taken
+        return (
+            counts([self._claim(c) for c in taken]),
+            uuids([c.holder.int for c in taken]),
+            flags([c.release for c in taken]),
+        )
+
+    def _counter_columns(self) -> Iterable[str]:
+        counted = self._counted
+        return (
+            counts([self._counter(c) for c in counted]),
+            counts([c.delta for c in counted]),
+            numbers([c.limit for c in counted]),
+        )
+
+    def _tenant(self, tenant_id: UUID) -> int:
+        return self._tenants.setdefault(tenant_id.int, len(self._tenants) + 1)
+
+    def _word(self, word: str) -> int:
+        return self._words.setdefault(word, len(self._words) + 1)
+
     def _stream(self, stream: StreamRef) -> int:
-        key = (stream.tenant_id.int, stream.id.int)
-        return self._streams.of(key, (stream.tenant_id, stream.id, stream.category))
+        key = (self._tenant(stream.tenant_id), stream.id.int)
+        number = self._streams.get(key)
+        if number is None:
+            self._categories.append(self._word(stream.category))
+            number = self._streams[key] = len(self._categories)
+        return number
 
     def _claim(self, claim: Claim) -> int:
-        key = (claim.tenant_id, claim.scope, claim.key)
-        return self._claims.of(key, key)
+        key = (self._tenant(claim.tenant_id), self._word(claim.scope), claim.key)
+        return self._claims.setdefault(key, len(self._claims) + 1)
 
     def _counter(self, counter: Counter) -> int:
-        key = (counter.tenant_id, counter.scope, counter.name)
-        return self._counters.of(key, key)
+        key = (self._tenant(counter.tenant_id), self._word(counter.scope), self._word(counter.name))
+        return self._counters.setdefault(key, len(self._counters) + 1)
 
-    def _same_commands(self) -> list[int]:
+    def _same_commands(self) -> Iterable[int]:
         """For each append the number of the first with the same command id."""
         first: dict[tuple[int, int], int] = {}
         return [first.setdefault((a.tenant_id.int, a.command_id.int), n) for n, a in enumerate(self._appends, start=1)]
+
+
+def _recorded(appends: Iterable[Append], base: int, recorded_at: datetime) -> Iterator[Appended]:
+    for append in appends:
+        if append.events:
+            yield Appended(base + 1, base := base + len(append.events), recorded_at)
+        else:
+            yield Appended(base, base, recorded_at)
+
+
+def _as_duplicate(append: Append, appended: Appended) -> Duplicate:
+    return Duplicate(
+        append.request_hash,
+        append.outcome,
+        append.reply,
+        appended.first_position,
+        appended.last_position,
+        appended.recorded_at,
+    )

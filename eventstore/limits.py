@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from eventstore.log import Append, AppendRefused
 
 APPEND_EVENTS_MAX = 1_000
@@ -21,24 +19,23 @@ def append_bytes(append: Append) -> int:
     conditions = len(append.expected) + len(append.claims) + len(append.counters)
     if conditions > APPEND_EVENTS_MAX:
         raise AppendRefused(f"{conditions} conditions are more than the {APPEND_EVENTS_MAX} one append may have.")
-    size = len(append.reply) + sum(len(e.data) + len(e.meta) for e in append.events)
-    size += _ROW_BYTES * (1 + len(append.events) + conditions)
+    size = len(append.reply) + _ROW_BYTES * (1 + len(append.events) + conditions)
+    _check(append.outcome)
+    for event in append.events:
+        size += len(event.data) + len(event.meta)
+        _check(event.type)
+        _check(event.stream.category)
+    for claim in append.claims:
+        _check(claim.scope)
+        _check(claim.key)
+    for counter in append.counters:
+        _check(counter.scope)
+        _check(counter.name)
     if size > APPEND_BYTES_MAX:
         raise AppendRefused(f"{size} bytes are more than the {APPEND_BYTES_MAX} one append may have.")
-    for text in _texts(append):
-        if "\x00" in text or len(text) > TEXT_CHARS_MAX:
-            raise AppendRefused(f"{text[:50]!r} has a NUL character or more than {TEXT_CHARS_MAX} characters.")
     return size
 
 
-def _texts(append: Append) -> Iterator[str]:
-    yield append.outcome
-    for event in append.events:
-        yield event.type
-        yield event.stream.category
-    for claim in append.claims:
-        yield claim.scope
-        yield claim.key
-    for counter in append.counters:
-        yield counter.scope
-        yield counter.name
+def _check(text: str) -> None:
+    if "\x00" in text or len(text) > TEXT_CHARS_MAX:
+        raise AppendRefused(f"{text[:50]!r} has a NUL character or more than {TEXT_CHARS_MAX} characters.")

@@ -15,7 +15,7 @@ from domain.refusal import Busy
 NO_STREAM = 0  # The version of a stream nothing was ever written to. Our streams begin at version 1.
 
 
-class NewEvent(msgspec.Struct, frozen=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An encoded event on its way into the log. `version` is the one it will have in its stream."""
 
     stream: StreamRef
@@ -26,7 +26,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it. Positions are dense, from 1, in commit order; `recorded_at` never runs back."""
 
     position: int
@@ -40,14 +40,14 @@ class StoredEvent(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Expected(msgspec.Struct, frozen=True):
+class Expected(msgspec.Struct, frozen=True, gc=False):
     """The version a stream, written or only read, must still have."""
 
     stream: StreamRef
     version: int
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One command's effect, recorded whole or not at all.
 
     `reply` is kept with the command's id and handed to whoever sends the same command again. A refused
@@ -65,7 +65,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[NewEvent, ...] = ()
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """Recorded. Without events both positions are that of the log's end at the time."""
 
     first_position: int
@@ -73,7 +73,7 @@ class Appended(msgspec.Struct, frozen=True):
     recorded_at: datetime
 
 
-class Duplicate(msgspec.Struct, frozen=True):
+class Duplicate(msgspec.Struct, frozen=True, gc=False):
     """The command id was recorded before; nothing was written. `request_hash` tells whether it was the same request."""
 
     request_hash: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from eventstore.log import Append, LogBusy, Outcome
@@ -26,6 +27,13 @@ class Waiter:
         self.append = append
         self.size_bytes = size_bytes
         self.outcome = outcome
+
+    def streams(self) -> Iterator[tuple[int, int]]:
+        """The streams it writes or relies on."""
+        for event in self.append.events:
+            yield event.stream.tenant_id.int, event.stream.id.int
+        for expected in self.append.expected:
+            yield expected.stream.tenant_id.int, expected.stream.id.int
 
 
 class Waiting:
@@ -52,15 +60,23 @@ class Waiting:
         self._count += 1
         self._bytes += waiter.size_bytes
 
-    def take(self) -> list[Waiter]:
-        """The next batch; what was given up meanwhile is left out for good."""
+    def take(self, appends_max: int = BATCH_APPENDS_MAX, *, behind: Sequence[Waiter] = ()) -> list[Waiter]:
+        """The next batch; what was given up meanwhile is left out for good.
+
+        Nothing in it touches a stream that one of `behind` touches: that is under way and must be settled first.
+        """
         batch: list[Waiter] = []
+        held: OrderedDict[UUID, deque[Waiter]] = OrderedDict()
+        busy = {stream for waiter in behind for stream in waiter.streams()}
         events = size = 0
-        while self._tenants and len(batch) < BATCH_APPENDS_MAX:
+        while self._tenants and len(batch) < min(appends_max, BATCH_APPENDS_MAX):
             tenant_id, queue = next(iter(self._tenants.items()))
             waiter = queue[0]
             if waiter.outcome.done():
                 self._drop(tenant_id, queue)
+                continue
+            if busy and not busy.isdisjoint(waiter.streams()):
+                held[tenant_id] = self._tenants.pop(tenant_id)
                 continue
             events += len(waiter.append.events)
             size += waiter.size_bytes
@@ -68,6 +84,8 @@ class Waiting:
                 break
             self._drop(tenant_id, queue)
             batch.append(waiter)
+        if held:
+            self._tenants = held | self._tenants  # First in turn next time.
         return batch
 
     def _drop(self, tenant_id: UUID, queue: deque[Waiter]) -> None:

@@ -35,7 +35,7 @@ _TABLES = """
         data bytea NOT NULL,
         CONSTRAINT events_by_position PRIMARY KEY (position)
     ) PARTITION BY RANGE (position);
-    CREATE INDEX events_by_stream ON log.events (tenant_id, stream_id, version);
+    CREATE INDEX events_by_stream ON log.events (stream_id, tenant_id, version);
 
     -- What was recorded under each command id. Partitioned as the events are, so that the part of the index that is
     -- written stays small, and old rows leave by the partition.
@@ -48,7 +48,7 @@ _TABLES = """
         first_position bigint NOT NULL,
         last_position bigint NOT NULL,
         at timestamptz NOT NULL,
-        CONSTRAINT commands_by_id PRIMARY KEY (tenant_id, command_id, last_position)
+        CONSTRAINT commands_by_id PRIMARY KEY (command_id, tenant_id, last_position)
     ) PARTITION BY RANGE (last_position);
 
     -- Arbitrates versions. The newest row of a stream counts; an append adds one and deletes the one before. Were the
@@ -68,7 +68,7 @@ _TABLES = """
         scope text NOT NULL,
         key text NOT NULL,
         holder uuid NOT NULL,
-        CONSTRAINT claims_by_key PRIMARY KEY (tenant_id, scope, key)
+        CONSTRAINT claims_by_key PRIMARY KEY (key, tenant_id, scope)
     );
 
     -- The row with the highest `change` counts; kept by insert and delete for the reason streams are.
@@ -177,46 +177,52 @@ _TAIL = """
 
 # Indices are dense and begin at 1. `a_` appends, with how many of each of the following they have: `x_` expected
 # versions, `e_` events, `t_` claims to take or give back, `d_` deltas of counters; these point into the distinct
-# `s_` streams, `k_` claim keys and `c_` counters. Appends are settled one after another, exactly as if each had been
-# sent alone. Verdicts: 0 recorded, 1 recorded before, 2 an expected version differs, 3 an event does not follow its
-# stream, 4 a claim is taken, 5 a counter is full; `culprits` says which x, e, t or d it was.
+# `s_` streams, `k_` claim keys and `c_` counters, and all of them into `tenants` and `words`. Bytes stand one after another
+# in `content`, from a place (`_from`) on, so many of each kind. Appends are settled one after another, exactly as if each
+# had been sent alone. Those not recorded are listed, with a verdict: 1 recorded before, 2 an expected version differs,
+# 3 an event does not follow its stream, 4 a claim is taken, 5 a counter is full; `culprits` says which x, e, t or d it was.
 _APPEND_BATCH = f"""
     CREATE FUNCTION log.append_batch(
-        hint bigint,
-        s_tenant uuid[], s_id uuid[], s_category text[],
-        k_tenant uuid[], k_scope text[], k_key text[],
-        c_tenant uuid[], c_scope text[], c_name text[],
-        a_tenant uuid[], a_command uuid[], a_same integer[], a_hash bytea[], a_outcome text[], a_reply bytea[],
+        hint bigint, tenants uuid[], words text[], content bytea,
+        s_tenant integer[], s_id uuid[], s_category integer[],
+        k_tenant integer[], k_scope integer[], k_key text[],
+        c_tenant integer[], c_scope integer[], c_name integer[],
+        a_tenant integer[], a_command uuid[], a_same integer[], a_outcome integer[],
+        a_from integer[], a_hash integer[], a_reply integer[],
         a_expected integer[], a_events integer[], a_claims integer[], a_counters integer[],
         x_stream integer[], x_version integer[],
-        e_stream integer[], e_version integer[], e_type text[], e_schema smallint[], e_meta bytea[], e_data bytea[],
+        e_stream integer[], e_version integer[], e_type integer[], e_schema integer[],
+        e_from integer[], e_meta integer[], e_data integer[],
         t_key integer[], t_holder uuid[], t_release boolean[],
         d_counter integer[], d_delta bigint[], d_limit bigint[],
         OUT base bigint, OUT recorded_at timestamptz,
-        OUT verdicts integer[], OUT culprits integer[], OUT actuals bigint[], OUT holders uuid[]
+        OUT refused integer[], OUT verdicts integer[], OUT culprits integer[], OUT actuals bigint[], OUT holders uuid[]
     )
     LANGUAGE plpgsql SECURITY DEFINER {_FIXED_PLANS}
     AS $body$
     DECLARE
         known boolean[];
+        s_place tid[];
         s_version integer[];
         s_was integer[];
         s_first bigint[];
+        s_last bigint[];
         k_holder uuid[];
         k_was uuid[];
+        c_place tid[];
         c_value bigint[];
         c_was bigint[];
         c_change bigint[];
         e_before integer[];
         t_before uuid[];
         e_position bigint[];
-        a_first bigint[];
         a_last bigint[];
-        covered bigint;
         ahead bigint;
         moved boolean := false;
+        grown boolean := false;
         counted boolean := false;
         claimed boolean := false;
+        released boolean := false;
         verdict integer;
         culprit integer;
         actual bigint;
@@ -238,40 +244,47 @@ _APPEND_BATCH = f"""
         -- Held until the commit is visible: positions appear in order, and `position > n` can never skip one.
         PERFORM pg_advisory_xact_lock(4919, 1);
 {_TAIL}
-        SELECT covered_to, covered_to - partition_size INTO covered, ahead FROM log.layout;
 
-        SELECT array_agg((SELECT true FROM log.commands c
-                           WHERE c.tenant_id = u.tenant AND c.command_id = u.command LIMIT 1) ORDER BY u.n)
-          INTO known
-          FROM unnest(a_tenant, a_command) WITH ORDINALITY u (tenant, command, n);
-        SELECT array_agg(coalesce(s.version, -1) ORDER BY u.n), array_agg(s.first_position ORDER BY u.n)
-          INTO s_version, s_first
-          FROM unnest(s_tenant, s_id) WITH ORDINALITY u (tenant, id, n)
-          LEFT JOIN LATERAL (SELECT r.version, r.first_position FROM log.streams r
-                              WHERE r.tenant_id = u.tenant AND r.stream_id = u.id
-                              ORDER BY r.version DESC LIMIT 1) s ON true;
+        SELECT covered_to - partition_size INTO ahead FROM log.layout;
+        known := array_fill(false, ARRAY[cardinality(a_same)]);
+        IF EXISTS (SELECT FROM log.commands r WHERE r.command_id = ANY (a_command)) THEN
+            SELECT array_agg(EXISTS (SELECT FROM log.commands r
+                                      WHERE r.tenant_id = tenants[a_tenant[n]] AND r.command_id = a_command[n]) ORDER BY n)
+              INTO known
+              FROM generate_series(1, cardinality(a_same)) n;
+        END IF;
+        SELECT array_agg(r.place ORDER BY o), array_agg(coalesce(r.version, -1) ORDER BY o),
+               array_agg(r.first_position ORDER BY o)
+          INTO s_place, s_version, s_first
+          FROM generate_series(1, cardinality(s_id)) WITH ORDINALITY g (n, o)
+          LEFT JOIN LATERAL (SELECT r.ctid AS place, r.version, r.first_position FROM log.streams r
+                              WHERE r.tenant_id = tenants[s_tenant[n]] AND r.stream_id = s_id[n]
+                              ORDER BY r.version DESC LIMIT 1) r ON true;
         s_was := s_version;
-        IF cardinality(k_tenant) > 0 THEN
-            SELECT array_agg((SELECT c.holder FROM log.claims c
-                               WHERE c.tenant_id = u.tenant AND c.scope = u.scope AND c.key = u.key LIMIT 1) ORDER BY u.n)
+        IF cardinality(k_key) > 0 THEN
+            SELECT array_agg((SELECT r.holder FROM log.claims r
+                               WHERE r.tenant_id = tenants[k_tenant[n]] AND r.scope = words[k_scope[n]]
+                                 AND r.key = k_key[n] LIMIT 1) ORDER BY o)
               INTO k_holder
-              FROM unnest(k_tenant, k_scope, k_key) WITH ORDINALITY u (tenant, scope, key, n);
+              FROM generate_series(1, cardinality(k_key)) WITH ORDINALITY g (n, o);
             k_was := k_holder;
         END IF;
-        IF cardinality(c_tenant) > 0 THEN
-            SELECT array_agg(coalesce(c.value, 0) ORDER BY u.n), array_agg(coalesce(c.change, 0) ORDER BY u.n)
-              INTO c_value, c_change
-              FROM unnest(c_tenant, c_scope, c_name) WITH ORDINALITY u (tenant, scope, name, n)
-              LEFT JOIN LATERAL (SELECT r.value, r.change FROM log.counters r
-                                  WHERE r.tenant_id = u.tenant AND r.scope = u.scope AND r.name = u.name
-                                  ORDER BY r.change DESC LIMIT 1) c ON true;
+        IF cardinality(c_name) > 0 THEN
+            SELECT array_agg(r.place ORDER BY o), array_agg(coalesce(r.value, 0) ORDER BY o),
+                   array_agg(coalesce(r.change, 0) ORDER BY o)
+              INTO c_place, c_value, c_change
+              FROM generate_series(1, cardinality(c_name)) WITH ORDINALITY g (n, o)
+              LEFT JOIN LATERAL (SELECT r.ctid AS place, r.value, r.change FROM log.counters r
+                                  WHERE r.tenant_id = tenants[c_tenant[n]] AND r.scope = words[c_scope[n]]
+                                    AND r.name = words[c_name[n]]
+                                  ORDER BY r.change DESC LIMIT 1) r ON true;
             c_was := c_value;
         END IF;
 
         -- An element assigned to an empty array would begin the array there.
         e_position := array_fill(NULL::bigint, ARRAY[cardinality(e_stream)]);
-        a_first := array_fill(NULL::bigint, ARRAY[cardinality(a_same)]);
-        a_last := a_first;
+        s_last := array_fill(NULL::bigint, ARRAY[cardinality(s_id)]);
+        a_last := array_fill(NULL::bigint, ARRAY[cardinality(a_same)]);
         last := base;
         FOR i IN 1 .. cardinality(a_same) LOOP
             x_end := x_end + a_expected[i];
@@ -279,9 +292,6 @@ _APPEND_BATCH = f"""
             t_end := t_end + a_claims[i];
             d_end := d_end + a_counters[i];
             verdict := 0;
-            culprit := NULL;
-            actual := NULL;
-            holder := NULL;
             last_before := last;
             IF known[a_same[i]] THEN
                 verdict := 1;
@@ -319,7 +329,7 @@ _APPEND_BATCH = f"""
                         IF t_release[t] THEN
                             IF holder = t_holder[t] THEN
                                 k_holder[t_key[t]] := NULL;
-                                claimed := true;
+                                released := true;
                             END IF;
                         ELSIF holder IS NULL THEN
                             k_holder[t_key[t]] := t_holder[t];
@@ -345,7 +355,16 @@ _APPEND_BATCH = f"""
                         counted := true;
                     END LOOP;
                 END;
-                IF verdict <> 0 THEN
+            END IF;
+            IF verdict = 0 THEN
+                known[a_same[i]] := true;
+                a_last[i] := last;
+                moved := true;
+                FOR j IN e_end - a_events[i] + 1 .. e_end LOOP
+                    s_last[e_stream[j]] := e_position[j];
+                END LOOP;
+            ELSE
+                IF verdict > 1 THEN
                     -- Take back what this append had done to the arrays, the newest first.
                     FOR j IN REVERSE e .. e_end - a_events[i] + 1 LOOP
                         s_version[e_stream[j]] := e_before[j];
@@ -358,21 +377,17 @@ _APPEND_BATCH = f"""
                         c_value[d_counter[j]] := c_value[d_counter[j]] - d_delta[j];
                     END LOOP;
                     last := last_before;
-                ELSE
-                    known[a_same[i]] := true;
-                    a_first[i] := least(last_before + 1, last);
-                    a_last[i] := last;
-                    moved := true;
                 END IF;
+                refused := refused || i;
+                verdicts := verdicts || verdict;
+                culprits := culprits || culprit;
+                actuals := actuals || actual;
+                holders := holders || holder;
+                x := x_end;
+                e := e_end;
+                t := t_end;
+                d := d_end;
             END IF;
-            x := x_end;
-            e := e_end;
-            t := t_end;
-            d := d_end;
-            verdicts[i] := verdict;
-            culprits[i] := culprit;
-            actuals[i] := actual;
-            holders[i] := holder;
         END LOOP;
 
         IF NOT moved THEN
@@ -385,54 +400,52 @@ _APPEND_BATCH = f"""
         IF last > base THEN
             INSERT INTO log.events
                    (position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data)
-            SELECT u.position, s_tenant[u.stream], s_id[u.stream], u.version, u.type, u.schema,
-                   append_batch.recorded_at, u.meta, u.data
-              FROM unnest(e_position, e_stream, e_version, e_type, e_schema, e_meta, e_data)
-                   u (position, stream, version, type, schema, meta, data)
-             WHERE u.position IS NOT NULL;
+            SELECT e_position[n], tenants[s_tenant[e_stream[n]]], s_id[e_stream[n]], e_version[n], words[e_type[n]],
+                   e_schema[n], append_batch.recorded_at,
+                   substr(content, e_from[n], e_meta[n]), substr(content, e_from[n] + e_meta[n], e_data[n])
+              FROM generate_series(1, cardinality(e_stream)) n
+             WHERE e_position[n] IS NOT NULL;
             INSERT INTO log.streams (tenant_id, stream_id, version, category, first_position, last_position)
-            SELECT s_tenant[m.stream], s_id[m.stream], s_version[m.stream], s_category[m.stream],
-                   coalesce(s_first[m.stream], m.first), m.last
-              FROM (SELECT u.stream, min(u.position) AS first, max(u.position) AS last
-                      FROM unnest(e_position, e_stream) u (position, stream)
-                     WHERE u.position IS NOT NULL
-                     GROUP BY u.stream) m;
+            SELECT tenants[s_tenant[n]], s_id[n], s_version[n], words[s_category[n]],
+                   coalesce(s_first[n], s_last[n] - (s_version[n] - s_was[n]) + 1), s_last[n]
+              FROM generate_series(1, cardinality(s_id)) n
+             WHERE s_version[n] <> s_was[n];
             DELETE FROM log.streams r
-             USING unnest(s_tenant, s_id, s_was, s_version) u (tenant, id, was, version)
-             WHERE u.was >= 0 AND u.was <> u.version
-               AND r.tenant_id = u.tenant AND r.stream_id = u.id AND r.version = u.was;
+             WHERE r.ctid = ANY (ARRAY(SELECT s_place[n] FROM generate_series(1, cardinality(s_id)) n
+                                        WHERE s_version[n] <> s_was[n] AND s_was[n] >= 0));
             PERFORM pg_notify('dcf_log', last::text);
         END IF;
 
-        IF claimed THEN
+        IF released THEN
             DELETE FROM log.claims r
-             USING unnest(k_tenant, k_scope, k_key, k_was, k_holder) u (tenant, scope, key, was, holder)
-             WHERE u.was IS NOT NULL AND u.was IS DISTINCT FROM u.holder
-               AND r.tenant_id = u.tenant AND r.scope = u.scope AND r.key = u.key;
+             USING generate_series(1, cardinality(k_key)) n
+             WHERE k_was[n] IS NOT NULL AND k_was[n] IS DISTINCT FROM k_holder[n]
+               AND r.tenant_id = tenants[k_tenant[n]] AND r.scope = words[k_scope[n]] AND r.key = k_key[n];
+        END IF;
+        IF claimed THEN
             INSERT INTO log.claims (tenant_id, scope, key, holder)
-            SELECT u.tenant, u.scope, u.key, u.holder
-              FROM unnest(k_tenant, k_scope, k_key, k_was, k_holder) u (tenant, scope, key, was, holder)
-             WHERE u.holder IS NOT NULL AND u.was IS DISTINCT FROM u.holder;
+            SELECT tenants[k_tenant[n]], words[k_scope[n]], k_key[n], k_holder[n]
+              FROM generate_series(1, cardinality(k_key)) n
+             WHERE k_holder[n] IS NOT NULL AND k_was[n] IS DISTINCT FROM k_holder[n];
         END IF;
 
         IF counted THEN
             INSERT INTO log.counters (tenant_id, scope, name, change, value)
-            SELECT u.tenant, u.scope, u.name, u.change + 1, u.value
-              FROM unnest(c_tenant, c_scope, c_name, c_change, c_was, c_value)
-                   u (tenant, scope, name, change, was, value)
-             WHERE u.was <> u.value;
+            SELECT tenants[c_tenant[n]], words[c_scope[n]], words[c_name[n]], c_change[n] + 1, c_value[n]
+              FROM generate_series(1, cardinality(c_name)) n
+             WHERE c_was[n] <> c_value[n];
             DELETE FROM log.counters r
-             USING unnest(c_tenant, c_scope, c_name, c_change, c_was, c_value)
-                   u (tenant, scope, name, change, was, value)
-             WHERE u.was <> u.value AND r.tenant_id = u.tenant AND r.scope = u.scope AND r.name = u.name AND r.change = u.change;
+             WHERE r.ctid = ANY (ARRAY(SELECT c_place[n] FROM generate_series(1, cardinality(c_name)) n
+                                        WHERE c_was[n] <> c_value[n]));
         END IF;
 
         INSERT INTO log.commands
                (tenant_id, command_id, request_hash, outcome, reply, first_position, last_position, at)
-        SELECT u.tenant, u.command, u.hash, u.outcome, u.reply, u.first, u.last, append_batch.recorded_at
-          FROM unnest(a_tenant, a_command, a_hash, a_outcome, a_reply, a_first, a_last)
-               u (tenant, command, hash, outcome, reply, first, last)
-         WHERE u.last IS NOT NULL;
+        SELECT tenants[a_tenant[n]], a_command[n], substr(content, a_from[n], a_hash[n]), words[a_outcome[n]],
+               substr(content, a_from[n] + a_hash[n], a_reply[n]),
+               least(a_last[n], a_last[n] - a_events[n] + 1), a_last[n], append_batch.recorded_at
+          FROM generate_series(1, cardinality(a_same)) n
+         WHERE a_last[n] IS NOT NULL;
     END
     $body$;
 """
