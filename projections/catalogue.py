@@ -25,9 +25,9 @@ from projections.query import AnyQuery
 from projections.read_model import AnyModel
 from projections.runtimes import RUNTIMES, RUNTIMES_LIST
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
-from projections.versions import VERSION_QUERIES
 from projections.usage import USAGE, USAGE_LIST
-from projections.work import WORK, WORK_READY, WORK_UNDER_WAY
+from projections.versions import VERSION_QUERIES
+from projections.work import WORK, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 
 READ_MODELS: tuple[AnyModel, ...] = (
     TENANTS,
@@ -83,6 +83,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     USAGE_LIST,
     WORK_READY,
     WORK_UNDER_WAY,
+    WORK_WAITING,
     AUDIT_EVENTS,
     AUDIT_EVENTS_OF_ALL,
     AUDIT_EVENTS_AT,
