@@ -1,134 +1,134 @@
-"""One-event appends, durable: the log with everything switched on, the eventsourcing library, and a bare insert."""
+"""`append`: one-event appends, against the eventsourcing library's recorder and against a plain INSERT."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
-from uuid import uuid4
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from uuid import UUID
 
-import asyncpg
+from eventsourcing.postgres import PostgresApplicationRecorder
 
-from benchmarks import library
 from benchmarks.callers import Ask, Run, run
 from benchmarks.effort import Effort
-from benchmarks.figures import median, note, percentile, rounded
+from benchmarks.figures import Figures, median, note, percentile_ms, ratio
 from benchmarks.ground import Ground, ground
-from benchmarks.sample import DATA, META, TENANTS, TYPE, plain_appends
+from benchmarks.library import THREADS, insert, recorder
+from benchmarks.plain import POOL_SIZES, Plain, make_table, plain
+from benchmarks.rounds import take_turns
+from benchmarks.sample import TENANTS, commands, full_commands
 from eventstore.database import connect
-from eventstore.log import Append, Appended
+from eventstore.log import Append
 from eventstore.postgres import PostgresLog
 
 CALLERS = (1, 32, 256)
-# What a server of this size bears; more sessions make it slower.
-SESSIONS_MAX = 32
 COPIED_EVENTS = 50_000
-
-_PLAIN_TABLE = """
-    CREATE TABLE plain (
-        position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        stream_id uuid NOT NULL,
-        version integer NOT NULL,
-        type text NOT NULL,
-        meta bytea NOT NULL,
-        data bytea NOT NULL,
-        UNIQUE (stream_id, version)
-    )
-"""
-_PLAIN_INSERT = "INSERT INTO plain (stream_id, version, type, meta, data) VALUES ($1, $2, $3, $4, $5)"
+COPIED_EVENTS_QUICK = 500
 
 
-async def measure(effort: Effort) -> dict[str, Any]:
-    """Rates a second and, for ours, percentiles of the latency, by the number of callers."""
-    async with ground() as on, _ours(on) as log, _plain(on) as pool:
-        url = await on.another_database("library")
-        with library.datastore(url, pool_size=max(library.THREADS)) as store:
-            recorder = library.recorder(store)
-            threads = _best_threads(recorder, effort)
-            figures = {}
-            for callers in CALLERS if not effort.quick else CALLERS[:1]:
-                figures[str(callers)] = await _callers(log, pool, recorder, threads, callers, effort)
-        return {"callers": figures, "library_threads": threads, "copy_per_second": await _copy(pool, effort)}
+async def append(effort: Effort) -> Figures:
+    """Everything is switched on in ours: idempotency, versions, claims, counters, partitions, NOTIFY."""
+    async with ground() as place, AsyncExitStack() as exits:
+        contest = await _contest(place, exits, effort)
+        callers = {str(count): await contest.among(count) for count in CALLERS}
+        return {"callers": callers, "copy_per_second": await contest.copied()}
 
 
-def _best_threads(recorder: Any, effort: Effort) -> int:
-    if effort.quick:
-        return 1
-    rates = {threads: library.insert(recorder, threads, effort.seconds).per_second for threads in library.THREADS}
-    return max(rates, key=lambda threads: rates[threads])
+async def _contest(place: Ground, exits: AsyncExitStack, effort: Effort) -> _Contest:
+    database = await exits.enter_async_context(connect(place.url, role="dcf_app", size_max=2))
+    log = await exits.enter_async_context(PostgresLog(database, place.url, role="dcf_app"))
+    plain_url = await place.another_database("plain")
+    await make_table(plain_url)
+    library_url = await place.another_database("library")
+    library = exits.enter_context(recorder(library_url))
+    return _Contest(log, library, plain_url, effort)
 
 
-async def _callers(
-    log: PostgresLog, pool: asyncpg.Pool, recorder: Any, threads: int, callers: int, effort: Effort
-) -> dict[str, float]:
-    """Ours and the peers in turn, so that a slower minute of the machine is everybody's."""
-    rates: dict[str, list[float]] = {"ours": [], "library": [], "asyncpg": []}
-    latencies: list[float] = []
-    for turn in range(effort.rounds):
-        ours = await run(
-            [_appending(log, plain_appends(TENANTS[n % len(TENANTS)])) for n in range(callers)], effort.seconds
-        )
-        plain = await run([_inserting(pool) for _ in range(callers)], effort.seconds)
-        peer: Run = await asyncio.to_thread(library.insert, recorder, min(threads, callers), effort.seconds)
-        rates["ours"].append(ours.per_second)
-        rates["asyncpg"].append(plain.per_second)
-        rates["library"].append(peer.per_second)
-        latencies.extend(ours.latencies)
-        note(
-            f"append, {callers} callers, round {turn + 1}: {ours.per_second:,.0f} a second, insert {plain.per_second:,.0f}"
-        )
-    pairs = list(zip(rates["ours"], rates["library"], rates["asyncpg"], strict=True))
+class _Contest:
+    def __init__(self, log: PostgresLog, library: PostgresApplicationRecorder, plain_url: str, effort: Effort) -> None:
+        self._log, self._library, self._plain_url, self._effort = log, library, plain_url, effort
+
+    async def among(self, count: int) -> Figures:
+        """The figures for so many callers."""
+        seconds = self._effort.seconds
+        threads = await self._best_threads(count)
+        pool_size = await self._best_pool_size(count)
+        ours, full = self._askers(commands, count), self._askers(full_commands, count)
+        async with plain(self._plain_url, pool_size=pool_size) as table:
+            inserts = _inserts(table, count)
+            for askers in (ours, full, inserts):
+                await run(askers, seconds / 4)  # Whoever comes first would pay for the first of everything.
+            results = await take_turns(
+                f"{count} callers",
+                {
+                    "ours": lambda: run(ours, seconds),
+                    "library": lambda: asyncio.to_thread(insert, self._library, threads, seconds),
+                    "full": lambda: run(full, seconds),
+                    "asyncpg": lambda: run(inserts, seconds),
+                },
+                self._effort,
+            )
+        return {**_figures(results), "library_threads": threads, "asyncpg_connections": pool_size}
+
+    async def copied(self) -> float:
+        """How many rows a second one COPY brings in."""
+        events = COPIED_EVENTS_QUICK if self._effort.quick else COPIED_EVENTS
+        rates = []
+        async with plain(self._plain_url, pool_size=1) as table:
+            for _ in range(self._effort.rounds):
+                began = time.perf_counter()
+                await table.copy(events)
+                rates.append(events / (time.perf_counter() - began))
+        return median(rates)
+
+    def _askers(self, following: Callable[[UUID], Iterator[Append]], count: int) -> list[Ask]:
+        return [_asker(self._log, following(TENANTS[n % len(TENANTS)])) for n in range(count)]
+
+    async def _best_threads(self, callers: int) -> int:
+        async def rate(threads: int) -> float:
+            found = await asyncio.to_thread(insert, self._library, threads, self._effort.seconds / 2)
+            return found.per_second
+
+        return await self._best("library threads", [n for n in THREADS if n <= callers], rate)
+
+    async def _best_pool_size(self, callers: int) -> int:
+        async def rate(pool_size: int) -> float:
+            async with plain(self._plain_url, pool_size=pool_size) as table:
+                return (await run(_inserts(table, callers), self._effort.seconds / 2)).per_second
+
+        sizes = [n for n in POOL_SIZES if n <= callers] or [1]
+        return await self._best("asyncpg connections", sizes, rate)
+
+    async def _best(self, what: str, choices: list[int], rate: Callable[[int], Awaitable[float]]) -> int:
+        """The choice with the highest rate, each tried twice; of one there is nothing to choose."""
+        if len(choices) == 1 or self._effort.quick:
+            return choices[-1]
+        rates = {choice: max(await rate(choice), await rate(choice)) for choice in choices}
+        best = max(rates, key=lambda choice: rates[choice])
+        note(f"{what}: {best} is best of {choices}")
+        return best
+
+
+def _asker(log: PostgresLog, following: Iterator[Append]) -> Ask:
+    return lambda: log.append(next(following))
+
+
+def _inserts(table: Plain, count: int) -> list[Ask]:
+    return [table.caller(TENANTS[n % len(TENANTS)]) for n in range(count)]
+
+
+def _figures(results: dict[str, list[Run]]) -> Figures:
+    rates = {name: median(found.per_second for found in runs) for name, runs in results.items()}
+    latencies = {name: [seconds for found in runs for seconds in found.latencies] for name, runs in results.items()}
     return {
-        "ours_per_second": rounded(median(rates["ours"])),
-        "library_per_second": rounded(median(rates["library"])),
-        "asyncpg_per_second": rounded(median(rates["asyncpg"])),
-        "ratio_library": rounded(median([ours / peer for ours, peer, _ in pairs])),
-        "ratio_asyncpg": rounded(median([ours / plain for ours, _, plain in pairs])),
-        "p50_ms": rounded(percentile(latencies, 50) * 1000),
-        "p99_ms": rounded(percentile(latencies, 99) * 1000),
+        "ours_per_second": rates["ours"],
+        "library_per_second": rates["library"],
+        "asyncpg_per_second": rates["asyncpg"],
+        "ratio_library": ratio(rates["ours"], rates["library"]),
+        "ratio_asyncpg": ratio(rates["ours"], rates["asyncpg"]),
+        "p50_ms": percentile_ms(latencies["ours"], 50),
+        "p99_ms": percentile_ms(latencies["ours"], 99),
+        "asyncpg_p50_ms": percentile_ms(latencies["asyncpg"], 50),
+        "full_per_second": rates["full"],
     }
-
-
-def _appending(log: PostgresLog, appends: Iterator[Append]) -> Ask:
-    async def ask() -> None:
-        outcome = await log.append(next(appends))
-        if not isinstance(outcome, Appended):
-            raise TypeError(f"an append of the benchmark was not recorded: {outcome}")
-
-    return ask
-
-
-def _inserting(pool: asyncpg.Pool) -> Ask:
-    async def ask() -> None:
-        await pool.execute(_PLAIN_INSERT, uuid4(), 1, TYPE, META, DATA)
-
-    return ask
-
-
-async def _copy(pool: asyncpg.Pool, effort: Effort) -> float:
-    """What the server takes at most: all rows in one COPY."""
-    rows = [(uuid4(), 1, TYPE, META, DATA) for _ in range(1000 if effort.quick else COPIED_EVENTS)]
-    columns = ["stream_id", "version", "type", "meta", "data"]
-    rates = []
-    for _ in range(effort.rounds):
-        await pool.execute("TRUNCATE plain")
-        began = time.perf_counter()
-        await pool.copy_records_to_table("plain", records=rows, columns=columns)
-        rates.append(len(rows) / (time.perf_counter() - began))
-    return rounded(median(rates))
-
-
-@asynccontextmanager
-async def _ours(on: Ground) -> AsyncIterator[PostgresLog]:
-    async with connect(on.url, role="dcf_app") as pool, PostgresLog(pool, on.url, role="dcf_app") as log:
-        yield log
-
-
-@asynccontextmanager
-async def _plain(on: Ground) -> AsyncIterator[asyncpg.Pool]:
-    url = await on.another_database("plain")
-    async with asyncpg.create_pool(url, min_size=SESSIONS_MAX, max_size=SESSIONS_MAX) as pool:
-        await pool.execute(_PLAIN_TABLE)
-        yield pool

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Figures = dict[str, Any]
 
 
-def median(values: Sequence[float]) -> float:
-    """The median, of at least one value."""
-    return statistics.median(values)
+def median(values: Iterable[float]) -> float:
+    """The median, of at least one value, to as many digits as mean something."""
+    return rounded(statistics.median(values))
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` of all are not above."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+def percentile_ms(seconds: Sequence[float], percent: float) -> float:
+    """How many milliseconds at most so many percent of all took."""
+    ordered = sorted(seconds)
+    return rounded(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000)
 
 
-def rounded(value: float, digits: int = 3) -> float:
-    """To so many significant digits: more would only show the noise."""
-    return float(f"{value:.{digits}g}")
+def ratio(ours: float, peer: float) -> float:
+    """How many times as much."""
+    return rounded(ours / peer)
+
+
+def rounded(value: float) -> float:
+    """To four significant digits: more would only show the noise."""
+    return float(f"{value:.4g}")
 
 
 def note(text: str) -> None:

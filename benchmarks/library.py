@@ -20,8 +20,8 @@ THREADS = (1, 2, 4, 8, 16, 32)
 
 
 @contextmanager
-def datastore(url: str, *, pool_size: int) -> Iterator[PostgresDatastore]:
-    """The library's connections, in its safe default mode: every insert locks the table."""
+def recorder(url: str) -> Iterator[PostgresApplicationRecorder]:
+    """The library's recorder in its safe default mode, in which every insert locks the table; its table made."""
     parts: dict[str, Any] = conninfo_to_dict(url)
     with PostgresDatastore(
         dbname=parts["dbname"],
@@ -29,20 +29,15 @@ def datastore(url: str, *, pool_size: int) -> Iterator[PostgresDatastore]:
         port=parts["port"],
         user=parts["user"],
         password="",
-        pool_size=pool_size,
-    ) as store:
-        yield store
-
-
-def recorder(store: PostgresDatastore) -> PostgresApplicationRecorder:
-    """The library's recorder, its table made."""
-    made = PostgresApplicationRecorder(store)
-    made.create_table()
-    return made
+        pool_size=max(THREADS),
+    ) as datastore:
+        made = PostgresApplicationRecorder(datastore)
+        made.create_table()
+        yield made
 
 
 def insert(recorder: PostgresApplicationRecorder, threads: int, seconds: float) -> Run:
-    """One-event inserts by so many threads."""
+    """One-event inserts by so many threads. Blocks."""
     latencies: list[float] = []
     began = time.perf_counter()
     end = began + seconds

@@ -1,4 +1,4 @@
-"""The payload everybody writes: the bytes of one event as the service stores it, and appends made of it."""
+"""The payload everybody writes: the bytes of one event as the service stores it, and the commands made of it."""
 
 from __future__ import annotations
 
@@ -23,43 +23,46 @@ META = (
 REPLY = b'[200,"","last"]\n{"functionId":"0192d3a4-5b6c-7d8e-9f00-112233445577","updatedAt":\x01}'
 REQUEST_HASH = bytes(range(32))
 
-# Callers belong to so many tenants, and streams get so many events before a caller begins another.
 TENANTS = tuple(UUID(int=n) for n in range(1, 17))
+# A caller makes a function and updates it nine times, then begins another.
 STREAM_EVENTS = 10
 
 
 def versions(tenant_id: UUID) -> Iterator[tuple[StreamRef, int]]:
-    """Streams and the version that comes next in each, for one caller, for ever."""
+    """The streams of one caller and the version that comes next in each, for ever."""
     while True:
         stream = StreamRef(tenant_id, "function", new_id())
         for version in range(1, STREAM_EVENTS + 1):
             yield stream, version
 
 
-def appends(tenant_id: UUID) -> Iterator[Append]:
-    """Commands of one caller with everything a command can have: an id and a reply, an expected version, a claim and a counter."""
+def commands(tenant_id: UUID) -> Iterator[Append]:
+    """What the service would record for one caller.
+
+    Every command has an id, a hash, a reply and an expected version; what makes a function also claims its name and
+    counts it against the tenant's limit.
+    """
     for stream, version in versions(tenant_id):
-        command_id = uuid4()
-        yield Append(
-            tenant_id=tenant_id,
-            command_id=command_id,
-            request_hash=REQUEST_HASH,
-            reply=REPLY,
-            expected=(Expected(stream, version - 1),),
-            claims=(Claim(tenant_id=tenant_id, scope="function", key=command_id.hex, holder=stream.id),),
-            counters=(Counter(tenant_id=tenant_id, scope="functions", name="project", delta=1, limit=10**9),),
-            events=(NewEvent(stream, version, TYPE, 1, META, DATA),),
-        )
+        yield _append(stream, version, claims=version == 1)
 
 
-def plain_appends(tenant_id: UUID) -> Iterator[Append]:
-    """The same without claim and counter, as most commands are."""
+def full_commands(tenant_id: UUID) -> Iterator[Append]:
+    """The same, each with a claim and a counter."""
     for stream, version in versions(tenant_id):
-        yield Append(
-            tenant_id=tenant_id,
-            command_id=uuid4(),
-            request_hash=REQUEST_HASH,
-            reply=REPLY,
-            expected=(Expected(stream, version - 1),),
-            events=(NewEvent(stream, version, TYPE, 1, META, DATA),),
-        )
+        yield _append(stream, version, claims=True)
+
+
+def _append(stream: StreamRef, version: int, *, claims: bool) -> Append:
+    tenant_id, command_id = stream.tenant_id, uuid4()
+    name = Claim(tenant_id=tenant_id, scope="function", key=command_id.hex, holder=stream.id)
+    quota = Counter(tenant_id=tenant_id, scope="functions", name="project", delta=1, limit=10**9)
+    return Append(
+        tenant_id=tenant_id,
+        command_id=command_id,
+        request_hash=REQUEST_HASH,
+        reply=REPLY,
+        expected=(Expected(stream, version - 1),),
+        claims=(name,) if claims else (),
+        counters=(quota,) if claims else (),
+        events=(NewEvent(stream, version, TYPE, 1, META, DATA),),
+    )
