@@ -10,6 +10,11 @@ from typing import Any
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
+
+class Degraded(Exception):
+    """Raised by a check for what somebody should look after, and what is no reason to send requests elsewhere."""
+
+
 # Returns when all is well; raises an exception whose message says what is not.
 Check = Callable[[], Awaitable[None]]
 
@@ -20,12 +25,15 @@ Send = Callable[[Any], Awaitable[None]]
 CHECK_SECONDS_MAX = 3.0
 
 _JSON = "application/json"
+_OK = "ok"
+_DEGRADED = "degraded: "
 
 
 class Health:
     """An ASGI application with `/health/live`, `/health/ready` and `/metrics`.
 
-    Ready is 200 when every check passes and 503 otherwise: `{"ready": bool, "checks": {name: "ok" | what is wrong}}`.
+    Ready is 200 when every check passes, or is no worse than Degraded, and 503 otherwise: `{"ready": bool, "checks":
+    {name: "ok" | "degraded: " and why | what is wrong}}`.
     """
 
     def __init__(self, checks: Mapping[str, Check], *, registry: CollectorRegistry = REGISTRY) -> None:
@@ -54,7 +62,7 @@ class Health:
                 return 200, _JSON, b'{"live":true}'
             case "/health/ready":
                 checks = await self.ready()
-                ready = all(found == "ok" for found in checks.values())
+                ready = all(found == _OK or found.startswith(_DEGRADED) for found in checks.values())
                 return 200 if ready else 503, _JSON, json.dumps({"ready": ready, "checks": checks}).encode()
             case "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
@@ -66,12 +74,14 @@ async def _checked(name: str, check: Check) -> str:
     try:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
             await check()
+    except Degraded as problem:
+        return f"{_DEGRADED}{problem}"
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS_MAX:g} seconds"
     except Exception as problem:  # noqa: BLE001 - whatever is wrong is the answer
         structlog.get_logger().warning("check_failed", check=name, problem=str(problem))
         return str(problem) or type(problem).__name__
-    return "ok"
+    return _OK
 
 
 async def _answer(send: Send, status: int, content_type: str, body: bytes) -> None:

@@ -24,8 +24,11 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.stopping import stop_requested
-from projections.engine import Parts, run
+from projections.catalogue import QUERIES
+from projections.engine import LEASE_NAME, Parts, run
 from projections.monitor import Monitor
+from projections.rebuild.lane_process import Assignment, run_in_process
+from projections.rebuild.steps import Tools
 
 # A batch makes some ten thousand objects that all live until it is written, and none of them in a cycle: looking for
 # cycles as often as Python does by itself would cost a third of the time.
@@ -33,6 +36,10 @@ GARBAGE_OBJECTS = 200_000
 
 # One writes, one reads ahead, one renews the lease, one answers health checks.
 POOL_SIZE_MAX = 4
+# A rebuild compares in one session what it holds still in another, feeds in a third, and keeps its lease in a fourth.
+REBUILD_POOL_SIZE_MAX = 5
+# More would only wait for PostgreSQL.
+LANES_MAX = 8
 
 
 def main() -> int:
@@ -92,9 +99,29 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         statement_cache_size=settings.statement_cache_size,
     )
     await exits.enter_async_context(log)
-    return Parts(
-        database=database, log=log, leases=PostgresLeases(database), codec=Codec(AGGREGATES), monitor=Monitor()
+    monitor, codec = Monitor(), Codec(AGGREGATES)
+    apart = await exits.enter_async_context(
+        connect(
+            url,
+            role="dcf_engine",
+            size_min=0,
+            size_max=REBUILD_POOL_SIZE_MAX,
+            statement_cache_size=settings.statement_cache_size,
+            application_name="dcf rebuild",
+        )
     )
+    tools = Tools(
+        database=apart,
+        log=log,
+        leases=PostgresLeases(apart),
+        codec=codec,
+        queries=QUERIES,
+        lanes=min(LANES_MAX, max(2, os.cpu_count() or 1)),
+        launch=lambda order: run_in_process(Assignment(url, settings.statement_cache_size, order)),
+        lease_name=LEASE_NAME,
+        leads=lambda: monitor.leads,
+    )
+    return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
 
 
 def _database_check(database: Database) -> Check:

@@ -31,8 +31,8 @@ _ROWS = """
     SELECT t.tenant_id, t.id, t.first_position, h.valid_from, h.row
       FROM {table} t
      CROSS JOIN LATERAL (SELECT v.valid_from, v.row
-                           FROM views.history v
-                          WHERE v.kind = '{kind}' AND v.tenant_id = t.tenant_id AND v.id = t.id
+                           FROM {versions} v
+                          WHERE v.tenant_id = t.tenant_id AND v.id = t.id
                             AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)
                           ORDER BY v.valid_from DESC
                           LIMIT 1) h"""

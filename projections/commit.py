@@ -76,19 +76,34 @@ async def commit_within(connection: Connection, move: Move, parts: Sequence[Part
     """The same within a transaction, which has to be rolled back when this raises."""
     await _run(connection, move, parts, copied=True)
     for model, folded in parts:
-        if folded.standing:
-            records = [(model.kind, *version) for version in folded.standing]
-            await connection.copy_records_to_table(
-                f"{model.kind}_history", schema_name="views", columns=_HISTORY_NAMES, records=records
-            )
-        if model.append_only and folded.kept:
-            await connection.copy_records_to_table(
-                model.kind, schema_name="views", columns=_names(model), records=folded.kept
-            )
+        await _copy(connection, model, folded)
+
+
+async def write_unguarded(connection: Connection, model: AnyModel, folded: Folded) -> None:
+    """Write what a batch did to a table that nobody else feeds, within a transaction that sees to its checkpoint."""
+    statement = _Statement("WITH own AS MATERIALIZED (SELECT true AS may)", [])
+    _add_kept(statement, 0, model, folded.changed)
+    _add_gone(statement, 0, model, folded)
+    _add_parked(statement, [(model, folded)])
+    text, values = statement.finish(" SELECT FROM own")
+    await connection.execute(text, *values)
+    await _copy(connection, model, folded)
+
+
+async def _copy(connection: Connection, model: AnyModel, folded: Folded) -> None:
+    """Write what is only ever added: new rows, and the history."""
+    if folded.added:
+        await connection.copy_records_to_table(
+            model.kind, schema_name="views", columns=_names(model), records=folded.added
+        )
+    if folded.closed:
+        await connection.copy_records_to_table(
+            f"{model.kind}_history", schema_name="views", columns=_HISTORY_NAMES, records=folded.closed
+        )
 
 
 def _copied_count(parts: Sequence[Part]) -> int:
-    return sum(len(folded.standing) + (len(folded.kept) if model.append_only else 0) for model, folded in parts)
+    return sum(len(folded.closed) + len(folded.added) for _, folded in parts)
 
 
 async def _run(queries: Queries, move: Move, parts: Sequence[Part], *, copied: bool) -> None:
@@ -114,8 +129,8 @@ class _Statement:
         self._values.extend(list(column) for column in zip(*rows, strict=True))
         self._text.append(f", {name} AS ({template.format(values=f'unnest({casts})')})")
 
-    def finish(self) -> tuple[str, list[Any]]:
-        return "".join(self._text) + _END, self._values
+    def finish(self, end: str = _END) -> tuple[str, list[Any]]:
+        return "".join(self._text) + end, self._values
 
 
 def _statement(move: Move, parts: Sequence[Part], *, copied: bool) -> tuple[str, list[Any]]:
@@ -135,18 +150,13 @@ def _statement(move: Move, parts: Sequence[Part], *, copied: bool) -> tuple[str,
     )
     statement.add("unparked", _UNPARKED, ("bigint",), [(position,) for position in move.applied_parked])
     for number, (model, folded) in enumerate(parts):
-        if not (copied and model.append_only):
-            _add_kept(statement, number, model, folded)
+        if copied:
+            _add_kept(statement, number, model, folded.changed)
+        else:
+            _add_kept(statement, number, model, folded.added + folded.changed)
+            _add_closed(statement, number, model, folded)
         _add_gone(statement, number, model, folded)
-        if not copied:
-            _add_standing(statement, number, model, folded)
-        _add_ended(statement, number, model, folded)
-    parked = [
-        (model.kind, p.tenant_id, p.position, p.stream_id, "{" + ",".join(map(str, p.ids)) + "}", p.error)
-        for model, folded in parts
-        for p in folded.parked
-    ]
-    statement.add("parked", _PARKED, ("text", "uuid", "bigint", "uuid", "text", "text"), parked)
+    _add_parked(statement, parts)
     return statement.finish()
 
 
@@ -163,7 +173,16 @@ _UNPARKED = """
      WHERE p.kind = ANY($1) AND p.position = u.position AND (SELECT may FROM own)"""
 
 
-_HISTORY_NAMES = ("kind", "tenant_id", "id", "valid_from", "valid_to", "row")
+def _add_parked(statement: _Statement, parts: Sequence[Part]) -> None:
+    parked = [
+        (model.kind, p.tenant_id, p.position, p.stream_id, "{" + ",".join(map(str, p.ids)) + "}", p.error)
+        for model, folded in parts
+        for p in folded.parked
+    ]
+    statement.add("parked", _PARKED, ("text", "uuid", "bigint", "uuid", "text", "text"), parked)
+
+
+_HISTORY_NAMES = ("tenant_id", "id", "valid_from", "valid_to", "row")
 
 
 def _names(model: AnyModel) -> list[str]:
@@ -171,7 +190,7 @@ def _names(model: AnyModel) -> list[str]:
     return ["tenant_id", "id", "first_position", "position", *(column.name for column in model.columns), "row"]
 
 
-def _add_kept(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+def _add_kept(statement: _Statement, number: int, model: AnyModel, kept: Sequence[tuple[Any, ...]]) -> None:
     names = _names(model)
     types = ["uuid", "uuid", "bigint", "bigint", *(column.sql_type for column in model.columns), "bytea"]
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in names[2:])
@@ -183,7 +202,7 @@ def _add_kept(statement: _Statement, number: int, model: AnyModel, folded: Folde
         SELECT u.* FROM {{values}} u WHERE (SELECT may FROM own)
         {conflict}""",  # noqa: S608 - every name is the model's own
         types,
-        folded.kept,
+        kept,
     )
 
 
@@ -199,26 +218,12 @@ def _add_gone(statement: _Statement, number: int, model: AnyModel, folded: Folde
     )
 
 
-def _add_standing(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+def _add_closed(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
     statement.add(
-        f"standing_{number}",
+        f"closed_{number}",
         f"""
         INSERT INTO views.{model.kind}_history ({", ".join(_HISTORY_NAMES)})
-        SELECT '{model.kind}', u.* FROM {{values}} u WHERE (SELECT may FROM own)""",  # noqa: S608 - as above
+        SELECT u.* FROM {{values}} u WHERE (SELECT may FROM own)""",  # noqa: S608 - as above
         ("uuid", "uuid", "bigint", "bigint", "bytea"),
-        folded.standing,
-    )
-
-
-def _add_ended(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
-    statement.add(
-        f"ended_{number}",
-        f"""
-        UPDATE views.{model.kind}_history h
-           SET valid_to = u.valid_to
-          FROM {{values}} u (tenant_id, id, valid_from, valid_to)
-         WHERE h.kind = '{model.kind}' AND h.tenant_id = u.tenant_id AND h.id = u.id
-           AND h.valid_from = u.valid_from AND (SELECT may FROM own)""",  # noqa: S608 - as above
-        ("uuid", "uuid", "bigint", "bigint"),
-        folded.ended,
+        folded.closed,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import Target
+from domain.clouds import Target, target_key
 from domain.deployment import (
     BuildSucceeded,
     CancelRequested,
@@ -77,6 +77,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     drift: tuple[str, ...] = ()
     # The plan keeps newer releases only, so what this one made is taken away.
     retired: bool = False
+    # All that it had made is gone.
+    withdrawn: bool = False
     queued_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -174,11 +176,11 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
         case DeploymentSuperseded(by_deployment_id=by):
             return replace(row, superseded_by=by)
         case UndeployRequested():
-            return _status(row, "undeploy_queued", failure=None)
+            return _status(row, "undeploy_queued", failure=None, withdrawn=False)
         case UndeployStarted():
             return _status(row, "undeploying")
         case DeploymentWithdrawn(remaining=remaining):
-            return replace(row, remaining=remaining)
+            return replace(row, remaining=remaining, withdrawn=not remaining)
         case DeploymentUndeployed():
             return _status(row, "undeployed", remaining=(), url=None)
         case UndeployFailed(failure=failure, remaining=remaining):
@@ -212,9 +214,19 @@ def address_of(row: Deployment) -> str:
     return "/".join(row.release.address)
 
 
+def slot_of(row: Deployment) -> str:
+    """The place at which one deployment is active at a time."""
+    return f"{row.function_id}/{target_key(row.target)}"
+
+
+def is_former(row: Deployment) -> bool:
+    """It succeeded, another one serves, and the function can still go back to it."""
+    return row.status == "succeeded" and not row.active and not row.retired
+
+
 DEPLOYMENTS = ReadModel(
     name="deployments",
-    version=2,
+    version=3,
     row=Deployment,
     # The rest of the aggregate's events shows in the timeline only.
     interests=(
@@ -240,6 +252,7 @@ DEPLOYMENTS = ReadModel(
         FunctionDeployed,
         FunctionUndeployed,
     ),
+    elsewhere=(FunctionDeployed, FunctionUndeployed),
     keys=keys,
     project=project,
     columns=(
@@ -249,6 +262,12 @@ DEPLOYMENTS = ReadModel(
         Column("status", "text", lambda row: row.status),
         Column("queued_at", "timestamptz", lambda row: row.queued_at),
         Column("active_address", "text", lambda row: address_of(row) if row.active else None),
+        Column("slot", "text", slot_of),
+        Column("number", "bigint", lambda row: row.number),
+        Column("active", "boolean", lambda row: row.active),
+        Column("former", "boolean", is_former),
+        Column("drifts", "boolean", lambda row: bool(row.drift)),
+        Column("leftover", "boolean", lambda row: row.retired and not row.withdrawn),
     ),
     indexes=(
         Index("in_project", "tenant_id, project_id, first_position"),
@@ -256,5 +275,8 @@ DEPLOYMENTS = ReadModel(
         Index("by_status", "tenant_id, project_id, status, first_position"),
         Index("by_time", "tenant_id, project_id, queued_at, first_position"),
         Index("by_address", "active_address", where="active_address IS NOT NULL"),
+        Index("watched", "first_position", where="active OR drifts"),
+        Index("kept", "tenant_id, slot, number", where="active OR former"),
+        Index("leftover", "first_position", where="leftover"),
     ),
 )

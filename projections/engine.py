@@ -17,10 +17,12 @@ from eventstore.leases import Lease, Leases, Wanted
 from eventstore.log import Log
 from projections.catalogue import QUERIES, READ_MODELS
 from projections.checkpoints import Superseded
+from projections.feeding import prepare
 from projections.monitor import Monitor
 from projections.query import AnyQuery
 from projections.read_model import AnyModel
-from projections.tables import install
+from projections.rebuild import runner as rebuilds
+from projections.rebuild.steps import Tools
 from projections.worker import Moved, Worker
 
 LEASE_NAME = "projections"
@@ -43,10 +45,20 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     queries: Sequence[AnyQuery] = QUERIES
     # Told of every batch, for readers in the same process.
     moved: Moved | None = None
+    # For working on rebuilds too.
+    tools: Tools | None = None
 
 
 async def run(parts: Parts, stop: asyncio.Event) -> None:
-    """Work whenever the lease can be had, until asked to stop. Whatever goes wrong is logged and tried again."""
+    """Feed whenever the lease can be had, and work on rebuilds, until asked to stop. Whatever goes wrong is logged and
+    tried again."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_feed(parts, stop))
+        if parts.tools is not None:
+            tasks.create_task(rebuilds.run(parts.tools, parts.models, stop))
+
+
+async def _feed(parts: Parts, stop: asyncio.Event) -> None:
     holder = uuid4()
     pause = STAND_BY_SECONDS
     while not stop.is_set():
@@ -95,19 +107,22 @@ async def _with_lease(parts: Parts, holder: UUID, stop: asyncio.Event) -> bool:
 
 
 async def _lead(parts: Parts, lease: Lease, halt: asyncio.Event) -> None:
-    await install(parts.database, parts.models, parts.queries)
-    worker = Worker(
-        parts.database,
-        parts.log,
-        parts.codec,
-        parts.models,
-        epoch=lease.epoch,
-        monitor=parts.monitor,
-        moved=parts.moved,
-    )
-    await worker.start()
-    structlog.get_logger().info("projections_leading", epoch=lease.epoch)
-    await worker.follow(halt)
+    """Feed, and begin anew whenever somebody else has changed rows or what is served. Raises Superseded when a newer
+    worker has taken over."""
+    while not halt.is_set():
+        worker = Worker(
+            parts.database,
+            parts.log,
+            parts.codec,
+            await prepare(parts.database, parts.models, parts.queries),
+            epoch=lease.epoch,
+            monitor=parts.monitor,
+            moved=parts.moved,
+        )
+        await worker.start()
+        structlog.get_logger().info("projections_leading", epoch=lease.epoch)
+        with contextlib.suppress(Superseded):
+            await worker.follow(halt)
 
 
 async def _heartbeat(leases: Leases, lease: Lease, halt: asyncio.Event) -> None:

@@ -19,25 +19,24 @@ _encode = msgspec.json.Encoder().encode
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch did to one read model, as tuples of column values.
 
-    kept      tenant id, id, first position, position, the model's columns, the row's bytes
+    added     tenant id, id, first position, position, the model's columns, the row's bytes: rows the table lacks
+    changed   the same, of rows that the table has
     gone      tenant id, id
-    standing  tenant id, id, valid from, valid to (None: still), the row's bytes: new versions for the history
-    ended     tenant id, id, valid from, valid to: versions that the history has and that stand no longer
+    closed    tenant id, id, valid from, valid to, the row's bytes: versions that stand no longer, for the history
     """
 
-    kept: list[tuple[Any, ...]]
-    gone: list[tuple[UUID, UUID]]
-    standing: list[tuple[UUID, UUID, int, int | None, bytes]]
-    ended: list[tuple[UUID, UUID, int, int]]
-    parked: list[Parked]
+    added: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
+    gone: list[tuple[UUID, UUID]] = []
+    closed: list[tuple[UUID, UUID, int, int, bytes]] = []
+    parked: list[Parked] = []
 
 
 class _Row:
     """One row while the batch is folded. `stored` says that the table has a version of it, `known` that this need not
-    be asked. `open` is the position and the bytes of the newest version made by this batch, which the history does not
-    have yet."""
+    be asked. `content` is the row's bytes, once somebody has needed them."""
 
-    __slots__ = ("changed", "first_position", "known", "open", "position", "row", "stored")
+    __slots__ = ("changed", "content", "first_position", "known", "position", "row", "stored")
 
     def __init__(self) -> None:
         self.row: Any = None
@@ -45,13 +44,19 @@ class _Row:
         self.position = 0
         self.stored = False
         self.known = False
-        self.open: tuple[int, bytes] | None = None
+        self.content: bytes | None = None
         self.changed = False
+
+    def encoded(self) -> bytes:
+        if self.content is None:
+            self.content = _encode(self.row)
+        return self.content
 
     def as_written(self) -> _Row:
         """The row as the next batch finds it."""
         written = _Row()
         written.row = self.row
+        written.content = self.content
         written.first_position = self.first_position
         written.position = self.position
         written.stored = self.row is not None
@@ -75,8 +80,7 @@ class Fold:
         self._faults: dict[int, Exception] = {}
         self._rows: dict[RowKey, _Row] = {}
         self._decode = msgspec.json.Decoder(model.row).decode
-        self._standing: list[tuple[UUID, UUID, int, int | None, bytes]] = []
-        self._ended: list[tuple[UUID, UUID, int, int]] = []
+        self._closed: list[tuple[UUID, UUID, int, int, bytes]] = []
         self._parked: list[Parked] = []
 
     @property
@@ -118,6 +122,7 @@ class Fold:
         """A row as the table has it."""
         loaded = self._rows[tenant_id, id]
         loaded.row = self._decode(row)
+        loaded.content = row
         loaded.first_position = first_position
         loaded.position = position
         loaded.stored = True
@@ -156,38 +161,29 @@ class Fold:
         self._parked.append(Parked(recorded.tenant_id, recorded.stream_id, recorded.position, tuple(ids), text))
 
     def _change(self, tenant_id: UUID, id: UUID, row: _Row, new: Any, position: int) -> None:
-        if self.model.keeps_history:
-            self._turn_page(tenant_id, id, row, new, position)
         if row.row is None:
             row.first_position = position
+        elif self.model.keeps_history:
+            self._closed.append((tenant_id, id, row.position, position, row.encoded()))
         row.row = new
+        row.content = None
         row.position = position
         row.changed = True
 
-    def _turn_page(self, tenant_id: UUID, id: UUID, row: _Row, new: Any, position: int) -> None:
-        if row.open is not None:
-            self._standing.append((tenant_id, id, row.open[0], position, row.open[1]))
-        elif row.row is not None:
-            self._ended.append((tenant_id, id, row.position, position))
-        row.open = None if new is None else (position, _encode(new))
-
     def _folded(self) -> Folded:
-        kept: list[tuple[Any, ...]] = []
-        gone: list[tuple[UUID, UUID]] = []
+        folded = Folded(closed=self._closed, parked=self._parked)
         columns = [column.of for column in self.model.columns]
         for (tenant_id, id), row in self._rows.items():
             if not row.changed:
                 continue
             if row.row is None:
                 if row.stored:
-                    gone.append((tenant_id, id))
+                    folded.gone.append((tenant_id, id))
                 continue
-            content = row.open[1] if row.open else _encode(row.row)
             values = [of(row.row) for of in columns]
-            kept.append((tenant_id, id, row.first_position, row.position, *values, content))
-            if row.open:
-                self._standing.append((tenant_id, id, row.open[0], None, content))
-        return Folded(kept=kept, gone=gone, standing=self._standing, ended=self._ended, parked=self._parked)
+            record = (tenant_id, id, row.first_position, row.position, *values, row.encoded())
+            (folded.changed if row.stored else folded.added).append(record)
+        return folded
 
 
 class _Unread(msgspec.Struct, frozen=True):

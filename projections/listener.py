@@ -30,7 +30,7 @@ class Listener:
         self._look_again = asyncio.Event()
         self._looked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.active: dict[str, int] = {}
+        self.active: dict[str, active.Served] = {}
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="projections listener")
@@ -75,8 +75,11 @@ class Listener:
         await session.add_listener(active.CHANNEL, self._activated)
         while True:
             self._look_again.clear()
-            self.active = await active.active_versions(session)
+            served = await active.active_versions(session)
+            moved, self.active = served != self.active, served
             self._progress.correct(await positions(session))
+            if moved:
+                self._progress.interrupt()
             self._looked.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from process.health import Degraded
 
 # Batches take from about a millisecond to about a second.
 _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-class ParkedEvents(Exception):
-    """Some events could not be applied. The message names the read models and says what to do."""
+class ParkedEvents(Degraded):
+    """Some events could not be applied; all others were. The message names the read models and says what to do."""
 
 
-class NoLease(Exception):
-    """Another worker is at work; this one stands by."""
+class StandsBy(Degraded):
+    """Another worker is at work; this one takes over when it goes."""
 
 
 class Monitor:
@@ -34,6 +36,7 @@ class Monitor:
         self._batches = Histogram(
             "dcf_projection_batch_seconds", "Time to apply a batch", buckets=_BATCH_SECONDS, registry=registry
         )
+        self._kinds: set[str] = set()
         self._parked_now: dict[str, int] = {}
         self.leads = False
 
@@ -45,10 +48,18 @@ class Monitor:
     def reached(self, kind: str, position: int, *, head: int, behind_since: datetime | None) -> None:
         """Where a read model stands while the log ends at `head`. `behind_since`: when the oldest event that is not
         applied yet was recorded; None: there is none."""
+        self._kinds.add(kind)
         self._position.labels(kind).set(position)
         self._lag_events.labels(kind).set(max(0, head - position))
         age = (datetime.now(UTC) - behind_since).total_seconds() if behind_since else 0.0
         self._lag_seconds.labels(kind).set(max(0.0, age))
+
+    def forget_all_but(self, kinds: Collection[str]) -> None:
+        """Tell no longer about builds that are neither fed nor served."""
+        for kind in self._kinds - set(kinds):
+            for gauge in (self._position, self._lag_events, self._lag_seconds, self._parked):
+                gauge.remove(kind)
+        self._kinds &= set(kinds)
 
     def parked(self, streams: Mapping[str, int]) -> None:
         """How many streams each read model has set aside."""
@@ -63,6 +74,6 @@ class Monitor:
             raise ParkedEvents(f"{which}: mend the cause, then replay what is parked")
 
     async def check_lease(self) -> None:
-        """Raises NoLease while another worker is at work."""
+        """Raises StandsBy while another worker is at work."""
         if not self.leads:
-            raise NoLease("another worker has the lease; this one takes over when it goes")
+            raise StandsBy("another worker has the lease; this one takes over when it goes")

@@ -13,11 +13,11 @@ import msgspec
 
 from eventstore.database import Database, Row
 from eventstore.session import OpenSession
+from projections.active import Served
 from projections.catalogue import READ_MODELS
 from projections.listener import Listener
 from projections.progress import Progress
 from projections.query import AnyQuery, Found, Page, Query
-from projections.read_model import kind_of
 from projections.reader import ReadModelNotReady, checked_limit, cut
 from projections.tables import call_sql
 
@@ -39,7 +39,7 @@ class PostgresReader:
         self._database = database
         self._progress = progress or Progress()
         self._listener = Listener(open_session, self._progress)
-        self._statements: dict[tuple[str, int], str] = {}
+        self._statements: dict[tuple[str, Served], str] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
 
     async def __aenter__(self) -> Self:
@@ -67,30 +67,34 @@ class PostgresReader:
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
         end = time.monotonic() + seconds_max
         names = {query.model.name for query in queries} or {model.name for model in READ_MODELS}
-        while not names <= self._listener.active.keys():
-            if (left := end - time.monotonic()) <= 0:
+        while True:
+            left = end - time.monotonic()
+            if names <= self._listener.active.keys():
+                kinds = frozenset(self._listener.active[name].kind(name) for name in names)
+                if await self._progress.reached(kinds, position, seconds_max=max(0.0, left)):
+                    return True
+            elif left > 0:
+                await self._listener.look(seconds_max=min(left, _LOOK_SECONDS))
+            if left <= 0:
                 return False
-            await self._listener.look(seconds_max=min(left, _LOOK_SECONDS))
-        kinds = frozenset(kind_of(name, self._listener.active[name]) for name in names)
-        return await self._progress.reached(kinds, position, seconds_max=max(0.0, end - time.monotonic()))
 
     async def _fetch(self, query: AnyQuery, values: tuple[Any, ...]) -> list[Row]:
         end = time.monotonic() + READY_SECONDS_MAX
         while True:
-            version = self._listener.active.get(query.model.name)
-            if version is not None:
+            served = self._listener.active.get(query.model.name)
+            if served is not None:
                 try:
-                    return await self._database.fetch(self._statement(query, version), *values)
+                    return await self._database.fetch(self._statement(query, served), *values)
                 except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError):
-                    pass  # Another version is served by now, or the engine is about to make what is missing.
+                    pass  # Another build is served by now, or the engine is about to make what is missing.
             if time.monotonic() > end:
                 raise ReadModelNotReady
             await self._listener.look(seconds_max=_LOOK_SECONDS)
 
-    def _statement(self, query: AnyQuery, version: int) -> str:
-        key = (query.name, version)
+    def _statement(self, query: AnyQuery, served: Served) -> str:
+        key = (query.name, served)
         if key not in self._statements:
-            self._statements[key] = call_sql(query, version)
+            self._statements[key] = call_sql(query, served)
         return self._statements[key]
 
     def _decoder(self, query: Query[A]) -> msgspec.json.Decoder[A]:

@@ -30,12 +30,19 @@ class Progress:
         self._positions = dict(positions)
         self._wake(max(positions.values(), default=0))
 
+    def interrupt(self) -> None:
+        """Other kinds are served from now on: everybody who waits is to look which."""
+        for _, _, _, future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
     def has_reached(self, kinds: Iterable[str], position: int) -> bool:
         """Whether all of these kinds have come this far."""
         return all(self._positions.get(kind, 0) >= position for kind in kinds)
 
     async def reached(self, kinds: frozenset[str], position: int, *, seconds_max: float) -> bool:
-        """Return True as soon as all of the kinds have come this far; False when the wait ran out first."""
+        """Return True as soon as all of the kinds have come this far; False when the wait ran out or was interrupted."""
         if self.has_reached(kinds, position):
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -44,8 +51,8 @@ class Progress:
             async with asyncio.timeout(seconds_max):
                 await future
         except TimeoutError:
-            return self.has_reached(kinds, position)
-        return True
+            pass
+        return self.has_reached(kinds, position)
 
     def _wake(self, position: int) -> None:
         """Only those who wait for this position or less can have what they wait for."""

@@ -51,8 +51,8 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     how many rows, so that pages stay in place while rows change.
     `replans` has the plan made anew for the values of each call, for SQL whose best plan depends on them.
     `over` says what is asked: the present rows; the rows as of a position, which is the first of the parameters; or every
-    version a row ever had, both positions of which are then that of the event that made it. `{kind}` is the name of the
-    model's part of the history.
+    version a row ever had, both positions of which are then that of the event that made it. `{versions}` has these, each
+    with the positions it is valid from and to (null: it still stands).
     `select` is the same question asked of all rows in memory; for the audience `tenant`, of the tenant's.
     """
 
@@ -74,15 +74,15 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
             raise TypeError(f"{self.name} is no list")
         return _BEGINNINGS[self.order]
 
-    def function(self, version: int) -> str:
+    def function(self, version: int, build: int = 0) -> str:
         """The name of the installed function that asks this of a version of the model."""
         text = "\n".join((self.audience, str(self.replans), *self.parameters, self.sql))
-        return f"{self.name}_v{version}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        return f"{kind_of(self.name, version, build)}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
-    def body(self, version: int) -> str:
+    def body(self, version: int, build: int = 0) -> str:
         """The SQL for a version of the model."""
-        kind = kind_of(self.model.name, version)
-        return self.sql.format(table=f"views.{kind}", kind=kind)
+        kind = kind_of(self.model.name, version, build)
+        return self.sql.format(table=f"views.{kind}", versions=f"views.{kind}_versions")
 
 
 AnyQuery = Query[Any]

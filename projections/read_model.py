@@ -45,7 +45,10 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     each with the present row (None: there is none) and answers with the new one (None: the row goes; the same
     object: nothing changes). Whatever either raises parks the event's stream.
     `version` is raised with every change of what the rows hold: the engine then makes a new table from the whole log.
+    `build` tells the tables of one version apart: each rebuild makes the next.
     An `append_only` model makes a new row of each event and never looks at one again.
+    `elsewhere` are those of the `interests` that may change other rows than the one under their own stream's id; only
+    these have to be seen by every part of a rebuild. Left out, it may be any.
     """
 
     name: str
@@ -58,19 +61,28 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     indexes: tuple[Index, ...] = ()
     keeps_history: bool = True
     append_only: bool = False
+    build: int = 0
+    elsewhere: tuple[type[Event], ...] | None = None
 
     @property
     def kind(self) -> str:
-        """The name of this version of the model, and of its table in the schema `views`."""
-        return kind_of(self.name, self.version)
+        """The name of this build of this version of the model, and of its table in the schema `views`."""
+        return kind_of(self.name, self.version, self.build)
+
+    @property
+    def strays(self) -> tuple[type[Event], ...]:
+        """The interests that may change other rows than the one under their own stream's id."""
+        if self.elsewhere is not None:
+            return self.elsewhere
+        return () if self.keys is own_stream else self.interests
 
 
 AnyModel = ReadModel[Any]
 
 
-def kind_of(name: str, version: int) -> str:
-    """The name of one version of a read model."""
-    return f"{name}_v{version}"
+def kind_of(name: str, version: int, build: int = 0) -> str:
+    """The name of one build of one version of a read model."""
+    return f"{name}_v{version}_b{build}" if build else f"{name}_v{version}"
 
 
 def present(row: R | None) -> R:

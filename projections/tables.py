@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import asyncpg
 
-from eventstore.database import Connection, Database
-from projections.active import activate_if_none, active_versions
+from eventstore.database import Connection, Database, Queries
+from projections.active import Served, activate_if_none, active_versions
 from projections.query import AnyQuery
 from projections.read_model import AnyModel, Index
 
@@ -19,17 +19,19 @@ _FUNCTION_EXISTS = """
     SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'views'::regnamespace AND proname = $1)
 """
 _BEGIN_CHECKPOINT = """
-    INSERT INTO views.checkpoints (kind, model, version)
-    VALUES ($1, $2, $3)
+    INSERT INTO views.checkpoints (kind, model, version, build, position)
+    VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (kind) DO NOTHING
 """
 
+# A version in the history stood from `valid_from` up to, but not including, `valid_to`; the one that still stands is the
+# row itself, so a change adds one row to the history and touches none.
 _TENANT = "nullif(current_setting('dcf.tenant', true), '')::uuid"
 # Columns that every table has, before the model's own.
 COMMON_COLUMNS = ("tenant_id", "id", "first_position", "position")
 
 
-async def install(database: Database, models: Iterable[AnyModel], queries: Iterable[AnyQuery]) -> None:
+async def install(database: Database, models: Sequence[AnyModel], queries: Iterable[AnyQuery]) -> None:
     """Make what is missing: tables, the functions of queries, checkpoints. Doing it again changes nothing.
 
     A model that has no version in use yet is served from its present one at once, empty or not.
@@ -39,38 +41,75 @@ async def install(database: Database, models: Iterable[AnyModel], queries: Itera
         for model in models:
             await _install_model(connection, model)
         active = await active_versions(connection)
+        builds = {model.name: Served(model.version, model.build) for model in models}
         for query in queries:
-            await _install_query(connection, query, query.model.version)
-            if active[query.model.name] != query.model.version:
-                await _install_for_older(connection, query, active[query.model.name])
+            name = query.model.name
+            if name in builds:
+                await _install_query(connection, query, builds[name])
+            if name in active and active[name] != builds.get(name):
+                await _install_for_older(connection, query, active[name])
+
+
+async def begin_table(queries: Queries, model: AnyModel) -> None:
+    """Make the model's table, bare of everything that slows filling it. Doing it again changes nothing."""
+    if not await table_exists(queries, model.kind):
+        await queries.execute(_bare_sql(model))
+
+
+async def finish_table(queries: Queries, model: AnyModel, *, seconds_max: float) -> None:
+    """Give a filled table what reading it needs: indexes, the view of all versions, statistics. Doing it again changes
+    nothing."""
+    await queries.execute(_indexes_sql(model), timeout=seconds_max)
+    await queries.execute(f"ANALYZE views.{model.kind}", timeout=seconds_max)
+
+
+async def install_queries(connection: Connection, model: AnyModel, queries: Iterable[AnyQuery]) -> None:
+    """Make the functions that ask this build."""
+    for query in queries:
+        if query.model.name == model.name:
+            await _install_query(connection, query, Served(model.version, model.build))
+
+
+async def begin_checkpoint(queries: Queries, model: AnyModel, position: int = 0) -> None:
+    """Say that the table holds every event up to `position`, unless something was said before."""
+    await queries.execute(_BEGIN_CHECKPOINT, model.kind, model.name, model.version, model.build, position)
+
+
+async def table_exists(queries: Queries, kind: str) -> bool:
+    """Whether this build of a read model has a table."""
+    return bool(await queries.fetchval(_EXISTS, f"views.{kind}"))
 
 
 async def _install_model(connection: Connection, model: AnyModel) -> None:
-    await connection.execute(_BEGIN_CHECKPOINT, model.kind, model.name, model.version)
-    if not await connection.fetchval(_EXISTS, f"views.{model.kind}"):
+    await begin_checkpoint(connection, model)
+    if not await table_exists(connection, model.kind):
         await connection.execute(table_sql(model))
     await activate_if_none(connection, model)
 
 
-async def _install_query(connection: Connection, query: AnyQuery, version: int) -> None:
-    if not await connection.fetchval(_FUNCTION_EXISTS, query.function(version)):
-        await connection.execute(function_sql(query, version))
+async def _install_query(connection: Connection, query: AnyQuery, served: Served) -> None:
+    if not await connection.fetchval(_FUNCTION_EXISTS, query.function(served.version, served.build)):
+        await connection.execute(function_sql(query, served))
 
 
-async def _install_for_older(connection: Connection, query: AnyQuery, version: int) -> None:
+async def _install_for_older(connection: Connection, query: AnyQuery, served: Served) -> None:
     """Today's question of a version that is still served, as far as that version has the columns for it."""
     try:
         async with connection.transaction():
-            await _install_query(connection, query, version)
+            await _install_query(connection, query, served)
             # plpgsql looks at the columns only when it runs.
             nothing = (None,) * (len(query.parameters) + (query.audience == "tenant"))
-            await connection.fetch(call_sql(query, version), *nothing)
+            await connection.fetch(call_sql(query, served), *nothing)
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError):
         return
 
 
 def table_sql(model: AnyModel) -> str:
-    """The statements that make the model's table, its indexes, its part of the history, and what the API may see."""
+    """The statements that make the model's table, its indexes, its history, and what the API may see."""
+    return _bare_sql(model) + _indexes_sql(model)
+
+
+def _bare_sql(model: AnyModel) -> str:
     columns = "".join(f"    {column.name} {column.sql_type},\n" for column in model.columns)
     return f"""
         CREATE TABLE views.{model.kind} (
@@ -82,7 +121,6 @@ def table_sql(model: AnyModel) -> str:
             row bytea NOT NULL,
             PRIMARY KEY (tenant_id, id)
         ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
-        {"".join(_index_sql(model, index) for index in model.indexes)}
         ALTER TABLE views.{model.kind} ENABLE ROW LEVEL SECURITY;
         CREATE POLICY tenant_only ON views.{model.kind} TO dcf_app USING (tenant_id = {_TENANT});
         GRANT SELECT ON views.{model.kind} TO dcf_app;
@@ -90,33 +128,58 @@ def table_sql(model: AnyModel) -> str:
     """
 
 
+def _indexes_sql(model: AnyModel) -> str:
+    return "".join(_index_sql(model, index) for index in model.indexes) + (
+        _versions_sql(model) if model.keeps_history else ""
+    )
+
+
 def _index_sql(model: AnyModel, index: Index) -> str:
     where = f" WHERE {index.where}" if index.where else ""
-    return f"CREATE INDEX {model.kind}_{index.name} ON views.{model.kind} ({index.columns}){where};\n"
+    return f"CREATE INDEX IF NOT EXISTS {model.kind}_{index.name} ON views.{model.kind} ({index.columns}){where};\n"
 
 
 def _history_sql(model: AnyModel) -> str:
     return f"""
-        CREATE TABLE views.{model.kind}_history PARTITION OF views.history FOR VALUES IN ('{model.kind}')
-          WITH (fillfactor = 90);
-        ALTER TABLE views.{model.kind}_history ADD PRIMARY KEY (tenant_id, id, valid_from);
+        CREATE TABLE views.{model.kind}_history (
+            tenant_id uuid NOT NULL,
+            id uuid NOT NULL,
+            valid_from bigint NOT NULL,
+            valid_to bigint NOT NULL,
+            row bytea NOT NULL
+        );
         ALTER TABLE views.{model.kind}_history ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY tenant_only ON views.{model.kind}_history TO dcf_app USING (tenant_id = {_TENANT});
+        GRANT SELECT ON views.{model.kind}_history TO dcf_app;
     """
 
 
-def call_sql(query: AnyQuery, version: int) -> str:
+def _versions_sql(model: AnyModel) -> str:
+    return f"""
+        CREATE UNIQUE INDEX IF NOT EXISTS {model.kind}_history_by_row
+            ON views.{model.kind}_history (tenant_id, id, valid_from);
+        CREATE OR REPLACE VIEW views.{model.kind}_versions WITH (security_invoker = true) AS
+        SELECT h.tenant_id, h.id, h.valid_from, h.valid_to, h.row FROM views.{model.kind}_history h
+         UNION ALL
+        SELECT t.tenant_id, t.id, t.position, NULL, t.row FROM views.{model.kind} t;
+        GRANT SELECT ON views.{model.kind}_versions TO dcf_app;
+    """  # noqa: S608 - every name is the model's own
+
+
+def call_sql(query: AnyQuery, served: Served) -> str:
     """The statement that calls the query's function."""
     count = len(query.parameters) + (query.audience == "tenant")
-    return f"SELECT * FROM views.{query.function(version)}({', '.join(f'${n}' for n in range(1, count + 1))})"  # noqa: S608
+    function = query.function(served.version, served.build)
+    return f"SELECT * FROM views.{function}({', '.join(f'${n}' for n in range(1, count + 1))})"  # noqa: S608
 
 
-def function_sql(query: AnyQuery, version: int) -> str:
+def function_sql(query: AnyQuery, served: Served) -> str:
     """The statements that make the query's function and say who may call it.
 
     A tenant's function runs with the rights of its caller, who sees only what the policies show, and sets the tenant for
     the one statement it is called in.
     """
-    name = f"views.{query.function(version)}"
+    name = f"views.{query.function(served.version, served.build)}"
     of_tenant = query.audience == "tenant"
     types = ("uuid", *query.parameters) if of_tenant else query.parameters
     arguments = ", ".join(types)
@@ -132,7 +195,7 @@ def function_sql(query: AnyQuery, version: int) -> str:
         #variable_conflict use_column
         BEGIN
             {set_tenant}
-            RETURN QUERY {query.body(version)};
+            RETURN QUERY {query.body(served.version, served.build)};
         END
         $body$;
         REVOKE ALL ON FUNCTION {name}({arguments}) FROM PUBLIC;

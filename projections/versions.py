@@ -19,8 +19,8 @@ from projections.tenants import TENANT
 
 _OF_ROW = """
     SELECT v.tenant_id, v.id, v.valid_from, v.valid_from, v.row
-      FROM views.history v
-     WHERE v.kind = '{kind}' AND v.tenant_id = $1"""
+      FROM {versions} v
+     WHERE v.tenant_id = $1"""
 
 
 class Versions(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -13,9 +14,9 @@ import structlog
 from eventstore.codec import Codec
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
-from projections.active import activate, active_versions
+from projections.active import active_versions
 from projections.batch import Batch, fold_batch
-from projections.checkpoints import Checkpoint, take_over
+from projections.checkpoints import Checkpoint, positions, take_over
 from projections.commit import Move, Part, commit
 from projections.feed import Feed
 from projections.fold import Fold, Folded
@@ -30,8 +31,6 @@ POLL_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 # So many batches in a row, before anything else is looked at.
 BATCHES_MAX = 16
-# A new version this close behind the others is served from then on.
-CAUGHT_UP_EVENTS = 500
 
 # The database refuses these values, and would refuse them again: the fault is in an event or its model.
 _UNFIT = (
@@ -73,7 +72,6 @@ class Worker:
         self._moved = moved
         self._checkpoints: dict[str, Checkpoint] = {}
         self._parked: dict[str, ParkedStreams] = {}
-        self._inactive: set[str] = set()
         self._report_due = 0.0
 
     async def start(self) -> None:
@@ -81,30 +79,38 @@ class Worker:
         kinds = sorted(self._models)
         self._checkpoints = await take_over(self._database, kinds, self._epoch)
         self._parked = await parked_streams(self._database, kinds)
-        active = await active_versions(self._database)
-        self._inactive = {kind for kind, model in self._models.items() if active.get(model.name) != model.version}
         self._monitor.parked({kind: len(parked) for kind, parked in self._parked.items()})
+
+    @property
+    def position(self) -> int:
+        """Up to where every read model has come."""
+        return min((checkpoint.position for checkpoint in self._checkpoints.values()), default=0)
+
+    async def close(self) -> None:
+        """Drop what was read ahead. `follow` does so by itself."""
+        await self._feed.close()
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Keep up with the log until asked to stop; the batch under way is finished."""
         try:
             while not stop.is_set():
                 applied = await self.turn()
-                if self._inactive and applied < CAUGHT_UP_EVENTS and len(self._groups()) == 1:
-                    await self._activate_new()
                 await self._report()
                 if not applied:
                     await self._wait(stop)
         finally:
             await self._feed.close()
 
-    async def turn(self) -> int:
-        """Take every group of read models that stand together further; how many events that were."""
+    async def turn(self, *, up_to: int | None = None) -> int:
+        """Take every group of read models that stand together further, though not beyond `up_to`; how many events that
+        were."""
         groups = self._groups()
         applied = 0
         for number, (position, kinds) in enumerate(groups):
             # None overtakes the group ahead of it, so that from there on both go on as one.
-            ahead = groups[number + 1][0] if number + 1 < len(groups) else None
+            ahead = groups[number + 1][0] if number + 1 < len(groups) else up_to
+            if ahead is not None and ahead <= position:
+                continue
             events = await self._feed.read(position, up_to=ahead)
             if events:
                 applied += await self._apply_all([self._models[kind] for kind in kinds], position, events)
@@ -199,7 +205,7 @@ class Worker:
         ids = tuple(id for _, id in fold.keys)
         parked.add(stored.tenant_id, stored.stream_id, ids)
         refused = Parked(stored.tenant_id, stored.stream_id, stored.position, ids, error_text(error))
-        folded = Folded(kept=[], gone=[], standing=[], ended=[], parked=[refused])
+        folded = Folded(parked=[refused])
         await self._write([kind], position, stored, [(model, folded)])
         self._parked[kind] = parked
         self._tell_parked([(model, folded)])
@@ -221,29 +227,28 @@ class Worker:
         if told:
             self._monitor.parked({kind: len(streams) for kind, streams in self._parked.items()})
 
-    async def _activate_new(self) -> None:
-        """Serve the new versions, which have now caught up."""
-        for kind in sorted(self._inactive):
-            await activate(self._database, self._models[kind])
-            structlog.get_logger().info("projection_activated", model=kind)
-        self._inactive.clear()
-
     async def _report(self) -> None:
-        """Lag, looked at now and then: it costs the database two questions."""
+        """Lag, looked at now and then: it costs the database a few questions. What is served although nobody feeds it,
+        since this code has another version of it, counts too."""
         if time.monotonic() < self._report_due:
             return
         self._report_due = time.monotonic() + REPORT_SECONDS
+        at = {kind: checkpoint.position for kind, checkpoint in self._checkpoints.items()}
+        stored = await positions(self._database)
+        served = {served.kind(name) for name, served in (await active_versions(self._database)).items()}
+        at |= {kind: stored[kind] for kind in served - at.keys() if kind in stored}
         head = await self._log.head()
-        for position, kinds in self._groups():
-            oldest = await self._log.read(position, limit=1) if head > position else []
-            for kind in kinds:
-                since = oldest[0].recorded_at if oldest else None
-                self._monitor.reached(kind, position, head=head, behind_since=since)
+        oldest: dict[int, datetime | None] = {}
+        for kind, position in at.items():
+            if position not in oldest:
+                events = await self._log.read(position, limit=1) if head > position else []
+                oldest[position] = events[0].recorded_at if events else None
+            self._monitor.reached(kind, position, head=head, behind_since=oldest[position])
+        self._monitor.forget_all_but(at)
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until there is more, or it is time to look again, or to stop."""
-        position = min((checkpoint.position for checkpoint in self._checkpoints.values()), default=0)
-        more = asyncio.create_task(self._log.wait_beyond(position, seconds_max=POLL_SECONDS))
+        more = asyncio.create_task(self._log.wait_beyond(self.position, seconds_max=POLL_SECONDS))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({more, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -88,11 +88,10 @@ class Workshop:
         }
 
     async def standing(self, model: AnyModel) -> list[tuple[Any, ...]]:
-        """The model's history, in order."""
+        """Every version of the model's rows, in order."""
         rows = await self.database.fetch(
-            "SELECT tenant_id, id, valid_from, valid_to, row FROM views.history WHERE kind = $1"
-            " ORDER BY tenant_id, id, valid_from",
-            model.kind,
+            f"SELECT tenant_id, id, valid_from, valid_to, row FROM views.{model.kind}_versions"
+            " ORDER BY tenant_id, id, valid_from"
         )
         return [tuple(row) for row in rows]
 

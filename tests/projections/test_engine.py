@@ -73,7 +73,7 @@ class TestEngine:
         async with engine(parts_of(workshop)):
             assert await reader.wait_for(await history.record(a.project_created()), seconds_max=SECONDS_MAX)
             async with workshop.database.transaction() as connection:
-                await connection.execute(f"DROP TABLE views.{PROJECTS.kind}, views.{PROJECTS.kind}_history")
+                await connection.execute(f"DROP TABLE views.{PROJECTS.kind}, views.{PROJECTS.kind}_history CASCADE")
                 await connection.execute("DELETE FROM views.checkpoints WHERE kind = $1", PROJECTS.kind)
             assert await reader.wait_for(await history.record(a.project_renamed("Store")), seconds_max=SECONDS_MAX)
 

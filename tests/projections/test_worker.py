@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from domain.deployment import DeploymentSucceeded
 from eventstore.database import Row
-from projections.active import active_versions
 from projections.catalogue import READ_MODELS
 from projections.checkpoints import Superseded, positions
 from projections.deployment_events import DEPLOYMENT_EVENTS
@@ -136,21 +135,6 @@ def _parts(facts: list[Any], count: int) -> list[list[Any]]:
 
 
 class TestFollow:
-    async def test_serves_a_new_version_once_it_has_caught_up(self, workshop: Workshop, history: History) -> None:
-        await history.record(a.project_created(), a.function_created())
-        await workshop.catch_up(PROJECTS, FUNCTIONS)
-        newer = msgspec.structs.replace(PROJECTS, version=2)
-        stop = asyncio.Event()
-
-        following = asyncio.create_task((await workshop.worker(newer, FUNCTIONS)).follow(stop))
-        async with asyncio.timeout(10):
-            while (await active_versions(workshop.database))["projects"] != 2:
-                await asyncio.sleep(0.01)
-        stop.set()
-        await following
-
-        assert await active_versions(workshop.database) == {"projects": 2, "functions": 1}
-
     async def test_tells_how_far_behind_it_is(self, workshop: Workshop, history: History) -> None:
         registry = CollectorRegistry()
         await history.record(a.project_created(), a.project_renamed("Store"))
@@ -193,7 +177,7 @@ class TestEpoch:
         asked = itertools.count(1)
 
         async def take_over() -> None:
-            if next(asked) == 5:  # Three questions at the start, the rows, and now the write.
+            if next(asked) == 4:  # Two questions at the start, the rows, and now the write.
                 await finish(await workshop.worker(PROJECTS))
 
         stale = await workshop.worker(PROJECTS, database=Watched(workshop.database, take_over, nothing))
@@ -314,7 +298,7 @@ class TestParking:
         await history.record(*a.deployment_active())
 
         await workshop.catch_up(model)
-        parked = await parked_events(workshop.database, "deployments_v1", limit=10)
+        parked = await parked_events(workshop.database, DEPLOYMENTS.kind, limit=10)
         replayed = await replay_parked(workshop.database, workshop.log, CODEC, DEPLOYMENTS)
 
         assert [event.stream_id for event in parked] == [a.DEPLOYMENT_ID, a.FUNCTION_ID]

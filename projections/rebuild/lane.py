@@ -1,0 +1,155 @@
+"""One lane of a rebuild: scans the log for its share of the rows, folds it in memory, and copies the outcome out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from eventstore.codec import Codec, tag_of
+from eventstore.database import Connection, Database, Queries
+from eventstore.log import StoredEvent
+from projections.batch import fold_batch
+from projections.checkpoints import Superseded
+from projections.commit import write_unguarded
+from projections.fold import Folded
+from projections.parking import parked_streams
+from projections.read_model import AnyModel
+from projections.recorded import Recorded
+
+# Positions that are folded in memory before anything is written: what bounds a lane's memory, however long the log is.
+CHUNK_POSITIONS_MAX = 16_384
+CHUNK_BYTES_WANTED = 16_000_000
+_FIRST_POSITIONS = 1_024
+
+
+class LaneOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lane of how many, of which job under which epoch, scans for which model, up to which position."""
+
+    job_id: UUID
+    epoch: int
+    model: str
+    version: int
+    build: int
+    lane: int
+    lanes: int
+    scan_to: int
+
+
+class NeedsOneLane(Exception):
+    """An event cannot be applied. What it keeps from being applied may be another lane's, so one lane has to do it."""
+
+
+class _StraysUndeclared(Exception):
+    """The event changes a row that is not its own stream's, and the model does not say that events of its type do."""
+
+
+_POSITION = "SELECT n.position FROM views.rebuild_lanes n WHERE n.rebuild_id = $1 AND n.lane = $2 AND n.epoch = $3"
+_ADVANCE = """
+    UPDATE views.rebuild_lanes n
+       SET position = $5
+     WHERE n.rebuild_id = $1 AND n.lane = $2 AND n.epoch = $3 AND n.position = $4
+    RETURNING n.position
+"""
+# A row is its id's lane's, and an event that can only change its own stream's row is that stream's: only the others have
+# to be seen by every lane, and nobody has to see what the model is not interested in.
+_READ = """
+    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+      FROM log.events e
+     WHERE e.position > $1 AND e.position <= $2 AND e.type = ANY($3)
+       AND (get_byte(uuid_send(e.stream_id), 15) % $5 = $6 OR e.type = ANY($4))
+     ORDER BY e.position
+"""
+_CUT_SHORT = "UPDATE views.rebuilds SET scan_to = $3 WHERE id = $1 AND epoch = $2 RETURNING id"
+
+# What the database refuses it would refuse again.
+_UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
+async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrder) -> None:
+    """Scan from where the lane stands to the end of its order; every chunk is written together with how far it goes.
+
+    Raises NeedsOneLane, and Superseded when the job is in other hands.
+    """
+    position = await database.fetchval(_POSITION, order.job_id, order.lane, order.epoch)
+    if position is None:
+        raise Superseded(f"epoch {order.epoch} no longer has {model.kind}")
+    own, size = _of_lane(model, order), _FIRST_POSITIONS
+    while position < order.scan_to:
+        end = min(position + size, order.scan_to)
+        events = await _read(database, model, order, position, end)
+        try:
+            await _write(database, model, order, position, end, await _fold(database, codec, own, position, events))
+        except _UNFIT as error:
+            if order.lanes > 1:
+                raise NeedsOneLane(str(error)) from error
+            if end - position == 1:
+                await _leave_rest(database, order, position)
+                return
+            size = 1
+            continue
+        position, size = end, _next_size(size, events)
+
+
+async def _read(queries: Queries, model: AnyModel, order: LaneOrder, position: int, end: int) -> list[StoredEvent]:
+    interests, strays = _tags(model.interests), _tags(() if model.append_only else model.strays)
+    rows = await queries.fetch(_READ, position, end, interests, strays, order.lanes, order.lane)
+    return [StoredEvent(*row) for row in rows]
+
+
+async def _fold(
+    queries: Queries, codec: Codec, model: AnyModel, position: int, events: Sequence[StoredEvent]
+) -> Folded:
+    parked = await parked_streams(queries, [model.kind])
+    batch = await fold_batch(queries, codec, [model], parked, position, events)
+    return batch.parts[0][1]
+
+
+async def _write(
+    database: Database, model: AnyModel, order: LaneOrder, position: int, end: int, folded: Folded
+) -> None:
+    if folded.parked and order.lanes > 1:
+        raise NeedsOneLane(folded.parked[0].error)
+    async with database.transaction() as connection:
+        await _advance(connection, order, position, end)
+        await write_unguarded(connection, model, folded)
+
+
+async def _advance(connection: Connection, order: LaneOrder, position: int, end: int) -> None:
+    await connection.execute("SET LOCAL synchronous_commit = off")
+    if await connection.fetchval(_ADVANCE, order.job_id, order.lane, order.epoch, position, end) is None:
+        raise Superseded(f"epoch {order.epoch} no longer has lane {order.lane}")
+
+
+async def _leave_rest(queries: Queries, order: LaneOrder, position: int) -> None:
+    """The worker that catches up afterwards knows how to set aside what the database refuses."""
+    if await queries.fetchval(_CUT_SHORT, order.job_id, order.epoch, position) is None:
+        raise Superseded(f"epoch {order.epoch} no longer has the job")
+
+
+def _of_lane(model: AnyModel, order: LaneOrder) -> AnyModel:
+    """The model as far as this lane is concerned."""
+    if order.lanes == 1 or model.append_only:
+        return model
+    every, strays, lane, lanes = model.keys, model.strays, order.lane, order.lanes
+
+    def keys(recorded: Recorded) -> Sequence[UUID]:
+        ids = every(recorded)
+        if not isinstance(recorded.event, strays) and any(id != recorded.stream_id for id in ids):
+            raise _StraysUndeclared(type(recorded.event).__name__)
+        return [id for id in ids if id.bytes[15] % lanes == lane]
+
+    return msgspec.structs.replace(model, keys=keys)
+
+
+def _next_size(size: int, events: Sequence[StoredEvent]) -> int:
+    size_bytes = sum(len(event.data) + len(event.meta) for event in events)
+    if size_bytes > CHUNK_BYTES_WANTED:
+        return max(1, size // 2)
+    return min(CHUNK_POSITIONS_MAX, size * 2) if size_bytes < CHUNK_BYTES_WANTED // 2 else size
+
+
+def _tags(events: Sequence[type]) -> list[str]:
+    return [tag_of(event) for event in events]

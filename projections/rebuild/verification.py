@@ -1,0 +1,209 @@
+"""Whether a build is right: compared whole with another build, and in samples with a fold straight from the log."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from eventstore.codec import Codec, tag_of
+from eventstore.database import Queries
+from eventstore.log import StoredEvent
+from projections.read_model import AnyModel, RowKey
+from projections.recorded import Recorded
+
+SAMPLES = 8
+SAMPLE_POSITIONS = 1_000
+DIFFERENCES_MAX = 20
+SECONDS_MAX = 3_600.0
+
+
+class Findings(msgspec.Struct, kw_only=True, rename="camel"):
+    """What was found. `differing` rows or versions are in one build and not in the other, `wrong` ones are not what the
+    log says; of both only so many are named. `compared` is False when there was no build of the same version."""
+
+    rows: int = 0
+    versions: int = 0
+    compared: bool = False
+    served_rows: int = 0
+    served_versions: int = 0
+    differing: list[str] = []
+    refolded: int = 0
+    wrong: list[str] = []
+
+    @property
+    def are_good(self) -> bool:
+        """The build is what the log says, as far as was looked."""
+        return not self.wrong
+
+
+# The order of rows makes no difference to a sum of their hashes.
+_CHECKSUM = """
+    SELECT count(*) AS count, coalesce(sum(hashtextextended(concat_ws(' ', {columns}), 0)::numeric), 0) AS checksum
+      FROM views.{table} t
+"""
+_ROW = "t.tenant_id, t.id, t.first_position, t.position, md5(t.row)"
+_VERSION = "t.tenant_id, t.id, t.valid_from, t.valid_to, md5(t.row)"
+_DIFFERING = """
+    SELECT d.tenant_id, d.id
+      FROM ((SELECT {columns} FROM views.{one} t EXCEPT SELECT {columns} FROM views.{other} t)
+             UNION ALL
+            (SELECT {columns} FROM views.{other} t EXCEPT SELECT {columns} FROM views.{one} t)) d
+     GROUP BY d.tenant_id, d.id
+     LIMIT $1
+"""
+_EVENTS = """
+    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+      FROM log.events e
+     WHERE e.position > $1 AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
+     ORDER BY e.position
+"""
+_ROWS = """
+    SELECT t.tenant_id, t.id, t.first_position, t.position, t.row
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, id)
+     CROSS JOIN LATERAL (SELECT r.* FROM views.{kind} r
+                          WHERE r.tenant_id = w.tenant_id AND r.id = w.id LIMIT 1) t
+"""
+_PARKED = "SELECT p.tenant_id, p.stream_id, p.ids FROM views.parked p WHERE p.kind = $1"
+
+Standing = tuple[int, int, bytes]
+
+
+async def compare(queries: Queries, model: AnyModel, other: AnyModel, findings: Findings) -> list[RowKey]:
+    """Compare counts and checksums with another build of the same version, both standing at the same position for
+    `queries`; the keys of rows that differ, or whose history does."""
+    findings.compared = True
+    differing = await _compare(queries, model.kind, other.kind, _ROW, findings, "rows")
+    if model.keeps_history:
+        tables = (f"{model.kind}_history", f"{other.kind}_history")
+        differing += await _compare(queries, *tables, _VERSION, findings, "versions")
+    findings.differing = [f"{tenant_id}/{id}" for tenant_id, id in differing]
+    return differing
+
+
+async def _compare(queries: Queries, one: str, other: str, columns: str, findings: Findings, what: str) -> list[RowKey]:
+    ours, theirs = [
+        await queries.fetchrow(_CHECKSUM.format(columns=columns, table=table), timeout=SECONDS_MAX)
+        for table in (one, other)
+    ]
+    assert ours is not None, "an aggregate always answers"
+    assert theirs is not None, "an aggregate always answers"
+    setattr(findings, what, ours["count"])
+    setattr(findings, f"served_{what}", theirs["count"])
+    if tuple(ours) == tuple(theirs):
+        return []
+    text = _DIFFERING.format(one=one, other=other, columns=columns)
+    return [(row[0], row[1]) for row in await queries.fetch(text, DIFFERENCES_MAX, timeout=SECONDS_MAX)]
+
+
+async def sample(
+    queries: Queries, codec: Codec, model: AnyModel, position: int, findings: Findings, chance: random.Random
+) -> None:
+    """Refold stretches of the log up to `position`, and look whether rows that were made and last changed within a
+    stretch are as the table of the model has them."""
+    for _ in range(SAMPLES):
+        start = chance.randrange(max(1, position - SAMPLE_POSITIONS + 1))
+        end = min(position, start + SAMPLE_POSITIONS)
+        await _check(queries, codec, model, start, end, None, findings)
+
+
+async def check_rows(
+    queries: Queries, codec: Codec, model: AnyModel, position: int, keys: Sequence[RowKey], findings: Findings
+) -> None:
+    """Refold these rows from the beginning of the log, and look whether they are as the table has them."""
+    await _check(queries, codec, model, 0, position, frozenset(keys), findings)
+
+
+async def _check(
+    queries: Queries,
+    codec: Codec,
+    model: AnyModel,
+    start: int,
+    end: int,
+    keys: frozenset[RowKey] | None,
+    findings: Findings,
+) -> None:
+    refold = _Refold(codec, model, keys)
+    for row in await queries.fetch(_PARKED, model.kind):
+        refold.give_up(row["tenant_id"], row["stream_id"], row["ids"])
+    tenants = None if keys is None else sorted({tenant_id for tenant_id, _ in keys})
+    tags = [tag_of(event) for event in model.interests]
+    position = start
+    while position < end:
+        until = min(end, position + SAMPLE_POSITIONS)
+        refold.take(StoredEvent(*row) for row in await queries.fetch(_EVENTS, position, until, tags, tenants))
+        position = until
+    wanted = [key for key in keys or refold.rows if key not in refold.given_up]
+    text = _ROWS.format(kind=model.kind)
+    rows = await queries.fetch(text, [key[0] for key in wanted], [key[1] for key in wanted])
+    found = {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
+    for key in wanted:
+        there = found.get(key)
+        if keys is None and (there is None or there[0] <= start or there[1] > end):
+            continue  # It began before the stretch, or went on after it.
+        findings.refolded += 1
+        if there != refold.standing(key) and len(findings.wrong) < DIFFERENCES_MAX:
+            findings.wrong.append(f"{key[0]}/{key[1]}")
+
+
+class _Refold:
+    """The plainest fold there is, of the rows that begin within what it takes; with `keys`, of these alone."""
+
+    def __init__(self, codec: Codec, model: AnyModel, keys: frozenset[RowKey] | None) -> None:
+        self._codec, self._model, self._keys = codec, model, keys
+        self.rows: dict[RowKey, tuple[int, int, Any]] = {}
+        self.given_up: set[RowKey] = set()
+        self._streams: set[tuple[UUID, UUID]] = set()
+
+    def standing(self, key: RowKey) -> Standing | None:
+        """The row as the table should have it."""
+        first, position, row = self.rows.get(key, (0, 0, None))
+        return None if row is None else (first, position, msgspec.json.encode(row))
+
+    def give_up(self, tenant_id: UUID, stream_id: UUID, ids: Iterable[UUID]) -> None:
+        """Leave out the stream and the rows: their events are parked."""
+        self._streams.add((tenant_id, stream_id))
+        for id in ids:
+            self.given_up.add((tenant_id, id))
+            self.rows.pop((tenant_id, id), None)
+
+    def take(self, events: Iterable[StoredEvent]) -> None:
+        for stored in events:
+            if (stored.tenant_id, stored.stream_id) not in self._streams:
+                self._apply(stored)
+
+    def _apply(self, stored: StoredEvent) -> None:
+        try:
+            recorded = Recorded(
+                self._codec.decode(stored),
+                stored.tenant_id,
+                stored.stream_id,
+                stored.version,
+                stored.position,
+                stored.recorded_at,
+                stored.meta,
+            )
+            ids = self._model.keys(recorded)
+        except Exception:  # noqa: BLE001 - it is parked, or was before the stretch
+            self.give_up(stored.tenant_id, stored.stream_id, ())
+            return
+        for id in ids:
+            key = (stored.tenant_id, id)
+            if key not in self.given_up and (self._keys is None or key in self._keys):
+                self._project(key, recorded)
+
+    def _project(self, key: RowKey, recorded: Recorded) -> None:
+        first, _, before = self.rows.get(key, (0, 0, None))
+        try:
+            after = self._model.project(before, recorded)
+        except Exception:  # noqa: BLE001 - the row began before the stretch
+            self.given_up.add(key)
+            self.rows.pop(key, None)
+            return
+        if after is None:
+            self.rows[key] = (0, 0, None)
+        elif after is not before:
+            self.rows[key] = (first if before is not None else recorded.position, recorded.position, after)

@@ -1,0 +1,1 @@
+"""Rebuilds: what they make, whatever becomes of them on the way."""
