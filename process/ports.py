@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import psutil
@@ -24,11 +25,34 @@ class AddressUnusable(Exception):
     """The host or port cannot be listened on at all. The message says why and which variable chooses another."""
 
 
-def listen(host: str, port: int, *, variable: str) -> socket.socket:
+class Listener(socket.socket):
+    """A listening socket, and the name it may hold in a data directory."""
+
+    _lock: IO[bytes] | None = None
+
+    def holds(self, data_dir: Path, name: str) -> bool:
+        """Whether the name is this socket's until it is closed: no other open one has taken it."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / f"ports.{name}.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def close(self) -> None:
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def listen(host: str, port: int, *, variable: str) -> Listener:
     """A listening socket; port 0 takes a free one. Raises PortTaken or AddressUnusable, naming `variable`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; left on, small answers wait 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -46,11 +70,15 @@ def listen(host: str, port: int, *, variable: str) -> socket.socket:
     return listener
 
 
-def listen_again(host: str, port: int, *, variable: str, name: str, data_dir: Path) -> socket.socket:
+def listen_again(host: str, port: int, *, variable: str, name: str, data_dir: Path) -> Listener:
     """Listen and write the choice down under `name`. For port 0 the one chosen last time is tried first,
-    so that a process started again is found where it was."""
+    so that a process started again is found where it was.
+
+    Of several processes of one name the first is written down, for as long as its socket is open.
+    """
     listener = _as_before(host, port, recorded(data_dir).get(name), variable) or listen(host, port, variable=variable)
-    record(data_dir, {name: listener.getsockname()[1]})
+    if listener.holds(data_dir, name):
+        record(data_dir, {name: listener.getsockname()[1]})
     return listener
 
 
@@ -82,7 +110,7 @@ def forget(data_dir: Path) -> None:
         _file(data_dir).unlink(missing_ok=True)
 
 
-def _as_before(host: str, port: int, before: int | None, variable: str) -> socket.socket | None:
+def _as_before(host: str, port: int, before: int | None, variable: str) -> Listener | None:
     if port != 0 or before is None:
         return None
     with suppress(PortTaken, AddressUnusable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -44,6 +45,20 @@ class TestListenAgain:
                 chosen = listener.getsockname()[1]
 
         assert ports.recorded(tmp_path) == {"api": chosen}
+
+    def test_a_second_one_does_not_take_the_place_of_the_first(self, tmp_path: Path) -> None:
+        """*Goal:* what is written down leads to a process that is there, whichever of several ends first."""
+
+        def listen() -> socket.socket:
+            return ports.listen_again("127.0.0.1", 0, variable="DCF_PORT", name="api", data_dir=tmp_path)
+
+        with listen() as first:
+            port = first.getsockname()[1]
+            with listen():
+                assert ports.recorded(tmp_path) == {"api": port}
+            assert ports.recorded(tmp_path) == {"api": port}
+        with listen(), ports.listen("127.0.0.1", 0, variable="DCF_PORT"):
+            assert ports.recorded(tmp_path) == {"api": port}
 
 
 class TestRecord:
