@@ -136,9 +136,7 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
         case IdentityChecked():
             return replace(state, identity_status=event.status, identity_steps=event.steps)
         case StorageChecked():
-            return replace(
-                state, storage_checked=event.storage, storage_status=event.status, storage_steps=event.steps
-            )
+            return replace(state, storage_checked=event.storage, storage_status=event.status, storage_steps=event.steps)
         case StorageConfigured():
             return replace(state, storage=event.storage)
         case IntegrationDisconnected():

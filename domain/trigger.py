@@ -83,7 +83,9 @@ class TriggerUnavailable(Invalid):
     """The provider does not support this trigger type."""
 
     code = "trigger_unavailable"
-    remedy = "Choose another trigger type or another provider; GET /api/v1/functions/trigger-types says which go together."
+    remedy = (
+        "Choose another trigger type or another provider; GET /api/v1/functions/trigger-types says which go together."
+    )
 
 
 def trigger_type(name: str) -> TriggerType:

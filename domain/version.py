@@ -12,7 +12,9 @@ import msgspec
 
 from domain.refusal import Invalid
 
-_CORE = r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+_CORE = (
+    r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+)
 _VERSION = re.compile(_CORE)
 _PART = re.compile(rf"\s*(\^|>=|<=|>|<)?\s*({_CORE})")
 TEXT_LENGTH_MAX = 256
