@@ -18,6 +18,8 @@ from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.artifact import StageArtifact
 from commands.command import States
+from commands.dart_source import declares_main
+from commands.dockerfile import read_dockerfile
 from commands.execute import fold
 from commands.pubspec import read_pubspec
 from domain.artifact import ARTIFACT, artifact_path
@@ -113,7 +115,7 @@ async def _upload(request: Request[Any, Any, Any], kind: ArtifactKind) -> Answer
     tenant_id = writing.principal.tenant_id
     project_id, provider = _named(form)
     _check(kind, form)
-    sdk_constraint = read_pubspec(form.content).sdk if kind == "yaml" else None
+    facts = _facts(kind, form.content)
     require_open(await fold(services.log, PROJECT, PROJECT.stream(tenant_id, project_id)))
     command = StageArtifact(
         **writing.asked,
@@ -123,7 +125,7 @@ async def _upload(request: Request[Any, Any, Any], kind: ArtifactKind) -> Answer
         digest=form.digest,
         size_bytes=len(form.content),
         provider=await _kept_with(services, tenant_id, project_id, provider),
-        sdk_constraint=sdk_constraint,
+        **facts,
     )
     # The bytes first: an artifact that is recorded can always be read.
     await services.contents.put(tenant_id, form.digest, form.content)
@@ -171,6 +173,17 @@ def _check(kind: ArtifactKind, form: Form) -> None:
     except UnicodeDecodeError as error:
         message = f"not UTF-8 from byte {error.start} on"
         raise FileNotText(errors=(FieldError(field="file", message=message),)) from error
+
+
+def _facts(kind: ArtifactKind, content: bytes) -> dict[str, Any]:
+    """What the file says that deployments are checked by, as fields of the command."""
+    match kind:
+        case "code":
+            return {"has_main": declares_main(content)}
+        case "docker":
+            return {"dockerfile": read_dockerfile(content)}
+        case "yaml":
+            return {"sdk_constraint": read_pubspec(content).sdk}
 
 
 async def _kept_with(

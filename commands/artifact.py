@@ -6,7 +6,7 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
+from domain.artifact import ARTIFACT, ArtifactStaged, DockerfileFacts, artifact_id
 from domain.clouds import ProviderName
 from domain.event import Decision
 from domain.project import PROJECT, require_open
@@ -23,6 +23,8 @@ class StageArtifact(Command, frozen=True, kw_only=True, tag="StageArtifact"):
     size_bytes: int
     provider: ProviderName | None = None
     sdk_constraint: str | None = None
+    has_main: bool | None = None
+    dockerfile: DockerfileFacts | None = None
 
     @property
     def artifact_id(self) -> UUID:
@@ -58,6 +60,8 @@ def _stage(command: StageArtifact, states: States) -> Decision:
         size_bytes=command.size_bytes,
         provider=command.provider,
         sdk_constraint=command.sdk_constraint,
+        has_main=command.has_main,
+        dockerfile=command.dockerfile,
     )
     return Decision(facts=facts(stream, staged))
 

@@ -9,8 +9,9 @@ from uuid import UUID
 import msgspec
 
 from commands.command import States
+from commands.dockerfile import notices
 from commands.entitlements import require_runtime_target
-from domain.artifact import ARTIFACT, ArtifactOfAnotherKind, ArtifactUnknown
+from domain.artifact import ARTIFACT, Artifact, ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName, Target, check_provider
 from domain.deployment import Notice
 from domain.function import FUNCTION, ArtifactFiles, require_open
@@ -24,6 +25,7 @@ from domain.runtime import (
     RUNTIMES,
     RUNTIMES_STREAM,
     Dates,
+    Runtimes,
     days_until,
     require_allowed,
     require_deployable,
@@ -38,6 +40,19 @@ class ArtifactMissing(Invalid):
 
     code = "artifact_missing"
     remedy = "Upload the file and name it in artifactFiles, or save it with the function."
+
+
+class MainMissing(Invalid):
+    """The code has no `main`, so there is nothing to start."""
+
+    code = "main_missing"
+    remedy = "Declare `void main()` at the top level of main.dart and upload it again."
+
+
+class SdkConstraintMissing(Invalid):
+    """pubspec.yaml names no SDK; pub does not resolve packages without."""
+
+    code = "sdk_constraint_missing"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +80,8 @@ def new_release(wanted: Wanted, states: States) -> Checked:
     require_runtime_target(wanted.tenant_id, wanted.target, states)
     dates = require_deployable(runtimes, authored.runtime, wanted.at)
     check_trigger(authored.trigger, wanted.provider)
-    sources, sdk_constraint, defaulted = _sources(wanted, authored.artifact_files, states)
-    if sdk_constraint is not None:
-        require_allowed(runtimes, authored.runtime, sdk_constraint, wanted.at)
+    sources, files, defaulted = _sources(wanted, authored.artifact_files, states)
+    _check_files(files, authored.runtime, runtimes, wanted.at)
     integration = _integration(wanted.tenant_id, wanted.project_id, wanted.provider, states)
     tenant = states.of(TENANT, wanted.tenant_id, wanted.tenant_id)
     release = Release(
@@ -83,7 +97,7 @@ def new_release(wanted: Wanted, states: States) -> Checked:
         integration_version=integration.version,
         address=(tenant.slug, project.slug, function.slug),
     )
-    return release, (*_retiring(authored.runtime, dates, wanted.at), *_defaulted(defaulted))
+    return release, (*_retiring(authored.runtime, dates, wanted.at), *_defaulted(defaulted), *_reviewed(files))
 
 
 def same_release(tenant_id: UUID, project_id: UUID, release: Release, at: datetime, states: States) -> Checked:
@@ -145,8 +159,8 @@ def _defaulted(fields: list[str]) -> tuple[Notice, ...]:
 
 def _sources(
     wanted: Wanted, saved: ArtifactFiles, states: States
-) -> tuple[tuple[SourceRef, ...], str | None, list[str]]:
-    """The files of the release, the pubspec's SDK constraint, and which files the request left to the function."""
+) -> tuple[tuple[SourceRef, ...], list[Artifact], list[str]]:
+    """The files of the release, the artifacts they are, and which of them the request left to the function."""
     kinds: tuple[tuple[str, ArtifactKind], ...] = (
         ("code_file", "code"),
         ("docker_file", "docker"),
@@ -154,7 +168,7 @@ def _sources(
     )
     sources: list[SourceRef] = []
     defaulted: list[str] = []
-    constraint: str | None = None
+    artifacts: list[Artifact] = []
     for field, kind in kinds:
         named: UUID | None = getattr(wanted.artifact_files, field)
         artifact_id: UUID | None = named or getattr(saved, field)
@@ -167,26 +181,42 @@ def _sources(
             )
         if named is None:
             defaulted.append(field)
-        source, sdk = _source(wanted, field, kind, artifact_id, states)
-        constraint = sdk or constraint
-        sources.append(source)
-    return tuple(sources), constraint, defaulted
+        artifact = _artifact(wanted, field, kind, artifact_id, states)
+        artifacts.append(artifact)
+        sources.append(
+            SourceRef(
+                kind=kind,
+                artifact_id=artifact_id,
+                file_name=artifact.file_name,
+                digest=artifact.digest,
+                size_bytes=artifact.size_bytes,
+            )
+        )
+    return tuple(sources), artifacts, defaulted
 
 
-def _source(
-    wanted: Wanted, field: str, kind: ArtifactKind, artifact_id: UUID, states: States
-) -> tuple[SourceRef, str | None]:
+def _artifact(wanted: Wanted, field: str, kind: ArtifactKind, artifact_id: UUID, states: States) -> Artifact:
     artifact = states.of(ARTIFACT, wanted.tenant_id, artifact_id)
     if not artifact.exists or artifact.project_id != wanted.project_id:
         raise ArtifactUnknown(errors=(FieldError(field=f"artifactFiles.{field}", message="no such artifact"),))
     if artifact.kind != kind:
         message = f"this is an upload of {artifact.kind}, not of {kind}"
         raise ArtifactOfAnotherKind(errors=(FieldError(field=f"artifactFiles.{field}", message=message),))
-    reference = SourceRef(
-        kind=kind,
-        artifact_id=artifact_id,
-        file_name=artifact.file_name,
-        digest=artifact.digest,
-        size_bytes=artifact.size_bytes,
-    )
-    return reference, artifact.sdk_constraint
+    return artifact
+
+
+def _check_files(files: list[Artifact], runtime: str, runtimes: Runtimes, at: datetime) -> None:
+    for file in files:
+        if file.kind == "code" and file.has_main is False:
+            raise MainMissing(errors=(FieldError(field="artifactFiles.code_file", message="no main"),))
+        if file.kind == "yaml":
+            if file.sdk_constraint is None:
+                raise SdkConstraintMissing(
+                    errors=(FieldError(field="artifactFiles.yaml_file", message="environment.sdk is missing"),),
+                    remedy=f"Add to pubspec.yaml, and upload it again: environment: {{sdk: ^{runtime}}}",
+                )
+            require_allowed(runtimes, runtime, file.sdk_constraint, at)
+
+
+def _reviewed(files: list[Artifact]) -> tuple[Notice, ...]:
+    return tuple(notice for file in files if file.dockerfile is not None for notice in notices(file.dockerfile))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import assert_never
+from typing import Literal, assert_never
 from uuid import UUID, uuid5
 
 import msgspec
@@ -12,6 +12,22 @@ from domain.clouds import ProviderName
 from domain.event import Aggregate, Event
 from domain.refusal import Invalid, NotFound
 from domain.release import ArtifactKind
+
+
+class DockerfileFacts(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a Dockerfile says of the image it makes. `user`, `ports` and `start` are those of the last stage.
+
+    `bases` are the images taken from outside; `start` is how the server is started: as a list of words, or by a shell.
+    `secret_names` are variables that, by their name, hold what should not stay in an image.
+    """
+
+    bases: tuple[str, ...] = ()
+    final_base: str = ""
+    user: str = ""
+    ports: tuple[str, ...] = ()
+    start: Literal["", "exec", "shell"] = ""
+    adds_from_afar: bool = False
+    secret_names: tuple[str, ...] = ()
 
 
 class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
@@ -24,6 +40,10 @@ class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
     provider: ProviderName | None = None
     # Read from a pubspec when it was uploaded: the text of `environment.sdk`.
     sdk_constraint: str | None = None
+    # Read from a main.dart: whether it has a `main`; none: not looked at, or it may come from another file.
+    has_main: bool | None = None
+    # Read from a Dockerfile.
+    dockerfile: DockerfileFacts | None = None
 
 
 ArtifactEvent = ArtifactStaged
@@ -38,6 +58,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     provider: ProviderName | None = None
     sdk_constraint: str | None = None
+    has_main: bool | None = None
+    dockerfile: DockerfileFacts | None = None
     created_at: datetime | None = None
 
 
@@ -67,6 +89,8 @@ def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
                 size_bytes=event.size_bytes,
                 provider=event.provider,
                 sdk_constraint=event.sdk_constraint,
+                has_main=event.has_main,
+                dockerfile=event.dockerfile,
                 created_at=event.at,
             )
         case _:

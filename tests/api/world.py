@@ -49,7 +49,7 @@ from providers.simulated.provider import SimulatedProvider
 REQUEST_BYTES_MAX = 20_000
 UPLOAD_BYTES_MAX = 50_000
 MAIN_DART = b"void main() { print('hello'); }\n"
-DOCKERFILE = b"FROM dart:stable\n"
+DOCKERFILE = b'FROM dart:stable AS build\nFROM scratch\nENTRYPOINT ["/server"]\n'
 PUBSPEC = b"name: hello\nenvironment:\n  sdk: '>=3.9.0 <4.0.0'\n"
 
 

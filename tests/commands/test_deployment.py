@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from commands.claimed import QueueFull, full
-from commands.new_release import ArtifactMissing
+from commands.new_release import ArtifactMissing, MainMissing, SdkConstraintMissing
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import LocalTarget, ProviderMismatch
 from domain.deployment import (
@@ -242,6 +242,20 @@ class TestQueueDeployment:
 
         assert refusal.remedy == (
             "No deployable runtime fits; widen environment.sdk in pubspec.yaml. Deployable are: 3.11.0, 3.10.0."
+        )
+
+    def test_refuses_a_pubspec_that_names_no_sdk_and_says_what_to_add(self) -> None:
+        refusal = (
+            given(*READY, a.artifact_staged("yaml", sdk_constraint=None))
+            .when(a.queue_deployment())
+            .then_refused(SdkConstraintMissing, fields=("artifactFiles.yaml_file",))
+        )
+
+        assert "sdk: ^3.11.0" in refusal.remedy
+
+    def test_refuses_code_without_a_main(self) -> None:
+        given(*READY, a.artifact_staged("code", has_main=False)).when(a.queue_deployment()).then_refused(
+            MainMissing, fields=("artifactFiles.code_file",)
         )
 
     def test_refuses_a_pubspec_whose_constraint_pub_would_not_understand(self) -> None:

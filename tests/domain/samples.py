@@ -251,6 +251,23 @@ VARIANTS |= {
     (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_RELEASE.inputs
     ),
+    (artifact.ArtifactStaged, "facts"): artifact.ArtifactStaged(
+        project_id=id_of(3),
+        kind="docker",
+        file_name="Dockerfile",
+        digest=DIGEST,
+        size_bytes=90,
+        has_main=True,
+        dockerfile=artifact.DockerfileFacts(
+            bases=("dart:3.11",),
+            final_base="scratch",
+            user="app",
+            ports=("8080",),
+            start="exec",
+            adds_from_afar=True,
+            secret_names=("TOKEN",),
+        ),
+    ),
     (deployment.DeploymentQueued, "image"): deployment.DeploymentQueued(
         project_id=id_of(3),
         number=3,

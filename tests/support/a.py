@@ -196,17 +196,16 @@ def staged_id(kind: ArtifactKind = "code", project_id: UUID = PROJECT_ID) -> UUI
     return artifact_id(project_id, kind, _FILE_NAMES[kind], DIGEST)
 
 
-def artifact_staged(
-    kind: ArtifactKind = "code", project_id: UUID = PROJECT_ID, sdk_constraint: str | None = None
-) -> Fact:
+def artifact_staged(kind: ArtifactKind = "code", project_id: UUID = PROJECT_ID, **changes: Any) -> Fact:
     staged = ArtifactStaged(
         project_id=project_id,
         kind=kind,
         file_name=_FILE_NAMES[kind],
         digest=DIGEST,
         size_bytes=120,
-        sdk_constraint=sdk_constraint,
+        sdk_constraint="^3.5.0" if kind == "yaml" else None,
     )
+    staged = msgspec.structs.replace(staged, **changes)
     return Fact(ARTIFACT.stream(TENANT_ID, staged_id(kind, project_id)), staged)
 
 
@@ -566,7 +565,8 @@ def set_default_runtime(version: str = RUNTIME, at: datetime = AT) -> runtime.Se
 
 def stage_artifact(kind: ArtifactKind = "code", **changes: Any) -> artifact.StageArtifact:
     defaults = {"project_id": PROJECT_ID, "kind": kind, "file_name": _FILE_NAMES[kind], "digest": DIGEST}
-    return artifact.StageArtifact(**_filled({**defaults, "size_bytes": 120}, changes))
+    constraint = {"sdk_constraint": "^3.5.0"} if kind == "yaml" else {}
+    return artifact.StageArtifact(**_filled({**defaults, "size_bytes": 120, **constraint}, changes))
 
 
 _LOCAL = {"project_id": PROJECT_ID, "provider": "local"}
