@@ -113,7 +113,14 @@ class Town:
         await self.record(*facts, tenant_id=tenant_id)
         await self.contents.put(tenant_id, DIGEST, CONTENT)
         for kind, name in _FILES:
-            staged = ArtifactStaged(project_id=a.PROJECT_ID, kind=kind, file_name=name, digest=DIGEST, size_bytes=15)
+            staged = ArtifactStaged(
+                project_id=a.PROJECT_ID,
+                kind=kind,
+                file_name=name,
+                digest=DIGEST,
+                size_bytes=15,
+                sdk_constraint=">=3.0.0 <4.0.0" if kind == "yaml" else None,
+            )
             stream = ARTIFACT.stream(tenant_id, artifact_id(a.PROJECT_ID, kind, name, DIGEST))
             await self.record(Fact(stream, staged), tenant_id=tenant_id)
         for number in range(functions):
