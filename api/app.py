@@ -24,6 +24,7 @@ from api.event_stream import Streams
 from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
+from api.integrations_gcp import GCP_ROUTES
 from api.keys import KEY_ROUTES
 from api.me import ME_ROUTES
 from api.methods import Methods
@@ -47,6 +48,7 @@ ROUTES = (
     *ARTIFACT_ROUTES,
     *FUNCTION_ROUTES,
     *INTEGRATION_ROUTES,
+    *GCP_ROUTES,
     *DEPLOYMENT_ROUTES,
     *EARLIER_DEPLOYMENT_ROUTES,
     *DIFFERENCE_ROUTES,

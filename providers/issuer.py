@@ -159,7 +159,7 @@ class Issuer:
             "claims_supported": ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "tenant", "project"],
         }
 
-    def jwks(self) -> dict[str, object]:
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public halves of the keys, as a JSON Web Key Set."""
         return {"keys": [_public(key) for key in self._keyring.all()]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -121,6 +121,15 @@ class ProviderUnreachable(ProviderBusy):
     """No answer; whether the call had its effect is not known."""
 
 
+@runtime_checkable
+class Diagnosing(Protocol):
+    """What a provider may offer beside the port: to look at all that a deployment needs, without making any."""
+
+    async def diagnose(
+        self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage | None
+    ) -> Finding: ...
+
+
 class Provider(Protocol):
     """A place functions run. Any verb may raise ProviderRefused, ProviderBusy or ProviderUnreachable.
 
@@ -129,9 +138,11 @@ class Provider(Protocol):
 
     name: str
 
-    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: object) -> Finding: ...
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding: ...
 
-    async def check_storage(self, tenant_id: UUID, project_id: UUID, storage: object) -> Finding: ...
+    async def check_storage(
+        self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage
+    ) -> Finding: ...
 
     async def observe(self, order: Order) -> Observation: ...
 

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from domain.clouds import Identity, Storage
 from domain.release import Access
 from providers.local.messages import Asked, Busy, Refused
 from providers.local.records import Route
@@ -70,14 +71,14 @@ class LocalProvider:
         self._agent = agent
         self._origin = origin
 
-    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: object) -> Finding:
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         """Whether the agent answers and has an engine; an agent that is down is a failed step."""
         try:
             return await self._ask("verify_identity", Asked(), Finding)
         except ProviderUnreachable as error:
             return _down("agent_reachable", error)
 
-    async def check_storage(self, tenant_id: UUID, project_id: UUID, storage: object) -> Finding:
+    async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         """Whether the agent's store can be written."""
         try:
             return await self._ask("check_storage", Asked(), Finding)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import target_key
+from domain.clouds import Identity, Storage, target_key
 from domain.release import Toolchain
 from providers.provider import (
     Build,
@@ -62,10 +62,10 @@ class SimulatedProvider:
         self._random = Random(seed)  # noqa: S311 - repeatable on purpose
         self._clock = clock
 
-    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: object) -> Finding:
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         return Finding(status="verified", steps=(Step(name="identity", status="passed"),))
 
-    async def check_storage(self, tenant_id: UUID, project_id: UUID, storage: object) -> Finding:
+    async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         return Finding(status="verified", steps=(Step(name="storage", status="passed"),))
 
     async def observe(self, order: Order) -> Observation:

@@ -12,7 +12,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from domain.clouds import LocalTarget, ProviderName, Target
+from domain.clouds import (
+    Identity,
+    LocalIdentity,
+    LocalStorage,
+    LocalTarget,
+    ProviderName,
+    Storage,
+    Target,
+    provider_of,
+)
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.serving import serving
 from providers.local.artifact import content_digest
@@ -28,6 +37,7 @@ TOOLCHAIN_DIR = Path(os.environ.get("DCF_TOOLCHAIN_DIR") or ROOT / ".dcf" / "too
 HELLO = (ROOT / "examples" / "hello" / "main.dart").read_bytes()
 PROBE = (Path(__file__).parent / "functions" / "probe.dart").read_bytes()
 PUBSPEC = (ROOT / "examples" / "hello" / "pubspec.yaml").read_bytes()
+DOCKERFILE = (ROOT / "examples" / "hello" / "Dockerfile").read_bytes()
 BROKEN = b"void main() {\n  int number = 'text';\n}\n"
 ENDS_AT_ONCE = b"import 'dart:io';\nvoid main() {\n  stderr.writeln('no reason to live');\n  exit(3);\n}\n"
 ORIGIN = "http://functions.example"
@@ -40,15 +50,21 @@ PATIENCE = Patience(delay_seconds_first=0.1, delay_seconds_max=0.4)
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider ready to be used, and a target it accepts."""
+    """A provider ready to be used, and a target, an identity and a storage that it accepts."""
 
     provider: Provider
     target: Target
+    identity: Identity = LocalIdentity()
+    storage: Storage = LocalStorage()
 
 
 def sources(code: bytes, pubspec: bytes = PUBSPEC) -> tuple[Source, ...]:
     """What a function is made from."""
-    return (_source("code", "main.dart", code), _source("yaml", "pubspec.yaml", pubspec))
+    return (
+        _source("code", "main.dart", code),
+        _source("yaml", "pubspec.yaml", pubspec),
+        _source("docker", "Dockerfile", DOCKERFILE),
+    )
 
 
 def _source(kind: ArtifactKind, name: str, content: bytes) -> Source:
@@ -61,13 +77,14 @@ def order(
     number: int = 1,
     access: Access = "public",
     environment: dict[str, str] | None = None,
-    target: Target | None = None,
+    ground: Ground | None = None,
     start_seconds_max: int = 20,
     memory_mb_max: int = 256,
     request_seconds_max: int = 60,
 ) -> Order:
     """The order to deploy a function; every call is another deployment."""
     function = function_id or uuid4()
+    target = ground.target if ground else LocalTarget()
     release = Release(
         function_id=function,
         function_revision=1,
@@ -76,15 +93,23 @@ def order(
         trigger=Trigger(),
         access=access,
         environment=environment or {},
-        provider="local",
-        target=target or LocalTarget(),
+        provider=provider_of(target),
+        target=target,
         integration_version=1,
         address=("acme", "shop", f"f{function.hex}"),
         start_seconds_max=start_seconds_max,
         memory_mb_max=memory_mb_max,
         request_seconds_max=request_seconds_max,
     )
-    return Order(tenant_id=uuid4(), project_id=uuid4(), deployment_id=uuid4(), number=number, release=release)
+    return Order(
+        tenant_id=uuid4(),
+        project_id=uuid4(),
+        deployment_id=uuid4(),
+        number=number,
+        release=release,
+        identity=ground.identity if ground else LocalIdentity(),
+        storage=ground.storage if ground else LocalStorage(),
+    )
 
 
 def gone_back(wanted: Order, image: PinnedImage) -> Order:

@@ -54,8 +54,8 @@ class TestVerifying:
     async def test_names_each_step_it_looked_at(self, ground: Ground) -> None:
         tenant, project = uuid4(), uuid4()
 
-        identity = await ground.provider.verify_identity(tenant, project, None)
-        storage = await ground.provider.check_storage(tenant, project, None)
+        identity = await ground.provider.verify_identity(tenant, project, ground.identity)
+        storage = await ground.provider.check_storage(tenant, project, ground.identity, ground.storage)
 
         assert identity.status in ("verified", "pending")
         assert storage.status == "verified"
@@ -68,7 +68,7 @@ class TestADeployment:
         Goal: a runner that dies after any verb may call it again.
         Method: call each verb twice and compare; at the end nothing carries the deployment's id.
         """
-        provider, wanted = ground.provider, order(target=ground.target)
+        provider, wanted = ground.provider, order(ground=ground)
         assert await provider.observe(wanted) == Observation()
 
         assert await provider.bundle(wanted, sources(HELLO)) == await provider.bundle(wanted, sources(HELLO))
@@ -95,9 +95,9 @@ class TestADeployment:
 
     async def test_replaces_the_one_before_it_and_is_never_replaced_by_an_earlier_one(self, ground: Ground) -> None:
         provider = ground.provider
-        first = order(target=ground.target, number=1)
+        first = order(ground=ground, number=1)
         function = first.release.function_id
-        early, late = (order(target=ground.target, number=number, function_id=function) for number in (2, 3))
+        early, late = (order(ground=ground, number=number, function_id=function) for number in (2, 3))
         await deployed(provider, first, sources(HELLO))
 
         await deployed(provider, late, sources(HELLO))
@@ -120,14 +120,14 @@ class TestARollback:
         Goal: going back needs no build, and taking the earlier deployment away takes nothing from the one that went back.
         Method: deploy twice, go back to the first image, withdraw both; then withdraw the last, and all is gone.
         """
-        provider, first = ground.provider, order(target=ground.target, number=1)
+        provider, first = ground.provider, order(ground=ground, number=1)
         function = first.release.function_id
-        second = order(target=ground.target, number=2, function_id=function)
+        second = order(ground=ground, number=2, function_id=function)
         await deployed(provider, first, sources(HELLO))
         image = await provider.push(first)
         await deployed(provider, second, sources(PROBE))
         pinned = PinnedImage(reference=image.reference, digest=image.digest)
-        back = gone_back(order(target=ground.target, number=3, function_id=function), pinned)
+        back = gone_back(order(ground=ground, number=3, function_id=function), pinned)
 
         assert (await provider.apply(back)).revision == (await provider.apply(back)).revision == image.digest
         assert (await settled(provider, back)).status == "healthy"
@@ -142,7 +142,7 @@ class TestARollback:
 
     async def test_to_an_image_that_is_gone_is_refused(self, ground: Ground) -> None:
         nowhere = PinnedImage(reference="nowhere", digest="sha256:" + "0" * 64)
-        back = gone_back(order(target=ground.target), nowhere)
+        back = gone_back(order(ground=ground), nowhere)
 
         with pytest.raises(ProviderRefused) as refusal:
             await ground.provider.apply(back)
@@ -153,7 +153,7 @@ class TestARollback:
 
 class TestABuild:
     async def test_that_fails_says_what_the_compiler_said_and_so_does_its_log(self, ground: Ground) -> None:
-        provider, wanted = ground.provider, order(target=ground.target)
+        provider, wanted = ground.provider, order(ground=ground)
 
         build = await built(provider, wanted, sources(BROKEN))
 
@@ -170,7 +170,7 @@ class TestABuild:
         await withdrawn(provider, wanted)
 
     async def test_can_be_stopped(self, ground: Ground) -> None:
-        provider, wanted = ground.provider, order(target=ground.target)
+        provider, wanted = ground.provider, order(ground=ground)
         await provider.bundle(wanted, sources(HELLO))
         await provider.start_build(wanted)
 
@@ -183,11 +183,11 @@ class TestABuild:
         await withdrawn(provider, wanted)
 
     async def test_refuses_sources_that_are_not_what_their_digest_says(self, ground: Ground) -> None:
-        (code, _) = sources(HELLO)
+        code, *_ = sources(HELLO)
 
         with pytest.raises(ProviderRefused) as refusal:
             await ground.provider.bundle(
-                order(target=ground.target),
+                order(ground=ground),
                 (type(code)(kind="code", file_name="main.dart", digest=code.digest, content=BROKEN),),
             )
 
@@ -197,8 +197,8 @@ class TestABuild:
 class TestABadRelease:
     async def test_is_reported_with_its_last_words_and_the_old_one_goes_on(self, ground: Ground) -> None:
         provider = ground.provider
-        good = order(target=ground.target, number=1)
-        bad = order(target=ground.target, number=2, function_id=good.release.function_id)
+        good = order(ground=ground, number=1)
+        bad = order(ground=ground, number=2, function_id=good.release.function_id)
         await deployed(provider, good, sources(HELLO))
 
         service = await applied(provider, bad, sources(ENDS_AT_ONCE))

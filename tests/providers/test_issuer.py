@@ -89,7 +89,7 @@ class TestTheKeyring:
         Method: live through four months, day by day, and prove each day's token by the keys shown the day before.
         """
         issuer = issuer_over(tmp_path / FILE_NAME, clock)
-        shown = {key["kid"] for key in issuer.jwks()["keys"]}  # type: ignore[attr-defined]
+        shown = {key["kid"] for key in issuer.jwks()["keys"]}
         signed = set()
 
         for _ in range(120):
@@ -97,7 +97,7 @@ class TestTheKeyring:
             kid = jwt.get_unverified_header(issuer.token(TENANT, PROJECT, AUDIENCE))["kid"]
             assert kid in shown
             signed.add(kid)
-            shown = {key["kid"] for key in issuer.jwks()["keys"]}  # type: ignore[attr-defined]
+            shown = {key["kid"] for key in issuer.jwks()["keys"]}
             assert kid in shown
 
         assert len(signed) == 1 + 120 * ANNOUNCED_SECONDS // SIGNS_SECONDS
@@ -127,7 +127,7 @@ class TestTheKeyring:
         issuer = issuer_over(tmp_path / FILE_NAME, clock)
         keyring = Keyring(tmp_path / FILE_NAME, clock=clock)
 
-        assert set(issuer.jwks()["keys"][0]) == {"kty", "use", "alg", "kid", "n", "e"}  # type: ignore[index]
+        assert set(issuer.jwks()["keys"][0]) == {"kty", "use", "alg", "kid", "n", "e"}
         assert "PRIVATE" not in repr(keyring.signing())
 
 

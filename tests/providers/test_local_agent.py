@@ -17,6 +17,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from domain.clouds import LocalIdentity
 from process.ports import recorded
 from process.sockets import socket_directory
 from providers.local import procfs
@@ -126,7 +127,7 @@ async def test_its_socket_is_for_its_user_alone_and_its_health_for_everybody(ser
 
 
 async def test_one_that_is_down_is_unreachable_and_verification_says_how_to_start_it(service: Service) -> None:
-    finding = await service.provider.verify_identity(order().tenant_id, order().project_id, None)
+    finding = await service.provider.verify_identity(order().tenant_id, order().project_id, LocalIdentity())
 
     assert (finding.status, finding.steps[0].code) == ("failed", "agent_unreachable")
     assert "python -m providers.local" in finding.steps[0].remedy

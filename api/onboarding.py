@@ -1,0 +1,158 @@
+"""The steps by which a project is connected to a provider: the same for every cloud, whatever its fields are."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+
+from api.answer import Answer
+from api.operation import Operation
+from api.services import Services, services_of
+from api.targets import offered
+from api.writing import Reply, Writing, recorded_time
+from commands.command import States
+from commands.execute import fold
+from commands.integration import (
+    ConfigureStorage,
+    ConnectProvider,
+    IntegrationCommand,
+    RecordIdentityChecked,
+    RecordStorageChecked,
+)
+from domain.clouds import Identity, ProviderName, Storage, provider_of
+from domain.event import StreamRef
+from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationUnknown, integration_id
+from domain.integration import Integration as State
+from domain.project import PROJECT, require_open
+from projections.integrations import Integration
+from providers.provider import Finding
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at, step by step, and what mends the one that failed."""
+
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
+def onboarding(name: str, summary: str, *, takes: Any, example: object, answers: dict[int, Any]) -> Operation:
+    """The operation of a route that takes one of these steps."""
+    return Operation(
+        name=name,
+        permission="integrations:write",
+        summary=summary,
+        tag="Integrations",
+        takes=takes,
+        answers=answers,
+        example=example,
+        writes=True,
+        refusals=(404, 409, 412),
+    )
+
+
+async def connect(request: Request[Any, Any, Any], content: bytes, project_id: UUID, identity: Identity) -> Answer:
+    """Record as whom the project meets the cloud; nothing is asked of the cloud. `content` is the body as it was sent."""
+    writing, provider = Writing(request, content), provider_of(identity)
+    command = ConnectProvider(**writing.asked, project_id=project_id, provider=provider, identity=identity)
+    location = f"/api/v1/projects/{project_id}/integrations/{provider}"
+
+    def answer(states: States) -> Reply:
+        reply = _integration(command, states)
+        first = _state(command, states).created_at is None
+        return msgspec.structs.replace(reply, status=201, location=location) if first else reply
+
+    return await writing.do(command, answer, entity=_stream(command))
+
+
+async def verify(request: Request[Any, Any, Any], content: bytes, project_id: UUID, provider: ProviderName) -> Answer:
+    """Ask the cloud whether it knows the identity, once, and record what it showed."""
+    writing, services = Writing(request, content), services_of(request)
+    tenant_id = writing.principal.tenant_id
+    identity = await identity_of(services, tenant_id, project_id, provider)
+    finding = await offered(services, provider).verify_identity(tenant_id, project_id, identity)
+    command = RecordIdentityChecked(
+        **writing.asked, project_id=project_id, provider=provider, status=finding.status, steps=steps_of(finding)
+    )
+    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+
+
+async def check(request: Request[Any, Any, Any], content: bytes, project_id: UUID, storage: Storage) -> Answer:
+    """Ask the cloud whether files can be staged there, once, and record what it showed."""
+    writing, services, provider = Writing(request, content), services_of(request), provider_of(storage)
+    tenant_id = writing.principal.tenant_id
+    identity = await identity_of(services, tenant_id, project_id, provider)
+    finding = await offered(services, provider).check_storage(tenant_id, project_id, identity, storage)
+    command = RecordStorageChecked(
+        **writing.asked,
+        project_id=project_id,
+        provider=provider,
+        storage=storage,
+        status=finding.status,
+        steps=steps_of(finding),
+    )
+    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+
+
+async def configure(request: Request[Any, Any, Any], content: bytes, project_id: UUID, storage: Storage) -> Answer:
+    """Keep the project's files there from now on."""
+    writing = Writing(request, content)
+    command = ConfigureStorage(**writing.asked, project_id=project_id, provider=provider_of(storage), storage=storage)
+    return await writing.do(command, lambda states: _integration(command, states), entity=_stream(command))
+
+
+async def identity_of(services: Services, tenant_id: UUID, project_id: UUID, provider: ProviderName) -> Identity:
+    """The identity as the log has it, before the cloud is asked anything. Raises IntegrationUnknown."""
+    state = await integration_state(services, tenant_id, project_id, provider)
+    assert state.identity is not None, "what is connected has an identity"
+    return state.identity
+
+
+async def integration_state(services: Services, tenant_id: UUID, project_id: UUID, provider: ProviderName) -> State:
+    """The connected integration as the log has it. Raises IntegrationUnknown."""
+    require_open(await fold(services.log, PROJECT, PROJECT.stream(tenant_id, project_id)))
+    stream = INTEGRATION.stream(tenant_id, integration_id(project_id, provider))
+    state: State = await fold(services.log, INTEGRATION, stream)
+    if not state.connected:
+        raise IntegrationUnknown
+    return state
+
+
+def steps_of(finding: Finding) -> tuple[CheckStep, ...]:
+    """The steps of a finding as the log keeps them."""
+    return tuple(CheckStep(**msgspec.structs.asdict(step)) for step in finding.steps)
+
+
+def _verification(command: RecordIdentityChecked | RecordStorageChecked) -> Reply:
+    return Reply(body=Verification(status=command.status, steps=command.steps), position="unchanged")
+
+
+def _stream(command: IntegrationCommand) -> StreamRef:
+    return INTEGRATION.stream(command.tenant_id, integration_id(command.project_id, command.provider))
+
+
+def _state(command: IntegrationCommand, states: States) -> State:
+    return states.at(INTEGRATION, _stream(command))
+
+
+def _integration(command: IntegrationCommand, states: States) -> Reply:
+    state = _state(command, states)
+    body = Integration(
+        integration_id=integration_id(command.project_id, command.provider),
+        project_id=command.project_id,
+        provider=command.provider,
+        status=state.status,
+        version=state.version,
+        identity=state.identity,
+        identity_status=state.identity_status,
+        identity_steps=state.identity_steps,
+        storage=state.storage,
+        storage_checked=state.storage_checked,
+        storage_status=state.storage_status,
+        storage_steps=state.storage_steps,
+        created_at=recorded_time(state.created_at),
+        updated_at=recorded_time(state.updated_at),
+    )
+    return Reply(body=body, position="last" if state.updated_at is None else "unchanged")

@@ -1,0 +1,38 @@
+"""The sources of a function as one archive, the same bytes for the same sources."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+
+from domain.release import ArtifactKind
+from providers.provider import ProviderRefused, Source
+
+# Under these names the clouds' builders find the files, whatever they were called when they were uploaded.
+FILE_NAMES: dict[ArtifactKind, str] = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
+
+
+def archive(sources: tuple[Source, ...]) -> bytes:
+    """A tar.gz of the sources. Raises ProviderRefused for one that is not what its digest says, or two of one kind."""
+    for source in sources:
+        if f"sha256:{hashlib.sha256(source.content).hexdigest()}" != source.digest:
+            raise ProviderRefused(
+                "digest_differs", f"{source.file_name} is not what its digest says.", "Upload it again."
+            )
+    if len({source.kind for source in sources}) < len(sources):
+        raise ProviderRefused("sources_duplicate", "Two sources are of one kind.", "Give one file of a kind.")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for source in sorted(sources, key=lambda source: source.kind):
+            entry = tarfile.TarInfo(FILE_NAMES[source.kind])
+            entry.size, entry.mode = len(source.content), 0o644
+            tar.addfile(entry, io.BytesIO(source.content))
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def source_of(sources: tuple[Source, ...], kind: ArtifactKind) -> str:
+    """The text of the source of a kind; empty when there is none."""
+    found = [source.content for source in sources if source.kind == kind]
+    return found[0].decode(errors="replace") if found else ""

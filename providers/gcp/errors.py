@@ -1,0 +1,205 @@
+"""What Google's answers mean: worth another try, or a refusal with the command that mends it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import msgspec
+
+from domain.clouds import GcpIdentity
+from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
+
+BUSY_SECONDS = 2.0
+THROTTLED_SECONDS = 5.0
+BUSY_SECONDS_MAX = 120.0
+MESSAGE_CHARACTERS_MAX = 1500
+
+
+class Answered(Exception):
+    """A call was answered with an error. `status` is Google's own word for it (`NOT_FOUND`), `reason` that of its ErrorInfo."""
+
+    def __init__(
+        self,
+        http_status: int,
+        message: str,
+        *,
+        status: str = "",
+        reason: str = "",
+        metadata: dict[str, str] | None = None,
+        retry_in_seconds: float | None = None,
+    ) -> None:
+        super().__init__(f"{http_status} {status}: {message}")
+        self.http_status, self.message, self.status, self.reason = http_status, message, status, reason
+        self.metadata = metadata or {}
+        self.retry_in_seconds = retry_in_seconds
+
+
+class Status(msgspec.Struct):
+    """A google.rpc.Status. In an operation there is no word in `status`, only gRPC's number in `code`."""
+
+    code: int = 0
+    message: str = ""
+    status: str = ""
+    details: list[dict[str, Any]] = []
+
+
+class _Envelope(msgspec.Struct):
+    error: Status | str
+    error_description: str = ""
+
+
+def answered(http_status: int, body: bytes, retry_after: str = "") -> Answered:
+    """The error in an answer, in Google's form, in OAuth's, or in none."""
+    try:
+        said = msgspec.json.decode(body, type=_Envelope)
+    except msgspec.MsgspecError:
+        return Answered(
+            http_status, body[:200].decode(errors="replace").strip(), retry_in_seconds=_seconds(retry_after)
+        )
+    if isinstance(said.error, str):
+        return Answered(http_status, said.error_description or said.error, status=said.error)
+    return of_status(said.error, http_status, retry_after)
+
+
+def of_status(said: Status, http_status: int, retry_after: str = "") -> Answered:
+    """The error in a google.rpc.Status, with what its details add."""
+    reason, metadata, wait = "", {}, _seconds(retry_after)
+    message = said.message
+    for detail in said.details:
+        match str(detail.get("@type", "")).rpartition(".")[2]:
+            case "ErrorInfo":
+                reason = str(detail.get("reason", ""))
+                metadata = {str(key): str(value) for key, value in dict(detail.get("metadata", {})).items()}
+            case "RetryInfo":
+                wait = _seconds(str(detail.get("retryDelay", "")))
+            case "BadRequest":
+                found = [f"{v.get('field')}: {v.get('description')}" for v in detail.get("fieldViolations", [])]
+                message = "; ".join([message, *found])
+            case _:
+                pass
+    status = said.status or reason
+    return Answered(http_status, message, status=status, reason=reason, metadata=metadata, retry_in_seconds=wait)
+
+
+def told(error: Answered, identity: GcpIdentity) -> ProviderBusy | ProviderRefused:
+    """What the runner is told of it. Only a refusal is final."""
+    if error.http_status == 429 or error.status == "RESOURCE_EXHAUSTED":
+        return _busy(f"Google Cloud throttles: {error.message}", error, THROTTLED_SECONDS)
+    if error.http_status in (500, 502, 504):
+        return ProviderUnreachable(
+            f"Google Cloud failed: {_short(error.message)}", retry_in_seconds=_wait(error, BUSY_SECONDS)
+        )
+    if error.http_status in (408, 409, 412, 503) or error.status in ("ABORTED", "UNAVAILABLE"):
+        return _busy(f"Google Cloud is busy: {error.message}", error, BUSY_SECONDS)
+    if error.http_status == 401:
+        return _busy(f"Google Cloud did not take the token: {error.message}", error, BUSY_SECONDS)
+    if error.http_status == 403:
+        return _forbidden(error, identity)
+    if error.http_status == 404:
+        return ProviderRefused(
+            "gcp_not_found", _short(error.message), "Make it, or name another one, and deploy again."
+        )
+    return ProviderRefused("gcp_rejected", _short(error.message), "Mend what the message names, and deploy again.")
+
+
+def _forbidden(error: Answered, identity: GcpIdentity) -> ProviderRefused:
+    project = identity.gcp_project_id
+    if error.reason == "SERVICE_DISABLED" or "has not been used in project" in error.message:
+        service = error.metadata.get("service") or _service_in(error.message)
+        return ProviderRefused(
+            "GCP_SERVICE_DISABLED",
+            f"The API {service} is not enabled in the project {project}.",
+            command("gcloud", "services", "enable", service, f"--project={project}"),
+        )
+    if error.reason == "BILLING_DISABLED":
+        return ProviderRefused(
+            "GCP_BILLING_DISABLED",
+            f"Billing is not enabled for the project {project}.",
+            f"Link a billing account: {command('gcloud', 'billing', 'projects', 'link', project)} --billing-account=ACCOUNT",
+        )
+    if error.reason == "SECURITY_POLICY_VIOLATED":
+        return ProviderRefused(
+            "GCP_PERIMETER",
+            _short(error.message),
+            "Let the service account through the VPC Service Controls perimeter.",
+        )
+    permission = error.metadata.get("permission") or _permission_in(error.message)
+    return missing(permission, identity, _short(error.message))
+
+
+def missing(permission: str, identity: GcpIdentity, message: str = "") -> ProviderRefused:
+    """The refusal for a permission the service account lacks."""
+    return ProviderRefused(
+        "GCP_PERMISSION_DENIED",
+        message or f"The service account lacks the permission {permission}.",
+        grant(role_for(permission), identity),
+    )
+
+
+def grant(role: str, identity: GcpIdentity) -> str:
+    """The command that gives the service account a role in its project."""
+    return command(
+        "gcloud",
+        "projects",
+        "add-iam-policy-binding",
+        identity.gcp_project_id,
+        f"--member=serviceAccount:{identity.service_account_email}",
+        f"--role={role}",
+        "--condition=None",
+    )
+
+
+_ROLES = (
+    ("run.", "roles/run.admin"),
+    ("cloudbuild.", "roles/cloudbuild.builds.editor"),
+    ("artifactregistry.", "roles/artifactregistry.repoAdmin"),
+    ("storage.", "roles/storage.admin"),
+    ("logging.", "roles/logging.viewer"),
+    ("iam.serviceaccounts.actas", "roles/iam.serviceAccountUser"),
+    ("iam.serviceaccounts.getaccesstoken", "roles/iam.workloadIdentityUser"),
+)
+
+
+def role_for(permission: str) -> str:
+    """The narrowest predefined role we know of that holds the permission."""
+    lowered = permission.lower()
+    return next((role for prefix, role in _ROLES if lowered.startswith(prefix)), "roles/run.admin")
+
+
+def command(*words: str) -> str:
+    """The words as a line for a shell."""
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _permission_in(message: str) -> str:
+    found = re.search(r"[Pp]ermission '?([a-z]+\.[A-Za-z.]+)'?|'([a-z]+\.[A-Za-z.]+)'", message)
+    if found is None and "actAs" in message:
+        return "iam.serviceAccounts.actAs"
+    return (found[1] or found[2]) if found else ""
+
+
+def _service_in(message: str) -> str:
+    found = re.search(r"\b([a-z]+\.googleapis\.com)\b", message)
+    return found[1] if found else "the API that the message names"
+
+
+def _busy(message: str, error: Answered, seconds: float) -> ProviderBusy:
+    return ProviderBusy(_short(message), retry_in_seconds=_wait(error, seconds))
+
+
+def _wait(error: Answered, seconds: float) -> float:
+    return min(seconds if error.retry_in_seconds is None else error.retry_in_seconds, BUSY_SECONDS_MAX)
+
+
+def _seconds(text: str) -> float | None:
+    """`3`, as in Retry-After, or `3.5s`, as in RetryInfo."""
+    try:
+        return max(float(text.removesuffix("s")), 0.0)
+    except ValueError:
+        return None
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= MESSAGE_CHARACTERS_MAX else f"{message[:MESSAGE_CHARACTERS_MAX]}…"

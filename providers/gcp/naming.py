@@ -1,0 +1,80 @@
+"""What a deployment's things are called in Google Cloud: from our ids alone, so that they are found again."""
+
+from __future__ import annotations
+
+from domain.clouds import GcpTarget
+from providers.gcp.account import bucket_of, target_of
+from providers.provider import Order
+
+MANAGED_BY = "dart-cloud-functions"
+# In Google Cloud a name of a revision has 63 characters at most, 49 of them the service's.
+_SHORT = 12
+
+
+def folder(order: Order) -> str:
+    """Whatever is staged for the deployment lies below this."""
+    return f"dcf/{order.deployment_id}/"
+
+
+def bundle_name(order: Order) -> str:
+    return f"{folder(order)}source.tar.gz"
+
+
+def log_folder(order: Order) -> str:
+    """Where Cloud Build writes `log-{build id}.txt`."""
+    return f"gs://{bucket_of(order)}/{folder(order)}log"
+
+
+def log_name(order: Order, build_id: str) -> str:
+    return f"{folder(order)}log/log-{build_id}.txt"
+
+
+def build_tag(order: Order) -> str:
+    return f"dcf-deployment-{order.deployment_id}"
+
+
+def package(order: Order) -> str:
+    """The function's images lie beside each other; each deployment's has a tag of its own."""
+    return f"dcf-{order.release.function_id.hex}"
+
+
+def tag(order: Order) -> str:
+    return str(order.deployment_id)
+
+
+def image_path(order: Order) -> str:
+    target = target_of(order)
+    return f"{target.region}-docker.pkg.dev/{target.project_id}/{target.artifact_repository}/{package(order)}"
+
+
+def repository_path(target: GcpTarget) -> str:
+    return f"/v1/projects/{target.project_id}/locations/{target.region}/repositories/{target.artifact_repository}"
+
+
+def services_path(target: GcpTarget) -> str:
+    return f"/v2/projects/{target.project_id}/locations/{target.region}/services"
+
+
+def service_path(target: GcpTarget) -> str:
+    return f"{services_path(target)}/{target.service_name}"
+
+
+def mark(order: Order) -> str:
+    """Tells the deployment's revision and its address apart from the others of the service."""
+    return f"d{order.deployment_id.hex[-_SHORT:]}"
+
+
+def revision_name(order: Order) -> str:
+    return f"{target_of(order).service_name}-{mark(order)}"
+
+
+def labels(order: Order) -> dict[str, str]:
+    """What says that a thing is ours, and whose."""
+    return {
+        "managed-by": MANAGED_BY,
+        "dcf-tenant": str(order.tenant_id),
+        "dcf-project": str(order.project_id),
+        "dcf-function": str(order.release.function_id),
+        "dcf-deployment": str(order.deployment_id),
+        "dcf-number": str(order.number),
+    }

@@ -1,0 +1,160 @@
+"""Services and revisions as Cloud Run shows them, and the calls that read and change them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from domain.clouds import GcpTarget
+from providers.gcp import naming
+from providers.gcp.account import Account
+from providers.gcp.errors import Answered, Status, of_status
+
+# How long a verb waits for what it began; the runner looks again after that.
+WAIT_SECONDS = 10
+LAST_WORDS_LINES = 30
+
+_BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+
+
+class Condition(msgspec.Struct, rename="camel"):
+    type: str = ""
+    state: str = ""
+    message: str = ""
+    reason: str = ""
+    revision_reason: str = ""
+
+
+class Share(msgspec.Struct, omit_defaults=True):
+    """Who gets how much of the traffic; one with a tag and no percent is only reachable at an address of its own."""
+
+    type: str = _BY_REVISION
+    revision: str = ""
+    percent: int = 0
+    tag: str = ""
+
+
+class _Container(msgspec.Struct):
+    image: str = ""
+
+
+class _Template(msgspec.Struct):
+    revision: str = ""
+    containers: list[_Container] = []
+
+
+class RunService(msgspec.Struct, rename="camel"):
+    """A service. `labels` say which deployment serves, once one does."""
+
+    name: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    uri: str = ""
+    etag: str = ""
+    ingress: str = ""
+    invoker_iam_disabled: bool = False
+    traffic: list[Share] = []
+    template: _Template = msgspec.field(default_factory=_Template)
+    reconciling: bool = False
+    terminal_condition: Condition | None = None
+    latest_created_revision: str = ""
+
+
+class RunRevision(msgspec.Struct, rename="camel"):
+    labels: dict[str, str] = {}
+    conditions: list[Condition] = []
+    containers: list[_Container] = []
+
+    @property
+    def ready(self) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type == "Ready"), None)
+
+
+class _Operation(msgspec.Struct):
+    name: str = ""
+    done: bool = False
+    error: Status | None = None
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    text_payload: str = ""
+
+
+class _Entries(msgspec.Struct):
+    entries: list[_Entry] = []
+
+
+class CloudRun:
+    """Cloud Run in one project and region, as one account sees it."""
+
+    def __init__(self, account: Account, target: GcpTarget) -> None:
+        self._account, self._target = account, target
+
+    async def service(self) -> RunService | None:
+        return await self._account.found("GET", "run", naming.service_path(self._target), RunService)
+
+    async def revision(self, name: str) -> RunRevision | None:
+        path = f"{naming.service_path(self._target)}/revisions/{name}"
+        return await self._account.found("GET", "run", path, RunRevision)
+
+    async def put(self, body: dict[str, Any]) -> None:
+        """Make the service, or replace all of it. Raises Answered."""
+        path, query = naming.service_path(self._target), {"allowMissing": "true"}
+        await self._begun(await self._account.call("PATCH", "run", path, _Operation, query=query, body=body))
+
+    async def change(self, body: dict[str, Any], *fields: str) -> None:
+        """Change these fields of the service only; without `template` among them no revision is made."""
+        path, query = naming.service_path(self._target), {"updateMask": ",".join(fields)}
+        await self._begun(await self._account.call("PATCH", "run", path, _Operation, query=query, body=body))
+
+    async def remove_service(self, etag: str) -> None:
+        """Take the service away with all its revisions, unless it changed since the etag."""
+        path, query = naming.service_path(self._target), {"etag": etag} if etag else {}
+        operation = await self._account.found("DELETE", "run", path, _Operation, query=query)
+        if operation is not None:
+            await self._begun(operation)
+
+    async def remove_revision(self, name: str) -> Literal["gone", "refused"]:
+        """Take a revision away. Cloud Run refuses it for the newest one of a service."""
+        path = f"{naming.service_path(self._target)}/revisions/{name}"
+        try:
+            operation = await self._account.found("DELETE", "run", path, _Operation)
+            if operation is not None:
+                await self._begun(operation)
+        except Answered as error:
+            if error.http_status in (400, 409) and error.status == "FAILED_PRECONDITION":
+                return "refused"
+            raise
+        return "gone"
+
+    async def last_words(self, revision: str) -> str:
+        """The end of what a revision logged; empty when the account may not read logs."""
+        body = {
+            "resourceNames": [f"projects/{self._target.project_id}"],
+            "filter": f'resource.type="cloud_run_revision" AND resource.labels.revision_name="{revision}"',
+            "orderBy": "timestamp desc",
+            "pageSize": LAST_WORDS_LINES,
+        }
+        try:
+            found = await self._account.call("POST", "logging", "/v2/entries:list", _Entries, body=body)
+        except Answered:
+            return ""
+        return "\n".join(entry.text_payload for entry in reversed(found.entries) if entry.text_payload)
+
+    async def _begun(self, operation: _Operation) -> None:
+        """Wait a little for the operation. Raises Answered when it has failed by then."""
+        if not operation.done:
+            path, body = f"/v2/{operation.name}:wait", {"timeout": f"{WAIT_SECONDS}s"}
+            operation = await self._account.call("POST", "run", path, _Operation, body=body)
+        if operation.error is not None:
+            raise of_status(operation.error, _HTTP.get(operation.error.code, 400))
+
+
+def image_digest(containers: list[_Container]) -> str:
+    """The digest in the reference of the image that is run."""
+    return containers[0].image.partition("@")[2] if containers else ""
+
+
+# An operation's error has gRPC's number only.
+_HTTP = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 13: 500, 14: 503, 16: 401}

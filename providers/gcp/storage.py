@@ -1,0 +1,222 @@
+"""The customer's bucket: what is staged there, conditionally and checked, for one deployment at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+from typing import Any
+
+import aiohttp
+import msgspec
+from gcloud.aio.storage import Storage
+
+from providers.gcp.account import Account
+from providers.gcp.errors import Answered, answered
+from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+
+# Larger ones are sent in pieces, and go on after a cut where it left off.
+RESUMABLE_BYTES_MIN = 8 * 1024 * 1024
+PIECE_BYTES = 4 * 1024 * 1024  # A multiple of 256 KiB, as Google asks.
+CUTS_MAX = 5
+CUT_SECONDS = 0.2
+OBJECTS_MAX = 1000
+_SHA256 = "dcf-sha256"
+_DEPLOYMENT = "dcf-deployment"
+_DART = "dcf-dart"
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """A bundle in the bucket. `generation` names exactly these bytes; `dart` is the version its Dockerfile builds with."""
+
+    bundle: Bundle
+    bucket: str
+    name: str
+    generation: str
+    dart: str
+
+
+class _Token:
+    """What the storage library asks for its token."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def get(self) -> str:
+        return await self._account.token()
+
+
+class Bucket:
+    """One bucket, as one account sees it."""
+
+    def __init__(self, account: Account, name: str) -> None:
+        self._account, self._name = account, name
+        # The library is typed for its own tokens and for another kind of session; it asks no more of these.
+        library: Any = Storage
+        self._storage = library(
+            session=account.wire.session,
+            token=_Token(account),
+            api_root=account.wire.root("storage"),
+            api_is_dev=False,
+        )
+
+    async def stage(self, name: str, content: bytes, *, deployment_id: str, dart: str) -> Staged:
+        """Put the bundle there, unless it is there already: nothing is ever overwritten.
+
+        Raises ProviderRefused when something else has the name, ProviderUnreachable when it arrived damaged.
+        """
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
+        try:
+            made = await self._put(name, content, metadata)
+        except Answered as error:
+            if error.http_status != 412:
+                raise
+            return await self._there_before(name, digest)
+        if made.get("md5Hash") != _md5(content):
+            raise ProviderUnreachable(f"gs://{self._name}/{name} did not arrive as it was sent.")
+        return self._staged(name, made)
+
+    async def staged(self, name: str) -> Staged | None:
+        """The bundle of this name, or None."""
+        found = await self._metadata(name)
+        return None if found is None else self._staged(name, found)
+
+    async def read(self, name: str, *, first: int | None = None, last_bytes: int | None = None) -> bytes:
+        """The object's bytes from `first` on, or its last ones; none when there is nothing there."""
+        wanted = f"bytes={first}-" if first is not None else f"bytes=-{last_bytes}"
+        try:
+            content: bytes = await self._asked(
+                self._storage.download(self._name, name, headers={"Range": wanted, "Accept-Encoding": "identity"})
+            )
+        except Answered as error:
+            if error.http_status in (404, 416):
+                return b""
+            raise
+        return content
+
+    async def names(self, prefix: str) -> list[str]:
+        """The objects whose names begin so, at most OBJECTS_MAX."""
+        page = await self._asked(
+            self._storage.list_objects(self._name, params={"prefix": prefix, "maxResults": str(OBJECTS_MAX)})
+        )
+        return [str(item["name"]) for item in page.get("items", [])]
+
+    async def remove(self, name: str) -> None:
+        """Take the object away; it may be gone already."""
+        try:
+            await self._asked(self._storage.delete(self._name, name))
+        except Answered as error:
+            if error.http_status != 404:
+                raise
+
+    async def _put(self, name: str, content: bytes, metadata: dict[str, str]) -> dict[str, Any]:
+        if len(content) >= RESUMABLE_BYTES_MIN:
+            return await self._put_in_pieces(name, content, metadata)
+        found: dict[str, Any] = await self._asked(
+            self._storage.upload(
+                self._name,
+                name,
+                io.BytesIO(content),
+                content_type="application/gzip",
+                parameters={"ifGenerationMatch": "0"},
+                metadata={"metadata": metadata, "md5Hash": _md5(content)},
+                force_resumable_upload=False,
+            )
+        )
+        return found
+
+    async def _put_in_pieces(self, name: str, content: bytes, metadata: dict[str, str]) -> dict[str, Any]:
+        place = await self._begin(name, content, metadata)
+        sent, cuts = 0, 0
+        while True:
+            piece = content[sent : sent + PIECE_BYTES]
+            span = f"bytes {sent}-{sent + len(piece) - 1}/{len(content)}"
+            try:
+                done, sent = await self._continue(place, piece, span, sent + len(piece))
+            except (aiohttp.ClientError, TimeoutError) as cut:
+                cuts += 1
+                if cuts > CUTS_MAX:
+                    raise ProviderUnreachable(f"The upload of {name} was cut off {cuts} times.") from cut
+                await asyncio.sleep(CUT_SECONDS * 2**cuts)
+                done, sent = await self._continue(place, b"", f"bytes */{len(content)}", 0)
+            if done is not None:
+                return done
+
+    async def _begin(self, name: str, content: bytes, metadata: dict[str, str]) -> str:
+        async with self._account.wire.session.post(
+            f"{self._account.wire.root('storage')}/upload/storage/v1/b/{self._name}/o",
+            params={"uploadType": "resumable", "name": name, "ifGenerationMatch": "0"},
+            headers={
+                "Authorization": f"Bearer {await self._account.token()}",
+                "Content-Type": "application/json; charset=UTF-8",
+                "X-Upload-Content-Type": "application/gzip",
+                "X-Upload-Content-Length": str(len(content)),
+            },
+            data=msgspec.json.encode({"name": name, "metadata": metadata, "md5Hash": _md5(content)}),
+        ) as response:
+            if response.status >= 300:
+                raise answered(response.status, await response.read(), response.headers.get("Retry-After", ""))
+            return response.headers["Location"]
+
+    async def _continue(self, place: str, piece: bytes, span: str, expected: int) -> tuple[dict[str, Any] | None, int]:
+        """Send a piece, or ask with an empty one how far it got: the object when it is whole, and how much is there."""
+        async with self._account.wire.session.put(place, headers={"Content-Range": span}, data=piece) as response:
+            body = await response.read()
+            if response.status == 308:
+                return None, _next_byte(response.headers.get("Range", ""), expected)
+            if response.status >= 300:
+                raise answered(response.status, body, response.headers.get("Retry-After", ""))
+            return msgspec.json.decode(body, type=dict[str, Any]), expected
+
+    async def _there_before(self, name: str, digest: str) -> Staged:
+        found = await self.staged(name)
+        if found is None:
+            raise ProviderUnreachable(f"gs://{self._name}/{name} was there a moment ago, and is not now.")
+        if found.bundle.digest != digest:
+            raise ProviderRefused(
+                "bundle_differs",
+                f"gs://{self._name}/{name} holds something else than this deployment's sources.",
+                f"gcloud storage rm gs://{self._name}/{name}",
+            )
+        return found
+
+    async def _metadata(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = await self._asked(self._storage.download_metadata(self._name, name))
+        except Answered as error:
+            if error.http_status == 404:
+                return None
+            raise
+        return found
+
+    def _staged(self, name: str, found: dict[str, Any]) -> Staged:
+        own = found.get("metadata") or {}
+        bundle = Bundle(location=f"gs://{self._name}/{name}", digest=str(own.get(_SHA256, "")))
+        return Staged(bundle, self._name, name, str(found.get("generation", "")), str(own.get(_DART, "")))
+
+    async def _asked(self, answer: Any) -> Any:
+        """What the library answers, its errors as ours."""
+        try:
+            return await answer
+        except aiohttp.ClientResponseError as error:
+            if error.status == 401:
+                self._account.forget_token()
+            _, _, body = error.message.partition(": ")
+            retry_after = error.headers.get("Retry-After", "") if error.headers else ""
+            raise answered(error.status, body.encode() or error.message.encode(), retry_after) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ProviderUnreachable(f"Cloud Storage does not answer: {str(error) or 'it takes too long'}.") from error
+
+
+def _md5(content: bytes) -> str:
+    """As Google writes it; it tells damage, not forgery, apart."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def _next_byte(range_header: str, expected: int) -> int:
+    """`bytes=0-262143` → 262144; nothing has arrived when the header is missing and nothing was expected to."""
+    if "-" not in range_header:
+        return 0
+    return int(range_header.rpartition("-")[2]) + 1 if expected >= 0 else 0
