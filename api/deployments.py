@@ -351,6 +351,7 @@ def deployment_answer(command: DeploymentCommand, states: States) -> Deployment:
         remaining=state.remaining,
         drift=state.drift,
         retired=state.retired,
+        withdrawn=state.withdrawn,
         queued_at=recorded_time(state.queued_at),
         started_at=state.started_at,
         finished_at=recorded_time(state.finished_at) if state.outcome else None,

@@ -18,6 +18,10 @@ RESEND_SECONDS_LONGEST = 0.5
 Settled = Outcome | AppendRefused | OutcomeUnknown | LogBusy
 
 
+# What PostgreSQL says of the values it was given; all else it says is about the schema, or itself.
+_ABOUT_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
 class Lane:
     """`advanced` is told every position the log is known to have reached; `end` says which it was told last."""
 
@@ -40,7 +44,7 @@ class Lane:
             return await self._deliver(appends)
         except (asyncpg.PostgresError, ValueError, TypeError, OverflowError, AttributeError) as error:
             if len(appends) == 1:
-                return [AppendRefused(str(error))]
+                return [_refusal(error)]
         half = len(appends) // 2
         return [*await self.settle(appends[:half]), *await self.settle(appends[half:])]
 
@@ -98,3 +102,12 @@ def _made_plain(append: Append, outcome: Outcome, end_before: int) -> Outcome:
             return Appended(outcome.first_position, outcome.last_position, outcome.recorded_at)
         case _:
             return outcome
+
+
+def _refusal(error: Exception) -> AppendRefused | OutcomeUnknown:
+    """Whose fault it is that an append failed alone. The words, which are of our own query, are for our log."""
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _ABOUT_VALUES):
+        structlog.get_logger().error("append_failed", exc_info=error)
+        return OutcomeUnknown(repr(error))
+    structlog.get_logger().warning("append_refused", problem=str(error))
+    return AppendRefused("It holds something that cannot be stored.")

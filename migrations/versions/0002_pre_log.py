@@ -321,6 +321,10 @@ _APPEND_BATCH = f"""
                         s_version[s] := e_version[e];
                         e_before[e] := was;
                         e_position[e] := last;
+                        -- Its events need not stand together.
+                        IF was = -1 THEN
+                            s_first[s] := last;
+                        END IF;
                     END LOOP;
                     WHILE t < t_end LOOP
                         t := t + 1;
@@ -407,7 +411,7 @@ _APPEND_BATCH = f"""
              WHERE e_position[n] IS NOT NULL;
             INSERT INTO log.streams (tenant_id, stream_id, version, category, first_position, last_position)
             SELECT tenants[s_tenant[n]], s_id[n], s_version[n], words[s_category[n]],
-                   coalesce(s_first[n], s_last[n] - (s_version[n] - s_was[n]) + 1), s_last[n]
+                   s_first[n], s_last[n]
               FROM generate_series(1, cardinality(s_id)) n
              WHERE s_version[n] <> s_was[n];
             DELETE FROM log.streams r

@@ -151,6 +151,16 @@ class TestBadNeighbour:
         with pytest.raises(AppendRefused):
             await postgres_log.append(an_append(an_event(a_stream(), 2**40)))
 
+    async def test_a_schema_that_is_not_ours_is_no_fault_of_the_caller(
+        self, database_url: str, postgres_log: PostgresLog
+    ) -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("ALTER FUNCTION log.append_one RENAME TO append_one_of_later")
+        await connection.close()
+
+        with pytest.raises(OutcomeUnknown):
+            await postgres_log.append(an_append(an_event(a_stream())))
+
 
 class TestCancelledCaller:
     async def test_before_its_batch_is_sent_nothing_is_recorded(self, postgres_log: PostgresLog) -> None:

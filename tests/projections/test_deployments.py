@@ -53,6 +53,7 @@ async def test_an_active_one_has_exactly_the_fields_of_the_contract() -> None:
         "cancelRequested": False,
         "supersededBy": None,
         "retired": False,
+        "withdrawn": False,
         "canRollback": {"allowed": False, "because": "The deployment is the active one.", "code": "rollback_active"},
         "queuePosition": None,
     }
@@ -118,7 +119,7 @@ async def test_says_of_every_deployment_what_the_aggregate_says(story: str) -> N
 def _of_row(row: Any) -> tuple[Any, ...]:
     return (
         row.status, row.project_id, row.number, row.reason, row.warnings, row.origin, row.url, row.failure, row.remaining,
-        row.cancel_requested, row.superseded_by, row.drift, row.queued_at, row.started_at, row.finished_at,
+        row.cancel_requested, row.superseded_by, row.retired, row.withdrawn, row.drift, row.queued_at, row.started_at, row.finished_at,
         row.release.toolchain, row.release.image_digest or "", row.release.image_reference or "",
     )  # fmt: skip
 
@@ -126,6 +127,6 @@ def _of_row(row: Any) -> tuple[Any, ...]:
 def _of_state(state: Deployment) -> tuple[Any, ...]:
     return (
         state.status, state.project_id, state.number, state.reason, state.warnings, state.origin, state.url,
-        state.failure, state.remaining, state.cancel_requested, state.superseded_by, state.drift, state.queued_at,
+        state.failure, state.remaining, state.cancel_requested, state.superseded_by, state.retired, state.withdrawn, state.drift, state.queued_at,
         state.started_at, state.finished_at, state.toolchain, state.image_digest, state.image_reference,
     )  # fmt: skip
