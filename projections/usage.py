@@ -44,7 +44,8 @@ def project(row: Usage | None, recorded: Recorded) -> Usage | None:
         case PlanChosen() as event:
             return msgspec.structs.replace(present(row), plan=event.plan)
         case _:
-            return _counted(present(row), recorded)
+            # Of a tenant that was never made nothing is counted.
+            return None if row is None else _counted(row, recorded)
 
 
 def _counted(row: Usage, recorded: Recorded) -> Usage:

@@ -35,7 +35,7 @@ def test_append_prints_one_json_object_last() -> None:
 
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
-    assert set(figures["callers"]["1"]) == _APPEND_FIGURES
+    assert set(figures["callers"]["1"]) >= _APPEND_FIGURES
     assert all(value > 0 for value in figures["callers"]["1"].values())
     assert figures["copy_per_second"] > 0
 

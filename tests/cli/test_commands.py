@@ -107,7 +107,7 @@ class TestIntegrations:
         assert shop.must("integrations", "verify", "local", "--json").json["status"] == "verified"
 
     def test_a_cloud_this_service_does_not_know_is_said_to_be_too_new(self, shop: Terminal) -> None:
-        refused = shop.type("integrations", "connect", "gcp")
+        refused = shop.type("integrations", "connect", "aws")
 
         assert refused.code == exits.FAILED
         assert "older than this dcf" in refused.err

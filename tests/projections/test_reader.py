@@ -48,8 +48,9 @@ from projections.reader import Reader, ReadModelNotReady
 from projections.runtimes import RUNTIMES_LIST
 from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
+from projections.usage import USAGE_LIST
 from projections.versions import VERSIONS
-from projections.work import WORK_READY, WORK_UNDER_WAY
+from projections.work import WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
 from tests.projections.stories import STORIES, about_others, mingle
@@ -99,6 +100,8 @@ def _questions_now() -> list[Question]:
         (TENANT, tenant, ()),
         (TENANT_BY_SLUG, None, ("acme",)),
         (TENANTS_LIST, None, (0, 10)),
+        (USAGE_LIST, None, (0, 10)),
+        (WORK_WAITING, tenant, ()),
         (PLAN, SYSTEM_TENANT, (plan_stream("sandbox").id,)),
         (PLANS_LIST, SYSTEM_TENANT, ()),
         (PERSON, SYSTEM_TENANT, (a.PERSON_ID,)),
