@@ -14,6 +14,8 @@ from tests.runner.simulation import Violated, play
 
 SEEDS = 100
 SEEDS_PER_TEST = 10
+# About five minutes of two cores.
+SEEDS_OF_PROOF = 2_000
 # How many seeds a defect may need to show.
 DEFECT_SEEDS_MAX = 30
 
@@ -27,7 +29,7 @@ class TestAStorm:
     @pytest.mark.proof
     @pytest.mark.timeout(1800)
     def test_leaves_none_of_thousands_otherwise(self) -> None:
-        for seed in range(SEEDS, 3_000):
+        for seed in range(SEEDS, SEEDS_OF_PROOF):
             play(seed)
 
 
