@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import asyncpg
 
@@ -53,14 +54,20 @@ async def install(database: Database, models: Sequence[AnyModel], queries: Itera
 async def begin_table(queries: Queries, model: AnyModel) -> None:
     """Make the model's table, bare of everything that slows filling it. Doing it again changes nothing."""
     if not await table_exists(queries, model.kind):
-        await queries.execute(_bare_sql(model))
+        with suppress(asyncpg.DuplicateTableError):  # Another made it since.
+            await queries.execute(_alone(model) + _bare_sql(model))
 
 
 async def finish_table(queries: Queries, model: AnyModel, *, seconds_max: float) -> None:
     """Give a filled table what reading it needs: indexes, the view of all versions, statistics. Doing it again changes
     nothing."""
-    await queries.execute(_indexes_sql(model), timeout=seconds_max)
+    await queries.execute(_alone(model) + _indexes_sql(model), timeout=seconds_max)
     await queries.execute(f"ANALYZE views.{model.kind}", timeout=seconds_max)
+
+
+def _alone(model: AnyModel) -> str:
+    """Before statements sent with it: two that make the same thing at once fail, IF NOT EXISTS or not."""
+    return f"SELECT pg_advisory_xact_lock(hashtextextended('{model.kind}', 0));\n"
 
 
 async def install_queries(connection: Connection, model: AnyModel, queries: Iterable[AnyQuery]) -> None:
