@@ -12,9 +12,9 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 
 from benchmarks.callers import Ask, Run, run
 from benchmarks.effort import Effort
+from benchmarks.eventsourcing_peer import THREADS, insert, recorder
 from benchmarks.figures import Figures, median, note, percentile_ms, ratio
 from benchmarks.ground import Ground, ground
-from benchmarks.library import THREADS, insert, recorder
 from benchmarks.plain import POOL_SIZES, Plain, make_table, plain
 from benchmarks.rounds import take_turns
 from benchmarks.sample import TENANTS, commands, full_commands

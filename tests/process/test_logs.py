@@ -49,7 +49,7 @@ class TestSetUp:
     def test_takes_the_lines_of_libraries_too(self, lines: io.StringIO) -> None:
         logs.set_up("runner", stream=lines)
 
-        logging.getLogger("some.library").warning("%s is odd", "it")
+        logging.getLogger("some.package").warning("%s is odd", "it")
 
         assert msgspec.json.decode(lines.getvalue())["event"] == "it is odd"
 
