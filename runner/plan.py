@@ -32,7 +32,7 @@ WITHDRAWALS_MAX = 5
 TAKEOVER_SECONDS_MIN = 60.0
 TAKEOVERS_MAX = 5
 
-UNSEEN = "whatever carries the deployment's id (the cloud could not be asked)"
+UNSEEN = "whatever carries the deployment's id (the cloud did not show what)"
 
 
 class _Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step"):
@@ -201,10 +201,17 @@ def after_refusal(
 ) -> NoteFailure | Fail | Cancel | FailUndeploy:
     """What follows when the cloud says no: the deployment is going to fail; one that is ending already ends now."""
     if recorded.status == "undeploying":
-        return FailUndeploy(failure=failure, remaining=remaining_of(observed))
+        return FailUndeploy(failure=failure, remaining=_left(recorded, observed))
     if not is_withdrawing(recorded):
         return NoteFailure(failure=failure)
-    return _outcome(recorded, remaining_of(observed))
+    return _outcome(recorded, _left(recorded, observed))
+
+
+def _left(recorded: Deployment, observed: Observation | None) -> tuple[str, ...]:
+    """What remains when withdrawing is given up. Unless it was withdrawn once, a cloud that shows nothing proves nothing:
+    what was begun a moment ago need not show yet."""
+    seen = remaining_of(observed)
+    return seen if recorded.withdrawn else seen or recorded.remaining or (UNSEEN,)
 
 
 def is_withdrawing(recorded: Deployment) -> bool:
@@ -447,7 +454,7 @@ def _withdrawn(
     """
     tried = recorded.withdrawals >= WITHDRAWALS_MAX or is_overdue(recorded, at)
     if not recorded.withdrawn:
-        return (recorded.remaining or remaining_of(observed)) if tried else Withdraw()
+        return (recorded.remaining or _left(recorded, observed)) if tried else Withdraw()
     if observed is not None and not remaining_of(observed):
         return ()
     if tried:

@@ -14,8 +14,7 @@ from tests.runner.simulation import Violated, play
 
 SEEDS = 100
 SEEDS_PER_TEST = 10
-# About five minutes of two cores.
-SEEDS_OF_PROOF = 2_000
+SEEDS_OF_PROOF = 3_000
 # How many seeds a defect may need to show.
 DEFECT_SEEDS_MAX = 30
 
