@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from domain.clouds import ProviderName
+from domain.cron import CronInvalid, ZoneUnknown, parse, zone
 from domain.refusal import FieldError, Invalid
 from domain.release import Trigger
 
@@ -105,9 +106,29 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
         settings: Settings = msgspec.convert(trigger.settings, entry.settings)
     except msgspec.ValidationError as error:
         raise TriggerSettingsInvalid(errors=(FieldError(field="trigger.settings", message=str(error)),)) from error
+    if isinstance(settings, ScheduleSettings):
+        _check_schedule(settings)
     if provider is not None and entry.providers[provider] == "unavailable":
         raise TriggerUnavailable(
             f"Trigger {trigger.type!r} is not available on {provider}.",
             errors=(FieldError(field="trigger.type", message=f"not available on {provider}"),),
         )
     return settings
+
+
+def _check_schedule(settings: ScheduleSettings) -> None:
+    """Raise TriggerSettingsInvalid, naming every field that says nothing."""
+    errors: list[FieldError] = []
+    try:
+        parse(settings.cron)
+    except CronInvalid as problem:
+        errors.append(FieldError(field="trigger.settings.cron", message=str(problem)))
+    try:
+        zone(settings.time_zone)
+    except ZoneUnknown as problem:
+        errors.append(FieldError(field="trigger.settings.timeZone", message=str(problem)))
+    if errors:
+        raise TriggerSettingsInvalid(
+            errors=tuple(errors),
+            remedy="Give five cron fields, such as `0 3 * * *`, and a time zone of the IANA database, such as Europe/Madrid.",
+        )

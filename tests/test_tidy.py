@@ -24,6 +24,7 @@ NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "
 PURE = {
     "__future__",
     "base64",
+    "bisect",
     "collections",
     "dataclasses",
     "datetime",

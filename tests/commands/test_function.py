@@ -50,6 +50,11 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
     ({"trigger": Trigger(type="schedule")}, TriggerSettingsInvalid, ("trigger.settings",)),
     ({"trigger": Trigger(type="schedule", settings={"cron": "daily"})}, TriggerSettingsInvalid, None),
     (
+        {"trigger": Trigger(type="schedule", settings={"cron": "0 25 * * *", "timeZone": "Mars/Olympus"})},
+        TriggerSettingsInvalid,
+        ("trigger.settings.cron", "trigger.settings.timeZone"),
+    ),
+    (
         {"trigger": Trigger(type="schedule", settings={"cron": "0 3 * * *"}), "provider": "local"},
         TriggerUnavailable,
         ("trigger.type",),
