@@ -1,7 +1,8 @@
-"""The one write path: load, decide, append; overtaken, decide again."""
+"""The one write path: load, decide, append; overtaken, decide again, in turn with the rivals of this process."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -29,13 +30,19 @@ from eventstore.log import (
     Expected,
     Log,
     NewEvent,
+    Outcome,
     Overtaken,
     StoredEvent,
 )
 from eventstore.meta import Actor, Meta
+from eventstore.turns import TurnMissed
 
-# A decision that keeps being overtaken is given up after this many.
+# A decision that keeps being overtaken by other processes is given up after this many.
 DECISIONS_MAX = 3
+# Rivals of this process take turns, so a decision is overtaken by them once or twice for each stream it touches.
+ATTEMPTS_MAX = 30
+# How long one command waits for turns in all; clients come again sooner than they wait longer.
+WAIT_SECONDS_MAX = 10.0
 # A decision asks for streams it did not announce at most this often: a deployment for three artifacts, two
 # deployments of its function and the plan.
 LOADS_MAX = 10
@@ -113,38 +120,84 @@ class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
     positions: dict[StreamRef, int]
 
 
+class _Contended(Exception):
+    """Others of this process wait for a turn at what would be written."""
+
+    def __init__(self, streams: Iterable[StreamRef]) -> None:
+        super().__init__()
+        self.streams = frozenset(streams)
+
+
 async def execute(log: Log, command: Command, context: Context) -> Done:
     """Decide and record. Raises the Refusal, after recording that too; RefusedBefore when it was refused the first time.
 
     Doing it twice with one command id is doing it once. Also raises what `Log.append` raises.
     """
-    decider = DECIDER_OF[type(command)]
-    for _ in range(DECISIONS_MAX):
-        loaded = _Loaded(folded={}, versions={}, positions={})
+    try:
+        return await _executed(log, command, context)
+    except (KeyReused, RefusedBefore, TooMuchContention):
+        raise
+    except Busy as busy:
+        # "Later" is no answer to keep: the same request, with the same key, is asked again.
+        return await _answered_before(log, command, context, busy)
+    except Refusal as refusal:
+        return await _refused(log, command, context, refusal)
+
+
+async def _executed(log: Log, command: Command, context: Context) -> Done:
+    """Whoever was overtaken decides again, with a turn at the streams that rivals in this process write too."""
+    turns: frozenset[StreamRef] = frozenset()
+    moved: set[StreamRef] = set()
+    until = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
+    decisions = 0
+    for _ in range(ATTEMPTS_MAX):
         try:
-            decision = await _decide(log, decider, command, loaded, context)
-            append = _append(command, context, decision, loaded)
-            match await log.append(append):
-                case Appended() as appended:
-                    return _done(appended, append.reply)
-                case Duplicate() as duplicate:
-                    return _repeated(duplicate, context)
-                case Overtaken():
-                    continue
-                case ClaimTaken(claim=claim, holder=holder):
-                    raise taken(claim, holder)
-                case CounterFull(counter=counter, value=value):
-                    raise full(counter, value)
-                case other:
-                    assert_never(other)
-        except (KeyReused, RefusedBefore):
-            raise
-        except Busy as busy:
-            # "Later" is no answer to keep: the same request, with the same key, is asked again.
-            return await _answered_before(log, command, context, busy)
-        except Refusal as refusal:
-            return await _refused(log, command, context, refusal)
+            async with log.turns.at(turns, until=until):
+                append, outcome = await _attempt(log, command, context, turns)
+        except _Contended as contended:
+            turns |= contended.streams
+            continue
+        except TurnMissed:
+            raise TooMuchContention from None
+        if not isinstance(outcome, Overtaken):
+            return _answer(append, outcome, context)
+        # What is only read is seldom written: no turn, unless it moves again.
+        if outcome.stream in moved or any(event.stream == outcome.stream for event in append.events):
+            turns |= {outcome.stream}
+        moved.add(outcome.stream)
+        decisions += not log.turns.is_ours(outcome.stream, outcome.actual)
+        if decisions == DECISIONS_MAX:
+            break
     raise TooMuchContention
+
+
+async def _attempt(log: Log, command: Command, context: Context, turns: frozenset[StreamRef]) -> tuple[Append, Outcome]:
+    """Load, decide, append. Raises _Contended when others wait for a turn at what is to be written."""
+    loaded = _Loaded(folded={}, versions={}, positions={})
+    decision = await _decide(log, DECIDER_OF[type(command)], command, loaded, context)
+    append = _append(command, context, decision, loaded)
+    written = {event.stream: event.version for event in append.events}
+    if others := [stream for stream in written if stream not in turns and log.turns.wanted(stream)]:
+        raise _Contended(others)
+    outcome = await log.append(append)
+    if isinstance(outcome, Appended):
+        for stream, version in written.items():
+            log.turns.wrote(stream, version)
+    return append, outcome
+
+
+def _answer(append: Append, outcome: Appended | Duplicate | ClaimTaken | CounterFull, context: Context) -> Done:
+    match outcome:
+        case Appended():
+            return _done(outcome, append.reply)
+        case Duplicate():
+            return _repeated(outcome, context)
+        case ClaimTaken(claim=claim, holder=holder):
+            raise taken(claim, holder)
+        case CounterFull(counter=counter, value=value):
+            raise full(counter, value)
+        case _:
+            assert_never(outcome)
 
 
 async def decide_only(log: Log, command: Command) -> States:

@@ -11,6 +11,7 @@ import msgspec
 
 from domain.event import Claim, Counter, StreamRef
 from domain.refusal import Busy
+from eventstore.turns import Turns
 
 NO_STREAM = 0  # The version of a stream nothing was ever written to. Our streams begin at version 1.
 
@@ -125,6 +126,11 @@ class LogBusy(Busy):
 
 class Log(Protocol):
     """An append-only log of all tenants, with one order."""
+
+    @property
+    def turns(self) -> Turns:
+        """Where those who write through this object to the same streams take turns."""
+        ...
 
     async def append(self, append: Append) -> Outcome:
         """Record it, durably, before returning. Raises OutcomeUnknown, AppendRefused or LogBusy."""

@@ -22,6 +22,7 @@ from eventstore.log import (
     Overtaken,
     StoredEvent,
 )
+from eventstore.turns import Turns
 
 _BATCH_EVENTS_MAX = 1_000
 
@@ -35,6 +36,7 @@ class MemoryLog:
     """A log that lives as long as its process. Nothing in `append` waits, so appends are serial by themselves."""
 
     def __init__(self, clock: Callable[[], datetime], *, epoch: int = 1) -> None:
+        self.turns = Turns()
         self._clock = clock
         self._epoch = epoch
         self._events: list[StoredEvent] = []

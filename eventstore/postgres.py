@@ -18,6 +18,7 @@ from eventstore.database import Database, Role
 from eventstore.log import NO_STREAM, Append, Duplicate, Outcome, StoredEvent
 from eventstore.notifier import POLL_SECONDS, Notifier
 from eventstore.session import HINDERED, LOST, sessions
+from eventstore.turns import Turns
 
 SUBSCRIPTION_EVENTS_MAX = 1_000
 
@@ -53,6 +54,7 @@ class PostgresLog:
         listen_url: str | None = None,
         statement_cache_size: int = 100,
     ) -> None:
+        self.turns = Turns()
         self._database = database
         self._notifier = Notifier(sessions(listen_url or url, role=role))
         self._appender = Appender(

@@ -7,8 +7,10 @@ import hashlib
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 
 from api.first_start import TENANT_ID
+from eventstore import waiting
 from tests.api.steps import a_draft, a_function, a_project, ask, connected, is_problem, the_files, upload
 from tests.api.world import MAIN_DART, World
 
@@ -81,3 +83,23 @@ class TestOnPostgres:
 
         assert sorted({answer.status_code for answer in answers}) == [201, 409]
         assert [answer.status_code for answer in answers].count(201) == 1
+
+    async def test_fifty_updates_of_one_function_at_once_are_all_made(self, postgres_client: httpx.AsyncClient) -> None:
+        function_id = await a_function(postgres_client, await a_project(postgres_client))
+        changes = [{"functionId": function_id, "description": f"number {n}"} for n in range(50)]
+
+        answers = await asyncio.gather(*(postgres_client.put("/api/v1/functions/update", json=c) for c in changes))
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.headers["etag"] for answer in answers}) == 50
+
+    async def test_a_log_that_has_no_room_says_when_to_come_again(
+        self, postgres_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "WAITING_APPENDS_MAX", 0)
+        refused = await postgres_client.post("/api/v1/projects", json={"name": "shop"})
+        monkeypatch.undo()
+
+        assert is_problem(refused, 503, "log_busy")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await postgres_client.post("/api/v1/projects", json={"name": "shop"})).status_code == 201

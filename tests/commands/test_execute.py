@@ -37,7 +37,7 @@ from domain.project import PROJECT, ProjectIsArchived, ProjectNameTaken, Project
 from domain.refusal import Busy, LimitReached, PreconditionFailed, Refusal
 from domain.refused import CommandRefused
 from eventstore.codec import Codec
-from eventstore.log import NO_STREAM, Append, Appended, LogBusy, Outcome, StoredEvent
+from eventstore.log import NO_STREAM, Append, Appended, Log, LogBusy, Outcome, StoredEvent
 from eventstore.memory import MemoryLog
 from eventstore.meta import Actor, Meta, decode_meta
 from tests.support import a
@@ -85,7 +85,7 @@ async def log() -> RivalLog:
     return log
 
 
-async def record(log: MemoryLog, *facts: Fact) -> None:
+async def record(log: Log, *facts: Fact) -> None:
     """Store the facts as they are, whoever decided them."""
     for fact in facts:
         [events] = await log.load([fact.stream])

@@ -26,7 +26,7 @@ from eventstore.log import (
 from eventstore.postgres import PostgresLog
 from eventstore.session import OpenSession, sessions
 from eventstore.waiting import Waiter, Waiting
-from tests.eventstore.make import OTHER_TENANT, TENANT, a_stream, an_append, an_event
+from tests.eventstore.make import OTHER_TENANT, TENANT, a_claim, a_stream, an_append, an_event
 
 TERMINATIONS = 4
 TERMINATION_PAUSE_SECONDS = 0.2
@@ -147,6 +147,26 @@ class TestBadNeighbour:
         assert all(isinstance(result, Appended) for result in results)
         assert await postgres_log.load([stream]) == [[]]
 
+    @pytest.mark.parametrize("part", ["type", "category", "key", "outcome"])
+    async def test_text_that_is_no_utf8_fails_alone(self, postgres_log: PostgresLog, part: str) -> None:
+        """*Method:* half of a surrogate pair, which Python has and no encoding takes."""
+        stream, half = a_stream(), "\ud800"
+        event = an_event(msgspec.structs.replace(stream, category=half) if part == "category" else stream)
+        claims = (a_claim(half, stream.id),) if part == "key" else ()
+        bad = an_append(msgspec.structs.replace(event, type=half) if part == "type" else event, claims=claims)
+        bad = msgspec.structs.replace(bad, outcome=half) if part == "outcome" else bad
+        good = [an_append(an_event(a_stream())) for _ in range(8)]
+
+        results = await asyncio.gather(
+            *(postgres_log.append(append) for append in [*good[:4], bad, *good[4:]]), return_exceptions=True
+        )
+
+        assert isinstance(results.pop(4), AppendRefused)
+        assert all(isinstance(result, Appended) for result in results)
+        with pytest.raises(AppendRefused):
+            await postgres_log.append(bad)
+        assert await postgres_log.head() == len(good)
+
     async def test_alone_it_is_refused_too(self, postgres_log: PostgresLog) -> None:
         with pytest.raises(AppendRefused):
             await postgres_log.append(an_append(an_event(a_stream(), 2**40)))
@@ -209,6 +229,27 @@ class TestClosing:
         assert [type(outcome) for outcome in await asyncio.gather(*callers)] == [Appended] * 10
         with pytest.raises(LogBusy):
             await appender.append(an_append())
+
+
+class TestFlood:
+    async def test_of_one_tenant_does_not_hold_up_anothers_single_command(self, postgres_log: PostgresLog) -> None:
+        settled = 0
+
+        async def flood() -> None:
+            nonlocal settled
+            await postgres_log.append(an_append(an_event(a_stream())))
+            settled += 1
+
+        callers = [asyncio.create_task(flood()) for _ in range(waiting.TENANT_WAITING_MAX)]
+        await asyncio.sleep(0)
+        one = an_append(an_event(a_stream(OTHER_TENANT)), tenant_id=OTHER_TENANT)
+
+        outcome = await postgres_log.append(one)
+
+        # It waited for what was being written when it came, and then was among the next.
+        assert isinstance(outcome, Appended)
+        assert settled <= 3 * waiting.BATCH_APPENDS_MAX
+        await asyncio.gather(*callers)
 
 
 class TestWaiting:
