@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from eventstore.embedded import Place
 from eventstore.server import postgres
@@ -19,6 +21,12 @@ from migrations.upgrade import upgrade
 from process.settings import Settings
 
 TEMPLATE = "template_migrated"
+
+# A busy machine makes every example slow: that is no fault of the code, and no test here is about time.
+hypothesis.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+hypothesis.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

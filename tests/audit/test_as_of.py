@@ -36,7 +36,9 @@ async def _shown(reader: Reader, questions: list[Question]) -> list[list[Found[A
 
 class TestPastReader:
     @given(chosen=_STORIES, chance=_CHANCE)
-    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    )
     async def test_shows_what_a_snapshot_showed(
         self, workshop: Workshop, history: History, reader: Reader, chosen: list[str], chance: random.Random
     ) -> None:

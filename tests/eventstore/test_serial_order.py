@@ -75,7 +75,9 @@ def session(database_url: str) -> Iterator[tuple[asyncio.Runner, asyncpg.Connect
         runner.run(connection.close())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(batches=_batches)
 def test_batches_equal_the_memory_log_in_the_same_order(
     session: tuple[asyncio.Runner, asyncpg.Connection], batches: list[list[Append]]
