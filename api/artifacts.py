@@ -59,13 +59,14 @@ _GET = Operation(
     summary="Get what is known of an artifact, by its id or its digest",
     tag="Artifacts",
     answers={200: Artifact},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/projects/{project_id:uuid}/artifacts/{artifact:str}", opt=_GET.as_opt())
 async def get_artifact(request: Request[Any, Any, Any], project_id: FromPath[UUID], artifact: FromPath[str]) -> Answer:
-    found = await _named(await reached(request), tenant_of(request), project_id, artifact)
+    found = await _named(await reached_as_of(request), tenant_of(request), project_id, artifact)
     return entity(request, row_bytes(ARTIFACT, found), found.position)
 
 

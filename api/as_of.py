@@ -16,6 +16,7 @@ from api.reading import reached
 from api.refusals import NotYetVisible, ParameterInvalid
 from api.services import Services
 from domain.refusal import FieldError
+from eventstore.key_uses import MemoryKeyUses
 from projections.as_of import PastReader
 
 _NAME = "asOf"
@@ -50,7 +51,8 @@ async def reached_as_of(request: Request[Any, Any, Any]) -> Services:
         return services
     moment = await moment_of(services, given, _NAME)
     past = PastReader(services.reader, moment.position)
-    return msgspec.structs.replace(services, reader=past, clock=lambda: moment.at)
+    # When keys were used is in no log: of the past nothing is known of it.
+    return msgspec.structs.replace(services, reader=past, key_uses=MemoryKeyUses(), clock=lambda: moment.at)
 
 
 async def moment_of(services: Services, text: str, name: str) -> Moment:

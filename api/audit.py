@@ -10,15 +10,14 @@ from litestar import Request, get
 
 from api.answer import Answer, encoded
 from api.as_of import moment_of
+from api.audited import audited_tenant
 from api.event_stream import EventStream, streams_of, wants_stream
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, listed
 from api.operation import Operation, Parameter
-from api.reading import reached, tenant_of
-from api.refusals import ParameterInvalid
+from api.reading import reached
 from api.services import Services
 from audit.following import Followed, following
-from domain.refusal import FieldError
 from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_OF_ALL, AuditEvent, EventFilter
 from projections.query import Found
 
@@ -83,13 +82,7 @@ def _question(request: Request[Any, Any, Any], given: Asked, wanted: EventFilter
     tenant_id, values = given.filters.get("tenantId"), msgspec.structs.astuple(wanted)
     if _asked_for(request) is None:
         return AUDIT_EVENTS_OF_ALL, (tenant_id, *values)
-    if tenant_id not in (None, tenant_of(request)):
-        message = "only an operator sees another tenant's log"
-        raise ParameterInvalid(
-            f"The parameter 'tenantId' cannot be used: {message}.",
-            errors=(FieldError(field="tenantId", message=message),),
-            remedy="Leave it out: the log is that of your tenant.",
-        )
+    audited_tenant(request, tenant_id)
     return AUDIT_EVENTS, values
 
 

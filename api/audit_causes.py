@@ -11,8 +11,10 @@ from litestar import Request, get
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded
+from api.audited import AUDITED_TENANT, audited_tenant
+from api.listing import arguments
 from api.operation import Operation
-from api.reading import reached, tenant_of
+from api.reading import reached
 from api.services import Services
 from audit.causes import Caused, causes
 from eventstore.meta import Actor
@@ -55,6 +57,7 @@ _CAUSES = Operation(
     summary="Everything a request set in motion: its commands, their events, and the commands these led to",
     tag="Audit",
     answers={200: Causes},
+    query=(AUDITED_TENANT,),
     refusals=(404,),
 )
 
@@ -62,7 +65,8 @@ _CAUSES = Operation(
 @get("/audit/causes/{correlation_id:uuid}", opt=_CAUSES.as_opt())
 async def get_causes(request: Request[Any, Any, Any], correlation_id: FromPath[UUID]) -> Answer:
     services = await reached(request)
-    found = await causes(services.reader, tenant_of(request), correlation_id)
+    tenant_id = audited_tenant(request, arguments(request, _CAUSES.query).get(AUDITED_TENANT.name))
+    found = await causes(services.reader, tenant_id, correlation_id)
     commands = [await _command(services, caused) for caused in found.commands]
     return Answer(encoded(Causes(correlation_id=correlation_id, commands=tuple(commands), complete=found.complete)))
 

@@ -11,13 +11,14 @@ from litestar import Request, get
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded
-from api.as_of import moment_of
+from api.as_of import AS_OF, moment_of
+from api.audited import AUDITED_TENANT, audited_tenant
 from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
 from api.operation import Operation, Parameter
-from api.reading import reached, tenant_of
+from api.reading import reached
 from api.services import Services
 from audit.changes import Change
-from audit.history import EntityUnknown, Entry, difference, entity_of, history
+from audit.history import Entity, EntityUnknown, Entry, difference, entity_of, history, standing
 from eventstore.meta import Actor
 
 
@@ -54,21 +55,67 @@ class EntityDifference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     changes: tuple[Change, ...]
 
 
+class EntityAsOf(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An entity as it stood when the log had reached `asOf`. `value` has the shape in which the entity's own address
+    answers; `position` is that of the last event that had changed it."""
+
+    entity_id: UUID
+    kind: str
+    as_of: str
+    position: str
+    value: Any
+
+
+_AS_OF = Operation(
+    name="getEntityAsOf",
+    permission="audit:read",
+    summary="Any entity by its id as it was at a moment; a member by the person's id",
+    tag="Audit",
+    answers={200: EntityAsOf},
+    query=(AS_OF, AUDITED_TENANT),
+    refusals=(404, 409),
+)
+
+
+@get("/audit/entities/{entity_id:uuid}", opt=_AS_OF.as_opt())
+async def get_entity_as_of(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -> Answer:
+    services = await reached(request)
+    given = arguments(request, _AS_OF.query)
+    tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
+    position = await _moment(services, given, AS_OF.name)
+    entity = await _shown_entity(services, tenant_id, entity_id)
+    found = await standing(services.reader, tenant_id, entity, position)
+    if found is None:
+        raise EntityUnknown(f"The {entity.kind} was not there at that moment.")
+    return Answer(
+        encoded(
+            EntityAsOf(
+                entity_id=entity_id,
+                kind=entity.kind,
+                as_of=await services.tokens.of(position),
+                position=await services.tokens.of(found.position),
+                value=found.row,
+            )
+        )
+    )
+
+
 _HISTORY = Operation(
     name="getHistory",
     permission="audit:read",
     summary="Every change of an entity with who, why and because of what, oldest first",
     tag="Audit",
     answers={200: Listed[HistoryEntry]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AUDITED_TENANT),
     refusals=(404,),
 )
 
 
 @get("/audit/history/{entity_id:uuid}", opt=_HISTORY.as_opt())
 async def get_history(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    wanted = await asked(request, services)
+    services = await reached(request)
+    wanted = await asked(request, services, (AUDITED_TENANT,))
+    tenant_id = audited_tenant(request, wanted.filters.get(AUDITED_TENANT.name))
     entity = await entity_of(services.reader, tenant_id, entity_id)
     found = await history(services.reader, tenant_id, entity, after=wanted.after or 0, limit=wanted.limit)
     items = [encoded(await _entry(services, item)) for item in found.items]
@@ -86,20 +133,19 @@ _DIFF = Operation(
     summary="What differs in an entity between two moments, field by field",
     tag="Audit",
     answers={200: EntityDifference},
-    query=_SPAN,
+    query=(*_SPAN, AUDITED_TENANT),
     refusals=(404, 409),
 )
 
 
 @get("/audit/diff/{entity_id:uuid}", opt=_DIFF.as_opt())
 async def get_diff(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    given = arguments(request, _SPAN)
+    services = await reached(request)
+    given = arguments(request, _DIFF.query)
+    tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
     start = (await moment_of(services, given["from"], "from")).position if "from" in given else 0
-    end = (await moment_of(services, given["to"], "to")).position if "to" in given else await services.log.head()
-    entity = await entity_of(services.reader, tenant_id, entity_id)
-    if entity.versions is None:
-        raise EntityUnknown(f"Of a {entity.kind} nothing is shown but its events; see its history.")
+    end = await _moment(services, given, "to")
+    entity = await _shown_entity(services, tenant_id, entity_id)
     found = await difference(services.reader, tenant_id, entity, start, end)
     return Answer(
         encoded(
@@ -114,6 +160,22 @@ async def get_diff(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -
             )
         )
     )
+
+
+async def _moment(services: Services, given: dict[str, Any], name: str) -> int:
+    """The position a parameter names; without it, as far as the log has come."""
+    text = given.get(name)
+    if text is None:
+        text = await services.tokens.of(await services.log.head())
+    return (await moment_of(services, text, name)).position
+
+
+async def _shown_entity(services: Services, tenant_id: UUID, entity_id: UUID) -> Entity:
+    """The entity, of which more is shown than its events. Raises EntityUnknown."""
+    entity = await entity_of(services.reader, tenant_id, entity_id)
+    if entity.versions is None:
+        raise EntityUnknown(f"Of a {entity.kind} nothing is shown but its events; see its history.")
+    return entity
 
 
 async def _entry(services: Services, item: Entry) -> HistoryEntry:
@@ -133,4 +195,4 @@ async def _entry(services: Services, item: Entry) -> HistoryEntry:
     )
 
 
-HISTORY_ROUTES = (get_history, get_diff)
+HISTORY_ROUTES = (get_entity_as_of, get_history, get_diff)

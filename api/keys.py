@@ -13,11 +13,12 @@ from litestar.params import FromPath
 
 from api.answer import Answer, Header, encoded, etag
 from api.api_keys import new_key
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
 from api.principal import Permission, Principal, permissions_of
-from api.reading import found_or, reached, tenant_of
+from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
 from commands.api_key import CreateApiKey, RevokeApiKey
@@ -57,7 +58,7 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Key(ApiKey, frozen=True, kw_only=True, rename="camel"):
-    """`lastUsedAt` is true to the minute."""
+    """`lastUsedAt` is true to the minute, and null as of a moment of the past: uses are not in the log."""
 
     last_used_at: datetime | None
 
@@ -118,13 +119,14 @@ _GET = Operation(
     summary="Get an API key, without its secret",
     tag="API keys",
     answers={200: Key},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/keys/{key_id:uuid}", opt=_GET.as_opt())
 async def get_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
+    services, tenant_id = await reached_as_of(request), tenant_of(request)
     found = found_or(ApiKeyUnknown, await services.reader.one(API_KEY_GET, tenant_id, key_id))
     (shown,) = await _with_uses(services, tenant_id, [found])
     # Its last use moves without an event, so there is no 304 for it.
@@ -138,14 +140,14 @@ _LIST = Operation(
     summary="List the API keys, newest first, revoked ones too",
     tag="API keys",
     answers={200: Listed[Key]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
 )
 
 
 @get("/keys", opt=_LIST.as_opt())
 async def list_keys(request: Request[Any, Any, Any]) -> Answer:
-    services, tenant_id = await reached(request), tenant_of(request)
-    wanted = await asked(request, services)
+    services, tenant_id = await reached_as_of(request), tenant_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(API_KEYS_LIST, tenant_id, after=wanted.after, limit=wanted.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
     return listed(await _with_uses(services, tenant_id, found.items), cursor)

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
 from api.answer import Answer, entity
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.catalogues import RuntimeEntry, runtime_entry
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
@@ -154,12 +155,13 @@ _PLANS = Operation(
     summary="List the plans",
     tag="Operations",
     answers={200: Listed[Plan]},
+    query=(AS_OF,),
 )
 
 
 @get("/operations/plans", opt=_PLANS.as_opt())
 async def list_plans(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = await services.reader.rows(PLANS_LIST, SYSTEM_TENANT)
     return listed([row_bytes(PLANS_LIST, item) for item in found], None)
 
@@ -170,13 +172,14 @@ _PLAN = Operation(
     summary="Get a plan",
     tag="Operations",
     answers={200: Plan},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/operations/plans/{name:str}", opt=_PLAN.as_opt())
 async def get_plan(request: Request[Any, Any, Any], name: FromPath[str]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(PlanUnknown, await services.reader.one(PLAN_GET, SYSTEM_TENANT, plan_stream(name).id))
     return entity(request, row_bytes(PLAN_GET, found), found.position)
 

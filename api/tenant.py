@@ -11,10 +11,11 @@ from litestar import Request, delete, get, patch, post
 from litestar.params import FromPath
 
 from api.answer import Answer, entity
+from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, reached, tenant_of
+from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.command import States
@@ -46,13 +47,14 @@ _TENANT = Operation(
     summary="Get the tenant the credential belongs to",
     tag="Tenant",
     answers={200: Tenant},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/tenant", opt=_TENANT.as_opt())
 async def get_tenant(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_of(request)))
     return entity(request, row_bytes(TENANT_GET, found), found.position)
 
@@ -63,14 +65,14 @@ _LIST = Operation(
     summary="List the members of the tenant, oldest first",
     tag="Tenant",
     answers={200: Listed[Member]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
 )
 
 
 @get("/tenant/members", opt=_LIST.as_opt())
 async def list_members(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
-    wanted = await asked(request, services)
+    services = await reached_as_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(MEMBERS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
     return await page(services, MEMBERS_LIST, found)
 
@@ -81,13 +83,14 @@ _GET = Operation(
     summary="Get a member of the tenant",
     tag="Tenant",
     answers={200: Member},
+    query=(AS_OF,),
     refusals=(404,),
 )
 
 
 @get("/tenant/members/{person_id:uuid}", opt=_GET.as_opt())
 async def get_member(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(MemberUnknown, await services.reader.one(MEMBER, tenant_of(request), person_id))
     return entity(request, row_bytes(MEMBER, found), found.position)
 

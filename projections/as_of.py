@@ -9,7 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from projections.artifacts import ARTIFACT, ARTIFACTS_LIST
+from projections.api_keys import API_KEY_GET, API_KEYS_LIST
+from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENTS_BY_STATUS,
@@ -18,15 +19,18 @@ from projections.deployment_lists import (
 )
 from projections.functions import FUNCTION_GET, FUNCTIONS_LIST
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST
+from projections.members import MEMBER, MEMBERS_LIST
+from projections.plans import PLAN, PLANS_LIST
 from projections.projects import PROJECT, PROJECTS_LIST
 from projections.query import ROWS, AnyQuery, Found, Page, Query
 from projections.reader import Reader
 from projections.runtimes import RUNTIMES_LIST
+from projections.tenants import TENANT
 
 A = TypeVar("A")
 
 # Rows are found by what never changes of them, through the indexes of the present ones; each is then shown as it was.
-# So this is for models whose rows stay once they are made.
+# So this is for models whose rows stay once they are made. All parameters of the query itself come one later.
 _ROWS = """
     SELECT t.tenant_id, t.id, t.first_position, h.valid_from, h.row
       FROM {table} t
@@ -36,12 +40,25 @@ _ROWS = """
                             AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)
                           ORDER BY v.valid_from DESC
                           LIMIT 1) h"""
+# Where rows go, the present ones do not show which there were. What stands is looked for among all versions the tenant
+# has of such rows, which are few; a row that went and came back is another one, made when it came back.
+_ROWS_THAT_GO = """
+    SELECT t.tenant_id, t.id, t.first_position, t.position, t.row
+      FROM (SELECT v.tenant_id, v.id, v.valid_from AS position, v.row,
+                   (SELECT max(b.valid_from)
+                      FROM {versions} b
+                     WHERE b.tenant_id = v.tenant_id AND b.id = v.id AND b.valid_from <= v.valid_from
+                       AND NOT EXISTS (SELECT FROM {versions} e
+                                        WHERE e.tenant_id = v.tenant_id AND e.id = v.id
+                                          AND e.valid_to = b.valid_from)) AS first_position
+              FROM {versions} v
+             WHERE v.tenant_id = $1 AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)) t"""
 _TENANT = "t.tenant_id = $1"
 # What a list filters by and what changes, taken from the row as it was.
 _CHANGING = {"t.status": "(convert_from(h.row, 'UTF8')::jsonb ->> 'status')"}
 
 
-def _twin(query: Query[A]) -> Query[A]:
+def _twin(query: Query[A], rows: str) -> Query[A]:
     """The query with the position before its own parameters."""
     sql = re.sub(r"\$(\d+)", _shifted, query.sql.removeprefix(ROWS))
     for now, then in _CHANGING.items():
@@ -51,7 +68,7 @@ def _twin(query: Query[A]) -> Query[A]:
         name=f"{query.name}_as_of",
         over="as_of",
         parameters=("bigint", *query.parameters),
-        sql=_ROWS + sql.replace(_TENANT, f"{_TENANT} AND t.first_position <= $2", 1),
+        sql=rows + sql.replace(_TENANT, f"{_TENANT} AND t.first_position <= $2", 1),
     )
 
 
@@ -60,23 +77,32 @@ def _shifted(found: re.Match[str]) -> str:
     return f"${number + 1 if number > 1 else number}"
 
 
+_STAYING: tuple[AnyQuery, ...] = (
+    TENANT,
+    PLAN,
+    PLANS_LIST,
+    API_KEY_GET,
+    API_KEYS_LIST,
+    PROJECT,
+    PROJECTS_LIST,
+    RUNTIMES_LIST,
+    ARTIFACT,
+    ARTIFACT_BY_DIGEST,
+    ARTIFACTS_LIST,
+    INTEGRATION_GET,
+    INTEGRATIONS_LIST,
+    FUNCTION_GET,
+    FUNCTIONS_LIST,
+    DEPLOYMENT,
+    DEPLOYMENTS_OF_PROJECT,
+    DEPLOYMENTS_BY_STATUS,
+    DEPLOYMENTS_OF_FUNCTION,
+)
+_GOING: tuple[AnyQuery, ...] = (MEMBER, MEMBERS_LIST)
+
 _TWINS: Mapping[str, AnyQuery] = {
-    query.name: _twin(query)
-    for query in (
-        PROJECT,
-        PROJECTS_LIST,
-        RUNTIMES_LIST,
-        ARTIFACT,
-        ARTIFACTS_LIST,
-        INTEGRATION_GET,
-        INTEGRATIONS_LIST,
-        FUNCTION_GET,
-        FUNCTIONS_LIST,
-        DEPLOYMENT,
-        DEPLOYMENTS_OF_PROJECT,
-        DEPLOYMENTS_BY_STATUS,
-        DEPLOYMENTS_OF_FUNCTION,
-    )
+    **{query.name: _twin(query, _ROWS) for query in _STAYING},
+    **{query.name: _twin(query, _ROWS_THAT_GO) for query in _GOING},
 }
 AS_OF_QUERIES: tuple[AnyQuery, ...] = tuple(_TWINS.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -48,6 +49,8 @@ class MemoryReader:
                 rows, args = self._as_of(query.model, args[0]), args[1:]
             case "versions":
                 rows = self._all_versions(query.model)
+            case "endings":
+                rows = self._endings(query.model)
         if query.audience == "tenant":
             rows = [found for found in rows if found.tenant_id == tenant_id]
         return [_answer(query, found) for found in query.select(rows, *args)]
@@ -81,6 +84,14 @@ class MemoryReader:
     def _all_versions(self, model: AnyModel) -> list[Found[Any]]:
         every = (found for versions in self._versions[model.name].values() for _, found in versions)
         return [msgspec.structs.replace(found, first_position=found.position) for found in every if found is not None]
+
+    def _endings(self, model: AnyModel) -> list[Found[Any]]:
+        return [
+            msgspec.structs.replace(last, first_position=position, position=position)
+            for versions in self._versions[model.name].values()
+            for (_, last), (position, found) in pairwise(versions)
+            if found is None and last is not None
+        ]
 
     async def _keep_up(self) -> None:
         while events := await self._log.read(self._position, limit=BATCH_EVENTS_MAX):

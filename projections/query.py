@@ -50,9 +50,10 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     A list has an `order` of its rows' first positions; its last two parameters are the first position to go on from and
     how many rows, so that pages stay in place while rows change.
     `replans` has the plan made anew for the values of each call, for SQL whose best plan depends on them.
-    `over` says what is asked: the present rows; the rows as of a position, which is the first of the parameters; or every
-    version a row ever had, both positions of which are then that of the event that made it. `{versions}` has these, each
-    with the positions it is valid from and to (null: it still stands).
+    `over` says what is asked: the present rows; the rows as of a position, which is the first of the parameters; every
+    version a row ever had, both positions of which are then that of the event that made it; or the last versions of rows
+    that went, both positions that of the event by which they did. `{versions}` has these, each with the positions it is
+    valid from and to (null: it still stands).
     `select` is the same question asked of all rows in memory; for the audience `tenant`, of the tenant's.
     """
 
@@ -65,7 +66,7 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     audience: Literal["tenant", "anyone", "engine"] = "tenant"
     order: Order | None = None
     replans: bool = False
-    over: Literal["rows", "as_of", "versions"] = "rows"
+    over: Literal["rows", "as_of", "versions", "endings"] = "rows"
 
     @property
     def beginning(self) -> int:

@@ -12,8 +12,12 @@ import httpx
 import pytest
 
 from api.event_stream import Streams, StreamsFull
+from api.first_start import OWNER_ID, TENANT_ID
 from commands.execute import Context, execute
+from commands.person import RegisterPerson
 from commands.progress import ClaimDeployment
+from domain.event import SYSTEM_TENANT
+from domain.sealed import Sealed
 from eventstore.meta import Actor
 from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
 from tests.api.world import World
@@ -29,6 +33,16 @@ async def _queued(client: httpx.AsyncClient, **headers: str) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
     queued: dict[str, Any] = answer.json()
     return queued
+
+
+async def _registered(world: World) -> str:
+    """A person the service knows."""
+    person_id = uuid4()
+    command = RegisterPerson(
+        tenant_id=SYSTEM_TENANT, at=world.services.clock(), person_id=person_id, name=Sealed("c2VhbGVk")
+    )
+    await execute(world.log, command, Context(actor=Actor("system"), command_id=uuid4(), correlation_id=uuid4()))
+    return str(person_id)
 
 
 async def _types(client: httpx.AsyncClient, **params: str) -> list[str]:
@@ -260,6 +274,87 @@ class TestHistory:
                 await stranger.get(f"/api/v1/audit/history/{project_id}"),
                 await stranger.get(f"/api/v1/audit/diff/{project_id}"),
             ]
+
+        assert all(is_problem(answer, 404, "entity_not_found") for answer in answers)
+
+    async def test_a_member_has_one_though_it_has_no_stream(self, world: World, client: httpx.AsyncClient) -> None:
+        person_id = await _registered(world)
+        member = f"/tenant/members/{person_id}"
+        await ask(client, "POST", "/tenant/members", {"personId": person_id, "role": "viewer"}, status=201)
+        await ask(client, "PATCH", member, {"role": "admin"})
+        await ask(client, "DELETE", member)
+        await ask(client, "POST", "/tenant/members", {"personId": person_id, "role": "viewer"}, status=201)
+
+        items = (await ask(client, "GET", f"/audit/history/{person_id}"))["items"]
+
+        roles = [
+            (item["type"], [(c["before"], c["after"]) for c in item["changes"] if c["path"] == "/role"])
+            for item in items
+        ]
+        assert roles == [
+            ("tenant.member_added", [(None, "viewer")]),
+            ("tenant.member_role_changed", [("viewer", "admin")]),
+            ("tenant.member_removed", [("admin", None)]),
+            ("tenant.member_added", [(None, "viewer")]),
+        ]
+        page = await ask(client, "GET", f"/audit/history/{person_id}?limit=2")
+        rest = await ask(client, "GET", f"/audit/history/{person_id}?cursor={page['nextCursor']}")
+        assert [*page["items"], *rest["items"]] == items
+
+    async def test_an_operator_asks_about_any_tenant(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        tenant_id = (await ask(client, "GET", "/me"))["tenant"]["tenantId"]
+        own = (await ask(client, "GET", f"/audit/history/{project_id}"))["items"]
+        correlation_id = own[0]["correlationId"]
+        paths = [f"/audit/{what}/{project_id}" for what in ("history", "diff", "entities")]
+        paths.append(f"/audit/causes/{correlation_id}")
+        async with world.client(world.operator_key) as operator:
+            unnamed = [await operator.get(f"/api/v1{path}") for path in paths]
+            named = [await ask(operator, "GET", f"{path}?tenantId={tenant_id}") for path in paths]
+
+        assert [answer.status_code for answer in unnamed] == [404] * 4
+        assert named == [await ask(client, "GET", path) for path in paths]
+        async with world.client(await world.stranger_key()) as stranger:
+            for path in paths:
+                answer = await stranger.get(f"/api/v1{path}", params={"tenantId": tenant_id})
+                assert is_problem(answer, 422, "parameter_invalid")
+
+
+class TestEntityAsOf:
+    async def test_shows_anything_by_its_id_as_its_own_address_does(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        queued = await _queued(client)
+        project = f"/projects/{queued['projectId']}"
+        addresses = {
+            queued["projectId"]: project,
+            queued["functionId"]: f"{project}/functions/{queued['functionId']}",
+            str(OWNER_ID): f"/tenant/members/{OWNER_ID}",
+            str(TENANT_ID): "/tenant",
+        }
+        for id, path in addresses.items():
+            found = await ask(client, "GET", f"/audit/entities/{id}")
+            assert found["value"] == await ask(client, "GET", path), found["kind"]
+
+    async def test_then_as_now(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        (made,) = (await ask(client, "GET", f"/audit/history/{project_id}"))["items"]
+        await ask(client, "PATCH", f"/projects/{project_id}", {"name": "store"})
+
+        then = await ask(client, "GET", f"/audit/entities/{project_id}?asOf={made['position']}")
+        now = await ask(client, "GET", f"/audit/entities/{project_id}")
+
+        assert (then["kind"], then["value"]["name"], then["position"]) == ("project", "shop", made["position"])
+        assert now["value"]["name"] == "store"
+
+    async def test_what_was_not_there_then_is_not_found(self, world: World, client: httpx.AsyncClient) -> None:
+        before = await world.services.tokens.of(await world.log.head())
+        project_id = await a_project(client)
+
+        answers = [
+            await client.get(f"/api/v1/audit/entities/{project_id}", params={"asOf": before}),
+            await client.get(f"/api/v1/audit/entities/{uuid4()}"),
+        ]
 
         assert all(is_problem(answer, 404, "entity_not_found") for answer in answers)
 

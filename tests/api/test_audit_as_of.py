@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
+from api.first_start import OWNER_ID
+from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files, upload
 from tests.api.world import World
 
 
@@ -18,9 +19,17 @@ async def _everything(client: httpx.AsyncClient, project_id: str, paths: list[st
     return [(_lasting(answer.json()), answer.headers.get("etag")) for answer in answers]
 
 
-def _lasting(body: dict[str, Any]) -> Any:
-    """The body, or the code of a refusal, without what is only so at the instant of asking: a place in the queue."""
-    return body.get("code", {name: value for name, value in body.items() if name != "queuePosition"})
+def _lasting(body: Any) -> Any:
+    """The body, or the code of a refusal, without what the log does not say: a place in the queue, the use of a key."""
+    match body:
+        case {"code": str(code)}:
+            return code
+        case dict():
+            return {n: _lasting(value) for n, value in body.items() if n not in ("queuePosition", "lastUsedAt")}
+        case list():
+            return [_lasting(item) for item in body]
+        case _:
+            return body
 
 
 async def _positions(world: World) -> str:
@@ -33,7 +42,9 @@ async def _is_what_it_was(world: World) -> None:
     async with world.client() as client:
         project_id = await a_project(client)
         local = f"/projects/{project_id}"
-        paths = [local, "/projects", "/runtimes", f"{local}/functions"]
+        key = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
+        own = ["/tenant", "/tenant/members", f"/tenant/members/{OWNER_ID}", "/keys", f"/keys/{key['keyId']}"]
+        paths = [*own, local, "/projects", "/runtimes", f"{local}/functions"]
         paths += [f"{local}/integrations", f"{local}/integrations/local", f"{local}/deployments"]
         stages: list[tuple[str, str, list[Any]]] = []
 
@@ -44,8 +55,11 @@ async def _is_what_it_was(world: World) -> None:
         await keep()
         await connected(client, project_id)
         await keep()
+        artifact = (await upload(client, "code", project_id)).json()
         function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
-        paths.append(f"{local}/functions/{function_id}")
+        paths += [f"{local}/functions/{function_id}", f"{local}/artifacts"]
+        paths += [f"{local}/artifacts/{artifact[name]}" for name in ("artifactId", "digest")]
+        await ask(client, "DELETE", f"/keys/{key['keyId']}")
         await keep()
         asked = {"functionId": function_id, "provider": "local", "target": {}}
         queued = await ask(client, "POST", f"{local}/deployments", asked, status=202)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.changes import Change, changes
@@ -14,6 +14,8 @@ _NAMES = st.text("ab/~", max_size=2)
 _VALUES: st.SearchStrategy[Any] = st.recursive(
     _LEAVES, lambda parts: st.dictionaries(_NAMES, parts, max_size=3), max_leaves=8
 )
+# A machine that is busy with others draws slowly, which says nothing about what is drawn.
+_unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _OBJECTS = st.dictionaries(_NAMES, _VALUES, max_size=3)
 
 
@@ -28,10 +30,12 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 class TestChanges:
+    @_unhurried
     @given(value=_OBJECTS)
     def test_of_a_thing_and_itself_are_none(self, value: dict[str, Any]) -> None:
         assert changes(value, value) == ()
 
+    @_unhurried
     @given(before=_OBJECTS, after=_OBJECTS)
     def test_lead_from_one_to_the_other(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         leaves = _flat(before)
@@ -41,6 +45,7 @@ class TestChanges:
 
         assert leaves == _flat(after)
 
+    @_unhurried
     @given(before=_OBJECTS, after=_OBJECTS)
     def test_turn_around_with_their_sides(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         turned = [Change(change.path, change.after, change.before) for change in changes(before, after)]

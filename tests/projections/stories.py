@@ -99,6 +99,16 @@ STORIES: dict[str, Story] = {
         a.integration_disconnected(),
         a.integration_connected(),
     ),
+    "members come and go": (
+        *a.tenant_with_plan(),
+        a.member_added(),
+        a.member_added(a.id_of(70)),
+        a.member_role_changed("admin"),
+        a.member_removed(),
+        a.member_role_changed("viewer", a.id_of(70)),
+        a.member_added(role="viewer"),
+        a.member_removed(a.id_of(70)),
+    ),
 }
 
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

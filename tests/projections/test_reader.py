@@ -49,7 +49,7 @@ from projections.runtimes import RUNTIMES_LIST
 from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
 from projections.usage import USAGE_LIST
-from projections.versions import VERSIONS
+from projections.versions import VERSION_QUERIES
 from projections.work import WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
@@ -83,13 +83,16 @@ def _questions_of_the_trail() -> list[Question]:
         EventFilter(project_id=a.PROJECT_ID),
     )
     wanted = [(*msgspec.structs.astuple(one), 2, 10) for one in filters]
-    ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID)
+    ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID, a.PERSON_ID)
     return [
         *((AUDIT_EVENTS, tenant, values) for values in wanted),
         *((AUDIT_EVENTS_OF_ALL, None, (only, *values)) for values in wanted[:2] for only in (tenant, None)),
         (AUDIT_EVENTS_AT, tenant, ([row_id(position) for position in (2, 5, 900)],)),
-        *((versions.all, tenant, (id, 2, 10)) for versions in VERSIONS.values() for id in ids),
-        *((versions.at, tenant, (6, id)) for versions in VERSIONS.values() for id in ids),
+        *(
+            (query, tenant, (6, id) if query.over == "as_of" else (id, 2, 10))
+            for query in VERSION_QUERIES
+            for id in ids
+        ),
     ]
 
 
