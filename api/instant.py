@@ -1,4 +1,4 @@
-"""A point in time as the address of a request names it."""
+"""A point in time as a request names it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Annotated
 
 import msgspec
 
+from api.refusals import BodyInvalid
+from domain.refusal import FieldError
+
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_OUTSIDE = "a time outside the years 1 to 9999"
 
 
 def instant(text: str) -> datetime:
@@ -15,4 +20,15 @@ def instant(text: str) -> datetime:
     try:
         return msgspec.convert(text, Instant).astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("a time outside the years 1 to 9999") from error
+        raise ValueError(_OUTSIDE) from error
+
+
+def in_utc(at: datetime, field: str) -> datetime:
+    """The time a body gave, in UTC as all times are kept. Raises BodyInvalid, naming the field, when UTC has none such."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise BodyInvalid(
+            f"The body does not have the form this request takes: {field} is {_OUTSIDE}.",
+            errors=(FieldError(field=field, message=_OUTSIDE),),
+        ) from error

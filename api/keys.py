@@ -15,6 +15,7 @@ from api.answer import Answer, Header, encoded, etag
 from api.api_keys import new_key
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.instant import in_utc
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
 from api.principal import Permission, Principal, permissions_of
@@ -87,6 +88,7 @@ async def create_key(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, KeyRequest)
     writing = Writing(request, content)
     _require_own(asked_for, writing.principal)
+    expires_at = None if asked_for.expires_at is None else in_utc(asked_for.expires_at, "expiresAt")
     made = new_key(writing.new_id())
     command = CreateApiKey(
         **writing.asked,
@@ -95,7 +97,7 @@ async def create_key(request: Request[Any, Any, Any]) -> Answer:
         secret_hash=made.secret_hash,
         role=asked_for.role,
         scopes=asked_for.scopes,
-        expires_at=asked_for.expires_at,
+        expires_at=expires_at,
         asked_by=writing.principal.role,
     )
     body = KeyMade(
@@ -103,7 +105,7 @@ async def create_key(request: Request[Any, Any, Any]) -> Answer:
         name=asked_for.name,
         role=asked_for.role,
         scopes=asked_for.scopes,
-        expires_at=asked_for.expires_at,
+        expires_at=expires_at,
         created_at=recorded_time(None),
         revoked_at=None,
         last_used_at=None,

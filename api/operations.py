@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from api.answer import Answer, entity
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.catalogues import RuntimeEntry, runtime_entry
+from api.instant import in_utc
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached
@@ -97,7 +99,7 @@ _ADD = Operation(
 async def add_runtime(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, RuntimeRequest)
     writing = Writing(request, content)
-    dates = Dates(**{name: getattr(asked_for, name) for name in Dates.__struct_fields__})
+    dates = Dates(**_given(asked_for))
     command = AddRuntime(**writing.asked, version=asked_for.version, dates=dates)
     return await writing.do(command, lambda states: _runtime(command, command.version, states, status=201))
 
@@ -122,8 +124,7 @@ async def set_runtime_dates(request: Request[Any, Any, Any], version: FromPath[s
     runtimes: Runtimes = await fold(services_of(request).log, RUNTIMES, RUNTIMES_STREAM)
     if version not in runtimes.dates:
         raise RuntimeNotFound
-    moved = {name: value for name in Dates.__struct_fields__ if (value := getattr(asked_for, name)) is not UNSET}
-    dates = msgspec.structs.replace(runtimes.dates[version], **moved)
+    dates = msgspec.structs.replace(runtimes.dates[version], **_given(asked_for))
     command = SetRuntimeDates(**writing.asked, version=version, dates=dates)
     return await writing.do(command, lambda states: _runtime(command, version, states))
 
@@ -237,6 +238,17 @@ async def list_usage(request: Request[Any, Any, Any]) -> Answer:
     wanted = await asked(request, services)
     found = await services.reader.page(USAGE_LIST, None, after=wanted.after, limit=wanted.limit)
     return await page(services, USAGE_LIST, found)
+
+
+def _given(asked_for: RuntimeRequest | DatesRequest) -> dict[str, Any]:
+    """The dates a request names, in UTC."""
+    named = zip(Dates.__struct_fields__, Dates.__struct_encode_fields__, strict=True)
+    given = {name: (getattr(asked_for, name), field) for name, field in named}
+    return {
+        name: in_utc(value, field) if isinstance(value, datetime) else value
+        for name, (value, field) in given.items()
+        if value is not UNSET
+    }
 
 
 def _runtime(command: RuntimeCommand, version: str, states: States, *, status: int = 200) -> Reply:

@@ -47,6 +47,9 @@ class TestCreateKey:
             pytest.param({"name": "a\nb"}, 422, "body_invalid", ["name"], id="a name over two lines"),
             pytest.param({"expiresAt": "2020-01-01T00:00:00Z"}, 422, "expiry_passed", ["expiresAt"], id="a passed end"),
             pytest.param({"expiresAt": "2040-01-01T00:00:00"}, 422, "body_invalid", ["expiresAt"], id="no zone"),
+            pytest.param(
+                {"expiresAt": "9999-12-31T23:59:59-05:00"}, 422, "body_invalid", ["expiresAt"], id="after all times"
+            ),
             pytest.param({"role": "operator"}, 422, "role_out_of_place", ["role"], id="an operator's"),
             pytest.param({"scopes": ["keys:write"]}, 422, "scope_outside_role", ["scopes"], id="more than the role"),
         ],

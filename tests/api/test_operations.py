@@ -39,6 +39,18 @@ class TestRuntimes:
         listed = await ask(client, "GET", "/runtimes")
         assert listed["supported"][0] == added
 
+    async def test_dates_are_kept_in_utc(self, operator: httpx.AsyncClient) -> None:
+        moved = await ask(
+            operator, "PATCH", "/operations/runtimes/3.10.0", {"blockNewDeploysAfter": "2099-02-11T01:00:00+02:00"}
+        )
+        never = await operator.patch(
+            "/api/v1/operations/runtimes/3.10.0", json={"disableExecutionAfter": "9999-12-31T23:59:59-05:00"}
+        )
+
+        assert moved["blockNewDeploysAfter"] == "2099-02-10T23:00:00Z"
+        assert is_problem(never, 422, "body_invalid")
+        assert fields_of(never) == ["disableExecutionAfter"]
+
     async def test_the_default_must_be_supported(self, operator: httpx.AsyncClient) -> None:
         chosen = await ask(operator, "PUT", "/operations/default-runtime", {"version": "3.10.0"})
         refused = await operator.put("/api/v1/operations/default-runtime", json={"version": "3.9.0"})

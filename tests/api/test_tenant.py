@@ -7,23 +7,8 @@ from uuid import uuid4
 import httpx
 
 from api.first_start import OWNER_ID, TENANT_ID
-from commands.execute import Context, execute
-from commands.ids import new_id
-from commands.person import RegisterPerson
-from domain.event import SYSTEM_TENANT
-from domain.sealed import Sealed
-from eventstore.meta import Actor
 from tests.api.steps import ask, is_problem
 from tests.api.world import World
-
-
-async def a_person(world: World) -> str:
-    person_id = new_id()
-    command = RegisterPerson(
-        tenant_id=SYSTEM_TENANT, at=world.services.clock(), person_id=person_id, name=Sealed("c2VhbGVk")
-    )
-    await execute(world.log, command, Context(actor=Actor("system"), command_id=new_id(), correlation_id=new_id()))
-    return str(person_id)
 
 
 class TestGetTenant:
@@ -41,7 +26,7 @@ class TestGetTenant:
 
 class TestMembers:
     async def test_come_change_and_go(self, world: World, client: httpx.AsyncClient) -> None:
-        person_id = await a_person(world)
+        person_id = str(await world.person())
         asked = {"personId": person_id, "role": "developer"}
 
         added = await client.post("/api/v1/tenant/members", json=asked)
@@ -69,7 +54,7 @@ class TestMembers:
         assert is_problem(await client.patch(place, json={"role": "viewer"}), 409, "last_owner")
 
     async def test_an_admin_decides_about_no_owner(self, world: World) -> None:
-        person_id = await a_person(world)
+        person_id = str(await world.person())
         async with world.client(await world.key(TENANT_ID, "admin")) as admin:
             for answer in (
                 await admin.post("/api/v1/tenant/members", json={"personId": person_id, "role": "owner"}),

@@ -24,8 +24,11 @@ from api.tokens import Tokens
 from commands.api_key import CreateApiKey
 from commands.execute import CODEC, Context, execute
 from commands.ids import new_id
+from commands.person import RegisterPerson
 from commands.tenant import CreateTenant
 from domain.api_key import KeyRole
+from domain.event import SYSTEM_TENANT
+from domain.sealed import Sealed
 from eventstore.build_logs import BuildLogs, MemoryBuildLogs, PostgresBuildLogs
 from eventstore.contents import Contents, MemoryContents, PostgresContents
 from eventstore.database import connect
@@ -88,6 +91,15 @@ class World(msgspec.Struct, frozen=True):
         )
         await self._recorded(command)
         return key.text
+
+    async def person(self) -> UUID:
+        """A person this service knows, and who is a member nowhere yet."""
+        person_id = new_id()
+        at = self.services.clock()
+        await self._recorded(
+            RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=person_id, name=Sealed("c2VhbGVk"))
+        )
+        return person_id
 
     async def stranger_key(self) -> str:
         """The owner's key of another tenant."""
