@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, str] = {
     "runtimes": "cli.catalogues",
     "triggers": "cli.catalogues",
     "keys": "cli.keys",
+    "members": "cli.members",
+    "operators": "cli.operators",
     "migrate": "cli.operating",
     "backup": "cli.operating",
     "restore": "cli.operating",

@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from cli import exits
+from cli.arguments import project_option
 from cli.client import Json
+from cli.completions import artifact_digests
 from cli.epilog import epilog
-from cli.lookup import project_of, project_option
+from cli.lookup import project_of
 from cli.session import Session, shown
 from cli.trouble import Trouble
 
@@ -38,7 +40,7 @@ def artifacts() -> None:
     """Artifacts: source files as they were uploaded, each known by its digest."""
 
 
-@artifacts.command("list")
+@artifacts.command("list", epilog=epilog("dcf artifacts list", "dcf artifacts list --project shop --json"))
 @project_option
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @shown
@@ -49,7 +51,11 @@ def list_(session: Session, project: str | None, limit: int) -> None:
     session.screen.rows(session.api.items(path, limit=limit), _COLUMNS, empty="No artifacts yet.")
 
 
-@artifacts.command()
+@artifacts.command(
+    epilog=epilog(
+        "dcf artifacts upload main.dart Dockerfile pubspec.yaml", "dcf artifacts upload server.dart --kind code"
+    )
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @project_option
 @click.option("--kind", type=click.Choice(["code", "docker", "yaml"]), help="What it is, when its name does not tell.")
@@ -66,11 +72,14 @@ def upload(
     session.screen.rows(uploaded, _FIELDS, empty="")
 
 
-@artifacts.command()
-@click.argument("digest", metavar="DIGEST|ID")
+@artifacts.command(
+    epilog=epilog("dcf artifacts download 2c26b4 --to main.dart", "dcf artifacts download sha256:2c26b4 --force")
+)
+@click.argument("digest", metavar="DIGEST|ID", shell_complete=artifact_digests)
 @project_option
 @click.option("--to", "target", type=click.Path(path_type=Path, dir_okay=False), help="The file (the artifact's name).")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
+@shown
 @click.pass_obj
 def download(session: Session, digest: str, project: str | None, target: Path | None, force: bool) -> None:
     """Download an artifact by its digest (or its beginning) or its id, and check what arrived."""
@@ -87,7 +96,7 @@ def download(session: Session, digest: str, project: str | None, target: Path | 
             "What arrived is not what the digest says; nothing was written.", then="try again, or `dcf doctor`"
         )
     file.write_bytes(content)
-    session.screen.say(f"{file}: {len(content)} bytes, {known['digest']}")
+    session.screen.result({**known, "file": str(file)}, f"{file}: {len(content)} bytes, {known['digest']}")
 
 
 def uploaded_from(session: Session, kind: str, project_id: str, file: Path, *, provider: str | None = None) -> Json:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import click
 
+from cli.client import Json
+from cli.epilog import epilog
 from cli.session import Session, shown
 
-_RUNTIMES = {
+RUNTIME_COLUMNS = {
     "version": "version",
     "phase": "supportPhase",
     "deployable": "deployable",
     "runs": "executable",
     "released": "releasedAt",
+    "announced": "deprecationAnnouncedAt",
     "no deploys after": "blockNewDeploysAfter",
     "stops after": "disableExecutionAfter",
 }
 
 
-@click.command()
+@click.command(epilog=epilog("dcf runtimes", "dcf runtimes --json"))
 @shown
 @click.pass_obj
 def runtimes(session: Session) -> None:
     """List the Dart SDK versions, with their dates."""
-    groups = session.api.get("runtimes")
+    show_runtimes(session, session.api.get("runtimes"))
+
+
+def show_runtimes(session: Session, groups: Json) -> None:
+    """Show the runtimes of every phase, the default marked."""
     if session.as_json:
         session.screen.result(groups)
         return
@@ -31,11 +38,11 @@ def runtimes(session: Session) -> None:
         {**row, "version": f"{row['version']} *" if row["version"] == groups["default"] else row["version"]}
         for row in rows
     ]
-    session.screen.rows(marked, _RUNTIMES, empty="The service offers no runtimes.")
+    session.screen.rows(marked, RUNTIME_COLUMNS, empty="The service offers no runtimes.")
     session.screen.say("* the default of new functions", "dim")
 
 
-@click.command()
+@click.command(epilog=epilog("dcf triggers", "dcf triggers --json"))
 @shown
 @click.pass_obj
 def triggers(session: Session) -> None:

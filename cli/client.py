@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 from uuid import uuid4
@@ -24,6 +27,8 @@ CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 60.0
 PAGE_ITEMS = 200
 ITEMS_MAX = 10_000
+
+_STREAM = "text/event-stream"
 
 Json = dict[str, Any]
 
@@ -52,16 +57,27 @@ class Refused(Trouble):
         self.status, self.code = status, code
 
 
+class NotStreamed(Trouble):
+    """The service, or something on the way to it, gives no stream; what there is can still be asked for."""
+
+
 class Api:
     """One caller of one service. Paths are those behind /api/v1; everything raises Unreachable or Refused."""
 
-    def __init__(self, account: Account, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        attempts_max: int = ATTEMPTS_MAX,
+        answer_seconds_max: float = ANSWER_SECONDS_MAX,
+    ) -> None:
         self.url = account.url
-        self._pause = pause
+        self._pause, self._attempts_max = pause, attempts_max
         self._http = httpx.Client(
             base_url=f"{account.url}/api/v1/",
             headers={"Authorization": f"Bearer {account.key.reveal()}", "User-Agent": f"dcf/{release()}"},
-            timeout=httpx.Timeout(ANSWER_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
+            timeout=httpx.Timeout(answer_seconds_max, connect=min(answer_seconds_max, CONNECT_SECONDS_MAX)),
             # A proxy of the environment is for the world outside.
             trust_env=not account.is_local,
         )
@@ -69,9 +85,10 @@ class Api:
     def close(self) -> None:
         self._http.close()
 
-    def get(self, path: str, **parameters: object) -> Any:
-        """The JSON of an address. Parameters that are None are left out."""
-        return self._json(self._answered("GET", path, parameters=parameters))
+    def get(self, path: str, *, not_before: str | None = None, **parameters: object) -> Any:
+        """The JSON of an address, at least as new as a position. Parameters that are None are left out."""
+        headers = {"If-Position": not_before} if not_before else {}
+        return self._json(self._answered("GET", path, parameters=parameters, headers=headers))
 
     def entity(self, path: str) -> tuple[Json, str]:
         """One thing, and its ETag for `if_match`."""
@@ -80,12 +97,19 @@ class Api:
 
     def items(self, path: str, *, limit: int = ITEMS_MAX, **parameters: object) -> list[Json]:
         """A list over all its pages, up to `limit` items."""
-        found: list[Json] = []
-        for page in self._pages(path, min(limit, PAGE_ITEMS), parameters):
-            found.extend(page)
-            if len(found) >= limit:
-                break
-        return found[:limit]
+        return list(islice(self.each(path, page_items=min(limit, PAGE_ITEMS), **parameters), limit))
+
+    def each(self, path: str, *, page_items: int = PAGE_ITEMS, **parameters: object) -> Iterator[Json]:
+        """The items of a list, page by page as they are taken."""
+        cursor: str | None = None
+        while True:
+            page = self._json(
+                self._answered("GET", path, parameters={"limit": page_items, "cursor": cursor, **parameters})
+            )
+            yield from page["items"]
+            cursor = page.get("nextCursor")
+            if cursor is None:
+                return
 
     def write(self, method: str, path: str, body: object = None, *, if_match: str = "") -> Any:
         """Send a change, under a key that makes repeating it safe. None when the answer has no body."""
@@ -108,14 +132,22 @@ class Api:
         """The bytes at an address."""
         return self._answered("GET", path).content
 
-    def _pages(self, path: str, limit: int, parameters: Mapping[str, object]) -> Iterator[list[Json]]:
-        cursor: str | None = None
-        while True:
-            page = self.get(path, limit=limit, cursor=cursor, **parameters)
-            yield page["items"]
-            cursor = page.get("nextCursor")
-            if cursor is None:
-                return
+    @contextmanager
+    def streamed(self, path: str, *, last_seen: str | None, silence_seconds: float) -> Iterator[httpx.Response]:
+        """The open answer of an address that goes on telling what is new. Raises NotStreamed, and what httpx raises."""
+        headers = {"Accept": _STREAM, "Accept-Encoding": "identity"}
+        if last_seen:
+            headers["Last-Event-ID"] = last_seen
+        timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS_MAX)
+        with self._http.stream("GET", path.lstrip("/"), headers=headers, timeout=timeout) as answer:
+            if not answer.is_success or not answer.headers.get("content-type", "").startswith(_STREAM):
+                raise NotStreamed(f"{answer.request.url.path} is not streamed.")
+            yield answer
+
+    def hang_up(self, answer: httpx.Response) -> None:
+        """End a streamed answer, also for a thread that waits for more of it."""
+        with suppress(OSError, KeyError, AttributeError):
+            answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _answered(
         self,
@@ -157,12 +189,12 @@ class Api:
             try:
                 answer = self._http.send(request)
             except httpx.TransportError as problem:
-                if attempt == ATTEMPTS_MAX:
+                if attempt == self._attempts_max:
                     raise self._silence(problem) from problem
                 self._pause(_backoff(attempt))
                 continue
             wait = _retry_after(answer, attempt)
-            if wait is None or attempt == ATTEMPTS_MAX:
+            if wait is None or attempt == self._attempts_max:
                 return answer
             self._pause(wait)
 

@@ -8,21 +8,20 @@ from pathlib import Path
 import click
 
 from cli import exits
+from cli.arguments import project_option
 from cli.artifacts import KINDS, uploaded_from
 from cli.client import Json
 from cli.epilog import epilog
-from cli.following import OUTCOMES, Following, report
+from cli.following import DEPLOY_SECONDS_MAX, followed
 from cli.functions import function_saved
 from cli.integrations import VERIFY_SECONDS_MAX, connected_to
-from cli.lookup import active_projects, project_of, project_option
+from cli.lookup import active_projects, project_of
 from cli.manifest import FILE_NAME, Manifest, read_manifest
 from cli.projects import project_named_or_made
 from cli.session import Session, shown
 from cli.trouble import Trouble
 from commands.pubspec import read_pubspec
 from domain.refusal import Refusal
-
-DEPLOY_SECONDS_MAX = 900.0
 
 
 @click.command(
@@ -87,11 +86,7 @@ def deploy(
         return
     queued = session.api.write("POST", address, request)
     session.screen.say(f"Queued the deployment {queued['deploymentId']} of {function_name} to {where}.")
-    if no_wait:
-        _warn(session, queued)
-        session.screen.result(queued, f"Watch it: dcf deployments watch {queued['deploymentId']}")
-        return
-    report(session.screen, Following(session.api, session.screen, queued).until(OUTCOMES, seconds_max=timeout))
+    followed(session.api, session.screen, queued, no_wait=no_wait, seconds_max=timeout)
 
 
 def _validate(session: Session, address: str, request: Json) -> None:

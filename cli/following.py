@@ -9,10 +9,18 @@ from typing import Final, NoReturn
 
 from cli import exits
 from cli.client import PAGE_ITEMS, Api, Json, Unreachable
+from cli.live import Live
 from cli.screen import Colour, Screen
 from cli.trouble import Trouble
 
+DEPLOY_SECONDS_MAX = 900.0
 LOOK_SECONDS = 0.4
+# How often the line that shows that time passes is moved while the stream says nothing.
+TICK_SECONDS = 0.2
+# The service greets at once; a stream without a greeting is held up on the way to us.
+GREETING_SECONDS_MAX = 5.0
+# As often may a stream end before it said anything; after that the service is asked instead.
+DEAF_MAX = 2
 # After a minute nobody needs to know to the half second.
 LATE_LOOK_SECONDS = 2.0
 LATE_AFTER_SECONDS = 60.0
@@ -24,7 +32,10 @@ GONE: Final = frozenset({"undeployed", "undeploy_failed"})
 
 
 class Following:
-    """Watches one deployment of a project. `clock` and `pause` are in seconds."""
+    """Watches one deployment of a project, by its live stream, or by asking where none gets through.
+
+    `clock` and `pause` are in seconds.
+    """
 
     def __init__(
         self,
@@ -42,6 +53,8 @@ class Following:
         self._cursor: str | None = None
         self._began = clock()
         self._first_at: datetime | None = None
+        self._last_said = str(self._status)
+        self._deaf = 0
 
     def skip(self) -> None:
         """Leave out what happened before now."""
@@ -56,25 +69,31 @@ class Following:
         try:
             while True:
                 deployment = self._look()
-                if deployment is not None and deployment["status"] in resting:
+                if deployment["status"] in resting:
                     return deployment
                 passed = self._clock() - self._began
                 if passed >= seconds_max:
                     self._give_up(seconds_max)
-                self._wait(min(LOOK_SECONDS if passed < LATE_AFTER_SECONDS else LATE_LOOK_SECONDS, seconds_max))
+                if self._deaf < DEAF_MAX:
+                    self._listen(resting, self._began + seconds_max)
+                else:
+                    self._wait(min(LOOK_SECONDS if passed < LATE_AFTER_SECONDS else LATE_LOOK_SECONDS, seconds_max))
         except KeyboardInterrupt:
             raise Trouble(
-                "You stopped watching; the deployment goes on.", then=self._resume(), exit_code=exits.INTERRUPTED
+                "You stopped watching; the deployment goes on.",
+                details=(f"to end it: dcf deployments cancel {self._named}",) if resting >= OUTCOMES else (),
+                then=f"dcf deployments watch {self._named}",
+                exit_code=exits.INTERRUPTED,
             ) from None
 
-    def _look(self) -> Json | None:
-        """The deployment, once its events were told; None while the service is away."""
+    def _look(self) -> Json:
+        """The deployment, once its events were told; waits while the service is away. Raises Unreachable."""
         missing_since: float | None = None
         while True:
             try:
                 # In this order: what led to the status is told before the status ends the watch.
-                deployment: Json = self._api.get(self._path)
-                self._tell()
+                deployment: Json = self._api.get(self._path, not_before=self._cursor)
+                self._tell_page()
             except Unreachable:
                 now = self._clock()
                 missing_since = now if missing_since is None else missing_since
@@ -86,18 +105,43 @@ class Following:
             self._status = deployment["status"]
             return deployment
 
-    def _tell(self) -> None:
+    def _listen(self, resting: frozenset[str], end: float) -> None:
+        """Tell what happens as it happens, until one of the events may have let it rest, or the stream is over."""
+        with Live(self._api, f"{self._path}/events", after=self._cursor) as live:
+            opened_at = self._clock()
+            while not live.is_over and (now := self._clock()) < end:
+                message = live.next(min(TICK_SECONDS, end - now))
+                if message is None:
+                    if not live.was_heard and now - opened_at > GREETING_SECONDS_MAX:
+                        self._deaf = DEAF_MAX
+                        return
+                    self._pass_time()
+                elif message.data is not None:
+                    self._tell(message.data)
+                    if message.event.rpartition(".")[2] in resting:
+                        return
+        self._deaf = 0 if live.was_heard else self._deaf + 1
+        if live.is_over:
+            self._wait(LOOK_SECONDS)
+
+    def _tell_page(self) -> None:
         while True:
             page = self._api.get(f"{self._path}/events", limit=PAGE_ITEMS, cursor=self._cursor)
             for event in page["items"]:
-                self._screen.say(f"{self._since_first(event):6.1f} s  {_sentence(event)}", _colour(event))
-                self._cursor = event["position"]
+                self._tell(event)
             if page.get("nextCursor") is None:
                 return
 
+    def _tell(self, event: Json) -> None:
+        self._screen.say(f"{self._since_first(event):6.1f} s  {_sentence(event)}", _colour(event))
+        self._cursor, self._last_said = event["position"], _first_line(event)
+
     def _wait(self, seconds: float) -> None:
-        self._screen.progress(f"{self._status} ({self._passed():.0f} s)")
+        self._pass_time()
         self._pause(seconds)
+
+    def _pass_time(self) -> None:
+        self._screen.progress(f"{self._last_said} ({self._clock() - self._began:.0f} s)")
 
     def _since_first(self, event: Json) -> float:
         """Seconds between the first event told and this one, as the log has them."""
@@ -105,18 +149,26 @@ class Following:
         self._first_at = self._first_at or at
         return (at - self._first_at).total_seconds()
 
-    def _passed(self) -> float:
-        return self._clock() - self._began
-
     def _give_up(self, seconds_max: float) -> NoReturn:
         raise Trouble(
             f"The deployment is {self._status} and not over after {seconds_max:g} s; it goes on.",
-            then=self._resume(),
+            then=f"dcf deployments watch {self._named}",
             exit_code=exits.TIMED_OUT,
         )
 
-    def _resume(self) -> str:
-        return f"dcf deployments watch {self._id} --project {self._project_id}"
+    @property
+    def _named(self) -> str:
+        return f"{self._id} --project {self._project_id}"
+
+
+def followed(api: Api, screen: Screen, queued: Json, *, no_wait: bool, seconds_max: float) -> None:
+    """Follow what was just queued to its outcome, and show that; with `no_wait` say how to. Raises Trouble."""
+    if not no_wait:
+        report(screen, Following(api, screen, queued).until(OUTCOMES, seconds_max=seconds_max))
+        return
+    for warning in queued.get("warnings") or []:
+        screen.warn(warning["message"])
+    screen.result(queued, f"Watch it: dcf deployments watch {queued['deploymentId']}")
 
 
 def report(screen: Screen, deployment: Json) -> None:
@@ -159,8 +211,12 @@ def _because(deployment: Json) -> str:
 
 def _sentence(event: Json) -> str:
     """One line; all of a compiler's words come at the end."""
-    first, *rest = event["message"].splitlines() or [""]
-    return f"{event['type']:<29} {first}{' …' if rest else ''}"
+    more = " …" if len(event["message"].splitlines()) > 1 else ""
+    return f"{event['type']:<29} {_first_line(event)}{more}"
+
+
+def _first_line(event: Json) -> str:
+    return str(next(iter(event["message"].splitlines()), ""))
 
 
 def _colour(event: Json) -> Colour:

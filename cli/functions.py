@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import click
 
 from cli import exits
+from cli.arguments import function_argument, project_option
 from cli.client import Json
+from cli.differences import show_differences
 from cli.epilog import epilog
-from cli.lookup import find_function, function_of, project_of, project_option
+from cli.lookup import find_function, function_of, project_of
 from cli.session import Session, shown
 from cli.trouble import Trouble
 
@@ -44,6 +46,16 @@ _FIELDS = {
     "created": "createdAt",
     "updated": "updatedAt",
 }
+_REVISIONS = {
+    "no": "revision",
+    "at": "at",
+    "by": "actor.type",
+    "runtime": "runtime",
+    "access": "access",
+    "trigger": "trigger.type",
+    "environment": "environment",
+    "description": "description",
+}
 
 
 @click.group(
@@ -74,18 +86,20 @@ def _authoring(command: F) -> F:
     return command
 
 
-@functions.command("list")
+@functions.command("list", epilog=epilog("dcf functions list", "dcf functions list --project shop --json"))
 @project_option
+@click.option("--all", "archived", is_flag=True, help="The archived ones too.")
 @shown
 @click.pass_obj
-def list_(session: Session, project: str | None) -> None:
+def list_(session: Session, project: str | None, archived: bool) -> None:
     """List the functions of a project, newest first."""
-    found = session.api.items(f"projects/{project_of(session, project)['projectId']}/functions")
+    kept = session.api.items(f"projects/{project_of(session, project)['projectId']}/functions")
+    found = [function for function in kept if archived or function["status"] != "archived"]
     session.screen.rows(found, _COLUMNS, empty="No functions yet. Type: dcf deploy DIR")
 
 
-@functions.command()
-@click.argument("function", metavar="NAME|ID")
+@functions.command(epilog=epilog("dcf functions show hello"))
+@function_argument
 @project_option
 @shown
 @click.pass_obj
@@ -94,7 +108,12 @@ def show(session: Session, function: str, project: str | None) -> None:
     session.screen.fields(function_of(session.api, project_of(session, project), function), _FIELDS)
 
 
-@functions.command()
+@functions.command(
+    epilog=epilog(
+        "dcf functions create hello --access public --env GREETING=Hi",
+        'dcf functions create nightly --trigger schedule --setting "cron=0 3 * * *" --setting timeZone=Europe/Madrid',
+    )
+)
 @click.argument("name")
 @project_option
 @_authoring
@@ -108,8 +127,12 @@ def create(session: Session, /, name: str, project: str | None, **given: Any) ->
     session.screen.fields(session.api.write("POST", "functions", body), _FIELDS)
 
 
-@functions.command()
-@click.argument("function", metavar="NAME|ID")
+@functions.command(
+    epilog=epilog(
+        "dcf functions update hello --env GREETING=Hi --unset DEBUG", "dcf functions update hello --runtime 3.11.0"
+    )
+)
+@function_argument
 @project_option
 @click.option("--name", "new_name", help="Another name; the address stays.")
 @click.option("--unset", multiple=True, metavar="NAME", help="A variable to take away; repeat for more.")
@@ -120,11 +143,8 @@ def update(
     session: Session, /, function: str, project: str | None, new_name: str | None, unset: Sequence[str], **given: Any
 ) -> None:
     """Change what is named, and nothing else; variables are added to those there are. Deploy to make it effective."""
-    owner = project_of(session, project)
-    known = function_of(session.api, owner, function)
-    path = f"projects/{owner['projectId']}/functions/{known['functionId']}"
     # Read and changed under its ETag, so that variables somebody else sets meanwhile are not lost.
-    known, etag = session.api.entity(path)
+    known, etag = session.api.entity(_path(session, project, function))
     changes: Json = _authored(given, known)
     if new_name:
         changes["name"] = new_name
@@ -139,19 +159,46 @@ def update(
     session.screen.fields(changed, _FIELDS)
 
 
-@functions.command()
-@click.argument("function", metavar="NAME|ID")
+@functions.command(epilog=epilog("dcf functions archive hello", "dcf functions archive hello --undeploy-first"))
+@function_argument
 @project_option
 @click.option("--undeploy-first", is_flag=True, help="Take away what is live of it before.")
 @shown
 @click.pass_obj
 def archive(session: Session, function: str, project: str | None, undeploy_first: bool) -> None:
     """Put a function away. Nothing of it may be live, unless --undeploy-first is given."""
-    owner = project_of(session, project)
-    known = function_of(session.api, owner, function)
-    path = f"projects/{owner['projectId']}/functions/{known['functionId']}/archive"
-    archived = session.api.write("POST", path, {"undeployFirst": True} if undeploy_first else {})
+    archived = session.api.write(
+        "POST", f"{_path(session, project, function)}/archive", {"undeployFirst": True} if undeploy_first else {}
+    )
     session.screen.fields(archived, _FIELDS)
+
+
+@functions.command(epilog=epilog("dcf functions diff hello", "dcf functions diff hello --json"))
+@function_argument
+@project_option
+@shown
+@click.pass_obj
+def diff(session: Session, function: str, project: str | None) -> None:
+    """Show what deploying a function as it is saved now would change of what is live."""
+    differences = session.api.get(f"{_path(session, project, function)}/diff")
+    empty = "Nothing differs." if differences["against"] else "Nothing of it is live."
+    show_differences(session, differences, empty=empty)
+
+
+@functions.command(epilog=epilog("dcf functions revisions hello", "dcf functions revisions hello --json"))
+@function_argument
+@project_option
+@shown
+@click.pass_obj
+def revisions(session: Session, function: str, project: str | None) -> None:
+    """List a function's record as it was saved each time, oldest first."""
+    found = session.api.items(f"{_path(session, project, function)}/revisions")
+    session.screen.rows(found, _REVISIONS, empty="No revisions.")
+
+
+def _path(session: Session, project: str | None, function: str) -> str:
+    owner = project_of(session, project)
+    return f"projects/{owner['projectId']}/functions/{function_of(session.api, owner, function)['functionId']}"
 
 
 def default_runtime(session: Session) -> str:

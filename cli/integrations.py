@@ -9,9 +9,10 @@ from typing import Final
 import click
 
 from cli import exits
+from cli.arguments import project_option
 from cli.client import Json
 from cli.epilog import epilog
-from cli.lookup import project_of, project_option
+from cli.lookup import project_of
 from cli.screen import Colour
 from cli.session import Session, shown
 from cli.trouble import Trouble
@@ -41,7 +42,7 @@ def integrations() -> None:
     """Integrations: the clouds, or this machine, that a project may deploy to."""
 
 
-@integrations.command("list")
+@integrations.command("list", epilog=epilog("dcf integrations list", "dcf integrations list --project shop --json"))
 @project_option
 @shown
 @click.pass_obj
@@ -51,7 +52,13 @@ def list_(session: Session, project: str | None) -> None:
     session.screen.rows(found, _COLUMNS, empty="Nothing is connected yet. Type: dcf integrations connect local")
 
 
-@integrations.command(epilog=epilog(exit_codes=True))
+@integrations.command(
+    epilog=epilog(
+        "dcf integrations connect local",
+        """dcf integrations connect gcp --identity "$(cat identity.json)" --storage '{"bucket": "shop-sources"}'""",
+        exit_codes=True,
+    )
+)
 @click.argument("provider", type=click.Choice(list(_VERIFY)))
 @project_option
 @click.option("--identity", default="{}", metavar="JSON", help="The identity's fields, as the API takes them.")
@@ -67,7 +74,7 @@ def connect(session: Session, provider: str, project: str | None, identity: str,
     session.screen.fields(connected, _COLUMNS)
 
 
-@integrations.command(epilog=epilog(exit_codes=True))
+@integrations.command(epilog=epilog("dcf integrations verify local --project shop", exit_codes=True))
 @click.argument("provider", type=click.Choice(list(_VERIFY)))
 @project_option
 @click.option("--timeout", type=float, default=VERIFY_SECONDS_MAX, show_default=True, help="Seconds to wait for it.")

@@ -10,6 +10,7 @@ import click
 
 from cli import exits
 from cli.client import Json
+from cli.completions import key_names, scope_names
 from cli.epilog import epilog
 from cli.session import Session, shown
 from cli.trouble import Trouble
@@ -31,14 +32,14 @@ _COLUMNS = {
 @click.group(
     epilog=epilog(
         "dcf keys create ci --role developer --expires-in 90d",
-        'dcf keys revoke ci --reason "the pipeline is gone"',
+        "dcf keys revoke ci",
     )
 )
 def keys() -> None:
     """API keys: shown once, stored hashed, scoped, expiring, revocable."""
 
 
-@keys.command("list")
+@keys.command("list", epilog=epilog("dcf keys list", "dcf keys list --all --json"))
 @click.option("--all", "revoked", is_flag=True, help="The revoked ones too.")
 @shown
 @click.pass_obj
@@ -48,15 +49,27 @@ def list_(session: Session, revoked: bool) -> None:
     session.screen.rows(found, _COLUMNS, empty="No keys.")
 
 
-@keys.command()
+@keys.command(
+    epilog=epilog(
+        "dcf keys create ci --role developer --expires-in 90d",
+        "dcf keys create deployer --scope deployments:write --scope artifacts:write > deployer.key",
+    )
+)
 @click.argument("name")
 @click.option(
     "--role",
     type=click.Choice(["viewer", "developer", "admin", "owner", "operator"]),
     default="developer",
     show_default=True,
+    help="What it may do.",
 )
-@click.option("--scope", "scopes", multiple=True, help="Only this of what the role allows; repeat for more.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    shell_complete=scope_names,
+    help="Only this of what the role allows; repeat for more.",
+)
 @click.option("--expires-in", metavar="TIME", help="12h, 90d or 8w; without it the key does not expire.")
 @shown
 @click.pass_obj
@@ -74,8 +87,8 @@ def create(session: Session, name: str, role: str, scopes: tuple[str, ...], expi
     session.screen.result(made, made["key"])
 
 
-@keys.command()
-@click.argument("key", metavar="NAME|ID")
+@keys.command(epilog=epilog("dcf keys revoke ci"))
+@click.argument("key", metavar="NAME|ID", shell_complete=key_names)
 @shown
 @click.pass_obj
 def revoke(session: Session, key: str) -> None:

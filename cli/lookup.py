@@ -1,32 +1,17 @@
-"""Which project, function or deployment is meant: by name, by id, or because there is only one."""
+"""Which project or function is meant: by name, by id, or because there is only one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
-
-import click
 
 from cli import exits
-from cli.client import Api, Json, Refused
-from cli.manifest import FILE_NAME, read_manifest
+from cli.client import Api, Json
+from cli.manifest import read_manifest
 from cli.session import Session
 from cli.trouble import Trouble
 
-F = TypeVar("F", bound=Callable[..., Any])
 NAMES_MAX = 10
-
-
-def project_option(command: F) -> F:
-    """The option `--project`, for `project_of`."""
-    return click.option(
-        "-p",
-        "--project",
-        metavar="NAME|ID",
-        help=f"The project (DCF_PROJECT, the project of ./{FILE_NAME}, or the only one there is).",
-    )(command)
 
 
 def project_of(session: Session, given: str | None) -> Json:
@@ -73,30 +58,10 @@ def function_of(api: Api, project: Json, wanted: str) -> Json:
 
 
 def find_function(api: Api, project: Json, wanted: str) -> Json | None:
-    """The function of that name or id in the project."""
+    """The function of that name or id in the project; by its name only one that is not archived."""
     functions = api.items(f"projects/{project['projectId']}/functions")
-    return find(functions, wanted, "functionId")
-
-
-def deployment_of(session: Session, project: str | None, wanted: str) -> Json:
-    """The deployment of that id, in the project named or in whichever has it."""
-    try:
-        deployment_id = UUID(wanted)
-    except ValueError:
-        raise Trouble(
-            f"{wanted!r} is not the id of a deployment.", then="dcf deployments list", exit_code=exits.USAGE
-        ) from None
-    api = session.api
-    projects = [project_of(session, project)] if project else api.items("projects")
-    for candidate in projects:
-        try:
-            found: Json = api.get(f"projects/{candidate['projectId']}/deployments/{deployment_id}")
-        except Refused as refusal:
-            if refusal.status != 404 or refusal.code == "route_unknown":
-                raise
-        else:
-            return found
-    raise Trouble(f"There is no deployment {deployment_id}.", then="dcf deployments list")
+    by_id = next((function for function in functions if function["functionId"] == wanted.lower()), None)
+    return by_id or find([item for item in functions if item["status"] != "archived"], wanted, "functionId")
 
 
 def find(items: Sequence[Json], wanted: str, id_field: str) -> Json | None:

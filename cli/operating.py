@@ -57,7 +57,7 @@ def serve(
     return supervision.run({**session.environment, **chosen})
 
 
-@click.command()
+@click.command(epilog=epilog("dcf migrate", "DCF_DATABASE_URL=postgresql://dcf@db/dcf dcf migrate"))
 @shown
 @click.pass_obj
 def migrate(session: Session) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from cli.arguments import project_argument
+from cli.completions import project_names
 from cli.epilog import epilog
 from cli.lookup import active_projects, find, project_of
 from cli.session import Session, shown
@@ -24,7 +26,7 @@ def projects() -> None:
     """Projects: what functions, integrations and deployments belong to."""
 
 
-@projects.command("list")
+@projects.command("list", epilog=epilog("dcf projects list", "dcf projects list --all --json"))
 @click.option("--all", "archived", is_flag=True, help="The archived ones too.")
 @shown
 @click.pass_obj
@@ -34,7 +36,7 @@ def list_(session: Session, archived: bool) -> None:
     session.screen.rows(found, _COLUMNS, empty="No projects yet. Type: dcf projects create NAME")
 
 
-@projects.command()
+@projects.command(epilog=epilog("dcf projects create shop"))
 @click.argument("name")
 @shown
 @click.pass_obj
@@ -43,8 +45,8 @@ def create(session: Session, name: str) -> None:
     session.screen.fields(session.api.write("POST", "projects", {"name": name}), _FIELDS)
 
 
-@projects.command()
-@click.argument("project", metavar="NAME|ID", required=False)
+@projects.command(epilog=epilog("dcf projects show shop"))
+@click.argument("project", metavar="NAME|ID", required=False, shell_complete=project_names)
 @shown
 @click.pass_obj
 def show(session: Session, project: str | None) -> None:
@@ -52,8 +54,8 @@ def show(session: Session, project: str | None) -> None:
     session.screen.fields(project_of(session, project), _FIELDS)
 
 
-@projects.command()
-@click.argument("project", metavar="NAME|ID")
+@projects.command(epilog=epilog('dcf projects rename shop "The shop"'))
+@project_argument
 @click.argument("name", metavar="NEW_NAME")
 @shown
 @click.pass_obj
@@ -62,6 +64,18 @@ def rename(session: Session, project: str, name: str) -> None:
     known = project_of(session, project)
     renamed = session.api.write("PATCH", f"projects/{known['projectId']}", {"name": name})
     session.screen.fields(renamed, _FIELDS)
+
+
+@projects.command(epilog=epilog('dcf projects archive shop --reason "closed"'))
+@project_argument
+@click.option("--reason", default="", help="Why, for the audit trail.")
+@shown
+@click.pass_obj
+def archive(session: Session, project: str, reason: str) -> None:
+    """Put a project away. Nothing of it may be live; its name is free again."""
+    known = project_of(session, project)
+    body = {"reason": reason} if reason else {}
+    session.screen.fields(session.api.write("POST", f"projects/{known['projectId']}/archive", body), _FIELDS)
 
 
 def project_named_or_made(session: Session, name: str) -> tuple[str, str]:

@@ -160,14 +160,14 @@ def _welcome(settings: Settings) -> str:
     found = ports.recorded(settings.data_dir)
     lines = ["", "Dart Cloud Functions is ready."]
     api = settings.public_url or f"http://{_reached(settings.host)}:{found['api']}"
-    lines.append(f"  API         {api}/api/v1")
+    lines.append(f"  API          {api}/api/v1")
     if port := found.get("functions"):
-        lines.append(f"  functions   {settings.functions_url or f'http://{_reached(settings.host)}:{port}'}")
-    for name in ("owner", "operator"):
-        key = settings.data_dir / f"{name}.key"
-        if key.exists():
-            lines.append(f"  {name + ' key':<11} {key}")
-    return "\n".join([*lines, "  Ctrl-C stops it.", ""]) + "\n"
+        lines.append(f"  functions    {settings.functions_url or f'http://{_reached(settings.host)}:{port}'}")
+    keys = {name: settings.data_dir / f"{name}.key" for name in ("owner", "operator")}
+    lines += [f"  {name + ' key':<13}{key}" for name, key in keys.items() if key.exists()]
+    if keys["owner"].exists():
+        lines.append(f"Next: dcf login --url {api} --key-file {keys['owner']}")
+    return "\n".join([*lines, "Ctrl-C stops it.", ""]) + "\n"
 
 
 def _write(text: str) -> None:

@@ -11,6 +11,7 @@ from cli.client import Api, Json
 from cli.epilog import epilog
 from cli.screen import Screen
 from cli.session import Session, shown
+from process import ports
 from process.secret import Secret
 
 _FIELDS = {
@@ -24,7 +25,7 @@ _FIELDS = {
 
 
 @click.command(epilog=epilog("dcf login --key-file .dcf/owner.key", "dcf login --url https://functions.example.com"))
-@click.option("--url", help=f"The service's address (DCF_URL, {URL_DEFAULT}).")
+@click.option("--url", help=f"The service's address (DCF_URL, the one served here, {URL_DEFAULT}).")
 @click.option("--key", help="The API key. Others on this machine can see it here: prefer --key-file or the prompt.")
 @click.option(
     "--key-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with the API key in its first line."
@@ -34,10 +35,10 @@ _FIELDS = {
 def login(session: Session, url: str | None, key: str | None, key_file: Path | None) -> None:
     """Keep the address of a service and a key to it, once the service takes the key.
 
-    The key is asked for, unseen, unless an option gives it.
+    Without --url it is the service that runs here. The key is asked for, unseen, unless an option gives it.
     """
-    address = tidy_url(url or session.url or session.environment.get("DCF_URL") or URL_DEFAULT)
     file = key_file or session.key_file
+    address = tidy_url(url or session.url or session.environment.get("DCF_URL") or _address_here(session, file))
     if key is None and file is None:
         key = click.prompt(f"API key for {address}", hide_input=True, err=True)
     account = Account(address, read_key(file) if file else Secret((key or "").strip()))
@@ -49,7 +50,7 @@ def login(session: Session, url: str | None, key: str | None, key_file: Path | N
     _show(session.screen, me)
 
 
-@click.command()
+@click.command(epilog=epilog("dcf logout"))
 @click.pass_obj
 def logout(session: Session) -> None:
     """Forget the address and the key. The key itself stays valid: see `dcf keys revoke`."""
@@ -57,7 +58,7 @@ def logout(session: Session) -> None:
     session.screen.say("Signed out." if existed else "You were not signed in.")
 
 
-@click.command()
+@click.command(epilog=epilog("dcf whoami", "dcf whoami --json"))
 @shown
 @click.pass_obj
 def whoami(session: Session) -> None:
@@ -65,6 +66,15 @@ def whoami(session: Session) -> None:
     me = session.api.get("me")
     session.screen.say(f"{session.account.url}", "dim")
     _show(session.screen, me)
+
+
+def _address_here(session: Session, key_file: Path | None) -> str:
+    """The service whose first key lies beside what it wrote down, or that of this folder's data directory."""
+    folders = [key_file.parent] if key_file else []
+    for folder in [*folders, Path(session.environment.get("DCF_DATA_DIR") or ".dcf")]:
+        if folder.is_dir() and (port := ports.recorded(folder).get("api")):
+            return f"http://127.0.0.1:{port}"
+    return URL_DEFAULT
 
 
 def _me(account: Account) -> Json:

@@ -14,7 +14,7 @@ import structlog
 
 from cli.__main__ import run
 from tests.api.world import DOCKERFILE, MAIN_DART, PUBSPEC, World, world_in_memory
-from tests.cli.served import served
+from tests.cli.served import Act, served
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -60,9 +60,17 @@ def terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: py
     )
 
 
+class Running(msgspec.Struct, frozen=True):
+    """The API on a port of its own. `act` does something where it runs, beside its requests."""
+
+    url: str
+    world: World
+    act: Act
+
+
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[tuple[str, World]]:
-    """The address of the API, on a store in memory, and what it stands on."""
+def running(tmp_path: Path) -> Iterator[Running]:
+    """The API, on a store in memory."""
 
     @asynccontextmanager
     async def make() -> AsyncIterator[tuple[Any, World]]:
@@ -71,9 +79,18 @@ def service(tmp_path: Path) -> Iterator[tuple[str, World]]:
 
     # It runs in this very process, whose standard output is what the tests look at.
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    with served(make) as (url, world):
-        yield url, world
+    with served(make) as (url, world, act):
+        try:
+            yield Running(url, world, act)
+        finally:
+            world.app.streams.close()
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def service(running: Running) -> tuple[str, World]:
+    """The address of the API, and what it stands on."""
+    return running.url, running.world
 
 
 @pytest.fixture

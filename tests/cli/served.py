@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from process.serving import serving
 
 START_SECONDS_MAX = 30
 App = Callable[[Any, Any, Any], Any]
+Act = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -35,11 +36,17 @@ class Asked(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def is_live(self) -> bool:
+        """Whether an event stream was asked for."""
+        return self.headers.get("accept") == "text/event-stream"
+
 
 class Script:
     """Answers requests in the given order, the last answer for ever, and remembers what was asked.
 
-    `at` holds the answers of paths that end in a certain way, in an order of their own.
+    `at` holds the answers of paths that end in a certain way, in an order of their own; `live` before the path: those
+    to who asks for an event stream.
     """
 
     def __init__(self, *answers: Answered, at: Mapping[str, Sequence[Answered]]) -> None:
@@ -47,8 +54,9 @@ class Script:
         self._at = {end: list(own) for end, own in at.items()}
         self.asked: list[Asked] = []
 
-    def _next(self, path: str) -> Answered:
-        answers = next((own for end, own in self._at.items() if path.endswith(end)), self._answers)
+    def _next(self, path: str, headers: Mapping[str, str]) -> Answered:
+        asked = f"live {path}" if headers.get("accept") == "text/event-stream" else path
+        answers = next((own for end, own in self._at.items() if _ends(asked, end)), self._answers)
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -64,7 +72,7 @@ class Script:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.asked.append(Asked(scope["method"], scope["path"], scope["query_string"].decode(), headers, body))
-        answer = self._next(scope["path"])
+        answer = self._next(scope["path"], headers)
         content = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
         given = [(b"content-type", answer.media_type.encode())]
         given += [(name.encode(), value.encode()) for name, value in answer.headers]
@@ -72,9 +80,13 @@ class Script:
         await send({"type": "http.response.body", "body": content})
 
 
+def _ends(asked: str, end: str) -> bool:
+    return asked.startswith("live ") == end.startswith("live ") and asked.endswith(end.removeprefix("live "))
+
+
 @contextmanager
-def served(make: Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]) -> Iterator[tuple[str, Any]]:
-    """The address of the server, and what `make` gave beside its application."""
+def served(make: Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]) -> Iterator[tuple[str, Any, Act]]:
+    """The address of the server, what `make` gave beside its application, and what runs something in the server."""
     ready, done = threading.Event(), threading.Event()
     found: list[Any] = []
 
@@ -82,7 +94,7 @@ def served(make: Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]) -> 
         listener = ports.listen("127.0.0.1", 0, variable="-")
         port = listener.getsockname()[1]
         async with make() as (app, beside), serving(app, listener):
-            found.extend([f"http://127.0.0.1:{port}", beside])
+            found.extend([f"http://127.0.0.1:{port}", beside, asyncio.get_running_loop()])
             ready.set()
             await asyncio.to_thread(done.wait)
 
@@ -90,7 +102,11 @@ def served(make: Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]) -> 
     thread.start()
     try:
         assert ready.wait(START_SECONDS_MAX), "the server did not start"
-        yield found[0], found[1]
+        yield (
+            found[0],
+            found[1],
+            lambda work: asyncio.run_coroutine_threadsafe(work, found[2]).result(START_SECONDS_MAX),
+        )
     finally:
         done.set()
         thread.join()
@@ -105,7 +121,7 @@ def scripted(*answers: Answered, at: Mapping[str, Sequence[Answered]] | None = N
         script = Script(*answers, at=at or {})
         yield script, script
 
-    with served(make) as (url, script):
+    with served(make) as (url, script, _):
         yield url, script
 
 

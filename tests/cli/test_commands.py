@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli import exits
-from tests.cli.conftest import Terminal
+from tests.cli.conftest import Running, Terminal
 
 
 @pytest.fixture
@@ -142,3 +142,51 @@ class TestArtifacts:
 
         assert refused.code == exits.USAGE
         assert "--kind" in refused.err
+
+
+class TestArchived:
+    def test_what_is_put_away_is_out_of_sight_and_its_name_free(self, shop: Terminal) -> None:
+        old = shop.must("functions", "create", "hello", "--json").json
+
+        shop.must("functions", "archive", "hello")
+        new = shop.must("functions", "create", "hello", "--json").json
+
+        assert [item["functionId"] for item in shop.must("functions", "list", "--json").json["items"]] == [
+            new["functionId"]
+        ]
+        assert len(shop.must("functions", "list", "--all", "--json").json["items"]) == 2
+        assert shop.must("functions", "show", "hello", "--json").json["functionId"] == new["functionId"]
+        assert shop.must("functions", "show", old["functionId"], "--json").json["status"] == "archived"
+
+    def test_a_project_too(self, shop: Terminal) -> None:
+        shop.must("projects", "archive", "shop", "--reason", "closed")
+
+        assert "No projects yet" in shop.must("projects", "list").out
+        assert shop.must("projects", "list", "--all", "--json").json["items"][0]["status"] == "archived"
+
+
+class TestMembers:
+    def test_are_listed_and_the_last_owner_stays(self, owner: Terminal) -> None:
+        (only,) = owner.must("members", "list", "--json").json["items"]
+
+        for arguments in (["remove", only["personId"]], ["change-role", only["personId"], "viewer"]):
+            refused = owner.type("members", *arguments)
+            assert refused.code == exits.FAILED
+            assert "last_owner" in refused.err
+
+    def test_a_person_nobody_knows_is_refused_by_name(self, owner: Terminal) -> None:
+        refused = owner.type("members", "add", "0192d3a4-5b6c-7d8e-9f00-112233445588", "developer")
+
+        assert "person_not_found" in refused.err
+        assert owner.type("members", "add", "someone", "developer").code == exits.USAGE
+        assert owner.type("members", "add", "0192d3a4-5b6c-7d8e-9f00-112233445588", "king").code == exits.USAGE
+
+    def test_come_change_and_go(self, owner: Terminal, running: Running) -> None:
+        person = running.act(running.world.person())
+
+        owner.must("members", "add", str(person), "developer")
+        changed = owner.must("members", "change-role", str(person), "admin", "--json").json
+        removed = owner.must("members", "remove", str(person), "--json").json
+
+        assert (changed["role"], removed["role"]) == ("admin", "admin")
+        assert len(owner.must("members", "list", "--json").json["items"]) == 1

@@ -82,13 +82,3 @@ class TestDeploy:
 
         assert watched.code == exits.CANCELED
         assert watched.json["status"] == "canceled"
-
-
-class TestOthers:
-    def test_an_id_that_is_none(self, owner: Terminal) -> None:
-        assert owner.type("deployments", "undeploy", "latest").code == exits.USAGE
-
-    def test_one_that_is_not_there(self, owner: Terminal) -> None:
-        owner.must("projects", "create", "shop")
-
-        assert owner.type("deployments", "show", "0192d3a4-0000-7000-8000-000000000002").code == exits.FAILED

@@ -15,6 +15,7 @@ import pytest
 from cli import exits
 from cli.__main__ import COMMANDS, dcf
 from tests.cli.conftest import Terminal
+from tests.support.typed import commands_in, parse
 
 
 def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -39,9 +40,16 @@ class TestHelp:
         assert shown.startswith(f"Usage: {' '.join(['dcf', *names])} ")
         assert shown.splitlines()[2].strip(), "it says what the command does"
 
-    @pytest.mark.parametrize("name", ["deploy", "deployments", "functions", "keys", "login", "backup", "restore"])
-    def test_has_examples(self, terminal: Terminal, name: str) -> None:
-        assert f"Examples:\n    dcf {name} " in terminal.must(name, "--help").out
+    @pytest.mark.parametrize("names", ALL, ids=" ".join)
+    def test_has_examples_that_can_be_typed(self, terminal: Terminal, names: tuple[str, ...]) -> None:
+        """Goal: no example is wrong. Method: each is parsed as its command would be."""
+        shown = terminal.must(*names, "--help").out
+
+        examples = commands_in(shown.partition("Examples:\n")[2].partition("\n\n")[0])
+
+        assert examples
+        for example in examples:
+            parse(example)
 
     def test_explains_the_exit_codes(self, terminal: Terminal) -> None:
         assert "3 canceled" in " ".join(terminal.must("deploy", "--help").out.split())
@@ -84,15 +92,38 @@ class TestCompletion:
             assert subprocess.run([program, "-n"], input=script, text=True, check=False).returncode == 0
 
     def test_completes_commands(self) -> None:
-        asked = {"_DCF_COMPLETE": "bash_complete", "COMP_WORDS": "dcf dep", "COMP_CWORD": "1"}
+        assert _completed("dcf", "dep") == ["deploy", "deployments"]
 
-        completed = subprocess.run(
-            [sys.executable, "-m", "cli"],
-            cwd=ROOT,
-            env={**os.environ, **asked},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def test_completes_what_only_the_service_knows(self, owner: Terminal, folder: Path) -> None:
+        owner.must("deploy", str(folder), "--no-wait")
+        owner.must("projects", "create", "Second shop")
 
-        assert completed.stdout.split() == ["plain,deploy", "plain,deployments"]
+        assert _completed("dcf", "functions", "list", "--project", "", **owner.environment) == ["second-shop", "hello"]
+        named = ("dcf", "deployments", "show", "--project", "hello", "h")
+        assert _completed(*named, **owner.environment) == ["hello", "hello#1"]
+        assert _completed("dcf", "functions", "show", "-p", "hello", "HE", **owner.environment) == ["hello"]
+        assert _completed("dcf", "keys", "revoke", "first", **owner.environment) == ["first owner key"]
+        assert "deployments:write" in _completed("dcf", "keys", "create", "ci", "--scope", "dep", **owner.environment)
+
+    def test_offers_nothing_where_the_service_is_not(self) -> None:
+        away = {"DCF_URL": "http://127.0.0.1:1", "DCF_KEY": "dcf_key"}
+
+        assert _completed("dcf", "projects", "show", "", **away) == []
+
+
+def _completed(*words: str, **environment: str) -> list[str]:
+    asked = {
+        "_DCF_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(word if word else "''" for word in words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    completed = subprocess.run(
+        [sys.executable, "-m", "cli"],
+        cwd=ROOT,
+        env={**os.environ, **environment, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.stderr == ""
+    return [line.partition(",")[2] for line in completed.stdout.splitlines() if line]

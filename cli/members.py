@@ -1,0 +1,67 @@
+"""`dcf members`: who belongs to the tenant, and what each may do."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from cli.completions import member_ids
+from cli.epilog import epilog
+from cli.session import Session, shown
+
+_COLUMNS = {"person": "personId", "role": "role", "since": "addedAt"}
+
+_person = click.argument("person", metavar="PERSON_ID", type=click.UUID, shell_complete=member_ids)
+_role = click.argument("role", metavar="ROLE", type=click.Choice(["viewer", "developer", "admin", "owner"]))
+
+
+@click.group(
+    epilog=epilog(
+        "dcf members list",
+        "dcf members add 0192d3a4-5b6c-7d8e-9f00-112233445588 developer",
+        "dcf members change-role 0192d3a4-5b6c-7d8e-9f00-112233445588 admin",
+    )
+)
+def members() -> None:
+    """Members: the people of the tenant. Nobody gives or takes a role above their own."""
+
+
+@members.command("list", epilog=epilog("dcf members list", "dcf members list --json"))
+@shown
+@click.pass_obj
+def list_(session: Session) -> None:
+    """List the members, oldest first."""
+    session.screen.rows(session.api.items("tenant/members"), _COLUMNS, empty="No members.")
+
+
+@members.command(epilog=epilog("dcf members add 0192d3a4-5b6c-7d8e-9f00-112233445588 developer"))
+@_person
+@_role
+@shown
+@click.pass_obj
+def add(session: Session, person: UUID, role: str) -> None:
+    """Make a person that this service knows a member. ROLE is viewer, developer, admin or owner."""
+    session.screen.fields(
+        session.api.write("POST", "tenant/members", {"personId": str(person), "role": role}), _COLUMNS
+    )
+
+
+@members.command("change-role", epilog=epilog("dcf members change-role 0192d3a4-5b6c-7d8e-9f00-112233445588 admin"))
+@_person
+@_role
+@shown
+@click.pass_obj
+def change_role(session: Session, person: UUID, role: str) -> None:
+    """Give a member another role. ROLE is viewer, developer, admin or owner."""
+    session.screen.fields(session.api.write("PATCH", f"tenant/members/{person}", {"role": role}), _COLUMNS)
+
+
+@members.command(epilog=epilog("dcf members remove 0192d3a4-5b6c-7d8e-9f00-112233445588"))
+@_person
+@shown
+@click.pass_obj
+def remove(session: Session, person: UUID) -> None:
+    """End a membership. The last owner stays."""
+    removed = session.api.write("DELETE", f"tenant/members/{person}")
+    session.screen.result(removed, f"{removed['personId']} is no member any more.")

@@ -1,0 +1,116 @@
+"""`dcf operators runtimes`: the Dart SDK versions on offer, and when each of their phases begins."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from cli import exits
+from cli.catalogues import RUNTIME_COLUMNS, show_runtimes
+from cli.client import Json
+from cli.completions import runtime_versions
+from cli.epilog import epilog
+from cli.operator_api import operator_api
+from cli.session import Session, shown
+from cli.trouble import Trouble
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+# What takes a date back.
+_NONE = "none"
+
+_version = click.argument("version", metavar="VERSION", shell_complete=runtime_versions)
+
+
+@click.group(
+    epilog=epilog(
+        "dcf operators runtimes add 3.12.0 --released 2026-05-13",
+        "dcf operators runtimes dates 3.10.0 --announced 2026-11-12 --no-deploys-after 2027-02-11",
+        "dcf operators runtimes default 3.12.0",
+    )
+)
+def runtimes() -> None:
+    """Runtimes: Dart SDK versions. The phase of each follows from its dates."""
+
+
+@runtimes.command("list", epilog=epilog("dcf operators runtimes list", "dcf operators runtimes list --json"))
+@shown
+@click.pass_obj
+def list_(session: Session) -> None:
+    """List the runtimes with their dates."""
+    with operator_api(session) as api:
+        show_runtimes(session, api.get("runtimes"))
+
+
+@runtimes.command(epilog=epilog("dcf operators runtimes add 3.12.0 --released 2026-05-13"))
+@click.argument("version")
+@click.option("--released", metavar="DATE", required=True, help="2026-05-13, or a time as 2026-05-13T08:00:00Z.")
+@shown
+@click.pass_obj
+def add(session: Session, version: str, released: str) -> None:
+    """Add a runtime."""
+    body = {"version": version, "releasedAt": _instant(released, "--released")}
+    with operator_api(session) as api:
+        session.screen.fields(api.write("POST", "operations/runtimes", body), RUNTIME_COLUMNS)
+
+
+@runtimes.command(
+    epilog=epilog(
+        "dcf operators runtimes dates 3.10.0 --announced 2026-11-12 --no-deploys-after 2027-02-11",
+        "dcf operators runtimes dates 3.10.0 --no-deploys-after none     takes it back",
+    )
+)
+@_version
+@click.option("--released", metavar="DATE", help="When it came out.")
+@click.option("--announced", metavar="DATE", help="From then on no new draft may choose it.")
+@click.option("--no-deploys-after", metavar="DATE", help="From then on it cannot be deployed.")
+@click.option("--stops-after", metavar="DATE", help="From then on what runs on it may be stopped.")
+@shown
+@click.pass_obj
+def dates(session: Session, /, version: str, **given: Any) -> None:
+    """Move the dates of a runtime. A date left out stays; `none` takes one back."""
+    fields = {
+        "released": "releasedAt",
+        "announced": "deprecationAnnouncedAt",
+        "no_deploys_after": "blockNewDeploysAfter",
+        "stops_after": "disableExecutionAfter",
+    }
+    body: Json = {
+        field: None if given[name] == _NONE else _instant(given[name], f"--{name.replace('_', '-')}")
+        for name, field in fields.items()
+        if given[name]
+    }
+    if not body:
+        raise Trouble("No date was named.", then="dcf operators runtimes dates --help", exit_code=exits.USAGE)
+    with operator_api(session) as api:
+        moved = api.write("PATCH", f"operations/runtimes/{quote(version, safe='')}", body)
+        session.screen.fields(moved, RUNTIME_COLUMNS)
+
+
+@runtimes.command(epilog=epilog("dcf operators runtimes default 3.12.0"))
+@_version
+@shown
+@click.pass_obj
+def default(session: Session, version: str) -> None:
+    """Choose the runtime that new drafts are offered first."""
+    with operator_api(session) as api:
+        chosen = api.write("PUT", "operations/default-runtime", {"version": version})
+        session.screen.fields(chosen, RUNTIME_COLUMNS)
+
+
+def _instant(text: str, option: str) -> str:
+    """A day is its first instant in UTC."""
+    try:
+        at = datetime.fromisoformat(f"{text}T00:00:00+00:00" if _DAY.fullmatch(text) else text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Trouble(
+            f"{option} takes a day or a time with its zone, not {text!r}.",
+            then="type it like 2026-05-13 or 2026-05-13T08:00:00Z",
+            exit_code=exits.USAGE,
+        )
+    return at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,107 @@
+"""What operators type, against the real API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli import exits
+from process import ports
+from tests.api.world import World
+from tests.cli.conftest import Terminal
+
+
+@pytest.fixture
+def operator(terminal: Terminal, service: tuple[str, World]) -> Terminal:
+    """Who has the operator's key."""
+    url, world = service
+    terminal.environment |= {"DCF_URL": url, "DCF_KEY": world.operator_key}
+    return terminal
+
+
+class TestRuntimes:
+    def test_are_added_dated_and_chosen(self, operator: Terminal) -> None:
+        operator.must("operators", "runtimes", "add", "3.12.0", "--released", "2026-05-13")
+        dated = ["--announced", "2026-06-01", "--no-deploys-after", "2099-02-11T08:00:00+01:00"]
+        moved = operator.must("operators", "runtimes", "dates", "3.10.0", *dated, "--json").json
+        operator.must("operators", "runtimes", "default", "3.12.0")
+        back = operator.must("operators", "runtimes", "dates", "3.10.0", "--announced", "none", "--json").json
+
+        assert moved["deprecationAnnouncedAt"] == "2026-06-01T00:00:00Z"
+        assert moved["blockNewDeploysAfter"] == "2099-02-11T07:00:00Z"
+        assert (moved["supportPhase"], back["supportPhase"]) == ("deprecating", "supported")
+        assert operator.must("operators", "runtimes", "list").out.splitlines()[1].startswith("3.12.0 *")
+
+    @pytest.mark.parametrize("date", ["soon", "2026-05-13T08:00:00", "2026-13-01"])
+    def test_take_days_and_times_with_a_zone(self, operator: Terminal, date: str) -> None:
+        refused = operator.type("operators", "runtimes", "add", "3.12.0", "--released", date)
+
+        assert refused.code == exits.USAGE
+        assert "2026-05-13T08:00:00Z" in refused.err
+
+    def test_dates_need_one(self, operator: Terminal) -> None:
+        assert operator.type("operators", "runtimes", "dates", "3.10.0").code == exits.USAGE
+
+
+class TestPlans:
+    REQUIRED = ("projects", "functionsPerProject", "members", "concurrentDeployments", "queuedDeployments")
+
+    def test_are_defined_and_changed_limit_by_limit(self, operator: Terminal) -> None:
+        limits = [word for name in self.REQUIRED for word in ("--set", f"{name}=3")]
+        made = operator.must("operators", "plans", "define", "gold", *limits, "--entitle", "gke", "--json").json
+        changed = operator.must(
+            "operators",
+            "plans",
+            "change",
+            "gold",
+            "--set",
+            "members=9",
+            "--entitle",
+            "aws",
+            "--withdraw",
+            "gke",
+            "--json",
+        ).json
+
+        assert changed["limits"] == {**made["limits"], "members": 9}
+        assert (made["entitlements"], changed["entitlements"]) == (["gke"], ["aws"])
+        assert "members                9" in operator.must("operators", "plans", "show", "gold").out
+
+    def test_one_that_is_not_whole_says_what_it_lacks(self, operator: Terminal) -> None:
+        refused = operator.type("operators", "plans", "define", "gold", "--set", "projects=1")
+
+        assert refused.code == exits.USAGE
+        assert "--set members=NUMBER" in refused.err
+
+    def test_a_limit_nobody_knows_is_refused(self, operator: Terminal) -> None:
+        assert operator.type("operators", "plans", "change", "sandbox", "--set", "cakes=3").code == exits.FAILED
+        assert operator.type("operators", "plans", "change", "sandbox", "--set", "members=few").code == exits.USAGE
+        assert operator.type("operators", "plans", "change", "sandbox").code == exits.USAGE
+
+
+class TestTenants:
+    def test_are_listed_with_what_they_have(self, operator: Terminal) -> None:
+        (row,) = operator.must("operators", "tenants", "list").out.splitlines()[1:]
+
+        assert row.split()[0] == "default"
+        assert row.split()[2] == "enterprise"
+
+
+class TestWhichKey:
+    def test_an_owners_is_told_that_it_is_the_wrong_one(self, owner: Terminal) -> None:
+        refused = owner.type("operators", "plans", "list")
+
+        assert refused.code == exits.NOT_ALLOWED
+        assert "--key-file operator.key" in refused.err
+
+    def test_the_data_directorys_own_is_used_where_the_service_runs(
+        self, terminal: Terminal, service: tuple[str, World]
+    ) -> None:
+        url, world = service
+        data_dir = Path(terminal.environment["DCF_DATA_DIR"])
+        data_dir.mkdir()
+        (data_dir / "operator.key").write_text(f"{world.operator_key}\n")
+        ports.record(data_dir, {"api": int(url.rpartition(":")[2])})
+
+        assert "sandbox" in terminal.must("operators", "plans", "list").out
