@@ -36,6 +36,7 @@ CACHE_SECONDS = 0.5
 CACHED_MAX = 10_000
 
 _SCHEME = "bearer "
+_NEW_KEY = "Ask an owner of the tenant for a new key."
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class Authenticator:
                 self._known.clear()
             self._known[digest] = known
         if known.expires_at is not None and known.expires_at <= self._clock():
-            raise CredentialUnknown
+            raise _expired(known.expires_at)
         return known.principal
 
     async def _look_up(self, text: str) -> _Known:
@@ -90,9 +91,11 @@ class Authenticator:
         if found is None or not hmac.compare_digest(found.row.secret_hash, key.secret_hash):
             raise CredentialUnknown
         state: ApiKey = await fold(self._log, API_KEY, API_KEY.stream(found.tenant_id, key.key_id))
-        expired = found.row.expires_at is not None and found.row.expires_at <= self._clock()
-        if state.revoked or expired:
-            raise CredentialUnknown
+        # From here on the caller has proven to know the key, and may know what became of it.
+        if state.revoked:
+            raise CredentialUnknown("The API key was revoked.", remedy=_NEW_KEY)
+        if found.row.expires_at is not None and found.row.expires_at <= self._clock():
+            raise _expired(found.row.expires_at)
         await self._note_use(found.tenant_id, key.key_id)
         return _Known(_principal(found), found.row.expires_at, self._monotonic() + CACHE_SECONDS)
 
@@ -108,6 +111,10 @@ class Authenticator:
             await self._uses.note(tenant_id, key_id, self._clock())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as problem:
             structlog.get_logger().warning("key_use_not_noted", key_id=str(key_id), problem=str(problem))
+
+
+def _expired(at: datetime) -> CredentialUnknown:
+    return CredentialUnknown(f"The API key expired at {at:%Y-%m-%dT%H:%M:%SZ}.", remedy=_NEW_KEY)
 
 
 def _principal(found: Found[ApiKeyRow]) -> Principal:

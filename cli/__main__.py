@@ -91,6 +91,13 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         session.close()
         trouble.show(sys.stderr)
         return trouble.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        # A file that cannot be read or written, whatever the command wanted with it.
+        named = f"{problem.filename}: " if problem.filename else ""
+        Trouble(f"{named}{problem.strerror or problem}.").show(sys.stderr)
+        return exits.FAILED
     except click.ClickException as problem:
         problem.show()
         return problem.exit_code

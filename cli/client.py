@@ -251,7 +251,7 @@ class Api:
     def _next(self, answer: httpx.Response, problem: Json) -> str:
         match answer.status_code:
             case 401:
-                return f"dcf login --url {self.url}"
+                return f"{problem.get('remedy', '')} Then: dcf login --url {self.url}".strip()
             case 403:
                 return f"{problem.get('remedy') or 'ask an owner'} (`dcf whoami` shows what this one may do)"
             case 412:
@@ -276,7 +276,7 @@ def _problem(answer: httpx.Response) -> Json:
         found = answer.json()
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and ("code" in found or "title" in found) else {}
+    return found if isinstance(found, dict) and "code" in found else {}
 
 
 def _details(problem: Json) -> tuple[str, ...]:

@@ -84,8 +84,15 @@ def deploy(
     if validate_only:
         _validate(session, address, request)
         return
-    queued = session.api.write("POST", address, request)
-    session.screen.say(f"Queued the deployment {queued['deploymentId']} of {function_name} to {where}.")
+    try:
+        queued = session.api.write("POST", address, request)
+    except KeyboardInterrupt:
+        raise Trouble(
+            "Interrupted while the deployment was asked for: it may be queued.",
+            then=f"dcf deployments list --function {function_name} --project {owner['name']}",
+            exit_code=exits.INTERRUPTED,
+        ) from None
+    session.screen.say(f"Queued {function_name}#{queued['number']} to {where}: {queued['deploymentId']}.")
     followed(session.api, session.screen, queued, no_wait=no_wait, seconds_max=timeout)
 
 

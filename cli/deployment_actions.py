@@ -121,8 +121,7 @@ def _again(
     source = deployment_of(session, project, wanted, meant=meant)
     queued = session.api.write("POST", f"{_address(source)}/{verb}", _why(reason))
     session.screen.say(
-        f"Queued deployment {queued['number']}, {queued['deploymentId']}: a {verb} of number {source['number']}, "
-        f"{source['deploymentId']}."
+        f"Queued a {verb} of number {source['number']} as number {queued['number']}: {queued['deploymentId']}."
     )
     followed(session.api, session.screen, queued, no_wait=no_wait, seconds_max=timeout)
 

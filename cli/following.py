@@ -27,6 +27,9 @@ LATE_AFTER_SECONDS = 60.0
 # A service that is being restarted or upgraded comes back within this.
 OUTAGE_SECONDS_MAX = 120.0
 
+# Of a compiler's words the first are what to mend; all of them are in the build's log.
+FAILURE_LINES_MAX = 12
+
 OUTCOMES: Final = frozenset({"succeeded", "failed", "canceled"})
 GONE: Final = frozenset({"undeployed", "undeploy_failed"})
 
@@ -194,6 +197,8 @@ def _failed(deployment: Json) -> Trouble:
     logs = f"dcf deployments logs {deployment['deploymentId']} --project {deployment['projectId']}"
     words = str(failure.get("message") or "no reason was recorded").rstrip()
     first, *rest = words.splitlines()
+    if len(rest) > FAILURE_LINES_MAX:
+        rest = [*rest[:FAILURE_LINES_MAX], f"… and {len(rest) - FAILURE_LINES_MAX} lines more"]
     where = f" at {failure['step']}" if failure.get("step") else ""
     left = [f"left behind: {name}" for name in deployment.get("remaining") or []]
     return Trouble(

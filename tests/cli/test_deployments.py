@@ -79,7 +79,7 @@ class TestActions:
         late = shop.owner.type("deployments", "rollback", "hello#1", "--reason", "errors", "--timeout", "0.1")
 
         assert late.code == exits.TIMED_OUT
-        assert "a rollback of number 1" in late.out
+        assert "a rollback of number 1 as number 3" in late.out
         assert "deployment.queued" in late.out
         assert shop.do("show", "hello#3")["reason"] == "errors"
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
+from api.first_start import TENANT_ID
 from cli import exits
+from cli.doctor_database import skew
 from migrations.upgrade import newest
 from process import ports
 from tests.api.world import World
-from tests.cli.conftest import Ended, Terminal
+from tests.cli.conftest import Ended, Running, Terminal
 from tests.cli.served import Answered, scripted
+
+_BEHIND = """
+    INSERT INTO log.events (position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data)
+    VALUES (1, gen_random_uuid(), gen_random_uuid(), 0, 'test', 1, now(), '', '');
+    INSERT INTO views.active_versions (model, version) VALUES ('usage', 1);
+    INSERT INTO views.checkpoints (kind, model, version) VALUES ('usage_v1', 'usage', 1);
+"""
+_PARKED = """
+    INSERT INTO views.parked (tenant_id, kind, position, stream_id, ids, error)
+    VALUES (gen_random_uuid(), 'usage_v1', 1, gen_random_uuid(), '{}', $$KeyError: 'x'$$);
+"""
 
 
 @pytest.fixture
@@ -20,6 +36,19 @@ def data_dir(terminal: Terminal) -> Path:
     found = Path(terminal.environment["DCF_DATA_DIR"])
     found.mkdir()
     return found
+
+
+def _looked_at(terminal: Terminal, database_url: str, name: str) -> Any:
+    return _check(terminal.type("doctor", "--json", DCF_DATABASE_URL=database_url), name)
+
+
+async def _run(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def _check(ended: Ended, name: str) -> Any:
@@ -39,6 +68,11 @@ class TestDoctor:
 
         assert ended.code == exits.FAILED
         assert "DCF_PORT" in _check(ended, "settings")["message"]
+
+    def test_a_variable_that_is_no_setting(self, terminal: Terminal) -> None:
+        found = _check(terminal.type("doctor", "--json", DCF_POTR="8000"), "settings")
+
+        assert found["remedy"] == "did you mean DCF_PORT?"
 
     def test_a_key_that_others_can_read(self, terminal: Terminal, data_dir: Path) -> None:
         (data_dir / "owner.key").write_text("dcf_key")
@@ -69,6 +103,50 @@ class TestDoctor:
 
         assert _check(ended, "api")["message"] == "not ready: projections: behind"
 
+    def test_a_process_with_something_to_look_after(self, terminal: Terminal, data_dir: Path) -> None:
+        degraded = Answered(
+            200, {"ready": True, "checks": {"database": "ok", "parked": "degraded: usage_v1 (2 streams)"}}
+        )
+        with scripted(degraded) as (url, _):
+            ports.record(data_dir, {"projections": int(url.rpartition(":")[2])})
+
+            found = _check(terminal.type("doctor", "--json"), "projections")
+
+        assert (found["status"], found["message"]) == ("warn", "parked: usage_v1 (2 streams)")
+
+    def test_deployments_that_wait_for_a_runner(self, terminal: Terminal, data_dir: Path) -> None:
+        told = Answered(200, b"dcf_runner_queue_age_seconds 300.0\n", media_type="text/plain")
+        with scripted(told) as (url, _):
+            ports.record(data_dir, {"runner": int(url.rpartition(":")[2])})
+
+            found = _check(terminal.type("doctor", "--json"), "queue")
+
+        assert found["message"] == "a deployment has been waiting for 300 s"
+
+    def test_a_port_that_is_taken(self, terminal: Terminal) -> None:
+        with ports.listen("127.0.0.1", 0, variable="-") as listener:
+            port = listener.getsockname()[1]
+
+            found = _check(terminal.type("doctor", "--json", DCF_RUNNER_PORT=str(port)), "ports")
+
+        assert f"port {port} is taken by process" in found["message"]
+        assert "DCF_RUNNER_PORT" in found["remedy"]
+
+    def test_a_data_directory_that_is_none(self, terminal: Terminal, data_dir: Path) -> None:
+        (data_dir / "file").write_text("")
+
+        found = _check(terminal.type("doctor", "--json", DCF_DATA_DIR=str(data_dir / "file")), "data")
+
+        assert found["status"] == "fail"
+
+    def test_a_master_key_that_is_gone(self, terminal: Terminal, data_dir: Path) -> None:
+        (data_dir / "postgres" / "data").mkdir(parents=True)
+
+        found = _check(terminal.type("doctor", "--json"), "keys")
+
+        assert found["status"] == "fail"
+        assert "backup" in found["remedy"]
+
     def test_a_database_that_does_not_answer(self, terminal: Terminal) -> None:
         ended = terminal.type("doctor", "--json", DCF_DATABASE_URL="postgresql://dcf:hunter2@127.0.0.1:1/dcf")
 
@@ -84,6 +162,22 @@ class TestDoctor:
         ended = terminal.type("doctor", "--json", DCF_DATABASE_URL=database_url)
 
         assert _check(ended, "database")["status"] == "ok"
+
+    async def test_read_models_that_stand_still(self, terminal: Terminal, database_url: str) -> None:
+        await _run(database_url, _BEHIND)
+
+        found = await asyncio.to_thread(_looked_at, terminal, database_url, "read models")
+
+        assert found["status"] == "fail"
+        assert "1 events behind" in found["message"]
+
+    async def test_streams_that_were_set_aside(self, terminal: Terminal, database_url: str) -> None:
+        await _run(database_url, _PARKED)
+
+        found = await asyncio.to_thread(_looked_at, terminal, database_url, "parked")
+
+        assert found["status"] == "fail"
+        assert "usage_v1 (1 streams); KeyError: 'x'" in found["message"]
 
     def test_an_engine_that_is_asked_for_and_not_there(
         self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
@@ -101,11 +195,35 @@ class TestDoctor:
 
         assert _check(ended, "account")["message"] == f"{url} takes the key: owner of default"
 
+    def test_a_key_that_expired_or_was_revoked(self, terminal: Terminal, running: Running) -> None:
+        world = running.world
+        ended = running.act(world.key(TENANT_ID, "viewer", expires_at=world.services.clock() - timedelta(hours=1)))
+
+        found = _check(terminal.type("doctor", "--json", DCF_URL=running.url, DCF_KEY=ended), "account")
+
+        assert "The API key expired at " in found["message"]
+        assert f"dcf login --url {running.url}" in found["remedy"]
+
+    def test_an_address_of_something_else(self, terminal: Terminal) -> None:
+        with scripted(Answered(404, {"title": "Not found", "status": 404})) as (url, _):
+            found = _check(terminal.type("doctor", "--json", DCF_URL=url, DCF_KEY="dcf_key"), "account")
+
+        assert found["remedy"] == "check the address: dcf login --url URL"
+
+    @pytest.mark.parametrize(
+        ("seconds", "status"), [(0.5, "ok"), (-3.0, "ok"), (30.0, "warn"), (-30.0, "warn"), (3600.0, "fail")]
+    )
+    def test_clocks_that_are_apart(self, seconds: float, status: str) -> None:
+        before = datetime(2026, 1, 1, tzinfo=UTC)
+        after = before + timedelta(seconds=1)
+
+        assert skew(before, before + timedelta(seconds=seconds), after, "theirs").status == status
+
     def test_people_read_it_line_by_line(self, terminal: Terminal) -> None:
         lines = terminal.must("doctor").out.splitlines()
 
         assert lines[0].startswith("ok    python")
-        assert lines[-1].endswith("checks, none failed.")
+        assert "checks, none failed, " in lines[-1]
 
 
 class TestMigrate:

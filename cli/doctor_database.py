@@ -1,0 +1,133 @@
+"""What the doctor sees of the database: whether it answers, its schema, its clock, its read models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import asyncpg
+
+from cli import postgres_tools
+from cli.finding import Finding
+from eventstore.embedded import Place
+from eventstore.embedded import running as server_of
+from migrations.upgrade import newest
+from process.settings import Settings
+
+LOOK_SECONDS_MAX = 5.0
+# A read model that is behind and has not moved within this stands still.
+MOVE_SECONDS = 1.0
+SKEW_SECONDS_WARN, SKEW_SECONDS_MAX = 5.0, 60.0
+VERSION_MIN = 15
+
+_BEHIND = """
+    SELECT c.kind, c.position, (SELECT coalesce(max(e.position), 0) FROM log.events e) AS head
+      FROM views.checkpoints c
+      JOIN views.active_versions a ON (a.model, a.version, a.build) = (c.model, c.version, c.build)
+     ORDER BY c.position, c.kind
+     LIMIT 1
+"""
+_PARKED = """
+    SELECT p.kind, count(DISTINCT (p.tenant_id, p.stream_id)) AS streams, max(p.error) AS error
+      FROM views.parked p
+     GROUP BY p.kind
+     ORDER BY p.kind
+"""
+
+
+def database_findings(settings: Settings) -> Iterator[Finding]:
+    """Everything there is to know of the database, as far as it answers."""
+    if settings.database_url is not None:
+        remedy = "check DCF_DATABASE_URL, and that PostgreSQL runs there"
+        address, what = settings.database_url.reveal(), "the PostgreSQL of DCF_DATABASE_URL"
+        yield from asyncio.run(_examined(address, what, remedy))
+        return
+    if postgres_tools.found("psql") is None:
+        yield Finding("database", "fail", "the embedded PostgreSQL is not installed", "install the requirements")
+        return
+    if not (settings.data_dir / "postgres" / "data").exists():
+        yield Finding("database", "warn", "the embedded PostgreSQL has no data yet", "dcf serve makes it")
+        return
+    place = Place.of(settings.data_dir)
+    if server_of(place) is None:
+        yield Finding("database", "warn", "the embedded PostgreSQL is not running", "dcf serve starts it")
+        return
+    yield from asyncio.run(_examined(place.url(), "the embedded PostgreSQL", f"see the end of {place.log}"))
+
+
+async def _examined(url: str, what: str, remedy: str) -> list[Finding]:
+    try:
+        connection = await asyncpg.connect(url, timeout=LOOK_SECONDS_MAX, command_timeout=LOOK_SECONDS_MAX)
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        said = str(problem) or type(problem).__name__
+        return [Finding("database", "fail", f"{what} does not answer: {said}", remedy)]
+    try:
+        return await _asked(connection, what)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        said = str(problem) or type(problem).__name__
+        return [Finding("database", "fail", f"{what} cannot be asked: {said}", remedy)]
+    finally:
+        await connection.close(timeout=LOOK_SECONDS_MAX)
+
+
+async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str) -> list[Finding]:
+    version = connection.get_server_version().major
+    if version < VERSION_MIN:
+        return [Finding("database", "fail", f"{what} is {version}", f"use PostgreSQL {VERSION_MIN} or later")]
+    try:
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return [Finding("database", "warn", f"{what} {version} has no schema yet", "dcf migrate")]
+    if revision != newest():
+        then = "dcf migrate" if revision < newest() else "use the release that made it, or a newer one"
+        return [Finding("database", "fail", f"{what} {version} has schema {revision}, not {newest()}", then)]
+    return [
+        Finding("database", "ok", f"{what} {version}, schema {revision}"),
+        await _clock(connection),
+        await _read_models(connection),
+        await _parked(connection),
+    ]
+
+
+async def _clock(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
+    before = datetime.now(UTC)
+    at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return skew(before, at, datetime.now(UTC), "the database's")
+
+
+def skew(before: datetime, at: datetime, after: datetime, whose: str) -> Finding:
+    """What a clock read as `at`, asked between two moments of ours, says of the two."""
+    apart = (before - at).total_seconds() if at < before else max(0.0, (at - after).total_seconds())
+    if apart < SKEW_SECONDS_WARN:
+        return Finding("clock", "ok", f"this machine's clock and {whose} agree")
+    message = f"this machine's clock and {whose} are {apart:.0f} s apart"
+    remedy = "set both clocks by NTP (timedatectl set-ntp true): dates of runtimes and keys, and clouds, go by them"
+    return Finding("clock", "fail" if apart >= SKEW_SECONDS_MAX else "warn", message, remedy)
+
+
+async def _read_models(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
+    """The one that is furthest behind."""
+    first = await connection.fetchrow(_BEHIND)
+    if first is None:
+        return Finding("read models", "warn", "there are no read models yet", "dcf serve makes them")
+    if first["position"] >= first["head"]:
+        return Finding("read models", "ok", "all have reached the end of the log")
+    await asyncio.sleep(MOVE_SECONDS)
+    second = await connection.fetchrow(_BEHIND)
+    assert second is not None, "checkpoints are never taken away"
+    behind = second["head"] - second["position"]
+    if second["position"] > first["position"]:
+        return Finding("read models", "ok", f"catching up, {behind} events to go")
+    message = f"{first['kind']} stands still, {behind} events behind the log"
+    return Finding("read models", "fail", message, "see that `python -m projections` runs, and what its log says")
+
+
+async def _parked(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
+    rows = await connection.fetch(_PARKED)
+    if not rows:
+        return Finding("parked", "ok", "no read model has set anything aside")
+    which = ", ".join(f"{row['kind']} ({row['streams']} streams)" for row in rows)
+    cause = next((row["error"] for row in rows if row["error"]), "")
+    message = f"set aside, and not shown as it is: {which}" + (f"; {cause.splitlines()[0]}" if cause else "")
+    return Finding("parked", "fail", message, "mend the cause, then replay what is parked")
