@@ -32,7 +32,6 @@ from eventstore.log import (
     NewEvent,
     Outcome,
     Overtaken,
-    StoredEvent,
 )
 from eventstore.meta import Actor, Meta
 from eventstore.turns import TurnMissed
@@ -161,6 +160,8 @@ async def _executed(log: Log, command: Command, context: Context) -> Done:
             raise TooMuchContention from None
         if not isinstance(outcome, Overtaken):
             return _answer(append, outcome, context)
+        if outcome.actual < outcome.expected:
+            log.folds.forget(outcome.stream)
         # What is only read is seldom written: no turn, unless it moves again.
         if outcome.stream in moved or any(event.stream == outcome.stream for event in append.events):
             turns |= {outcome.stream}
@@ -243,17 +244,10 @@ async def _load(log: Log, wanted: Iterable[tuple[Aggregate[Any], StreamRef]], lo
     pairs = [(aggregate, stream) for aggregate, stream in wanted if stream not in loaded.folded]
     if not pairs:
         return
-    for (aggregate, stream), events in zip(pairs, await log.load([stream for _, stream in pairs]), strict=True):
-        loaded.folded[stream] = _fold(aggregate, events)
-        loaded.versions[stream] = events[-1].version if events else NO_STREAM
-        loaded.positions[stream] = events[-1].position if events else 0
-
-
-def _fold(aggregate: Aggregate[Any], events: Iterable[StoredEvent]) -> Any:
-    state = aggregate.initial
-    for stored in events:
-        state = aggregate.evolve(state, CODEC.decode(stored))
-    return state
+    for (_, stream), found in zip(pairs, await log.folds.of(CODEC, pairs), strict=True):
+        loaded.folded[stream] = found.state
+        loaded.versions[stream] = found.version
+        loaded.positions[stream] = found.position
 
 
 def _after(decision: Decision, loaded: _Loaded) -> dict[StreamRef, Any]:

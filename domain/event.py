@@ -34,16 +34,12 @@ class StreamRef(msgspec.Struct, frozen=True, gc=False):
 
 
 class Aggregate(msgspec.Struct, Generic[S], frozen=True):
-    """What the log needs to know to fold one kind of stream.
-
-    `code` is raised whenever `evolve` changes meaning, so that snapshots made by older code are ignored.
-    """
+    """What the log needs to know to fold one kind of stream."""
 
     name: str
     events: tuple[type[Event], ...]
     initial: S
     evolve: Callable[[S, Any], S]
-    code: int = 1
 
     def stream(self, tenant_id: UUID, id: UUID) -> StreamRef:
         return StreamRef(tenant_id=tenant_id, category=self.name, id=id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from domain.event import Aggregate, Event, StreamRef
+from eventstore.fingerprint import fingerprint
 from eventstore.log import NewEvent, StoredEvent
 from eventstore.meta import Meta, encode_meta
 
@@ -44,6 +45,8 @@ class Codec:
             raise ValueError("Two events share a tag, or one event belongs to two aggregates.")
         self._upcasters = {(u.type, u.version): u for u in upcasters}
         self._versions = {tag: self._newest(tag) for tag in self._decoders}
+        # Names the code that reads and folds these events: states kept under another name are not to be used.
+        self.code = fingerprint(_modules(aggregates, upcasters))
 
     def schema_version(self, type: str) -> int:
         """The version new events of this type are stored with. Raises UnknownEventType."""
@@ -94,6 +97,14 @@ class Codec:
         for version in range(schema_version, self._versions[type]):
             fields = self._upcasters[type, version].upcast(fields)
         return msgspec.json.encode(fields)
+
+
+def _modules(aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster]) -> Iterator[str]:
+    yield from (upcaster.upcast.__module__ for upcaster in upcasters)
+    for aggregate in aggregates:
+        yield aggregate.evolve.__module__
+        yield type(aggregate.initial).__module__
+        yield from (event.__module__ for event in aggregate.events)
 
 
 def tag_of(event: type[Event]) -> str:

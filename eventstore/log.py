@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 from domain.event import Claim, Counter, StreamRef
 from domain.refusal import Busy
 from eventstore.turns import Turns
+
+if TYPE_CHECKING:
+    from eventstore.folds import Folds
 
 NO_STREAM = 0  # The version of a stream nothing was ever written to. Our streams begin at version 1.
 
@@ -39,6 +42,35 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     recorded_at: datetime
     meta: bytes
     data: bytes
+
+
+class Since(msgspec.Struct, frozen=True, gc=False):
+    """A stream asked for what is above a version, which stands at `position`.
+
+    `code` names the code whose snapshots the asker can use; none when it is empty.
+    """
+
+    stream: StreamRef
+    version: int = NO_STREAM
+    position: int = 0
+    code: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """A stream's state as of `version`, which stands at `position`, folded and encoded by the code of that name."""
+
+    stream: StreamRef
+    code: str
+    version: int
+    position: int
+    state: bytes
+
+
+class News(msgspec.Struct, frozen=True, gc=False):
+    """What came since: the events above the version that was known, or above that of the snapshot."""
+
+    events: list[StoredEvent]
+    snapshot: Snapshot | None = None
 
 
 class Expected(msgspec.Struct, frozen=True, gc=False):
@@ -118,6 +150,14 @@ class AppendRefused(Exception):
     """PostgreSQL or a limit of the log refused this append by itself (too large, undecodable); nothing of it was written."""
 
 
+class EpochChanged(Exception):
+    """The log was restored since: what is known of it may be of events that are no more."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the log's epoch is {epoch} now")
+        self.epoch = epoch
+
+
 class LogBusy(Busy):
     """The log has more waiting to be written than it can take; try again shortly."""
 
@@ -132,6 +172,11 @@ class Log(Protocol):
         """Where those who write through this object to the same streams take turns."""
         ...
 
+    @property
+    def folds(self) -> Folds:
+        """The streams as they stand, remembered by this object."""
+        ...
+
     async def append(self, append: Append) -> Outcome:
         """Record it, durably, before returning. Raises OutcomeUnknown, AppendRefused or LogBusy."""
         ...
@@ -142,6 +187,17 @@ class Log(Protocol):
 
     async def load(self, streams: Sequence[StreamRef], *, after: int = 0) -> list[list[StoredEvent]]:
         """Each stream's events with a version above `after`, in version order, one list a stream; all from one snapshot."""
+        ...
+
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
+        """What came of each stream, all from one snapshot; by a state kept, where that saves reading `worth` events.
+
+        `epoch` is the one in which it became known. Raises EpochChanged when it is over.
+        """
+        ...
+
+    async def keep_snapshot(self, snapshot: Snapshot, *, epoch: int) -> None:
+        """Keep it for `load_since`, unless the epoch is over or a later one is there."""
         ...
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:

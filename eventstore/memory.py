@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.event import Claim, Counter, StreamRef
+from eventstore.folds import Folds
 from eventstore.limits import append_bytes
 from eventstore.log import (
     NO_STREAM,
@@ -16,10 +17,14 @@ from eventstore.log import (
     ClaimTaken,
     CounterFull,
     Duplicate,
+    EpochChanged,
     Expected,
     NewEvent,
+    News,
     Outcome,
     Overtaken,
+    Since,
+    Snapshot,
     StoredEvent,
 )
 from eventstore.turns import Turns
@@ -36,6 +41,7 @@ class MemoryLog:
     """A log that lives as long as its process. Nothing in `append` waits, so appends are serial by themselves."""
 
     def __init__(self, clock: Callable[[], datetime], *, epoch: int = 1) -> None:
+        self.folds = Folds(self)
         self.turns = Turns()
         self._clock = clock
         self._epoch = epoch
@@ -44,6 +50,7 @@ class MemoryLog:
         self._commands: dict[tuple[UUID, UUID], Duplicate] = {}
         self._claims: dict[ClaimKey, UUID] = {}
         self._counters: dict[CounterKey, int] = {}
+        self._snapshots: dict[tuple[StreamKey, str], Snapshot] = {}
         self._moved = asyncio.Event()
 
     async def append(self, append: Append) -> Outcome:
@@ -61,6 +68,18 @@ class MemoryLog:
 
     async def load(self, streams: Sequence[StreamRef], *, after: int = NO_STREAM) -> list[list[StoredEvent]]:
         return [_beyond(self._streams.get((s.tenant_id, s.id), ()), after) for s in streams]
+
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
+        if epoch != self._epoch:
+            raise EpochChanged(self._epoch)
+        return [self._news(since, worth) for since in known]
+
+    async def keep_snapshot(self, snapshot: Snapshot, *, epoch: int) -> None:
+        stream = snapshot.stream
+        key = ((stream.tenant_id, stream.id), snapshot.code)
+        before = self._snapshots.get(key)
+        if epoch == self._epoch and (before is None or before.version < snapshot.version):
+            self._snapshots[key] = snapshot
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
         return self._events[max(after, 0) : max(after, 0) + limit]
@@ -86,6 +105,14 @@ class MemoryLog:
         except TimeoutError:
             return False
         return True
+
+    def _news(self, since: Since, worth: int) -> News:
+        key = (since.stream.tenant_id, since.stream.id)
+        snapshot = self._snapshots.get((key, since.code)) if since.code else None
+        if snapshot is not None and snapshot.version < since.version + worth:
+            snapshot = None
+        after = since.version if snapshot is None else snapshot.version
+        return News(_beyond(self._streams.get(key, ()), after), snapshot)
 
     def _record(self, append: Append) -> Appended:
         end = len(self._events)

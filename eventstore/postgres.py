@@ -15,7 +15,18 @@ from domain.event import StreamRef
 from eventstore.appender import Appender
 from eventstore.batch import find
 from eventstore.database import Database, Role
-from eventstore.log import NO_STREAM, Append, Duplicate, Outcome, StoredEvent
+from eventstore.folds import Folds
+from eventstore.log import (
+    NO_STREAM,
+    Append,
+    Duplicate,
+    EpochChanged,
+    News,
+    Outcome,
+    Since,
+    Snapshot,
+    StoredEvent,
+)
 from eventstore.notifier import POLL_SECONDS, Notifier
 from eventstore.session import HINDERED, LOST, sessions
 from eventstore.turns import Turns
@@ -26,6 +37,13 @@ _LOAD = """
     SELECT n, position, version, type, schema_version, recorded_at, meta, data
       FROM log.load($1, $2, $3)
 """
+
+_LOAD_SINCE = """
+    SELECT n, position, version, type, schema_version, recorded_at, meta, data
+      FROM log.load_since($1, $2, $3, $4, $5, $6, $7)
+"""
+
+_KEEP_SNAPSHOT = "SELECT log.keep_snapshot($1, $2, $3, $4, $5, $6, $7)"
 
 _READ = """
     SELECT position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data
@@ -54,6 +72,7 @@ class PostgresLog:
         listen_url: str | None = None,
         statement_cache_size: int = 100,
     ) -> None:
+        self.folds = Folds(self)
         self.turns = Turns()
         self._database = database
         self._notifier = Notifier(sessions(listen_url or url, role=role))
@@ -70,6 +89,7 @@ class PostgresLog:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.folds.close()
         await self._exits.aclose()
 
     @property
@@ -90,6 +110,43 @@ class PostgresLog:
             stream = streams[n - 1]
             loaded[n - 1].append(StoredEvent(position, stream.tenant_id, stream.id, *rest))
         return loaded
+
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
+        rows = await self._database.fetch(
+            _LOAD_SINCE,
+            epoch,
+            [since.stream.tenant_id for since in known],
+            [since.stream.id for since in known],
+            [since.version for since in known],
+            [since.position for since in known],
+            [since.code for since in known],
+            worth,
+        )
+        news = [News([]) for _ in known]
+        for n, position, version, type, *rest in rows:
+            if n == 0:
+                raise EpochChanged(version)
+            since = known[n - 1]
+            if type is None:
+                snapshot = Snapshot(since.stream, since.code, version, position, rest[-1])
+                news[n - 1] = News([], snapshot)
+                continue
+            stored = StoredEvent(position, since.stream.tenant_id, since.stream.id, version, type, *rest)
+            news[n - 1].events.append(stored)
+        return news
+
+    async def keep_snapshot(self, snapshot: Snapshot, *, epoch: int) -> None:
+        stream = snapshot.stream
+        await self._database.execute(
+            _KEEP_SNAPSHOT,
+            epoch,
+            stream.tenant_id,
+            stream.id,
+            snapshot.code,
+            snapshot.version,
+            snapshot.position,
+            snapshot.state,
+        )
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
         return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]

@@ -10,13 +10,12 @@ import pytest
 
 from commands.command import Command
 from commands.execute import Done, TooMuchContention, execute, fold
-from domain.event import StreamRef
 from domain.function import FUNCTION
 from domain.project import PROJECT
 from domain.refusal import PreconditionFailed, Refusal
 from eventstore import turns
 from eventstore.database import connect
-from eventstore.log import Append, Log, Outcome, StoredEvent
+from eventstore.log import Append, Log, News, Outcome, Since
 from eventstore.memory import MemoryLog
 from eventstore.postgres import PostgresLog
 from tests.commands.test_execute import clock, context, record
@@ -30,10 +29,10 @@ PROJECT_STREAM = PROJECT.stream(a.TENANT_ID, a.PROJECT_ID)
 class DistantLog(MemoryLog):
     """A log whose answers take a while, so that others get in between."""
 
-    async def load(self, streams: Sequence[StreamRef], *, after: int = 0) -> list[list[StoredEvent]]:
-        loaded = await super().load(streams, after=after)
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
+        news = await super().load_since(known, epoch=epoch, worth=worth)
         await asyncio.sleep(0)
-        return loaded
+        return news
 
     async def append(self, append: Append) -> Outcome:
         await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -31,13 +31,13 @@ from commands.progress import (
     RecordWithdrawn,
 )
 from domain.catalogue import AGGREGATES
-from domain.event import SYSTEM_TENANT, Fact
+from domain.event import SYSTEM_TENANT, Fact, StreamRef
 from domain.function import FUNCTION, ArtifactFiles
 from domain.project import PROJECT, ProjectIsArchived, ProjectNameTaken, ProjectUnknown
 from domain.refusal import Busy, LimitReached, PreconditionFailed, Refusal
 from domain.refused import CommandRefused
 from eventstore.codec import Codec
-from eventstore.log import NO_STREAM, Append, Appended, Log, LogBusy, Outcome, StoredEvent
+from eventstore.log import NO_STREAM, Append, Appended, Log, LogBusy, News, Outcome, Since, StoredEvent
 from eventstore.memory import MemoryLog
 from eventstore.meta import Actor, Meta, decode_meta
 from tests.support import a
@@ -60,6 +60,16 @@ class RivalLog(MemoryLog):
     def __init__(self, rival: Callable[[], Awaitable[None]] | None = None, times: int = 0) -> None:
         super().__init__(clock)
         self.rival, self.times = rival, times
+        self.events_loaded = 0
+
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
+        news = await super().load_since(known, epoch=epoch, worth=worth)
+        self.events_loaded += sum(len(new.events) for new in news)
+        return news
+
+    def lose_last(self, stream: StreamRef) -> None:
+        """Undo the log's last append, of one event."""
+        assert self._streams[stream.tenant_id, stream.id].pop() is self._events.pop()
 
     async def append(self, append: Append) -> Outcome:
         if self.rival is not None and self.times > 0:
@@ -213,6 +223,42 @@ class TestOvertaken:
             await do(log, a.create_function(), 2)
 
         assert (await last(log)).type == "command.refused"
+
+
+class TestRemembered:
+    """Streams are read once; then only what came since."""
+
+    async def test_a_hot_stream_is_not_read_again(self, log: RivalLog) -> None:
+        await ready_function(log)
+        for number in range(1, 6):
+            await do(log, a.update_function(description=f"number {number}"), number)
+        log.events_loaded = 0
+
+        await do(log, a.update_function(description="the last"), 6)
+
+        assert log.events_loaded == 1  # The one that the command before recorded.
+        assert (await fold(log, FUNCTION, FUNCTION.stream(a.TENANT_ID, a.FUNCTION_ID))).revision == 7
+
+    async def test_what_a_rival_recorded_is_seen(self, log: RivalLog) -> None:
+        await do(log, a.create_project(), 1)
+        await fold(log, PROJECT, STREAM)
+
+        await record(log, a.project_archived())
+
+        with pytest.raises(ProjectIsArchived):
+            await do(log, a.rename_project(name="Market"), 2)
+
+    async def test_what_the_log_has_lost_is_forgotten(self, log: RivalLog) -> None:
+        """A replica without the last commits took over, and nobody has raised the epoch yet."""
+        await do(log, a.create_project(), 1)
+        await do(log, a.rename_project(name="Store"), 2)
+        await fold(log, PROJECT, STREAM)
+        log.lose_last(STREAM)
+
+        await do(log, a.rename_project(name="Market"), 3)
+
+        assert (await fold(log, PROJECT, STREAM)).name == "Market"
+        assert [event.version for [*events] in await log.load([STREAM]) for event in events] == [1, 2]
 
 
 class TestRefused:

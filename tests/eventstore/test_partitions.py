@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 
-from eventstore.database import Pool
-from eventstore.log import Appended
+from eventstore.database import Pool, connect
+from eventstore.log import Appended, Since
 from eventstore.postgres import PostgresLog
 from tests.eventstore.make import a_stream, an_append, an_event
 
@@ -26,6 +28,12 @@ _PARTITIONS = """
       JOIN pg_class c ON c.oid = i.inhrelid
      WHERE i.inhparent = $1::text::regclass
      ORDER BY length(c.relname), c.relname
+"""
+
+# Somebody waits for the table's lock for longer than is tried while there is room.
+_WAITS_LONG = """
+    SELECT count(*) FROM pg_locks
+     WHERE NOT granted AND relation = 'log.events'::regclass AND waitstart < clock_timestamp() - interval '0.2 seconds'
 """
 
 
@@ -102,3 +110,83 @@ async def test_a_lock_in_the_way_is_gone_round_while_there_is_room(
     await append_many(SIZE)
 
     assert len(await names(small)) >= 4
+
+
+async def test_many_at_once_fill_partition_after_partition(small: Pool, postgres_log: PostgresLog) -> None:
+    outcomes = await asyncio.gather(*(postgres_log.append(an_append(an_event(a_stream()))) for _ in range(20 * SIZE)))
+
+    assert sorted(o.last_position for o in outcomes if isinstance(o, Appended)) == list(range(1, 20 * SIZE + 1))
+    assert await small.fetchval("SELECT covered_to FROM log.layout") >= 21 * SIZE
+
+
+async def test_without_room_the_next_partition_is_waited_for(
+    small: Pool, database_url: str, postgres_log: PostgresLog
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE log.events IN SHARE UPDATE EXCLUSIVE MODE")
+        covered = await small.fetchval("SELECT covered_to FROM log.layout")
+        appends = [postgres_log.append(an_append(an_event(a_stream()))) for _ in range(covered + SIZE)]
+        outcomes = asyncio.gather(*appends)
+        async with asyncio.timeout(10):
+            while not await connection.fetchval(_WAITS_LONG):
+                await asyncio.sleep(0.05)
+        assert not outcomes.done()
+    await connection.close()
+
+    assert [o.last_position for o in await outcomes if isinstance(o, Appended)] == list(range(1, covered + SIZE + 1))
+
+
+async def test_a_stream_is_read_from_the_partitions_it_stands_in(
+    small: Pool, database_url: str, postgres_log: PostgresLog
+) -> None:
+    """*Method:* by the server's own count of how often each partition's index was used."""
+    early, late = a_stream(), a_stream()
+    await postgres_log.append(an_append(an_event(early)))
+    for _ in range(4 * SIZE):
+        await postgres_log.append(an_append(an_event(a_stream())))
+    outcome = await postgres_log.append(an_append(an_event(late), an_event(early, 2), an_event(early, 3)))
+    assert isinstance(outcome, Appended)
+    last = outcome.last_position
+    partition = f"events_{(last - 1) // SIZE * SIZE + 1}"
+
+    async with searched(database_url) as found, reading(database_url) as log:
+        await log.load([late])
+        await log.load_since([Since(late)], epoch=1, worth=1)
+        await log.load_since([Since(early, 2, last - 1)], epoch=1, worth=1)
+    # What is above a version stands beyond its position: where the early one begins is not looked at again.
+    assert {name for name, searches in found.items() if searches} == {partition}
+
+    async with searched(database_url) as found, reading(database_url) as log:
+        await log.load([early])
+    assert found["events_1"] == 1
+    assert found[partition] == 1
+
+
+@asynccontextmanager
+async def reading(url: str) -> AsyncIterator[PostgresLog]:
+    """The log with sessions of its own, ended afterwards: then the server has counted what they did."""
+    async with connect(url, role="dcf_app", size_max=1) as pool:
+        yield PostgresLog(pool, url, role="dcf_app")
+
+
+@asynccontextmanager
+async def searched(url: str) -> AsyncIterator[dict[str, int]]:
+    """How often the index on streams of each partition was searched during the block; filled in at its end."""
+    found: dict[str, int] = {}
+    before = await searches(url)
+    yield found
+    async with asyncio.timeout(10):
+        while (after := await searches(url)) == before:
+            await asyncio.sleep(0.05)
+    found.update({name: count - before[name] for name, count in after.items()})
+
+
+async def searches(url: str) -> dict[str, int]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("""
+        SELECT relname, idx_scan FROM pg_stat_user_indexes
+         WHERE relname LIKE 'events%' AND indexrelname LIKE '%stream%'
+    """)
+    await connection.close()
+    return {row["relname"]: row["idx_scan"] for row in rows}

@@ -8,14 +8,14 @@ from uuid import uuid4
 import asyncpg
 
 from eventstore.database import connect
-from eventstore.log import Append, Expected
+from eventstore.log import Append, Expected, Since, Snapshot
 from eventstore.postgres import PostgresLog
 from tests.eventstore.make import TENANT, a_claim, a_counter, a_stream, an_append, an_event
 
 _SCANS = """
     SELECT relname, seq_scan
       FROM pg_stat_user_tables
-     WHERE schemaname = 'log' AND relname <> 'layout' AND relname <> 'epochs' AND seq_scan > 0
+     WHERE schemaname IN ('log', 'work') AND relname NOT IN ('layout', 'epochs') AND seq_scan > 0
 """
 
 _RESET = "ANALYZE; SELECT pg_stat_reset()"
@@ -44,6 +44,8 @@ async def use_everything(url: str, *, rounds: int) -> None:
             await log.append(an_append(an_event(stream, 2)))
             await asyncio.gather(*(log.append(full_append()) for _ in range(5)))
             await log.load([stream, a_stream()])
+            await log.load_since([Since(stream, code="code"), Since(a_stream(), code="code")], epoch=1, worth=1)
+            await log.keep_snapshot(Snapshot(stream, "code", 1, 3 * n + 1, b"{}"), epoch=1)
             await log.find(TENANT, lone.command_id)
             await log.read(n, limit=5)
             await log.head()

@@ -6,6 +6,8 @@ from collections import Counter as Tally
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from commands.command import Command
 from domain.catalogue import AGGREGATES
 from domain.deployment import DEPLOYMENT, Deployment
@@ -57,7 +59,10 @@ class World:
         assert stored == event
         aggregate = AGGREGATE_OF[stream.category]
         self.events.setdefault(stream, []).append(event)
-        self.states[stream] = aggregate.evolve(self.states.get(stream, aggregate.initial), event)
+        state = aggregate.evolve(self.states.get(stream, aggregate.initial), event)
+        # What the log keeps of it as a snapshot is the same.
+        assert msgspec.json.decode(msgspec.json.encode(state), type=type(aggregate.initial)) == state
+        self.states[stream] = state
 
     def _claimed(self, claims: tuple[Claim, ...]) -> dict[ClaimKey, UUID] | None:
         held = dict(self.claims)

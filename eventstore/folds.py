@@ -1,0 +1,167 @@
+"""Streams folded to where they stand, by reading only what is new: this process remembers, and the store keeps snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from domain.event import Aggregate, StreamRef
+from eventstore.codec import Codec
+from eventstore.log import NO_STREAM, EpochChanged, News, Since, Snapshot
+
+# What one process remembers at most. A state is taken to be as large as it is encoded, and the events since then.
+STREAMS_MAX = 10_000
+BYTES_MAX = 64_000_000
+# Reading fewer events than this costs less than a snapshot.
+SNAPSHOT_EVENTS = 100
+SNAPSHOT_BYTES_MAX = 1_000_000
+# Snapshots that wait to be kept; while so many wait, further ones are left for the next time.
+SNAPSHOTS_WAITING_MAX = 100
+# An epoch changes when a store is restored; in the middle of a load it may do so once.
+EPOCHS_MAX = 3
+
+Wanted = Sequence[tuple[Aggregate[Any], StreamRef]]
+
+
+class Folded(msgspec.Struct, frozen=True, gc=False):
+    """A stream's state as of `version`, which stands at `position`; both 0 when nothing was ever recorded."""
+
+    state: Any
+    version: int
+    position: int
+
+
+class Source(Protocol):
+    """What is asked of the log behind this."""
+
+    async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]: ...
+
+    async def keep_snapshot(self, snapshot: Snapshot, *, epoch: int) -> None: ...
+
+
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """`kept` is the version of the newest snapshot there is."""
+
+    folded: Folded
+    size_bytes: int
+    kept: int
+
+
+class Folds:
+    """One for each log object. A state handed out is shared: nobody may change it.
+
+    What is remembered may be behind the log, never beside it: every load asks for what came since, and an append made
+    from it is conditional on the version.
+    """
+
+    def __init__(self, log: Source) -> None:
+        self._log = log
+        self._epoch = 0
+        self._known: OrderedDict[StreamRef, _Known] = OrderedDict()
+        self._bytes = 0
+        self._waiting: dict[StreamRef, Snapshot] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def of(self, codec: Codec, wanted: Wanted) -> list[Folded]:
+        """Where each stream stands now, all read at one moment. Raises what reading raises, and what `codec` raises."""
+        for _ in range(EPOCHS_MAX):
+            try:
+                return await self._caught_up(codec, wanted)
+            except EpochChanged as changed:
+                self._forget_all()
+                self._epoch = changed.epoch
+        raise AssertionError("the log's epoch changes all the time")
+
+    def forget(self, stream: StreamRef) -> None:
+        """What was remembered is not what is recorded."""
+        if (known := self._known.pop(stream, None)) is not None:
+            self._bytes -= known.size_bytes
+
+    async def close(self) -> None:
+        """Give up the snapshots that still wait."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+
+    async def _caught_up(self, codec: Codec, wanted: Wanted, *, snapshots: bool = True) -> list[Folded]:
+        epoch = self._epoch
+        nothing = [_Known(Folded(aggregate.initial, NO_STREAM, 0), 0, NO_STREAM) for aggregate, _ in wanted]
+        known = [self._known.get(stream, none) for (_, stream), none in zip(wanted, nothing, strict=True)]
+        code = codec.code if snapshots else ""
+        asked = [
+            Since(stream, k.folded.version, k.folded.position, code)
+            for (_, stream), k in zip(wanted, known, strict=True)
+        ]
+        news = await self._log.load_since(asked, epoch=epoch, worth=SNAPSHOT_EVENTS)
+        try:
+            found = [
+                _grown(codec, aggregate, k, new) for (aggregate, _), k, new in zip(wanted, known, news, strict=True)
+            ]
+        except msgspec.MsgspecError as error:
+            structlog.get_logger().error("snapshot_unreadable", reason=str(error))
+            return await self._caught_up(codec, wanted, snapshots=False)
+        for (_, stream), grown in zip(wanted, found, strict=True):
+            if epoch == self._epoch:
+                self._remember(stream, grown if not code else self._with_snapshot(stream, code, grown))
+        return [grown.folded for grown in found]
+
+    def _remember(self, stream: StreamRef, known: _Known) -> None:
+        before = self._known.get(stream)
+        if known.folded.version == NO_STREAM:
+            return
+        if before is not None and before.folded.version > known.folded.version:
+            return  # Another load, begun later, was answered sooner.
+        self.forget(stream)
+        self._known[stream] = known
+        self._bytes += known.size_bytes
+        while len(self._known) > STREAMS_MAX or self._bytes > BYTES_MAX:
+            self.forget(next(iter(self._known)))
+
+    def _forget_all(self) -> None:
+        self._known.clear()
+        self._waiting.clear()
+        self._bytes = 0
+
+    def _with_snapshot(self, stream: StreamRef, code: str, known: _Known) -> _Known:
+        """The same; if it has grown enough since the last snapshot, another is going to be kept."""
+        folded = known.folded
+        if folded.version - known.kept < SNAPSHOT_EVENTS:
+            return known
+        encoded = msgspec.json.encode(folded.state)
+        if len(encoded) <= SNAPSHOT_BYTES_MAX and len(self._waiting) < SNAPSHOTS_WAITING_MAX:
+            self._waiting[stream] = Snapshot(stream, code, folded.version, folded.position, encoded)
+            if self._keeper is None or self._keeper.done():
+                self._keeper = asyncio.create_task(self._keep(), name="log snapshots")
+        return _Known(folded, len(encoded), kept=folded.version)
+
+    async def _keep(self) -> None:
+        """Off the path of whoever loaded; a snapshot that cannot be kept is no loss."""
+        while self._waiting:
+            snapshot = self._waiting.pop(next(iter(self._waiting)))
+            try:
+                await self._log.keep_snapshot(snapshot, epoch=self._epoch)
+            except Exception as error:  # noqa: BLE001 -- whatever is wrong, commands go on without it
+                structlog.get_logger().warning("snapshot_not_kept", reason=repr(error))
+
+
+def _grown(codec: Codec, aggregate: Aggregate[Any], known: _Known, news: News) -> _Known:
+    """Raises msgspec.MsgspecError when the snapshot cannot be read."""
+    folded, size, kept = known.folded, known.size_bytes, known.kept
+    if news.snapshot is not None:
+        state = msgspec.json.decode(news.snapshot.state, type=type(aggregate.initial))
+        folded = Folded(state, news.snapshot.version, news.snapshot.position)
+        size, kept = len(news.snapshot.state), news.snapshot.version
+    if not news.events:
+        return known if news.snapshot is None else _Known(folded, size, kept)
+    state = folded.state
+    for stored in news.events:
+        state = aggregate.evolve(state, codec.decode(stored))
+        size += len(stored.data)
+    return _Known(Folded(state, news.events[-1].version, news.events[-1].position), size, kept)
