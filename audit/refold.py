@@ -58,7 +58,7 @@ class Refold:
             return
         stream = (stored.tenant_id, stored.stream_id)
         try:
-            recorded = _recorded(stored, self._codec)
+            recorded = recorded_of(stored, self._codec)
             keys = [(stored.tenant_id, id) for id in self._model.keys(recorded)]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event is a finding about it
             self._hold(stream, [], error, stored.position)
@@ -103,7 +103,8 @@ class Refold:
             versions.append(Version(position, None, _encode(after)))
 
 
-def _recorded(stored: StoredEvent, codec: Codec) -> Recorded:
+def recorded_of(stored: StoredEvent, codec: Codec) -> Recorded:
+    """The event as read models see it. Raises UnknownEventType or UnreadableEvent."""
     return Recorded(
         codec.decode(stored),
         stored.tenant_id,

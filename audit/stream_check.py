@@ -1,0 +1,159 @@
+"""The streams of the log against the present code: every event decodes and folds, and the log's own table of streams
+says of each where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from audit.changes import changes
+from audit.findings import Difference, Findings, Problem, Progress, Tell
+from audit.log_events import head
+from domain.event import Aggregate
+from eventstore.codec import Codec
+from eventstore.database import Database, Queries, Row
+from eventstore.log import StoredEvent
+
+WHERE = "streams"
+PAGE_STREAMS = 500
+# What is read in one statement, unless one stream alone has more.
+PAGE_EVENTS = 5_000
+
+_FIRST = UUID(int=0)
+
+
+class _Standing(msgspec.Struct, frozen=True, rename="camel"):
+    """What the table of streams says of one."""
+
+    version: int
+    first_position: int
+    last_position: int
+
+
+_STREAMS = """
+    SELECT s.tenant_id, s.stream_id, max(s.version) AS version, min(s.category) AS category,
+           max(s.first_position) AS first_position, max(s.last_position) AS last_position, count(*) AS rows
+      FROM log.streams s
+     WHERE (s.tenant_id, s.stream_id) > ($1, $2) AND ($3::uuid IS NULL OR s.tenant_id = $3)
+     GROUP BY s.tenant_id, s.stream_id
+     ORDER BY s.tenant_id, s.stream_id
+     LIMIT $4
+"""
+_NAMED = """
+    SELECT s.tenant_id, s.stream_id, max(s.version) AS version, min(s.category) AS category,
+           max(s.first_position) AS first_position, max(s.last_position) AS last_position, count(*) AS rows
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+     CROSS JOIN LATERAL (SELECT r.* FROM log.streams r
+                          WHERE r.tenant_id = w.tenant_id AND r.stream_id = w.stream_id OFFSET 0) s
+     GROUP BY s.tenant_id, s.stream_id
+"""
+# Not by log.load, which trusts the very table that is looked at here.
+_EVENTS = """
+    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+     CROSS JOIN LATERAL (SELECT r.* FROM log.events r
+                          WHERE r.stream_id = w.stream_id AND r.tenant_id = w.tenant_id OFFSET 0) e
+     ORDER BY e.tenant_id, e.stream_id, e.version
+"""
+_COUNT = "SELECT count(*) FROM log.events e WHERE e.position <= $1 AND ($2::uuid IS NULL OR e.tenant_id = $2)"
+_ESTIMATE = "SELECT greatest(1, sum(c.reltuples))::bigint FROM pg_class c WHERE c.oid = 'log.streams'::regclass"
+# Counting looks at the whole log.
+COUNT_SECONDS_MAX = 3_600.0
+
+
+class StreamCheck:
+    """`database` acts as dcf_engine. Streams are looked at in pages, each in a snapshot of its own."""
+
+    def __init__(
+        self, database: Database, codec: Codec, aggregates: Sequence[Aggregate[Any]], findings: Findings, tell: Tell
+    ) -> None:
+        self._database, self._codec, self._findings, self._tell = database, codec, findings, tell
+        self._aggregates: Mapping[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in aggregates}
+
+    async def run(self, tenant_id: UUID | None) -> None:
+        """Look at every stream, or every one of a tenant."""
+        end = await head(self._database)
+        of = await self._database.fetchval(_ESTIMATE)
+        after, streams, counted = (_FIRST, _FIRST), 0, 0
+        while True:
+            async with self._snapshot() as snapshot:
+                page = await snapshot.fetch(_STREAMS, *after, tenant_id, PAGE_STREAMS)
+                counted += await self._look_at(snapshot, page, end)
+            if not page:
+                break
+            after, streams = (page[-1]["tenant_id"], page[-1]["stream_id"]), streams + len(page)
+            self._tell(Progress(WHERE, streams, max(of, streams)))
+        there = await self._database.fetchval(_COUNT, end, tenant_id, timeout=COUNT_SECONDS_MAX)
+        expected = end if tenant_id is None else there
+        if not counted == there == expected:
+            detail = f"up to position {end} the log has {there} events, and its streams {counted}"
+            self._add((tenant_id or _FIRST, tenant_id or _FIRST), "differs", detail=detail)
+
+    async def run_named(self, named: Sequence[tuple[UUID, UUID]]) -> None:
+        """Look at these streams, each a tenant's id and its own."""
+        async with self._snapshot() as snapshot:
+            page = await snapshot.fetch(_NAMED, [one[0] for one in named], [one[1] for one in named])
+            await self._look_at(snapshot, page, await head(snapshot))
+
+    def _snapshot(self) -> Any:
+        return self._database.transaction(isolation="repeatable_read", readonly=True)
+
+    async def _look_at(self, snapshot: Queries, page: Sequence[Row], end: int) -> int:
+        """How many events they have up to `end`."""
+        count, rest = 0, list(page)
+        while rest:
+            together, events = 1, rest[0]["version"]
+            while together < len(rest) and events + rest[together]["version"] <= PAGE_EVENTS:
+                events += rest[together]["version"]
+                together += 1
+            count += await self._look_at_some(snapshot, rest[:together], end)
+            del rest[:together]
+        return count
+
+    async def _look_at_some(self, snapshot: Queries, page: Sequence[Row], end: int) -> int:
+        keys = [(row["tenant_id"], row["stream_id"]) for row in page]
+        by_stream: dict[tuple[UUID, UUID], list[StoredEvent]] = {key: [] for key in keys}
+        for row in await snapshot.fetch(_EVENTS, [key[0] for key in keys], [key[1] for key in keys]):
+            by_stream[row["tenant_id"], row["stream_id"]].append(StoredEvent(*row))
+        for row, (key, events) in zip(page, by_stream.items(), strict=True):
+            self._findings.checked[WHERE] += 1
+            self._compare(key, row, events)
+            aggregate = self._aggregates.get(row["category"])
+            # What others keep in the log has types of theirs, which only they can fold.
+            if aggregate is not None:
+                self._fold(key, aggregate, events)
+            elif any(self._codec.knows(event.type) for event in events):
+                self._add(key, "unreadable", detail=f"its events are ours, and its category is {row['category']!r}")
+        return sum(event.position <= end for events in by_stream.values() for event in events)
+
+    def _compare(self, key: tuple[UUID, UUID], row: Row, events: Sequence[StoredEvent]) -> None:
+        stored = _Standing(row["version"], row["first_position"], row["last_position"])
+        if not events or row["rows"] != 1:
+            self._add(key, "differs", detail=f"{row['rows']} rows say where it stands, and it has {len(events)} events")
+            return
+        said = _Standing(events[-1].version, events[0].position, events[-1].position)
+        if stored != said:
+            found = changes(msgspec.to_builtins(stored), msgspec.to_builtins(said))
+            self._add(key, "differs", changes=found)
+        first = events[0].version
+        if first not in (0, 1) or [event.version for event in events] != list(range(first, first + len(events))):
+            self._add(key, "differs", detail="its versions have a gap")
+        elif any(one.position >= other.position for one, other in pairwise(events)):
+            self._add(key, "differs", detail="its versions and positions run against each other")
+
+    def _fold(self, key: tuple[UUID, UUID], aggregate: Aggregate[Any], events: Sequence[StoredEvent]) -> None:
+        state = aggregate.initial
+        for event in events:
+            try:
+                state = aggregate.evolve(state, self._codec.decode(event))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one stream is a finding about it
+                detail = f"{event.type} at {event.position}: {type(error).__name__}: {error}"
+                self._add(key, "unreadable", detail=detail)
+                return
+
+    def _add(self, key: tuple[UUID, UUID], problem: Problem, **more: Any) -> None:
+        self._findings.add(Difference(where=WHERE, tenant_id=key[0], id=str(key[1]), problem=problem, **more))
