@@ -5,7 +5,11 @@ import 'dart:io';
 import 'package:shelf/shelf.dart';
 import 'package:shelf/shelf_io.dart' as shelf_io;
 
+/// How long requests under way may take after SIGTERM; ten seconds after it the process is ended.
+const Duration finishWithin = Duration(seconds: 8);
+
 const int bodyBytesMax = 64 * 1024;
+const int bodyBytesReadMax = 4 * 1024 * 1024;
 const int notesMax = 1000;
 
 /// Keeps notes: `GET` and `POST /notes`, `GET` and `DELETE /notes/1`.
@@ -15,18 +19,11 @@ Future<void> main() async {
   final handler = const Pipeline()
       .addMiddleware(logRequests())
       .addHandler((request) => answer(request, notes));
-  final server = await shelf_io.serve(handler, InternetAddress.anyIPv4, port);
+  final server = await HttpServer.bind(InternetAddress.anyIPv4, port);
 
-  stopOnSignal(server);
   print('listening on port $port');
-}
-
-/// Takes no new requests after SIGTERM, lets those under way finish, and ends the program.
-void stopOnSignal(HttpServer server) {
-  ProcessSignal.sigterm.watch().listen((_) async {
-    await Future.any<void>([server.close(), Future<void>.delayed(const Duration(seconds: 5))]);
-    exit(0);
-  });
+  await serve(server, (request) => shelf_io.handleRequest(request, handler));
+  exit(0);
 }
 
 class Note {
@@ -65,8 +62,8 @@ class BodyTooLarge implements Exception {
 Future<Response> answer(Request request, Notes notes) async {
   final segments = request.url.pathSegments.where((part) => part.isNotEmpty).toList();
   return switch ((request.method, segments)) {
-    ('GET', []) => json(200, {'notes': 'notes'}),
-    ('GET', ['notes']) => json(200, {'items': notes.all}),
+    ('GET', []) => inJson(200, {'notes': 'notes'}),
+    ('GET', ['notes']) => inJson(200, {'items': notes.all}),
     ('POST', ['notes']) => await create(request, notes),
     ('GET', ['notes', final id]) => show(notes.named(int.tryParse(id))),
     ('DELETE', ['notes', final id]) => notes.remove(int.tryParse(id)) ? Response(204) : show(null),
@@ -75,7 +72,7 @@ Future<Response> answer(Request request, Notes notes) async {
   };
 }
 
-Response show(Note? note) => note == null ? problem(404, 'There is no such note.') : json(200, note);
+Response show(Note? note) => note == null ? problem(404, 'There is no such note.') : inJson(200, note);
 
 Future<Response> create(Request request, Notes notes) async {
   if (notes.isFull) {
@@ -85,7 +82,7 @@ Future<Response> create(Request request, Notes notes) async {
     final Object? body = jsonDecode(await readBody(request));
     if (body case {'text': final String text} when text.isNotEmpty) {
       final note = notes.add(text);
-      return json(201, note, headers: {'location': 'notes/${note.id}'});
+      return inJson(201, note, headers: {'location': 'notes/${note.id}'});
     }
     return problem(422, 'Send {"text": "what to keep"}.');
   } on FormatException {
@@ -95,23 +92,54 @@ Future<Response> create(Request request, Notes notes) async {
   }
 }
 
+/// The body as text. What is too long is read on and let go, up to a point: a sender who is cut off hears of no reason.
 Future<String> readBody(Request request) async {
-  final bytes = <int>[];
+  final bytes = BytesBuilder(copy: false);
+  var size = 0;
   await for (final chunk in request.read()) {
-    if (bytes.length + chunk.length > bodyBytesMax) {
+    size += chunk.length;
+    if (size > bodyBytesReadMax) {
       throw const BodyTooLarge();
     }
-    bytes.addAll(chunk);
+    if (size <= bodyBytesMax) {
+      bytes.add(chunk);
+    }
   }
-  return utf8.decode(bytes);
+  if (size > bodyBytesMax) {
+    throw const BodyTooLarge();
+  }
+  return utf8.decode(bytes.takeBytes());
 }
 
-Response problem(int status, String detail) => json(status, {'status': status, 'detail': detail});
+Response problem(int status, String detail) => inJson(status, {'status': status, 'detail': detail});
 
-Response json(int status, Object body, {Map<String, String> headers = const {}}) {
+Response inJson(int status, Object body, {Map<String, String> headers = const {}}) {
   return Response(
     status,
     body: jsonEncode(body),
     headers: {'content-type': 'application/json; charset=utf-8', ...headers},
   );
+}
+
+/// Answers requests until SIGTERM, then waits for those under way.
+Future<void> serve(HttpServer server, Future<void> Function(HttpRequest) answer) async {
+  final underWay = <Future<void>>{};
+  final stopping = ProcessSignal.sigterm.watch().listen((_) => unawaited(server.close()));
+
+  await for (final request in server) {
+    final answered = attempt(request, answer);
+    underWay.add(answered);
+    unawaited(answered.whenComplete(() => underWay.remove(answered)));
+  }
+  await Future.wait(underWay).timeout(finishWithin, onTimeout: () => const []);
+  await stopping.cancel();
+}
+
+/// A caller who leaves before the end fails one request, not the server.
+Future<void> attempt(HttpRequest request, Future<void> Function(HttpRequest) answer) async {
+  try {
+    await answer(request);
+  } on Exception catch (error) {
+    stderr.writeln('${request.method} ${request.uri.path}: $error');
+  }
 }

@@ -2,28 +2,27 @@ import 'dart:async';
 import 'dart:convert';
 import 'dart:io';
 
+/// How long requests under way may take after SIGTERM; ten seconds after it the process is ended.
+const Duration finishWithin = Duration(seconds: 8);
+
 /// As many runs are remembered, to know one that is delivered a second time.
 const int runsRememberedMax = 1000;
 
 /// Runs a job for each event of its schedule, which arrives as `POST` with CloudEvents headers.
 Future<void> main() async {
   final port = int.parse(Platform.environment['PORT'] ?? '8080');
-  final server = await HttpServer.bind(InternetAddress.anyIPv4, port);
   final runs = Runs();
+  final server = await HttpServer.bind(InternetAddress.anyIPv4, port);
 
-  stopOnSignal(server);
   print('listening on port $port');
-  await for (final request in server) {
-    unawaited(answer(request, runs));
-  }
+  await serve(server, (request) => answer(request, runs));
+  exit(0);
 }
 
-/// Takes no new requests after SIGTERM, lets those under way finish, and ends the program.
-void stopOnSignal(HttpServer server) {
-  ProcessSignal.sigterm.watch().listen((_) async {
-    await Future.any<void>([server.close(), Future<void>.delayed(const Duration(seconds: 5))]);
-    exit(0);
-  });
+/// The job itself: put yours here.
+Future<String> job(String scheduledFor) async {
+  print('the run for $scheduledFor');
+  return 'done for $scheduledFor';
 }
 
 /// What ran already, by the events' ids: a schedule delivers at least once, the job should run once.
@@ -39,19 +38,16 @@ class Runs {
       return known;
     }
     if (_byId.length >= runsRememberedMax) {
-      _byId.remove(_byId.keys.first);
+      unawaited(_byId.remove(_byId.keys.first));
     }
     final run = job();
     _byId[id] = run;
-    unawaited(
-      run.then<void>(
-        (_) {},
-        onError: (Object _) {
-          _byId.remove(id);
-        },
-      ),
-    );
+    unawaited(run.then<void>((_) {}, onError: (Object _) => forget(id)));
     return run;
+  }
+
+  void forget(String id) {
+    _byId.removeWhere((known, _) => known == id);
   }
 }
 
@@ -83,15 +79,32 @@ Future<void> run(HttpRequest request, Runs runs, String id) async {
   return reply(request, HttpStatus.ok, {'result': result});
 }
 
-/// The job itself: put yours here.
-Future<String> job(String scheduledFor) async {
-  print('the run for $scheduledFor');
-  return 'done for $scheduledFor';
-}
-
 Future<void> reply(HttpRequest request, int status, Map<String, Object> body) async {
   request.response.statusCode = status;
   request.response.headers.contentType = ContentType.json;
   request.response.writeln(jsonEncode(body));
   await request.response.close();
+}
+
+/// Answers requests until SIGTERM, then waits for those under way.
+Future<void> serve(HttpServer server, Future<void> Function(HttpRequest) answer) async {
+  final underWay = <Future<void>>{};
+  final stopping = ProcessSignal.sigterm.watch().listen((_) => unawaited(server.close()));
+
+  await for (final request in server) {
+    final answered = attempt(request, answer);
+    underWay.add(answered);
+    unawaited(answered.whenComplete(() => underWay.remove(answered)));
+  }
+  await Future.wait(underWay).timeout(finishWithin, onTimeout: () => const []);
+  await stopping.cancel();
+}
+
+/// A caller who leaves before the end fails one request, not the server.
+Future<void> attempt(HttpRequest request, Future<void> Function(HttpRequest) answer) async {
+  try {
+    await answer(request);
+  } on Exception catch (error) {
+    stderr.writeln('${request.method} ${request.uri.path}: $error');
+  }
 }

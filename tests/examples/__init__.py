@@ -1,0 +1,1 @@
+"""The examples, compiled and run by the stand-in Dart VM."""
