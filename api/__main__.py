@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
+import httpx
 import structlog
 import uvloop
 
@@ -16,9 +17,13 @@ from api.app import create_app
 from api.auth import Authenticator
 from api.first_start import announce, make_first_start
 from api.functions_origin import FunctionsOrigin
+from api.id_tokens import IdTokens
+from api.issuer_keys import FETCH_SECONDS_MAX
 from api.refusal_cap import RefusalCap
 from api.services import Services
+from api.sign_in import Newcomers, SignIn
 from api.tokens import Tokens
+from api.trusted_issuers import trusted_issuers
 from commands.ids import new_id
 from eventstore.build_logs import PostgresBuildLogs
 from eventstore.contents import PostgresContents
@@ -94,7 +99,14 @@ async def _run(settings: Settings) -> None:
                 settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
             )
             exits.push_async_callback(offered.close)
-            services = _services(settings, log, reader, database, offered)
+            authenticator = Authenticator(
+                reader,
+                log,
+                PostgresKeyUses(database),
+                _now,
+                sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, database)),
+            )
+            services = _services(settings, log, reader, database, offered, authenticator)
             app = create_app(services, _checks(log, reader, database), _note(settings))
             origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
             await exits.enter_async_context(serving(app, port))
@@ -137,12 +149,37 @@ def _direct_url(settings: Settings) -> str | None:
 
 
 async def _first_start(settings: Settings, log: Log, database: Database) -> None:
-    keys = PostgresPersonKeys(database)
-    sealing = Sealing(keys, key_encryption_key=key_for(master_key(settings), "person-keys"))
-    announce(await make_first_start(log, sealing, settings.data_dir, _now()), settings.data_dir)
+    announce(await make_first_start(log, _sealing(settings, database), settings.data_dir, _now()), settings.data_dir)
 
 
-def _services(settings: Settings, log: Log, reader: Reader, database: Database, offered: Clouds) -> Services:
+def _sealing(settings: Settings, database: Database) -> Sealing:
+    key = key_for(master_key(settings), "person-keys")
+    return Sealing(PostgresPersonKeys(database), key_encryption_key=key)
+
+
+@asynccontextmanager
+async def _sign_in(settings: Settings, log: Log, reader: Reader, database: Database) -> AsyncIterator[SignIn | None]:
+    """How people sign in; None where no issuer is named. Raises SettingInvalid."""
+    issuers = trusted_issuers(settings.sign_in_issuers)
+    if not issuers:
+        yield None
+        return
+    # Neither redirects nor proxies of the environment: keys come from the address the operator trusts.
+    async with httpx.AsyncClient(timeout=FETCH_SECONDS_MAX, follow_redirects=False, trust_env=False) as http:
+        yield SignIn(
+            IdTokens(issuers, http, clock=_now),
+            log,
+            reader,
+            _sealing(settings, database),
+            newcomers=Newcomers(first=settings.first_sign_in, plan=settings.sign_up_plan),
+            clock=_now,
+            new_id=new_id,
+        )
+
+
+def _services(
+    settings: Settings, log: Log, reader: Reader, database: Database, offered: Clouds, authenticator: Authenticator
+) -> Services:
     key_uses = PostgresKeyUses(database)
     return Services(
         log=log,
@@ -153,7 +190,7 @@ def _services(settings: Settings, log: Log, reader: Reader, database: Database, 
         key_uses=key_uses,
         providers=offered.providers,
         token_source=offered.token_source,
-        authenticator=Authenticator(reader, log, key_uses, _now),
+        authenticator=authenticator,
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
         clock=_now,

@@ -18,9 +18,18 @@ from litestar import Request
 
 from api.api_keys import parse_key
 from api.exchange import exchange_of
+from api.id_tokens import looks_like_one
 from api.operation import operation_of
 from api.principal import Principal, permissions_of
-from api.refusals import CredentialMissing, CredentialUnknown, PermissionMissing
+from api.refusals import (
+    CredentialMissing,
+    CredentialUnknown,
+    NoMembership,
+    NotAMember,
+    PermissionMissing,
+    TenantNotChosen,
+)
+from api.sign_in import SignIn
 from commands.execute import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
@@ -48,7 +57,8 @@ class _Known(msgspec.Struct, frozen=True):
 class Authenticator:
     """Checks credentials, remembering each good one for CACHE_SECONDS.
 
-    The read model says whose a key is. Whether it was revoked is asked of the log, which is never behind.
+    A credential is an API key, or an ID token where people may sign in. The read model says whose a key is; whether it was
+    revoked is asked of the log, which is never behind.
     """
 
     def __init__(
@@ -58,14 +68,19 @@ class Authenticator:
         uses: KeyUses,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        sign_in: SignIn | None = None,
     ) -> None:
+        self._sign_in = sign_in
         self._reader, self._log, self._uses, self._clock, self._monotonic = reader, log, uses, clock, monotonic
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[tuple[bytes, str | None], _Known] = {}
         # When the use of each key was noted last, so that most requests need not ask.
         self._noted: dict[UUID, float] = {}
 
-    async def principal(self, authorization: str | None) -> Principal:
-        """The caller an Authorization header names. Raises CredentialMissing or CredentialUnknown."""
+    async def principal(self, authorization: str | None, chosen: str | None = None) -> Principal:
+        """The caller an Authorization header names, acting in the tenant a Dcf-Tenant header chose.
+
+        Raises CredentialMissing, CredentialUnknown, NotAMember, IssuerAway.
+        """
         if authorization is None:
             raise CredentialMissing
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
@@ -73,17 +88,26 @@ class Authenticator:
         text = authorization[len(_SCHEME) :].strip()
         # Kept under a hash, so that no credential stays in memory.
         digest = hashlib.sha256(text.encode()).digest()
-        known = self._known.get(digest)
+        known = self._known.get((digest, chosen))
         if known is None or known.until <= self._monotonic():
-            known = await self._look_up(text)
+            known = await self._look_up(text, chosen)
             if len(self._known) >= CACHED_MAX:
                 self._known.clear()
-            self._known[digest] = known
+            self._known[digest, chosen] = known
         if known.expires_at is not None and known.expires_at <= self._clock():
-            raise _expired(known.expires_at)
+            raise _expired("ID token" if known.principal.actor.type == "person" else "API key", known.expires_at)
         return known.principal
 
-    async def _look_up(self, text: str) -> _Known:
+    async def _look_up(self, text: str, chosen: str | None) -> _Known:
+        if self._sign_in is not None and looks_like_one(text):
+            principal, expires_at = await self._sign_in.principal(text, chosen)
+            return _Known(principal, expires_at, self._monotonic() + CACHE_SECONDS)
+        known = await self._look_up_key(text)
+        if chosen is not None and chosen.strip() != str(known.principal.tenant_id):
+            raise NotAMember("The header Dcf-Tenant names another tenant than the API key belongs to.")
+        return known
+
+    async def _look_up_key(self, text: str) -> _Known:
         key = parse_key(text)
         if key is None:
             raise CredentialUnknown
@@ -95,7 +119,7 @@ class Authenticator:
         if state.revoked:
             raise CredentialUnknown("The API key was revoked.", remedy=_NEW_KEY)
         if found.row.expires_at is not None and found.row.expires_at <= self._clock():
-            raise _expired(found.row.expires_at)
+            raise _expired("API key", found.row.expires_at)
         await self._note_use(found.tenant_id, key.key_id)
         return _Known(_principal(found), found.row.expires_at, self._monotonic() + CACHE_SECONDS)
 
@@ -113,8 +137,8 @@ class Authenticator:
             structlog.get_logger().warning("key_use_not_noted", key_id=str(key_id), problem=str(problem))
 
 
-def _expired(at: datetime) -> CredentialUnknown:
-    return CredentialUnknown(f"The API key expired at {at:%Y-%m-%dT%H:%M:%SZ}.", remedy=_NEW_KEY)
+def _expired(what: str, at: datetime) -> CredentialUnknown:
+    return CredentialUnknown(f"The {what} expired at {at:%Y-%m-%dT%H:%M:%SZ}.", remedy=_NEW_KEY)
 
 
 def _principal(found: Found[ApiKeyRow]) -> Principal:
@@ -139,10 +163,12 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
     if operation.permission == "public":
         return
     authenticator: Authenticator = request.app.state["authenticator"]
-    principal = await authenticator.principal(exchange.header(b"authorization"))
+    principal = await authenticator.principal(exchange.header(b"authorization"), exchange.header(b"dcf-tenant"))
     exchange.principal = principal
     if operation.permission not in principal.permissions:
+        if principal.role == "none":
+            raise TenantNotChosen if principal.memberships else NoMembership
         raise PermissionMissing(
-            f"The role {principal.role} of this key does not allow {operation.permission}.",
+            f"The role {principal.role} of the caller does not allow {operation.permission}.",
             remedy="Use a key whose role and scopes allow it.",
         )

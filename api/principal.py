@@ -9,9 +9,11 @@ import msgspec
 
 from domain.api_key import KeyRole
 from domain.event import SYSTEM_TENANT
+from domain.tenant import Role
 from eventstore.meta import Actor
 
 Permission = Literal[
+    "self",
     "tenant:read",
     "members:write",
     "keys:read",
@@ -31,9 +33,13 @@ Permission = Literal[
     "audit:read",
     "operate",
 ]
+# `none`: somebody who signed in and acts in no tenant.
+PrincipalRole = KeyRole | Literal["none"]
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 
-_READ: frozenset[Permission] = frozenset(
+# What everybody may who is somebody at all.
+_ANYBODY: frozenset[Permission] = frozenset({"self"})
+_READ: frozenset[Permission] = _ANYBODY | frozenset(
     {
         "tenant:read",
         "catalogue:read",
@@ -56,13 +62,22 @@ _ADMINISTER: frozenset[Permission] = _DEVELOP | {
 }
 
 # What is not listed for a role is denied. Operators look after the service; no tenant's things are theirs.
-ALLOWED: dict[KeyRole, frozenset[Permission]] = {
+ALLOWED: dict[PrincipalRole, frozenset[Permission]] = {
     "viewer": _READ,
     "developer": _DEVELOP,
     "admin": _ADMINISTER,
     "owner": _ADMINISTER,
-    "operator": frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "audit:read", "operate"}),
+    "none": _ANYBODY,
+    "operator": _ANYBODY
+    | frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "audit:read", "operate"}),
 }
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant a person belongs to."""
+
+    tenant_id: UUID
+    role: Role
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +85,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: UUID
     actor: Actor
-    role: KeyRole
+    role: PrincipalRole
     permissions: frozenset[str]
+    # Of somebody who signed in: in which tenants they have which role, the oldest first.
+    memberships: tuple[Membership, ...] = ()
 
     @property
     def is_narrowed(self) -> bool:
@@ -83,7 +100,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant_id == SYSTEM_TENANT and self.role == "operator"
 
 
-def permissions_of(role: KeyRole, scopes: tuple[str, ...]) -> frozenset[str]:
+def permissions_of(role: PrincipalRole, scopes: tuple[str, ...]) -> frozenset[str]:
     """What the role allows; scopes, where there are any, narrow it and never widen it."""
     allowed: frozenset[str] = ALLOWED[role]
-    return allowed & frozenset(scopes) if scopes else allowed
+    return (allowed & frozenset(scopes)) | _ANYBODY if scopes else allowed

@@ -19,6 +19,34 @@ class CredentialUnknown(Unauthenticated):
     remedy = "Check the API key, or ask an owner of the tenant for a new one."
 
 
+class IssuerAway(Busy):
+    """The issuer of the ID token cannot be asked for its keys at the moment."""
+
+    code = "issuer_away"
+    remedy = "Sign in again in a moment, or use an API key."
+
+
+class TenantNotChosen(Forbidden):
+    """The caller is a member of several tenants, and the request names none of them."""
+
+    code = "tenant_not_chosen"
+    remedy = "Send the id of one of them in the header Dcf-Tenant; GET /api/v1/me lists them."
+
+
+class NoMembership(Forbidden):
+    """The caller is signed in, and a member of no tenant."""
+
+    code = "no_membership"
+    remedy = "Ask an owner or admin of a tenant for an invitation, and accept it."
+
+
+class NotAMember(Forbidden):
+    """The header Dcf-Tenant names a tenant the caller is no member of."""
+
+    code = "not_a_member"
+    remedy = "Name one that GET /api/v1/me lists."
+
+
 class PermissionMissing(Forbidden):
     """The caller's role does not allow this."""
 

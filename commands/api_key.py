@@ -31,13 +31,13 @@ class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
     role: KeyRole
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
-    asked_by: KeyRole | None = None
+    asked_by: str | None = None
 
 
 class RevokeApiKey(Command, frozen=True, kw_only=True, tag="RevokeApiKey"):
     key_id: UUID
     reason: str = ""
-    asked_by: KeyRole | None = None
+    asked_by: str | None = None
 
 
 ApiKeyCommand = CreateApiKey | RevokeApiKey
@@ -82,7 +82,7 @@ def _require_place(command: CreateApiKey, states: States) -> None:
         raise TenantUnknown
 
 
-def _require_role(role: KeyRole, asked_by: KeyRole | None) -> None:
+def _require_role(role: KeyRole, asked_by: str | None) -> None:
     if role != "operator":  # Operators have no one above them, and nobody else has a key in their place.
         require_within(asked_by, role)
 

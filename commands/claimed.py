@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.deployment import SlotTaken, TooManyRunning
 from domain.event import Claim, Counter
 from domain.function import FunctionNameTaken
+from domain.person import IdentityTaken
 from domain.project import ProjectNameTaken
 from domain.refusal import Busy, Conflict, LimitReached, Refusal
 
@@ -34,6 +35,7 @@ class FunctionsChanged(Conflict):
 
 
 _TAKEN: dict[str, type[Refusal]] = {
+    "identity": IdentityTaken,
     "tenant": TenantNameTaken,
     "project": ProjectNameTaken,
     "function": FunctionNameTaken,
@@ -58,6 +60,14 @@ def taken(claim: Claim, holder: UUID) -> Refusal:
     refusal = _TAKEN.get(claim.scope, Conflict)()
     refusal.__cause__ = Taken(claim, holder)
     return refusal
+
+
+def holder_of(refusal: Refusal) -> UUID:
+    """Who has what was claimed, of a refusal that `taken` made."""
+    cause = refusal.__cause__
+    if not isinstance(cause, Taken):
+        raise TypeError(f"{refusal.code} is not about a claim")
+    return cause.holder
 
 
 def full(counter: Counter, value: int) -> Refusal:

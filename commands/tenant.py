@@ -102,6 +102,16 @@ def _create(command: CreateTenant, states: States) -> Decision:
     return Decision(facts=_record(command, created).facts, claims=(claim,))
 
 
+def founded(command: CreateTenant, *, owner: UUID, states: States) -> Decision:
+    """A new tenant with its owner, who is registered by the same command. Raises TenantExists, PlanUnknown."""
+    if states.of(TENANT, command.tenant_id, command.tenant_id).exists:
+        raise TenantExists
+    made = _create(command, states)
+    added = _record(command, MemberAdded(person_id=owner, role="owner"))
+    counted = Counter(tenant_id=command.tenant_id, scope="members", name="tenant", delta=1)
+    return Decision(facts=(*made.facts, *added.facts), claims=made.claims, counters=(counted,))
+
+
 def _add_member(command: AddMember, states: States) -> Decision:
     person = states.of(PERSON, SYSTEM_TENANT, command.person_id)
     if not person.exists or person.erased:

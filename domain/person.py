@@ -14,6 +14,8 @@ from domain.sealed import Sealed
 class PersonRegistered(Event, frozen=True, kw_only=True, tag="person.registered"):
     name: Sealed
     email: Sealed | None = None
+    # Whom an issuer knows the person as: SHA-256 of its address and its subject, hexadecimal. Empty: signs in nowhere.
+    identity: str = ""
 
 
 class PersonErased(Event, frozen=True, kw_only=True, tag="person.erased"):
@@ -26,6 +28,7 @@ PersonEvent = PersonRegistered | PersonErased
 class Person(msgspec.Struct, frozen=True, kw_only=True):
     exists: bool = False
     erased: bool = False
+    identity: str = ""
 
 
 class PersonUnknown(NotFound):
@@ -40,10 +43,16 @@ class PersonExists(Conflict):
     code = "person_exists"
 
 
+class IdentityTaken(Conflict):
+    """Whoever signs in this way is registered already."""
+
+    code = "identity_taken"
+
+
 def evolve(person: Person, event: PersonEvent) -> Person:
     match event:
         case PersonRegistered():
-            return Person(exists=True)
+            return Person(exists=True, identity=event.identity)
         case PersonErased():
             return msgspec.structs.replace(person, erased=True)
         case _:

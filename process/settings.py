@@ -69,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Where Google Cloud answers; `{service}` becomes run, cloudbuild, storage, …
     gcp_endpoints: str = "https://{service}.googleapis.com"
 
+    # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
+    sign_in_issuers: str = ""
+    # Whether who signs in for the first time waits for an invitation, or gets a workspace (a tenant) on this plan.
+    first_sign_in: Literal["invitation", "workspace"] = "invitation"
+    sign_up_plan: str = "sandbox"
+
     local_engine: str | None = None
     # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
     master_key: Secret | None = None

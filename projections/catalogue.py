@@ -17,8 +17,8 @@ from projections.deployment_lists import (
 from projections.deployments import DEPLOYMENTS
 from projections.functions import FUNCTION_BY_NAME, FUNCTION_BY_SLUG, FUNCTION_GET, FUNCTIONS, FUNCTIONS_LIST
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS, INTEGRATIONS_LIST
-from projections.members import MEMBER, MEMBERS, MEMBERS_LIST
-from projections.persons import PERSON, PERSONS
+from projections.members import MEMBER, MEMBERS, MEMBERS_LIST, MEMBERSHIPS
+from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS
 from projections.plans import PLAN, PLANS, PLANS_LIST
 from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS, PROJECTS_LIST
 from projections.query import AnyQuery
@@ -54,8 +54,10 @@ QUERIES: tuple[AnyQuery, ...] = (
     PLAN,
     PLANS_LIST,
     PERSON,
+    PERSON_IDENTIFIED,
     MEMBER,
     MEMBERS_LIST,
+    MEMBERSHIPS,
     API_KEY_NAMED,
     API_KEY_GET,
     API_KEYS_LIST,

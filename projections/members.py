@@ -83,3 +83,15 @@ MEMBERS_LIST = Query(
     select=_page,
     order="oldest_first",
 )
+
+
+# Every tenant a person is a member of, the oldest membership first. Arguments: the person's id.
+MEMBERSHIPS = Query(
+    name="memberships",
+    model=MEMBERS,
+    answer=Member,
+    parameters=("uuid",),
+    sql=ROWS + " WHERE t.id = $1 ORDER BY t.first_position",
+    select=lambda rows, person_id: sorted(_one(rows, person_id), key=lambda found: found.first_position),
+    audience="anyone",
+)

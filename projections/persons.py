@@ -11,7 +11,7 @@ import msgspec
 from domain.person import PersonErased, PersonRegistered
 from domain.sealed import Sealed
 from projections.query import ROWS, Found, Query
-from projections.read_model import ReadModel, own_stream, present
+from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
 
@@ -21,6 +21,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     person_id: UUID
     name: Sealed | None
     email: Sealed | None
+    identity: str = ""
     registered_at: datetime
     erased_at: datetime | None = None
 
@@ -28,20 +29,28 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def project(row: Person | None, recorded: Recorded) -> Person | None:
     match recorded.event:
         case PersonRegistered() as event:
-            return Person(person_id=recorded.stream_id, name=event.name, email=event.email, registered_at=recorded.at)
+            return Person(
+                person_id=recorded.stream_id,
+                name=event.name,
+                email=event.email,
+                identity=event.identity,
+                registered_at=recorded.at,
+            )
         case PersonErased():
-            return msgspec.structs.replace(present(row), name=None, email=None, erased_at=recorded.at)
+            return msgspec.structs.replace(present(row), name=None, email=None, identity="", erased_at=recorded.at)
         case _:
             return row
 
 
 PERSONS = ReadModel(
     name="persons",
-    version=1,
+    version=2,
     row=Person,
     interests=(PersonRegistered, PersonErased),
     keys=own_stream,
     project=project,
+    columns=(Column("identity", "text", lambda row: row.identity),),
+    indexes=(Index("by_identity", "identity", where="identity <> ''"),),
 )
 
 
@@ -57,4 +66,20 @@ PERSON = Query(
     parameters=("uuid",),
     sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = $2",
     select=_one,
+)
+
+
+def _identified(rows: Iterable[Found[Person]], identity: str) -> list[Found[Person]]:
+    return [found for found in rows if found.row.identity == identity]
+
+
+# Who signs in, before anything else is known of them. Arguments: the SHA-256 of issuer and subject.
+PERSON_IDENTIFIED = Query(
+    name="person_identified",
+    model=PERSONS,
+    answer=Person,
+    parameters=("text",),
+    sql=ROWS + " WHERE t.identity = $1 AND t.identity <> ''",
+    select=_identified,
+    audience="anyone",
 )

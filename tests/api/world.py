@@ -18,8 +18,10 @@ from api.app import create_app
 from api.auth import Authenticator
 from api.first_start import make_first_start
 from api.front import Front
+from api.id_tokens import IdTokens
 from api.refusal_cap import RefusalCap
 from api.services import Services
+from api.sign_in import Newcomers, SignIn
 from api.tokens import Tokens
 from commands.api_key import CreateApiKey
 from commands.execute import CODEC, Context, execute
@@ -89,34 +91,35 @@ class World(msgspec.Struct, frozen=True):
             scopes=scopes,
             expires_at=expires_at,
         )
-        await self._recorded(command)
+        await self.record(command)
         return key.text
 
     async def person(self) -> UUID:
         """A person this service knows, and who is a member nowhere yet."""
         person_id = new_id()
         at = self.services.clock()
-        await self._recorded(
-            RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=person_id, name=Sealed("c2VhbGVk"))
-        )
+        await self.record(RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=person_id, name=Sealed("c2VhbGVk")))
         return person_id
 
     async def stranger_key(self) -> str:
         """The owner's key of another tenant."""
         tenant_id = new_id()
         name = f"stranger-{tenant_id.hex[-8:]}"
-        await self._recorded(CreateTenant(tenant_id=tenant_id, at=self.services.clock(), name=name, plan="sandbox"))
+        await self.record(CreateTenant(tenant_id=tenant_id, at=self.services.clock(), name=name, plan="sandbox"))
         return await self.key(tenant_id, "owner")
 
-    async def _recorded(self, command: Any) -> None:
+    async def record(self, command: Any) -> None:
+        """Do the command as the service itself, and wait until it can be read."""
         context = Context(actor=Actor("system", "test"), command_id=new_id(), correlation_id=new_id())
         done = await execute(self.log, command, context)
         await self.services.reader.wait_for(done.last_position, seconds_max=10)
 
 
 @asynccontextmanager
-async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
-    """Everything in memory."""
+async def world_in_memory(
+    data_dir: Path, *, tokens: IdTokens | None = None, newcomers: Newcomers | None = None
+) -> AsyncIterator[World]:
+    """Everything in memory. With `tokens` people may sign in."""
     log = MemoryLog(_now)
     yield await _world(
         log,
@@ -127,6 +130,8 @@ async def world_in_memory(data_dir: Path) -> AsyncIterator[World]:
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
         data_dir,
+        tokens,
+        newcomers,
     )
 
 
@@ -165,7 +170,14 @@ async def _world(
     key_uses: KeyUses,
     sealing: Sealing,
     data_dir: Path,
+    tokens: IdTokens | None = None,
+    newcomers: Newcomers | None = None,
 ) -> World:
+    sign_in = (
+        None
+        if tokens is None
+        else SignIn(tokens, log, reader, sealing, newcomers=newcomers or Newcomers(), clock=_now, new_id=new_id)
+    )
     keys = await make_first_start(log, sealing, data_dir, _now())
     services = Services(
         log=log,
@@ -176,7 +188,7 @@ async def _world(
         key_uses=key_uses,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
-        authenticator=Authenticator(reader, log, key_uses, _now),
+        authenticator=Authenticator(reader, log, key_uses, _now, sign_in=sign_in),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
         clock=_now,

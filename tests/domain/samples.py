@@ -251,6 +251,10 @@ VARIANTS |= {
     (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_RELEASE.inputs
     ),
+    (person.PersonRegistered, "identity"): person.PersonRegistered(
+        name=Sealed("c2VhbGVk"),
+        identity="0f343b0931126a20f133d67c2b018a3b1f0e0ab2a3dd5ae3f1d2e1a4ba1fbe9d",
+    ),
     (artifact.ArtifactStaged, "facts"): artifact.ArtifactStaged(
         project_id=id_of(3),
         kind="docker",

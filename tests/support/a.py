@@ -140,8 +140,8 @@ def plan_chosen(plan: str = "standard") -> Fact:
     return Fact(TENANT.stream(TENANT_ID, TENANT_ID), PlanChosen(plan=plan))
 
 
-def person_registered(person_id: UUID = PERSON_ID) -> Fact:
-    return Fact(PERSON.stream(SYSTEM_TENANT, person_id), PersonRegistered(name=Sealed("c2VhbGVk")))
+def person_registered(person_id: UUID = PERSON_ID, *, identity: str = "") -> Fact:
+    return Fact(PERSON.stream(SYSTEM_TENANT, person_id), PersonRegistered(name=Sealed("c2VhbGVk"), identity=identity))
 
 
 def person_erased(person_id: UUID = PERSON_ID) -> Fact:
@@ -528,6 +528,16 @@ def choose_plan(**changes: Any) -> tenant.ChoosePlan:
 
 def register_person(**changes: Any) -> person.RegisterPerson:
     return person.RegisterPerson(**_filled({"person_id": PERSON_ID, "name": Sealed("c2VhbGVk")}, changes))
+
+
+def sign_up(**changes: Any) -> person.SignUp:
+    defaults = {
+        "tenant_id": SYSTEM_TENANT,
+        "person_id": PERSON_ID,
+        "signs_in_as": "ab" * 32,
+        "name": Sealed("c2VhbGVk"),
+    }
+    return person.SignUp(**_filled(defaults, changes))
 
 
 def erase_person(**changes: Any) -> person.ErasePerson:

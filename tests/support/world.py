@@ -14,6 +14,7 @@ from domain.deployment import DEPLOYMENT, Deployment
 from domain.event import Aggregate, Claim, Counter, Decision, Event, StreamRef
 from domain.function import FUNCTION, Function
 from domain.naming import slug
+from domain.person import PERSON
 from domain.project import PROJECT, Project
 from domain.refusal import Refusal
 from domain.tenant import TENANT, Tenant
@@ -126,6 +127,9 @@ def reclaimed(world: World) -> dict[ClaimKey, UUID]:
     claims: dict[ClaimKey, UUID] = {}
     for stream, tenant in world.of(TENANT).items():
         claims[UUID(int=0), "tenant", tenant.slug] = stream.id
+    for stream, person in world.of(PERSON).items():
+        if person.identity and not person.erased:
+            claims[UUID(int=0), "identity", person.identity] = stream.id
     for stream, project in world.of(PROJECT).items():
         for segment in () if project.archived else (project.slug, slug(project.name)):
             claims[stream.tenant_id, "project", segment] = stream.id
