@@ -19,6 +19,7 @@ from api.first_start import announce, make_first_start
 from api.functions_origin import FunctionsOrigin
 from api.id_tokens import IdTokens
 from api.issuer_keys import FETCH_SECONDS_MAX
+from api.rate_limits import RateLimits
 from api.refusal_cap import RefusalCap
 from api.services import Services
 from api.sign_in import Newcomers, SignIn
@@ -193,6 +194,7 @@ def _services(
         authenticator=authenticator,
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
+        rate_limits=RateLimits(reader),
         clock=_now,
         new_id=new_id,
         request_bytes_max=settings.request_bytes_max,

@@ -21,6 +21,7 @@ from api.exchange import exchange_of
 from api.id_tokens import looks_like_one
 from api.operation import operation_of
 from api.principal import Principal, permissions_of
+from api.rate_limits import RateLimits
 from api.refusals import (
     CredentialMissing,
     CredentialUnknown,
@@ -165,6 +166,8 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
     authenticator: Authenticator = request.app.state["authenticator"]
     principal = await authenticator.principal(exchange.header(b"authorization"), exchange.header(b"dcf-tenant"))
     exchange.principal = principal
+    rate_limits: RateLimits = request.app.state["rate_limits"]
+    exchange.limits = await rate_limits.spend(principal)
     if operation.permission not in principal.permissions:
         if principal.role == "none":
             raise TenantNotChosen if principal.memberships else NoMembership

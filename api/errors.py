@@ -15,6 +15,7 @@ from api import refusals
 from api.answer import Answer, Header, encoded, refused
 from api.exchange import exchange_of
 from api.methods import Methods
+from api.rate_limits import TooManyRequests
 from commands.claimed import QueueFull
 from domain.refusal import (
     Busy,
@@ -34,6 +35,7 @@ from providers.provider import ProviderBusy, ProviderRefused
 # The first that fits counts, so the special stands before the general.
 STATUSES: tuple[tuple[type[Refusal], int], ...] = (
     (QueueFull, 429),
+    (TooManyRequests, 429),
     (refusals.BodyMalformed, 400),
     (refusals.FormMalformed, 400),
     (refusals.BodyTooLarge, 413),
@@ -95,7 +97,10 @@ def problem_of(refusal: Refusal, correlation_id: UUID) -> Problem:
 
 def answer_to(scope: Any, refusal: Refusal) -> Answer:
     """The refusal as an answer to the request of this scope."""
-    problem = problem_of(refusal, exchange_of(scope).correlation_id)
+    exchange = exchange_of(scope)
+    if isinstance(refusal, TooManyRequests):
+        exchange.limits = refusal.headers
+    problem = problem_of(refusal, exchange.correlation_id)
     return refused(scope, problem.status, encoded(problem), headers_of(problem.status, refusal), refusal.code)
 
 

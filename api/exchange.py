@@ -30,6 +30,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     operation: str = ""
     principal: Principal | None = None
     code: str = ""
+    # Headers that say how many more requests the caller may make.
+    limits: tuple[tuple[bytes, bytes], ...] = ()
 
     def header(self, name: bytes) -> str | None:
         """The value of a header, named in lower case; of several with one name, the last."""

@@ -47,12 +47,26 @@ _PLANS: tuple[tuple[str, Limits, tuple[str, ...]], ...] = (
     ),
     (
         "standard",
-        Limits(projects=20, functions_per_project=50, members=20, concurrent_deployments=5, queued_deployments=100),
+        Limits(
+            projects=20,
+            functions_per_project=50,
+            members=20,
+            concurrent_deployments=5,
+            queued_deployments=100,
+            requests_per_minute=3000,
+        ),
         (),
     ),
     (
         "enhanced",
-        Limits(projects=100, functions_per_project=200, members=100, concurrent_deployments=20, queued_deployments=500),
+        Limits(
+            projects=100,
+            functions_per_project=200,
+            members=100,
+            concurrent_deployments=20,
+            queued_deployments=500,
+            requests_per_minute=12_000,
+        ),
         ("gke",),
     ),
     (
@@ -64,7 +78,7 @@ _PLANS: tuple[tuple[str, Limits, tuple[str, ...]], ...] = (
             concurrent_deployments=50,
             queued_deployments=2000,
             upload_bytes=5_000_000,
-            requests_per_minute=6000,
+            requests_per_minute=600_000,
             log_retention_days=90,
             releases_kept=20,
         ),

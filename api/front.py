@@ -86,7 +86,7 @@ class _Passage:
     async def _out(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = [*message["headers"], *SECURITY_HEADERS]
+            headers = [*message["headers"], *SECURITY_HEADERS, *self._exchange.limits]
             headers.append((b"x-request-id", self._exchange.request_id.encode()))
             if not any(name == b"cache-control" for name, _ in message["headers"]):
                 headers.append(_NOT_STORED)

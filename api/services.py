@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 
 from api.auth import Authenticator
+from api.rate_limits import RateLimits
 from api.refusal_cap import RefusalCap
 from api.tokens import Tokens
 from domain.clouds import ProviderName
@@ -40,6 +41,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     tokens: Tokens
     refusal_cap: RefusalCap
+    rate_limits: RateLimits
     clock: Callable[[], datetime]
     new_id: Callable[[], UUID]
     request_bytes_max: int
@@ -48,7 +50,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_state(self) -> dict[str, Any]:
         """The application state in which `services_of` finds them."""
-        return {_KEY: self, "authenticator": self.authenticator}
+        return {_KEY: self, "authenticator": self.authenticator, "rate_limits": self.rate_limits}
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

@@ -19,6 +19,7 @@ from api.auth import Authenticator
 from api.first_start import make_first_start
 from api.front import Front
 from api.id_tokens import IdTokens
+from api.rate_limits import RateLimits
 from api.refusal_cap import RefusalCap
 from api.services import Services
 from api.sign_in import Newcomers, SignIn
@@ -191,6 +192,7 @@ async def _world(
         authenticator=Authenticator(reader, log, key_uses, _now, sign_in=sign_in),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
+        rate_limits=RateLimits(reader),
         clock=_now,
         new_id=new_id,
         request_bytes_max=REQUEST_BYTES_MAX,

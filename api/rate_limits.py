@@ -1,0 +1,108 @@
+"""How many requests a tenant may make a minute: what its plan says, counted in each API process by itself.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says what is allowed, `RateLimit` what
+is left and in how many seconds more is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import msgspec
+
+from api.answer import Header
+from api.principal import Principal
+from domain.event import SYSTEM_TENANT
+from domain.plan import plan_stream
+from domain.refusal import Busy
+from projections.plans import PLAN
+from projections.reader import Reader
+from projections.tenants import TENANT
+
+WINDOW_SECONDS = 60
+# How soon a changed plan counts.
+QUOTA_SECONDS = 5.0
+# Who signed in and belongs to no tenant has no plan.
+ALONE_PER_MINUTE = 600
+BUCKETS_MAX = 20_000
+
+
+class TooManyRequests(Busy):
+    """The tenant has made as many requests as its plan allows for the moment."""
+
+    code = "too_many_requests"
+    remedy = "Wait as long as Retry-After says, and follow streams instead of polling."
+
+    def __init__(self, headers: tuple[Header, ...], retry_after_seconds: int) -> None:
+        super().__init__()
+        self.headers = headers
+        self.retry_after_seconds = retry_after_seconds
+
+
+class _Bucket(msgspec.Struct):
+    """`left` requests at the moment `at`; `quota` come back in a window, and no more than that are ever left."""
+
+    quota: int
+    quota_until: float
+    left: float
+    at: float
+
+
+class RateLimits:
+    """A bucket of requests for each tenant, filled again at an even rate. Operators have no limit."""
+
+    def __init__(self, reader: Reader, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._reader, self._monotonic = reader, monotonic
+        self._buckets: dict[UUID, _Bucket] = {}
+
+    async def spend(self, principal: Principal) -> tuple[Header, ...]:
+        """Count one request; the headers of its answer. Raises TooManyRequests."""
+        if principal.is_operator:
+            return ()
+        alone = principal.tenant_id == SYSTEM_TENANT
+        key = UUID(principal.actor.id) if alone else principal.tenant_id
+        bucket = self._buckets.get(key)
+        if bucket is None or bucket.quota_until <= self._monotonic():
+            bucket = await self._opened(key, ALONE_PER_MINUTE if alone else None)
+        now = self._monotonic()
+        if bucket.quota <= 0:
+            return ()  # Not limited.
+        bucket.left = min(bucket.quota, bucket.left + (now - bucket.at) * bucket.quota / WINDOW_SECONDS)
+        bucket.at = now
+        if bucket.left < 1:
+            wait = max(1, math.ceil((1 - bucket.left) * WINDOW_SECONDS / bucket.quota))
+            raise TooManyRequests(_headers(bucket, wait), wait)
+        bucket.left -= 1
+        return _headers(bucket, 0)
+
+    async def _opened(self, key: UUID, quota: int | None) -> _Bucket:
+        quota = await self._quota(key) if quota is None else quota
+        now = self._monotonic()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= BUCKETS_MAX:
+                self._buckets.clear()
+            bucket = self._buckets[key] = _Bucket(quota=quota, quota_until=0, left=quota, at=now)
+        bucket.quota, bucket.quota_until = quota, now + QUOTA_SECONDS
+        return bucket
+
+    async def _quota(self, tenant_id: UUID) -> int:
+        """What the plan allows; 0, no limit, while nobody can say."""
+        try:
+            tenant = await self._reader.one(TENANT, tenant_id)
+            if tenant is None:
+                return 0
+            plan = await self._reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.row.plan).id)
+        except Busy:
+            return 0
+        return 0 if plan is None else plan.row.limits.requests_per_minute
+
+
+def _headers(bucket: _Bucket, wait: int) -> tuple[Header, ...]:
+    return (
+        (b"ratelimit-policy", b'"tenant";q=%d;w=%d' % (bucket.quota, WINDOW_SECONDS)),
+        (b"ratelimit", b'"tenant";r=%d;t=%d' % (max(0, int(bucket.left)), wait)),
+    )
