@@ -37,6 +37,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.sealing import PostgresPersonKeys, Sealing
 from eventstore.server import postgres
 from eventstore.session import sessions
+from eventstore.ticks import PostgresTicks
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check
@@ -188,6 +189,7 @@ def _services(
         reader=reader,
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
+        ticks=PostgresTicks(database),
         key_uses=key_uses,
         providers=offered.providers,
         token_source=offered.token_source,

@@ -34,6 +34,7 @@ from api.operations import OPERATION_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.services import Services
 from api.tenant import TENANT_ROUTES
+from api.ticks import TICK_ROUTES
 from api.uploads import UPLOAD_ROUTES
 from api.well_known import WELL_KNOWN_ROUTES
 from process.health import Check, Health
@@ -47,6 +48,7 @@ ROUTES = (
     *UPLOAD_ROUTES,
     *ARTIFACT_ROUTES,
     *FUNCTION_ROUTES,
+    *TICK_ROUTES,
     *INTEGRATION_ROUTES,
     *GCP_ROUTES,
     *DEPLOYMENT_ROUTES,

@@ -34,6 +34,9 @@ class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
 Settings = HttpSettings | ScheduleSettings | EventSettings
 
+# Where our own runners call functions when their schedule is due; elsewhere the cloud's scheduler does.
+OWN_SCHEDULER: tuple[ProviderName, ...] = ("local",)
+
 
 class TriggerType(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the catalog."""
@@ -55,7 +58,7 @@ TRIGGER_TYPES: tuple[TriggerType, ...] = (
         name="schedule",
         title="Schedule (cron)",
         settings=ScheduleSettings,
-        providers={"local": "unavailable", "aws": "unavailable", "azure": "unavailable", "gcp": "unavailable"},
+        providers={"local": "supported", "aws": "unavailable", "azure": "unavailable", "gcp": "unavailable"},
     ),
     TriggerType(
         name="event",

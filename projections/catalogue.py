@@ -24,6 +24,7 @@ from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJ
 from projections.query import AnyQuery
 from projections.read_model import AnyModel
 from projections.runtimes import RUNTIMES, RUNTIMES_LIST
+from projections.schedules import SCHEDULES, SCHEDULES_KEPT
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
 from projections.usage import USAGE, USAGE_LIST
 from projections.versions import VERSION_QUERIES
@@ -44,6 +45,7 @@ READ_MODELS: tuple[AnyModel, ...] = (
     DEPLOYMENT_EVENTS,
     USAGE,
     WORK,
+    SCHEDULES,
     AUDIT_TRAIL,
 )
 
@@ -86,6 +88,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     WORK_READY,
     WORK_UNDER_WAY,
     WORK_WAITING,
+    SCHEDULES_KEPT,
     AUDIT_EVENTS,
     AUDIT_EVENTS_OF_ALL,
     AUDIT_EVENTS_AT,

@@ -121,6 +121,39 @@ class ProviderUnreachable(ProviderBusy):
     """No answer; whether the call had its effect is not known."""
 
 
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request of our own to a function, as `POST /`. Header names are in lower case."""
+
+    address: tuple[str, str, str]
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    seconds_max: float
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the function answered."""
+
+    status: int
+
+
+class NoAnswer(Exception):
+    """The function was called, and its answer broke off or did not come in time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@runtime_checkable
+class Calling(Protocol):
+    """What a provider may offer beside the port: to call the function that serves an address."""
+
+    async def call(self, call: Call) -> Answered:
+        """Raises ProviderBusy when the function certainly was not called, ProviderRefused when none serves there,
+        and NoAnswer when it was, or may have been."""
+        ...
+
+
 @runtime_checkable
 class Diagnosing(Protocol):
     """What a provider may offer beside the port: to look at all that a deployment needs, without making any."""

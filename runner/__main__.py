@@ -21,6 +21,7 @@ from eventstore.leases import PostgresLeases
 from eventstore.postgres import PostgresLog
 from eventstore.server import postgres
 from eventstore.session import sessions
+from eventstore.ticks import PostgresTicks
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check, Health
@@ -103,6 +104,7 @@ async def _stores(settings: Settings, url: str, exits: AsyncExitStack) -> Stores
         leases=PostgresLeases(database),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
+        ticks=PostgresTicks(database),
     )
 
 

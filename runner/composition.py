@@ -16,14 +16,18 @@ from eventstore.contents import Contents, MemoryContents
 from eventstore.leases import Leases, MemoryLeases
 from eventstore.log import Log
 from eventstore.memory import MemoryLog
+from eventstore.ticks import MemoryTicks, Ticks
 from process.logs import redact
 from projections.memory_reader import MemoryReader
 from projections.reader import Reader
+from projections.schedules import SCHEDULES
 from projections.work import WORK
 from providers.provider import Provider
+from runner.duties import Duties
 from runner.loop import Runner
 from runner.metrics import Metrics
 from runner.plan import next_step
+from runner.schedules import Schedules
 from runner.work_list import ProjectedWork
 from runner.world import Plan, World
 
@@ -36,6 +40,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     leases: Leases
     contents: Contents
     build_logs: BuildLogs
+    ticks: Ticks
 
 
 def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
@@ -43,10 +48,11 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
     log = MemoryLog(clock)
     return Stores(
         log=log,
-        reader=MemoryReader(log, CODEC, (WORK,)),
+        reader=MemoryReader(log, CODEC, (WORK, SCHEDULES)),
         leases=MemoryLeases(clock),
         contents=MemoryContents(),
         build_logs=MemoryBuildLogs(),
+        ticks=MemoryTicks(clock),
     )
 
 
@@ -74,8 +80,11 @@ def make_runner(
         redact=without_secrets,
         plan=plan,
     )
+    runner_id = new_id()
+    schedules = Schedules(stores.reader, stores.ticks, providers, clock=clock, random=random, metrics=world.metrics)
+    duties = Duties((schedules,), stores.leases, runner_id=runner_id, random=random)
     work = ProjectedWork(stores.reader)
-    return Runner(world, work, stores.leases, runner_id=new_id(), deployments_max=deployments_max)
+    return Runner(world, work, stores.leases, duties, runner_id=runner_id, deployments_max=deployments_max)
 
 
 def without_secrets(text: str) -> str:

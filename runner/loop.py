@@ -17,6 +17,7 @@ from domain.refusal import Refusal
 from eventstore.leases import Lease, Leases, Wanted
 from eventstore.meta import Actor
 from runner.advance import Turns, advance
+from runner.duties import Duties
 from runner.news import Heard, News
 from runner.patience import retry_seconds
 from runner.put_off import PutOff
@@ -58,10 +59,20 @@ class _InHand:
 class Runner:
     """Works until it is asked to stop. Any number of them may work on one log."""
 
-    def __init__(self, world: World, work: WorkList, leases: Leases, *, runner_id: UUID, deployments_max: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        work: WorkList,
+        leases: Leases,
+        duties: Duties,
+        *,
+        runner_id: UUID,
+        deployments_max: int,
+    ) -> None:
         self._world = world
         self._work = work
         self._leases = leases
+        self._duties = duties
         self._runner_id = runner_id
         self._deployments_max = deployments_max
         self._in_hand: dict[UUID, _InHand] = {}
@@ -80,13 +91,14 @@ class Runner:
             asyncio.create_task(self._hear(), name="log"),
             asyncio.create_task(self._stop_on(stop), name="stop"),
         ]
+        duties = asyncio.create_task(self._duties.run(self._stopping, stop_seconds_max=stop_seconds_max), name="duties")
         try:
             await self._again(self._look_and_rest, 0.0)
-            await self._hand_over(stop_seconds_max)
+            await self._hand_over(duties, stop_seconds_max)
         finally:
-            for task in (*helpers, *self._drives()):
+            for task in (duties, *helpers, *self._drives()):
                 task.cancel()
-            await asyncio.gather(*helpers, *self._drives(), return_exceptions=True)
+            await asyncio.gather(duties, *helpers, *self._drives(), return_exceptions=True)
 
     async def _again(self, action: Callable[[], Awaitable[None]], seconds: float) -> None:
         """Repeat until it is time to stop (the heartbeat: until cancelled). A store in trouble ends nothing."""
@@ -304,12 +316,12 @@ class Runner:
 
     # Stopping.
 
-    async def _hand_over(self, seconds_max: float) -> None:
+    async def _hand_over(self, duties: asyncio.Task[None], seconds_max: float) -> None:
         """Let the turns under way end; those that take longer are broken off, and looked at by whoever goes on."""
         drives = self._drives()
-        if drives:
-            _, slow = await asyncio.wait(drives, timeout=seconds_max)
-            log.info("runner_handed_over", finished=len(drives) - len(slow), broken_off=len(slow))
+        _, slow = await asyncio.wait([duties, *drives], timeout=seconds_max)
+        broken_off = len(slow - {duties})
+        log.info("runner_handed_over", finished=len(drives) - broken_off, broken_off=broken_off)
 
     def _drives(self) -> list[asyncio.Task[None]]:
         return [one.driving for one in self._in_hand.values() if one.driving is not None]

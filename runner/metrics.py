@@ -23,5 +23,15 @@ class Metrics:
         self.waits = Counter(
             "dcf_runner_provider_waits", "Calls a cloud put off or did not answer.", ("step",), registry=registry
         )
+        self.schedules = Gauge("dcf_runner_schedules", "Schedules this runner keeps.", registry=registry)
+        self.ticks = Counter(
+            "dcf_runner_ticks", "Ticks of schedules by what came of them.", ("status",), registry=registry
+        )
+        self.tick_lateness = Histogram(
+            "dcf_runner_tick_lateness_seconds",
+            "How long after it was due a function was called.",
+            buckets=_STEP_SECONDS,
+            registry=registry,
+        )
         self.turns_failed = Counter("dcf_runner_turns_failed", "Turns broken off by an error.", registry=registry)
         self.leases_lost = Counter("dcf_runner_leases_lost", "Deployments taken by another runner.", registry=registry)

@@ -14,15 +14,18 @@ from yarl import URL
 
 from domain.clouds import Identity, Storage
 from domain.release import Access
-from providers.local.messages import Asked, Busy, Refused
+from providers.local.messages import Asked, Busy, Refused, Unanswered
 from providers.local.records import Route
 from providers.local.relay import Receive, Scope, Send, end_to_end, relay, session
 from providers.provider import (
+    Answered,
     Build,
     Bundle,
+    Call,
     Finding,
     Image,
     LogChunk,
+    NoAnswer,
     Observation,
     Order,
     ProviderBusy,
@@ -34,6 +37,8 @@ from providers.provider import (
 )
 
 VERB_SECONDS_MAX = 30.0
+# What the agent may take beyond the time the function has.
+CALL_SECONDS_MORE = 5.0
 ROUTE_SECONDS_MAX = 5.0
 SOCKET_NAME = "agent.sock"
 _REMEDY = "Start the agent: `python -m providers.local`; `make run` does."
@@ -114,6 +119,22 @@ class LocalProvider:
 
     async def withdraw(self, order: Order) -> tuple[str, ...]:
         return await self._ask("withdraw", Asked(order=order), tuple[str, ...])
+
+    async def call(self, call: Call) -> Answered:
+        """Call the function that serves an address of this machine."""
+        timeout = aiohttp.ClientTimeout(total=call.seconds_max + CALL_SECONDS_MORE)
+        try:
+            async with self._agent.session.post(
+                "http://agent/verbs/call", data=msgspec.json.encode(Asked(call=call)), timeout=timeout
+            ) as response:
+                status, body = response.status, await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise ProviderBusy(f"The agent is not there: {_words(error)}.") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"The agent broke off: {_words(error)}.") from error
+        if status == 200:
+            return msgspec.json.decode(body, type=Answered)
+        raise _problem(status, body)
 
     def _addressed(self, order: Order, service: Service) -> Service:
         return msgspec.structs.replace(service, url=f"{self._origin()}/{_path(order.release.address)}/")
@@ -198,12 +219,14 @@ def _words(error: Exception) -> str:
 
 def _problem(status: int, body: bytes) -> Exception:
     try:
-        said: Refused | Busy = msgspec.json.decode(body, type=Refused | Busy)
+        said: Refused | Busy | Unanswered = msgspec.json.decode(body, type=Refused | Busy | Unanswered)
     except msgspec.DecodeError:
         return ProviderUnreachable(f"The agent answered {status}; its log says why.")
     match said:
         case Refused():
             return ProviderRefused(said.code, said.message, said.remedy)
+        case Unanswered():
+            return NoAnswer(said.message)
         case Busy():
             return ProviderBusy(said.message, retry_in_seconds=said.retry_in_seconds)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from providers.local.agent import Agent
 from providers.local.builder import Builder
+from providers.local.caller import Caller
 from providers.local.confinement import Confinement
 from providers.local.door import Door
 from providers.local.engine import EngineName, Surroundings
@@ -56,12 +57,14 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
         confinement=confinement,
         patience=plan.patience,
     )
+    caller = Caller(routes, fleet)
     working = Agent(store, ledger, toolchains, builder, fleet, routes)
     try:
         await working.start()
-        yield Door(working, store, toolchains, routes, fleet, client)
+        yield Door(working, store, toolchains, routes, fleet, client, caller)
     finally:
         await working.stop(plan.stop_seconds_max)
+        await caller.close()
         await client.close()
 
 

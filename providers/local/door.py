@@ -14,8 +14,9 @@ from yarl import URL
 
 from domain.release import Access
 from providers.local.agent import Agent
+from providers.local.caller import Caller
 from providers.local.fleet import Fleet
-from providers.local.messages import Asked, Busy, Refused
+from providers.local.messages import Asked, Busy, Refused, Unanswered
 from providers.local.metrics import FleetMetrics
 from providers.local.readiness import check_store, verify_engine
 from providers.local.records import Route
@@ -23,7 +24,7 @@ from providers.local.relay import Receive, Scope, Send, end_to_end, relay, send_
 from providers.local.routes import Address, RouteTable
 from providers.local.store import Store
 from providers.local.toolchain import Toolchains
-from providers.provider import Order, ProviderBusy, ProviderRefused
+from providers.provider import NoAnswer, Order, ProviderBusy, ProviderRefused
 
 VERB_BYTES_MAX = 64 * 1024 * 1024
 RETRY_AFTER = (b"retry-after", b"1")
@@ -43,6 +44,7 @@ class Door:
         routes: RouteTable,
         fleet: Fleet,
         session: aiohttp.ClientSession,
+        caller: Caller,
     ) -> None:
         self._agent = agent
         self._store = store
@@ -50,6 +52,7 @@ class Door:
         self._routes = routes
         self._fleet = fleet
         self._session = session
+        self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -84,6 +87,8 @@ class Door:
             await _send_json(send, 422, Refused(code=error.code, message=error.message, remedy=error.remedy))
         except ProviderBusy as error:
             await _send_json(send, 503, Busy(message=error.message, retry_in_seconds=error.retry_in_seconds))
+        except NoAnswer as error:
+            await _send_json(send, 504, Unanswered(message=error.message))
         except msgspec.DecodeError as error:
             await _send_json(
                 send, 422, Refused(code="invalid", message=str(error), remedy="Use the agent's own client.")
@@ -96,6 +101,8 @@ class Door:
             return await verify_engine(self._toolchains)
         if verb == "check_storage":
             return check_store(self._store)
+        if verb == "call" and asked.call is not None:
+            return await self._caller.call(asked.call)
         if asked.order is None:
             raise ProviderRefused("invalid", "An order is needed.", "Use the agent's own client.")
         if verb == "bundle":

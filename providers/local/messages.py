@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.provider import Order, Source
+from providers.provider import Call, Order, Source
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +13,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     sources: tuple[Source, ...] = ()
     cursor: int = 0
+    call: Call | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
@@ -21,6 +22,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     code: str
     message: str
     remedy: str
+
+
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True, tag="unanswered"):
+    """A NoAnswer on its way to the client."""
+
+    message: str
 
 
 class Busy(msgspec.Struct, frozen=True, kw_only=True, tag="busy"):

@@ -15,11 +15,14 @@ import msgspec
 from domain.clouds import Identity, Storage, target_key
 from domain.release import Toolchain
 from providers.provider import (
+    Answered,
     Build,
     Bundle,
+    Call,
     Finding,
     Image,
     LogChunk,
+    NoAnswer,
     Observation,
     Order,
     ProviderBusy,
@@ -48,7 +51,7 @@ class Served(msgspec.Struct, frozen=True):
 class SimulatedProvider:
     """Everything random comes from the seed, so the same calls in the same order meet the same cloud.
 
-    Beside the port it tells what really happened: `made`, `served`, and `violations`, one sentence each.
+    Beside the port it tells what really happened: `made`, `served`, `calls`, and `violations`, one sentence each.
     """
 
     name = "simulated"
@@ -57,6 +60,7 @@ class SimulatedProvider:
         self.weather = weather
         self.behaviour: dict[UUID, Behaviour] = defaultdict(Behaviour)
         self.made: dict[UUID, Made] = defaultdict(Made)
+        self.calls: dict[Address, list[Call]] = defaultdict(list)
         self.served: dict[Address, list[Served]] = defaultdict(list)
         self.violations: list[str] = []
         self._random = Random(seed)  # noqa: S311 - repeatable on purpose
@@ -156,6 +160,27 @@ class SimulatedProvider:
             if not partly:
                 made.image.change(None, self._visible_at())
             return made.remains(self._clock())
+
+    async def call(self, call: Call) -> Answered:
+        """A function is called under its address; which of its targets serves there makes no difference."""
+        await self._pass_time()
+        serving = self._serving_at(call.address)
+        if serving is None:
+            raise ProviderRefused("function_not_found", "No function answers there.", "Deploy the function.")
+        if self._happens(self.weather.throttled + self.weather.unreachable):
+            raise ProviderBusy("The function is being started again.", retry_in_seconds=self._random.uniform(0.1, 2.0))
+        self.calls[call.address].append(call)
+        behaviour = self.behaviour[serving]
+        await asyncio.sleep(min(behaviour.answers_after_seconds, call.seconds_max))
+        if behaviour.answers_after_seconds > call.seconds_max or self._happens(self.weather.answer_lost):
+            raise NoAnswer("The function did not answer in time.")
+        return Answered(status=behaviour.answers_with)
+
+    def _serving_at(self, address: Address) -> UUID | None:
+        for served_at, history in self.served.items():
+            if served_at[: len(address)] == address and history and history[-1].deployment_id is not None:
+                return history[-1].deployment_id
+        return None
 
     def serving(self, order: Order) -> Served | None:
         """Who really serves the order's address."""

@@ -44,6 +44,7 @@ from eventstore.meta import Actor
 from eventstore.postgres import PostgresLog
 from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
 from eventstore.session import sessions
+from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
 from projections.engine import Parts, engine
 from projections.memory_reader import MemoryReader
 from projections.monitor import Monitor
@@ -128,6 +129,7 @@ async def world_in_memory(
         MemoryReader(log, CODEC),
         MemoryContents(),
         MemoryBuildLogs(),
+        MemoryTicks(_now),
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
         data_dir,
@@ -159,7 +161,8 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         )
         sealing = Sealing(PostgresPersonKeys(app))
         contents, build_logs, key_uses = PostgresContents(app), PostgresBuildLogs(app), PostgresKeyUses(app)
-        yield await _world(log, PostgresInstants(app), reader, contents, build_logs, key_uses, sealing, data_dir)
+        ticks, instants = PostgresTicks(app), PostgresInstants(app)
+        yield await _world(log, instants, reader, contents, build_logs, ticks, key_uses, sealing, data_dir)
 
 
 async def _world(
@@ -168,6 +171,7 @@ async def _world(
     reader: Reader,
     contents: Contents,
     build_logs: BuildLogs,
+    ticks: Ticks,
     key_uses: KeyUses,
     sealing: Sealing,
     data_dir: Path,
@@ -186,6 +190,7 @@ async def _world(
         reader=reader,
         contents=contents,
         build_logs=build_logs,
+        ticks=ticks,
         key_uses=key_uses,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),

@@ -192,9 +192,9 @@ class TestQueueDeployment:
         )
 
     def test_refuses_a_trigger_the_provider_does_not_support(self) -> None:
-        nightly = Trigger(type="schedule", settings={"cron": "0 3 * * *"})
+        of_orders = Trigger(type="event", settings={"source": "orders"})
 
-        given(*READY, a.function_updated(trigger=nightly, artifact_files=NAMED)).when(
+        given(*READY, a.function_updated(trigger=of_orders, artifact_files=NAMED)).when(
             a.queue_deployment()
         ).then_refused(TriggerUnavailable, fields=("trigger.type",))
 

@@ -55,7 +55,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
         ("trigger.settings.cron", "trigger.settings.timeZone"),
     ),
     (
-        {"trigger": Trigger(type="schedule", settings={"cron": "0 3 * * *"}), "provider": "local"},
+        {"trigger": Trigger(type="event", settings={"source": "orders"}), "provider": "local"},
         TriggerUnavailable,
         ("trigger.type",),
     ),

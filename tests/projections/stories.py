@@ -10,10 +10,12 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.event import SYSTEM_TENANT, Fact, StreamRef
+from domain.release import Trigger
 from tests.support import a
 
 Story = tuple[Fact, ...]
 
+_NIGHTLY = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
 _BUILT = (a.deployment_bundled(), a.build_started(), a.build_succeeded(), a.image_pushed(), a.release_started())
 
 STORIES: dict[str, Story] = {
@@ -79,6 +81,21 @@ STORIES: dict[str, Story] = {
         a.deployment_retired(),
         a.deployment_withdrawn(remaining=("image",), epoch=0),
         a.deployment_withdrawn(epoch=0),
+    ),
+    "called by a schedule": (
+        *a.function_ready(trigger=_NIGHTLY),
+        *(
+            fact
+            for number, id in enumerate((a.DEPLOYMENT_ID, a.LATER_DEPLOYMENT_ID, a.id_of(12)), 1)
+            for fact in (
+                a.deployment_requested(id, number),
+                a.deployment_queued(id, number, release=a.release(trigger=_NIGHTLY)),
+            )
+        ),
+        a.function_deployed(),
+        a.deployment_canceled(a.id_of(12)),
+        a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID),
+        a.function_undeployed(a.LATER_DEPLOYMENT_ID),
     ),
     "about the rest": (
         *a.tenant_with_plan(),

@@ -46,6 +46,7 @@ from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJ
 from projections.query import AnyQuery
 from projections.reader import Reader, ReadModelNotReady
 from projections.runtimes import RUNTIMES_LIST
+from projections.schedules import SCHEDULES_KEPT
 from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
 from projections.usage import USAGE_LIST
@@ -148,6 +149,14 @@ def _questions_now() -> list[Question]:
     ]
 
 
+# What the service's own parts ask, of all tenants.
+ENGINE_QUESTIONS: list[tuple[AnyQuery, tuple[Any, ...]]] = [
+    (WORK_READY, (10,)),
+    (WORK_UNDER_WAY, (0, 10)),
+    (SCHEDULES_KEPT, (0, 10)),
+]
+
+
 @pytest.fixture
 def memory(workshop: Workshop) -> MemoryReader:
     return MemoryReader(workshop.log, CODEC)
@@ -166,7 +175,7 @@ class TestRows:
 
     async def test_every_query_of_the_api_is_tried(self) -> None:
         untried = {query.name for query in QUERIES} - {query.name for query, _, _ in questions()}
-        assert untried == {WORK_READY.name, WORK_UNDER_WAY.name}
+        assert untried == {query.name for query in QUERIES if query.audience == "engine"}
 
     async def test_say_busy_until_the_engine_has_made_them(self, reader: Reader) -> None:
         with pytest.raises(ReadModelNotReady):
@@ -381,6 +390,23 @@ class TestWork:
                 )
 
 
+class TestQueriesOfTheEngine:
+    @pytest.mark.parametrize("story", sorted(STORIES))
+    async def test_find_what_is_found_in_memory(
+        self, story: str, workshop: Workshop, history: History, memory: MemoryReader, database_url: str
+    ) -> None:
+        await history.record(*STORIES[story])
+        await workshop.catch_up()
+
+        async with PostgresReader(workshop.database, sessions(database_url, role="dcf_engine")) as reader:
+            for query, args in ENGINE_QUESTIONS:
+                assert await reader.rows(query, None, *args) == await memory.rows(query, None, *args), query.name
+
+    async def test_are_all_tried(self) -> None:
+        tried = {query.name for query, _ in ENGINE_QUESTIONS}
+        assert tried == {query.name for query in QUERIES if query.audience == "engine"}
+
+
 class TestPlans:
     """Hot queries step into an index and read what they answer, however large the tables grow."""
 
@@ -396,13 +422,14 @@ class TestPlans:
                 rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
                 assert rows <= 60, (query.name, node)
 
-    async def test_the_work_list_reads_a_few_rows_of_each_tenant(self, workshop: Workshop) -> None:
+    async def test_of_the_engine_read_a_few_rows_of_each_tenant(self, workshop: Workshop) -> None:
         await workshop.catch_up()
         await _fill(workshop.database)
 
-        for node in _nodes(await _plan(workshop.database, WORK_READY, (10,))):
-            assert node["Node Type"] != "Seq Scan", node
-            assert node["Actual Rows"] * node["Actual Loops"] <= 1_000, node
+        for query, args in ENGINE_QUESTIONS:
+            for node in _nodes(await _plan(workshop.database, query, args)):
+                assert node["Node Type"] != "Seq Scan", (query.name, node)
+                assert node["Actual Rows"] * node["Actual Loops"] <= 1_000, (query.name, node)
 
 
 async def _plan(database: Pool, query: AnyQuery, values: tuple[Any, ...]) -> Any:

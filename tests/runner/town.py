@@ -20,7 +20,7 @@ from domain.clouds import LocalTarget
 from domain.deployment import DEPLOYMENT, Deployment
 from domain.event import Event, Fact
 from domain.function import FUNCTION, ArtifactFiles, Function
-from domain.release import ArtifactKind
+from domain.release import ArtifactKind, Trigger
 from eventstore.log import NO_STREAM, Append
 from eventstore.meta import Actor, Meta
 from providers.provider import Order
@@ -105,8 +105,8 @@ class Town:
         """What belongs to no tenant. `concurrent` deployments may be under way in each."""
         await self.record(a.plan_defined(concurrent_deployments=concurrent, queued_deployments=50), a.runtime_added())
 
-    async def settle(self, functions: int = 1) -> UUID:
-        """A tenant that can deploy."""
+    async def settle(self, functions: int = 1, trigger: Trigger | None = None) -> UUID:
+        """A tenant that can deploy functions, all with the same trigger."""
         tenant_id = self.new_id()
         self.tenants.append(tenant_id)
         facts = (a.tenant_created(), a.project_created(), *a.integration_ready())
@@ -125,7 +125,7 @@ class Town:
             await self.record(Fact(stream, staged), tenant_id=tenant_id)
         for number in range(functions):
             function_id = self.new_id()
-            created = a.function_created(artifact_files=_files(), name=f"f{number}").event
+            created = a.function_created(artifact_files=_files(), name=f"f{number}", trigger=trigger or Trigger()).event
             created = msgspec.structs.replace(created, slug=f"f{number}-{tenant_id.hex[:6]}")
             await self.record(Fact(FUNCTION.stream(tenant_id, function_id), created))
             self.functions.append((tenant_id, function_id))

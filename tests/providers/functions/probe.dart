@@ -4,6 +4,7 @@ import 'dart:io';
 import 'dart:typed_data';
 
 final List<Uint8List> eaten = [];
+final List<Map<String, Object>> calls = [];
 
 /// A function that does whatever a test asks of it.
 Future<void> main() async {
@@ -21,6 +22,7 @@ Future<void> main() async {
 
 Future<void> answer(HttpRequest request) async {
   final response = request.response;
+  if (request.method == 'POST' && request.uri.path == '/') return called(request);
   final number = int.parse(request.uri.queryParameters['n'] ?? '0');
   switch (request.uri.path) {
     case '/environment':
@@ -31,6 +33,8 @@ Future<void> answer(HttpRequest request) async {
       response.headers.set('x-answer', 'yes');
       response.statusCode = 418;
       response.write(jsonEncode({'method': request.method, 'uri': '${request.uri}', 'headers': headers}));
+    case '/calls':
+      response.write(jsonEncode(calls));
     case '/echo':
       await response.addStream(request);
     case '/count':
@@ -61,4 +65,20 @@ Future<void> answer(HttpRequest request) async {
       response.write(Platform.environment['ANSWER'] ?? 'here');
   }
   await response.close();
+}
+
+/// A call of the service itself: its body says what to do about it.
+Future<void> called(HttpRequest request) async {
+  final body = await utf8.decodeStream(request);
+  final headers = <String, String>{};
+  request.headers.forEach((name, values) => headers[name] = values.join(','));
+  calls.add({'headers': headers, 'body': body});
+  final wanted = jsonDecode(body) as Map<String, Object?>;
+  await Future<void>.delayed(Duration(milliseconds: wanted['sleep'] as int? ?? 0));
+  if (wanted['break'] == true) {
+    (await request.response.detachSocket(writeHeaders: false)).destroy();
+    return;
+  }
+  request.response.statusCode = wanted['status'] as int? ?? 204;
+  await request.response.close();
 }
