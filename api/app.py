@@ -8,11 +8,11 @@ from typing import Any, cast
 from litestar import Litestar, Router
 
 from api.access_log import Note, note_in_log
+from api.admission import admit
 from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
 from api.audit_causes import CAUSES_ROUTES
 from api.audit_history import HISTORY_ROUTES
-from api.auth import authorize
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
@@ -68,7 +68,7 @@ def create_app(services: Services, checks: Mapping[str, Check], note: Note = not
     """The ASGI application of the API's port. Raises UndeclaredRoute when a route does not say who may use it."""
     app = Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES)), *WELL_KNOWN_ROUTES],
-        before_request=authorize,
+        before_request=admit,
         exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
         openapi_config=None,
         logging_config=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,12 @@ from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST, Integra
 
 class LocalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """This machine takes no fields."""
+
+
+class DisconnectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, for the audit trail."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=500, examples=["the account is closed"])] = ""
 
 
 def _operation(name: str, summary: str, answers: dict[int, Any]) -> Operation:
@@ -89,6 +95,23 @@ def _getter(provider: ProviderName) -> HTTPRouteHandler:
     return get_integration
 
 
+def _disconnector(provider: ProviderName) -> HTTPRouteHandler:
+    operation = onboarding.onboarding(
+        f"disconnect{provider.capitalize()}",
+        f"Deploy to {provider} no more; what is live there stays until it is undeployed",
+        takes=DisconnectRequest,
+        example={"reason": "the account is closed"},
+        answers={200: Integration},
+    )
+
+    @post(f"/projects/{{project_id:uuid}}/integrations/{provider}/disconnect", status_code=200, opt=operation.as_opt())
+    async def disconnect(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
+        asked_for, content = await read(request, DisconnectRequest)
+        return await onboarding.disconnect(request, content, project_id, provider, asked_for.reason)
+
+    return disconnect
+
+
 _LIST = Operation(
     name="listIntegrations",
     permission="integrations:read",
@@ -117,4 +140,5 @@ INTEGRATION_ROUTES = (
     configure_local_bucket,
     list_integrations,
     *(_getter(provider) for provider in PROVIDERS),
+    *(_disconnector(provider) for provider in PROVIDERS),
 )

@@ -18,6 +18,7 @@ from commands.execute import fold
 from commands.integration import (
     ConfigureStorage,
     ConnectProvider,
+    DisconnectProvider,
     IntegrationCommand,
     RecordIdentityChecked,
     RecordStorageChecked,
@@ -100,6 +101,15 @@ async def configure(request: Request[Any, Any, Any], content: bytes, project_id:
     """Keep the project's files there from now on."""
     writing = Writing(request, content)
     command = ConfigureStorage(**writing.asked, project_id=project_id, provider=provider_of(storage), storage=storage)
+    return await writing.do(command, lambda states: _integration(command, states), entity=_stream(command))
+
+
+async def disconnect(
+    request: Request[Any, Any, Any], content: bytes, project_id: UUID, provider: ProviderName, reason: str
+) -> Answer:
+    """Deploy there no more; what is live there stays, and can still be undeployed as it was deployed."""
+    writing = Writing(request, content)
+    command = DisconnectProvider(**writing.asked, project_id=project_id, provider=provider, reason=reason)
     return await writing.do(command, lambda states: _integration(command, states), entity=_stream(command))
 
 

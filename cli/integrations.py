@@ -88,6 +88,19 @@ def verify(session: Session, provider: str, project: str | None, timeout: float)
     session.screen.say(f"{provider} is verified.", "green")
 
 
+@integrations.command(epilog=epilog('dcf integrations disconnect local --reason "moving"'))
+@click.argument("provider", type=click.Choice(list(_VERIFY)))
+@project_option
+@click.option("--reason", default="", help="Why, for the audit trail.")
+@shown
+@click.pass_obj
+def disconnect(session: Session, provider: str, project: str | None, reason: str) -> None:
+    """Deploy to a provider no more. What is live there stays, until it is undeployed."""
+    path = f"projects/{project_of(session, project)['projectId']}/integrations/{provider}/disconnect"
+    gone = session.api.write("POST", path, {"reason": reason} if reason else {})
+    session.screen.fields(gone, _COLUMNS)
+
+
 def connected_to(
     session: Session, project_id: str, provider: str, *, identity: Json, storage: Json, seconds_max: float
 ) -> Json:

@@ -22,6 +22,7 @@ from domain.function import (
     ArtifactFiles,
     Authored,
     EnvironmentNameNotAllowed,
+    EnvironmentValueNotAllowed,
     Function,
     FunctionArchived,
     FunctionCreated,
@@ -226,10 +227,11 @@ def _check_environment(environment: dict[str, str]) -> None:
         raise EnvironmentTooLarge
     for name, value in environment.items():
         ours = name == "PORT" or name.startswith("DCF_")
-        if ours or not _ENVIRONMENT_NAME.fullmatch(name) or "\0" in value:
-            raise EnvironmentNameNotAllowed(
-                errors=(FieldError(field=f"environment.{name}"[:160], message=EnvironmentNameNotAllowed.remedy),)
-            )
+        field = f"environment.{name}"[:160]
+        if ours or not _ENVIRONMENT_NAME.fullmatch(name):
+            raise EnvironmentNameNotAllowed(errors=(FieldError(field=field, message=EnvironmentNameNotAllowed.remedy),))
+        if "\0" in value:
+            raise EnvironmentValueNotAllowed(errors=(FieldError(field=field, message="it holds the zero byte"),))
 
 
 def _check_files(files: ArtifactFiles, tenant_id: UUID, project_id: UUID, states: States) -> None:

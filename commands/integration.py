@@ -72,6 +72,8 @@ def decide(command: IntegrationCommand, states: States) -> Decision:
 
 
 def _events(command: IntegrationCommand, integration: Integration) -> list[IntegrationEvent]:
+    if isinstance(command, DisconnectProvider) and integration.status == "disconnected":
+        return []  # Asking twice is not an error.
     if not isinstance(command, ConnectProvider) and not integration.connected:
         raise IntegrationUnknown
     match command:

@@ -206,6 +206,13 @@ class EnvironmentNameNotAllowed(Invalid):
     )
 
 
+class EnvironmentValueNotAllowed(Invalid):
+    """An environment variable has a value it cannot have."""
+
+    code = "environment_value_not_allowed"
+    remedy = "Leave the zero byte out: no process can be given one."
+
+
 def evolve(function: Function, event: FunctionEvent) -> Function:
     replace = msgspec.structs.replace
     state = replace(function, updated_at=event.at)

@@ -11,6 +11,7 @@ from api.errors import refusal_of
 from api.refusals import OutcomeNotKnown, StoreUnavailable, Unexpected
 from eventstore.log import OutcomeUnknown
 from tests.api.steps import a_project, ask, is_problem
+from tests.api.world import World
 
 
 class TestEveryAnswer:
@@ -48,6 +49,25 @@ class TestEveryAnswer:
     async def test_an_unknown_address_is_404(self, client: httpx.AsyncClient) -> None:
         assert is_problem(await client.get("/api/v1/nowhere"), 404, "route_unknown")
         assert is_problem(await client.get("/"), 404, "route_unknown")
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/projects?validateOnly=true"),
+            ("POST", "/functions?projectId=x"),
+            ("GET", "/me?asOf=2020-01-01T00:00:00Z"),
+            ("DELETE", "/keys/0192d3a4-0000-7000-8000-000000000002?force=1"),
+            ("GET", "/functions/trigger-types?limit=1"),
+        ],
+    )
+    async def test_that_would_be_ignored_are_refused(self, client: httpx.AsyncClient, method: str, path: str) -> None:
+        assert is_problem(await client.request(method, f"/api/v1{path}"), 422, "parameter_invalid")
+
+    async def test_are_refused_after_the_credential(self, world: World) -> None:
+        async with world.client("") as nobody:
+            assert is_problem(await nobody.get("/api/v1/me?x=1"), 401, "credential_missing")
 
 
 class TestErrors:

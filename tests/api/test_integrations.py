@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.api.steps import a_project, ask, connected, is_problem
+from tests.api.runs import succeeded
+from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
 from tests.api.world import World
 
 
@@ -81,3 +82,43 @@ class TestGetIntegration:
         for provider, code in (("aws", "integration_not_found"), ("heroku", "route_unknown")):
             answer = await client.get(f"/api/v1/projects/{project_id}/integrations/{provider}")
             assert is_problem(answer, 404, code)
+
+
+class TestDisconnect:
+    async def test_ends_deploying_there_and_keeps_what_is_live(
+        self, world: World, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        await connected(client, project_id)
+        function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+        wanted = {"functionId": function_id, "provider": "local", "target": {}}
+        live = await ask(client, "POST", f"/projects/{project_id}/deployments", wanted, status=202)
+        await succeeded(world, live)
+        path = f"/projects/{project_id}/integrations/local"
+
+        gone = await ask(client, "POST", f"{path}/disconnect", {"reason": "moving"})
+        again = await ask(client, "POST", f"{path}/disconnect", {"reason": "moving"})
+
+        assert gone == again == await ask(client, "GET", path)
+        assert (gone["status"], gone["identity"], gone["storage"]) == ("disconnected", None, None)
+        refused = await client.post(f"/api/v1/projects/{project_id}/deployments", json=wanted)
+        assert is_problem(refused, 409, "provider_not_connected")
+        place = f"/projects/{project_id}/deployments/{live['deploymentId']}"
+        assert (await ask(client, "GET", place))["active"] is True
+        await ask(client, "POST", f"{place}/undeploy", {}, status=202)
+
+    async def test_can_be_connected_again_and_begins_anew(self, client: httpx.AsyncClient, project_id: str) -> None:
+        await connected(client, project_id)
+        path = f"/projects/{project_id}/integrations/local"
+        await ask(client, "POST", f"{path}/disconnect", {})
+
+        anew = await ask(client, "POST", f"{path}/connect", {})
+
+        assert (anew["status"], anew["storage"]) == ("pending", None)
+
+    @pytest.mark.parametrize("provider", ["local", "aws", "azure", "gcp"])
+    async def test_refuses_what_was_never_connected(
+        self, client: httpx.AsyncClient, project_id: str, provider: str
+    ) -> None:
+        answer = await client.post(f"/api/v1/projects/{project_id}/integrations/{provider}/disconnect", json={})
+
+        assert is_problem(answer, 404, "integration_not_found")

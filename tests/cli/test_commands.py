@@ -106,6 +106,14 @@ class TestIntegrations:
         assert listed.splitlines()[1].split()[:4] == ["local", "verified", "verified", "verified"]
         assert shop.must("integrations", "verify", "local", "--json").json["status"] == "verified"
 
+    def test_one_is_disconnected(self, shop: Terminal) -> None:
+        shop.must("integrations", "connect", "local")
+
+        gone = shop.must("integrations", "disconnect", "local", "--reason", "moving", "--json").json
+
+        assert gone["status"] == "disconnected"
+        assert shop.type("integrations", "disconnect", "gcp").code == exits.FAILED
+
     def test_a_cloud_this_service_does_not_know_is_said_to_be_too_new(self, shop: Terminal) -> None:
         refused = shop.type("integrations", "connect", "aws")
 

@@ -20,6 +20,7 @@ from domain.event import Fact
 from domain.function import (
     ArtifactFiles,
     EnvironmentNameNotAllowed,
+    EnvironmentValueNotAllowed,
     Function,
     FunctionIsArchived,
     FunctionIsLive,
@@ -64,7 +65,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
     ({"environment": {"1A": "1"}}, EnvironmentNameNotAllowed, ("environment.1A",)),
     ({"environment": {"A=B": "1"}}, EnvironmentNameNotAllowed, None),
     ({"environment": {"": "1"}}, EnvironmentNameNotAllowed, None),
-    ({"environment": {"A": "nul\0"}}, EnvironmentNameNotAllowed, ("environment.A",)),
+    ({"environment": {"A": "nul\0"}}, EnvironmentValueNotAllowed, ("environment.A",)),
     ({"environment": {f"A{n}": "" for n in range(ENVIRONMENT_VARIABLES_MAX + 1)}}, EnvironmentTooLarge, None),
     ({"environment": {"A": "ä" * (ENVIRONMENT_BYTES_MAX // 2)}}, EnvironmentTooLarge, None),
     ({"artifact_files": ArtifactFiles(code_file=a.id_of(99))}, ArtifactUnknown, ("artifactFiles.code_file",)),
