@@ -10,6 +10,8 @@ import msgspec
 from benchmarks.append import append
 from benchmarks.effort import Effort
 from benchmarks.figures import Figures
+from benchmarks.http_command import http_command
+from benchmarks.http_status import http_status
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -22,4 +24,8 @@ class Benchmark(msgspec.Struct, frozen=True):
 
 BENCHMARKS = (
     Benchmark("append", "one-event appends at 1, 32 and 256 callers, against the library and a plain INSERT", append),
+    Benchmark("http_status", "GET of a deployment over HTTP, against a bare Litestar handler", http_status),
+    Benchmark(
+        "http_command", "function updates over HTTP, against a bare Litestar handler with an INSERT", http_command
+    ),
 )

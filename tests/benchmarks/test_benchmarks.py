@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.service import ROOT
 
 _APPEND_FIGURES = {
@@ -38,6 +40,18 @@ def test_append_prints_one_json_object_last() -> None:
     assert set(figures["callers"]["1"]) >= _APPEND_FIGURES
     assert all(value > 0 for value in figures["callers"]["1"].values())
     assert figures["copy_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("http_status", {"ratio_waits", "ratio_served"}), ("http_command", {"ratio_async"})]
+)
+def test_http_prints_one_json_object_last(name: str, more: set[str]) -> None:
+    ended = _asked(name, "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert set(figures) >= {"ours_per_second", "peer_per_second", "ratio"} | more
+    assert all(value > 0 for value in figures.values())
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
