@@ -31,7 +31,7 @@ from api.refusals import (
     TenantNotChosen,
 )
 from api.sign_in import SignIn
-from commands.execute import fold
+from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
 from eventstore.key_uses import APART, KeyUses

@@ -15,8 +15,9 @@ import structlog
 
 from api.api_keys import KeyText, new_key, parse_key
 from commands.api_key import CreateApiKey
+from commands.basis import fold
 from commands.command import Command
-from commands.execute import Context, execute, fold
+from commands.execute import Context, execute
 from commands.person import RegisterPerson
 from commands.plan import DefinePlan
 from commands.runtime import AddRuntime, SetDefaultRuntime

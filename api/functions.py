@@ -20,9 +20,9 @@ from api.operation import Operation
 from api.reading import found_or, reached, require_project, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
+from commands.basis import CODEC
 from commands.claimed import Taken
 from commands.command import States
-from commands.execute import CODEC
 from commands.function import ArchiveFunction, Changes, CreateFunction, UpdateFunction
 from domain.clouds import ProviderName
 from domain.function import FUNCTION, ArtifactFiles, Authored, FunctionNameTaken, FunctionUnknown

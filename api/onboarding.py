@@ -13,8 +13,8 @@ from api.operation import Operation
 from api.services import Services, services_of
 from api.targets import offered
 from api.writing import Reply, Writing, recorded_time
+from commands.basis import fold
 from commands.command import States
-from commands.execute import fold
 from commands.integration import (
     ConfigureStorage,
     ConnectProvider,

@@ -20,8 +20,8 @@ from api.operation import Operation
 from api.reading import found_or, reached
 from api.services import services_of
 from api.writing import Reply, Writing
+from commands.basis import fold
 from commands.command import States
-from commands.execute import fold
 from commands.plan import DefinePlan
 from commands.runtime import AddRuntime, RuntimeCommand, SetDefaultRuntime, SetRuntimeDates
 from domain.event import SYSTEM_TENANT

@@ -14,8 +14,9 @@ import structlog
 from api.id_tokens import Identity, IdTokens
 from api.principal import Membership, Principal, permissions_of
 from api.refusals import CredentialUnknown, NotAMember
+from commands.basis import fold
 from commands.claimed import holder_of
-from commands.execute import Context, execute, fold
+from commands.execute import Context, execute
 from commands.person import SignUp
 from domain.event import SYSTEM_TENANT
 from domain.person import PERSON, IdentityTaken, Person

@@ -18,8 +18,8 @@ from api.operation import Operation
 from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
+from commands.basis import CODEC
 from commands.command import States
-from commands.execute import CODEC
 from commands.tenant import AddMember, ChangeRole, RemoveMember
 from domain.event import StreamRef
 from domain.tenant import TENANT, MemberAdded, MemberRoleChanged, MemberUnknown, Role, TenantUnknown

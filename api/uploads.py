@@ -17,10 +17,10 @@ from api.refusals import BodyInvalid
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.artifact import StageArtifact
+from commands.basis import fold
 from commands.command import States
 from commands.dart_source import declares_main
 from commands.dockerfile import read_dockerfile
-from commands.execute import fold
 from commands.pubspec import read_pubspec
 from domain.artifact import ARTIFACT, artifact_path
 from domain.clouds import ProviderName

@@ -16,6 +16,7 @@ from commands.execute import Context, execute
 from commands.function import CreateFunction
 from commands.ids import new_id
 from commands.integration import ConfigureStorage, ConnectProvider, RecordIdentityChecked, RecordStorageChecked
+from commands.plan import DefinePlan
 from commands.progress import (
     ClaimDeployment,
     RecordActivated,
@@ -29,7 +30,9 @@ from commands.progress import (
 )
 from commands.project import CreateProject
 from domain.clouds import LocalIdentity, LocalStorage, LocalTarget
+from domain.event import SYSTEM_TENANT
 from domain.function import ArtifactFiles, Authored
+from domain.plan import Limits
 from domain.release import Toolchain, Trigger
 from eventstore.database import connect
 from eventstore.log import Log
@@ -79,7 +82,21 @@ class _Author:
         self.project_id = new_id()
 
     async def begin(self) -> None:
-        """A project that can deploy to this machine, and its files."""
+        """A plan without a limit of requests, a project that can deploy to this machine, and its files."""
+        unlimited = DefinePlan(
+            tenant_id=SYSTEM_TENANT,
+            at=self._asked["at"],
+            name="enterprise",
+            limits=Limits(
+                projects=10,
+                functions_per_project=1_000,
+                members=10,
+                concurrent_deployments=1_000,
+                queued_deployments=1_000,
+                requests_per_minute=1_000_000_000,
+            ),
+        )
+        await self._record(unlimited)
         of_project: dict[str, Any] = {**self._asked, "project_id": self.project_id}
         await self._record(CreateProject(**of_project, name="benchmark"))
         of_local: dict[str, Any] = {**of_project, "provider": "local"}

@@ -11,15 +11,14 @@ from uuid import UUID
 
 import msgspec
 
+from commands.basis import AGGREGATE_OF, CODEC, Basis
 from commands.catalogue import DECIDER_OF
 from commands.claimed import full, taken
-from commands.command import Command, Decider, NotLoaded, States
-from domain.catalogue import AGGREGATES
-from domain.event import Aggregate, Decision, StreamRef
+from commands.command import Command, NotLoaded, States
+from domain.event import Decision, StreamRef
 from domain.project import PROJECT
 from domain.refusal import Busy, Conflict, PreconditionFailed, Refusal
 from domain.refused import REFUSED, CommandRefused
-from eventstore.codec import Codec
 from eventstore.log import (
     NO_STREAM,
     Append,
@@ -45,9 +44,6 @@ WAIT_SECONDS_MAX = 10.0
 # A decision asks for streams it did not announce at most this often: a deployment for three artifacts, two
 # deployments of its function and the plan.
 LOADS_MAX = 10
-
-CODEC = Codec(AGGREGATES)
-_AGGREGATE_OF: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in AGGREGATES}
 
 # What stands in a state that nothing was recorded of.
 _NO_PROJECT = UUID(int=0)
@@ -113,10 +109,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
-class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    folded: dict[StreamRef, Any]
-    versions: dict[StreamRef, int]
-    positions: dict[StreamRef, int]
+class _Doubtful(Exception):
+    """It would be refused by what this process remembers: to be decided by what is so now."""
 
 
 class _Contended(Exception):
@@ -147,36 +141,52 @@ async def _executed(log: Log, command: Command, context: Context) -> Done:
     """Whoever was overtaken decides again, with a turn at the streams that rivals in this process write too."""
     turns: frozenset[StreamRef] = frozenset()
     moved: set[StreamRef] = set()
+    doubted: set[StreamRef] = set()
     until = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
-    decisions = 0
+    decisions, fresh = 0, False
     for _ in range(ATTEMPTS_MAX):
+        basis = Basis(log, fresh=fresh, doubted=doubted)
         try:
             async with log.turns.at(turns, until=until):
-                append, outcome = await _attempt(log, command, context, turns)
+                append, outcome = await _attempt(log, command, context, turns, basis)
         except _Contended as contended:
             turns |= contended.streams
+            continue
+        except _Doubtful:
+            fresh = True
             continue
         except TurnMissed:
             raise TooMuchContention from None
         if not isinstance(outcome, Overtaken):
             return _answer(append, outcome, context)
-        if outcome.actual < outcome.expected:
-            log.folds.forget(outcome.stream)
         # What is only read is seldom written: no turn, unless it moves again.
         if outcome.stream in moved or any(event.stream == outcome.stream for event in append.events):
             turns |= {outcome.stream}
         moved.add(outcome.stream)
-        decisions += not log.turns.is_ours(outcome.stream, outcome.actual)
+        if outcome.actual < outcome.expected:
+            log.folds.forget(outcome.stream)
+        known = log.folds.recent(outcome.stream)
+        if known is None or known.version != outcome.actual:
+            doubted.add(outcome.stream)
+        # Whoever went by memory may have been late from the beginning: that was no decision against another.
+        decisions += not (outcome.stream in basis.remembered or log.turns.is_ours(outcome.stream, outcome.actual))
         if decisions == DECISIONS_MAX:
             break
     raise TooMuchContention
 
 
-async def _attempt(log: Log, command: Command, context: Context, turns: frozenset[StreamRef]) -> tuple[Append, Outcome]:
-    """Load, decide, append. Raises _Contended when others wait for a turn at what is to be written."""
-    loaded = _Loaded(folded={}, versions={}, positions={})
-    decision = await _decide(log, DECIDER_OF[type(command)], command, loaded, context)
-    append = _append(command, context, decision, loaded)
+async def _attempt(
+    log: Log, command: Command, context: Context, turns: frozenset[StreamRef], basis: Basis
+) -> tuple[Append, Outcome]:
+    """Load, decide, append. Raises _Contended when others wait for a turn at what is to be written, and _Doubtful when it
+    would be refused by what is only remembered."""
+    try:
+        decision = await _decide(command, basis, context)
+    except Refusal as refusal:
+        if basis.remembered:
+            raise _Doubtful from refusal
+        raise
+    append = _append(command, context, decision, basis)
     written = {event.stream: event.version for event in append.events}
     if others := [stream for stream in written if stream not in turns and log.turns.wanted(stream)]:
         raise _Contended(others)
@@ -184,6 +194,9 @@ async def _attempt(log: Log, command: Command, context: Context, turns: frozense
     if isinstance(outcome, Appended):
         for stream, version in written.items():
             log.turns.wrote(stream, version)
+        basis.keep(append, outcome)
+    elif isinstance(outcome, ClaimTaken | CounterFull) and basis.remembered:
+        raise _Doubtful
     return append, outcome
 
 
@@ -203,82 +216,56 @@ def _answer(append: Append, outcome: Appended | Duplicate | ClaimTaken | Counter
 
 async def decide_only(log: Log, command: Command) -> States:
     """What would be, were the command recorded. Claims and counters are not looked at. Raises the Refusal."""
-    loaded = _Loaded(folded={}, versions={}, positions={})
-    decision = await _decision(log, DECIDER_OF[type(command)], command, loaded)
-    return States(_after(decision, loaded))
+    basis = Basis(log, fresh=True)
+    return States(basis.after(await _decision(command, basis)))
 
 
-async def fold(log: Log, aggregate: Aggregate[Any], stream: StreamRef) -> Any:
-    """The aggregate's present state, straight from the log."""
-    loaded = _Loaded(folded={}, versions={}, positions={})
-    await _load(log, [(aggregate, stream)], loaded)
-    return loaded.folded[stream]
-
-
-async def _decide(log: Log, decider: Decider, command: Command, loaded: _Loaded, context: Context) -> Decision:
+async def _decide(command: Command, basis: Basis, context: Context) -> Decision:
     if context.if_position is not None:
         stream, positions = context.if_position
-        await _load(log, [(_AGGREGATE_OF[stream.category], stream)], loaded)
-        if loaded.positions[stream] not in positions:
+        await basis.load([(AGGREGATE_OF[stream.category], stream)])
+        if basis.position(stream) not in positions:
             raise PreconditionFailed
-    return await _decision(log, decider, command, loaded)
+    return await _decision(command, basis)
 
 
-async def _decision(log: Log, decider: Decider, command: Command, loaded: _Loaded) -> Decision:
-    await _load(log, decider.reads(command), loaded)
+async def _decision(command: Command, basis: Basis) -> Decision:
+    decider = DECIDER_OF[type(command)]
+    await basis.load(decider.reads(command))
     for _ in range(LOADS_MAX):
         missing: NotLoaded
         try:
-            decision = decider.decide(command, States(loaded.folded))
+            decision = decider.decide(command, basis.states)
         except NotLoaded as asked:
             missing = asked
         else:
-            written = ((_AGGREGATE_OF[fact.stream.category], fact.stream) for fact in decision.facts)
-            await _load(log, written, loaded)
+            await basis.load((AGGREGATE_OF[fact.stream.category], fact.stream) for fact in decision.facts)
             return decision
-        await _load(log, [(missing.aggregate, missing.stream)], loaded)
+        await basis.load([(missing.aggregate, missing.stream)])
     raise AssertionError(f"{type(command).__name__} asks for more than {LOADS_MAX} streams it did not announce")
 
 
-async def _load(log: Log, wanted: Iterable[tuple[Aggregate[Any], StreamRef]], loaded: _Loaded) -> None:
-    pairs = [(aggregate, stream) for aggregate, stream in wanted if stream not in loaded.folded]
-    if not pairs:
-        return
-    for (_, stream), found in zip(pairs, await log.folds.of(CODEC, pairs), strict=True):
-        loaded.folded[stream] = found.state
-        loaded.versions[stream] = found.version
-        loaded.positions[stream] = found.position
-
-
-def _after(decision: Decision, loaded: _Loaded) -> dict[StreamRef, Any]:
-    folded = dict(loaded.folded)
-    for fact in decision.facts:
-        aggregate = _AGGREGATE_OF[fact.stream.category]
-        folded[fact.stream] = aggregate.evolve(folded[fact.stream], fact.event)
-    return folded
-
-
-def _append(command: Command, context: Context, decision: Decision, loaded: _Loaded) -> Append:
-    after = _after(decision, loaded)
+def _append(command: Command, context: Context, decision: Decision, basis: Basis) -> Append:
+    after = basis.after(decision)
     return Append(
         tenant_id=command.tenant_id,
         command_id=context.command_id,
         request_hash=context.request_hash,
         reply=context.on_recorded(States(after)),
-        expected=tuple(Expected(stream=stream, version=version) for stream, version in loaded.versions.items()),
+        expected=basis.expected,
         claims=decision.claims,
         counters=decision.counters,
-        events=_encode(command, context, decision, loaded, after),
+        events=_encode(command, context, decision, basis, after),
     )
 
 
 def _encode(
-    command: Command, context: Context, decision: Decision, loaded: _Loaded, after: Mapping[StreamRef, Any]
+    command: Command, context: Context, decision: Decision, basis: Basis, after: Mapping[StreamRef, Any]
 ) -> tuple[NewEvent, ...]:
-    versions = dict(loaded.versions)
+    versions: dict[StreamRef, int] = {}
     encoded: list[NewEvent] = []
     for fact in decision.facts:
-        versions[fact.stream] += 1
+        versions[fact.stream] = versions.get(fact.stream, basis.version(fact.stream)) + 1
         project_id = _project_of(command, fact.stream, after)
         meta = _meta(command, context, project_id=project_id, reason=getattr(command, "reason", ""))
         if not encoded:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -25,8 +26,10 @@ _HEAD = "SELECT log.head($1)"
 class Notifier:
     """One session a process listens; a notification missed costs at most POLL_SECONDS."""
 
-    def __init__(self, open_session: OpenSession) -> None:
+    def __init__(self, open_session: OpenSession, *, interrupted: Callable[[], None]) -> None:
+        """`interrupted` is told each time the session was lost."""
         self._open_session = open_session
+        self._interrupted = interrupted
         self._end = 0
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -98,6 +101,7 @@ class Notifier:
                 structlog.get_logger().warning("log_listener_lost", reason=repr(error))
             finally:
                 session.terminate()
+                self._interrupted()
 
     async def _listen(self, session: Session) -> None:
         lost = asyncio.Event()

@@ -75,7 +75,8 @@ class PostgresLog:
         self.folds = Folds(self)
         self.turns = Turns()
         self._database = database
-        self._notifier = Notifier(sessions(listen_url or url, role=role))
+        # Whoever answers next may be a server that has lost the log's end.
+        self._notifier = Notifier(sessions(listen_url or url, role=role), interrupted=self.folds.forget_all)
         self._appender = Appender(
             sessions(url, role=role, statement_cache_size=statement_cache_size), advanced=self._notifier.advance
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from commands.execute import CODEC
+from commands.basis import CODEC
 from domain.clouds import Identity, LocalIdentity, LocalStorage, LocalTarget, Storage, provider_of
 from domain.deployment import Deployment
 from domain.integration import INTEGRATION, Integration, integration_id

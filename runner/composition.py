@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from commands.execute import CODEC
+from commands.basis import CODEC
 from eventstore.build_logs import BuildLogs, MemoryBuildLogs
 from eventstore.contents import Contents, MemoryContents
 from eventstore.leases import Leases, MemoryLeases

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.execute import CODEC
+from commands.basis import CODEC
 from domain.deployment import DEPLOYMENT, Deployment, DeploymentQueued, UndeployRequested
 from eventstore.log import NO_STREAM, Log
 from eventstore.meta import decode_meta

@@ -12,7 +12,7 @@ import pytest
 
 from api.api_keys import parse_key
 from api.first_start import OWNER_ID, TENANT_ID, announce, make_first_start
-from commands.execute import fold
+from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
 from domain.runtime import RUNTIMES, RUNTIMES_STREAM

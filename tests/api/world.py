@@ -25,7 +25,8 @@ from api.services import Services
 from api.sign_in import Newcomers, SignIn
 from api.tokens import Tokens
 from commands.api_key import CreateApiKey
-from commands.execute import CODEC, Context, execute
+from commands.basis import CODEC
+from commands.execute import Context, execute
 from commands.ids import new_id
 from commands.person import RegisterPerson
 from commands.tenant import CreateTenant

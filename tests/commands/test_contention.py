@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from commands.basis import fold
 from commands.command import Command
-from commands.execute import Done, TooMuchContention, execute, fold
+from commands.execute import Done, TooMuchContention, execute
 from domain.function import FUNCTION
 from domain.project import PROJECT
 from domain.refusal import PreconditionFailed, Refusal

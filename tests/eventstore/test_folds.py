@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -13,8 +14,8 @@ from domain.event import StreamRef
 from eventstore import folds
 from eventstore.codec import Codec
 from eventstore.database import Pool
-from eventstore.folds import SNAPSHOT_EVENTS, Folded, Folds
-from eventstore.log import Append, EpochChanged, Log, News, Since, Snapshot
+from eventstore.folds import RECENT_SECONDS_MAX, SNAPSHOT_EVENTS, Confirmed, Folded, Folds
+from eventstore.log import Append, EpochChanged, Log, News, Since, Snapshot, StoredEvent
 from eventstore.postgres import PostgresLog
 from tests.eventstore.make import a_stream, an_append, an_event
 from tests.eventstore.tally import CODEC, TALLY, Tally, a_tally, count, folded_words
@@ -324,3 +325,85 @@ async def test_a_stream_of_somebody_else_has_its_own(log: Log) -> None:
     assert [folded.version for folded in await of(log.folds, stream)] == [2]
     [news] = await log.load_since([Since(other)], epoch=await log.epoch(), worth=1)
     assert [event.version for event in news.events] == [1]
+
+
+class TestRecent:
+    """What is relied on without asking, because an append will be conditional on it."""
+
+    async def test_is_what_was_found_and_what_was_recorded_on_top(self, log: Log) -> None:
+        stream = a_tally()
+        await count(log, stream, range(1, 4))
+        await of(log.folds, stream)
+        forgotten = log.folds.forgotten
+        events = await counted(log, stream, 4)
+
+        log.folds.confirm(CODEC, [Confirmed(TALLY, stream, 3, events)], forgotten=forgotten)
+
+        assert log.folds.recent(stream) == Folded(Tally(count=4, word="4"), 4, 4)
+        assert log.folds.recent(a_tally()) is None
+
+    async def test_leaves_out_what_does_not_follow_what_is_known(self, log: Log) -> None:
+        stream = a_tally()
+        await count(log, stream, range(1, 6))
+        await of(log.folds, stream)
+        [before] = await log.load([stream])
+
+        log.folds.confirm(CODEC, [Confirmed(TALLY, stream, 2, before[2:3])], forgotten=log.folds.forgotten)
+
+        found = log.folds.recent(stream)
+        assert found is not None
+        assert found.version == 5
+
+    async def test_is_nothing_that_was_not_confirmed_lately(self, log: Log) -> None:
+        now = 100.0
+        folds, stream = Folds(log, monotonic=lambda: now), a_tally()
+        await count(log, stream, range(1, 2))
+        await of(folds, stream)
+
+        now += RECENT_SECONDS_MAX + 1
+
+        assert folds.recent(stream) is None
+        folds.confirm(CODEC, [Confirmed(TALLY, stream, 1, [])], forgotten=folds.forgotten)
+        assert folds.recent(stream) is not None
+
+    async def test_is_nothing_that_was_asked_before_everything_was_forgotten(self, log: Log) -> None:
+        stream = a_tally()
+        await count(log, stream, range(1, 3))
+        forgotten = log.folds.forgotten
+        [events] = await log.load([stream])
+
+        log.folds.forget_all()
+        log.folds.confirm(CODEC, [Confirmed(TALLY, stream, 0, events)], forgotten=forgotten)
+
+        assert log.folds.recent(stream) is None
+
+    async def test_is_nothing_after_the_session_that_listens_was_lost(
+        self, postgres_log: PostgresLog, database_url: str
+    ) -> None:
+        """*Goal:* after a failover versions say nothing: the new server may have lost events and recorded others in their
+        place. *Method:* the session is ended, as it is then."""
+        stream = a_tally()
+        await count(postgres_log, stream, range(1, 3))
+        await of(postgres_log.folds, stream)
+
+        superuser = await asyncpg.connect(database_url)
+        try:
+            async with asyncio.timeout(20):
+                while postgres_log.folds.recent(stream) is not None:
+                    await superuser.execute(_END_LISTENER)
+                    await asyncio.sleep(0.02)
+        finally:
+            await superuser.close()
+
+
+_END_LISTENER = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name = 'dcf log'
+"""
+
+
+async def counted(log: Log, stream: StreamRef, number: int) -> list[StoredEvent]:
+    """The event that counts to the number, recorded now."""
+    await count(log, stream, range(number, number + 1))
+    [events] = await log.load([stream], after=number - 1)
+    return events

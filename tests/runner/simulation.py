@@ -14,8 +14,8 @@ from uuid import UUID
 
 from structlog.testing import capture_logs
 
+from commands.basis import CODEC
 from commands.deployment import RedeployDeployment, RetryDeployment, RollbackDeployment
-from commands.execute import CODEC
 from commands.progress import running_counter
 from domain.clouds import target_key
 from domain.event import Event

@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from commands.basis import CODEC, fold
 from commands.command import Command
 from commands.deployment import AgainCommand, CancelDeployment, QueueDeployment, UndeployDeployment
-from commands.execute import CODEC, Context, Done, execute, fold
+from commands.execute import Context, Done, execute
 from commands.progress import ClaimDeployment
 from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
 from domain.clouds import LocalTarget
