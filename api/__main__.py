@@ -191,6 +191,7 @@ def _services(
         build_logs=PostgresBuildLogs(database),
         ticks=PostgresTicks(database),
         key_uses=key_uses,
+        sealing=_sealing(settings, database),
         providers=offered.providers,
         token_source=offered.token_source,
         authenticator=authenticator,

@@ -25,6 +25,7 @@ from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
 from api.integrations_gcp import GCP_ROUTES
+from api.invitations import INVITATION_ROUTES
 from api.keys import KEY_ROUTES
 from api.me import ME_ROUTES
 from api.methods import Methods
@@ -42,6 +43,7 @@ from process.health import Check, Health
 ROUTES = (
     *ME_ROUTES,
     *TENANT_ROUTES,
+    *INVITATION_ROUTES,
     *KEY_ROUTES,
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,

@@ -20,6 +20,7 @@ from eventstore.contents import Contents
 from eventstore.instants import Instants
 from eventstore.key_uses import KeyUses
 from eventstore.log import Log
+from eventstore.sealing import Sealing
 from eventstore.ticks import Ticks
 from projections.reader import Reader
 from providers.issuer import Issuer, ProjectedToken
@@ -38,6 +39,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     build_logs: BuildLogs
     ticks: Ticks
     key_uses: KeyUses
+    sealing: Sealing
     providers: Mapping[ProviderName, Provider]
     token_source: Issuer | ProjectedToken
     authenticator: Authenticator

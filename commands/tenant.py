@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
 from commands.limits import limits_of
+from domain.api_key import ExpiryPassed
 from domain.event import SYSTEM_TENANT, Claim, Counter, Decision
 from domain.naming import check_name, slug
 from domain.person import PERSON, PersonUnknown
 from domain.plan import PLAN, PlanUnknown, plan_stream
+from domain.refusal import FieldError
+from domain.sealed import Sealed
 from domain.tenant import (
+    INVITATIONS_MAX,
     TENANT,
     AlreadyMember,
+    Invitation,
+    InvitationAccepted,
+    InvitationExpired,
+    InvitationUnknown,
+    InvitationWithdrawn,
     LastOwner,
     MemberAdded,
+    MemberInvited,
     MemberRemoved,
     MemberRoleChanged,
     MemberUnknown,
@@ -26,6 +37,7 @@ from domain.tenant import (
     TenantEvent,
     TenantExists,
     TenantUnknown,
+    TooManyInvitations,
     require_within,
 )
 
@@ -56,11 +68,44 @@ class RemoveMember(Command, frozen=True, kw_only=True, tag="RemoveMember"):
     asked_by: str | None = None
 
 
+class InviteMember(Command, frozen=True, kw_only=True, tag="InviteMember"):
+    """Only the hash of the invitation's secret ever reaches us; the e-mail arrives sealed under the invitation's key."""
+
+    invitation_id: UUID
+    email: Sealed
+    role: Role
+    secret_hash: str
+    expires_at: datetime
+    asked_by: str | None = None
+
+
+class AcceptInvitation(Command, frozen=True, kw_only=True, tag="AcceptInvitation"):
+    """Asked by the person, who belongs to the tenant only afterwards."""
+
+    invitation_id: UUID
+    secret_hash: str
+    person_id: UUID
+
+
+class WithdrawInvitation(Command, frozen=True, kw_only=True, tag="WithdrawInvitation"):
+    invitation_id: UUID
+    asked_by: str | None = None
+
+
 class ChoosePlan(Command, frozen=True, kw_only=True, tag="ChoosePlan"):
     plan: str
 
 
-TenantCommand = CreateTenant | AddMember | ChangeRole | RemoveMember | ChoosePlan
+TenantCommand = (
+    CreateTenant
+    | AddMember
+    | ChangeRole
+    | RemoveMember
+    | InviteMember
+    | AcceptInvitation
+    | WithdrawInvitation
+    | ChoosePlan
+)
 
 
 def reads(command: TenantCommand) -> Reads:
@@ -85,6 +130,14 @@ def decide(command: TenantCommand, states: States) -> Decision:
             return _change_role(command, tenant)
         case RemoveMember():
             return _remove_member(command, tenant)
+        case InviteMember():
+            return _invite(command, tenant)
+        case AcceptInvitation():
+            return _accept(command, tenant, states)
+        case WithdrawInvitation():
+            invitation = _invitation(tenant, command.invitation_id)
+            require_within(command.asked_by, invitation.role)
+            return _record(command, InvitationWithdrawn(invitation_id=command.invitation_id))
         case ChoosePlan():
             _require_plan(command.plan, states)
             return _record(command, PlanChosen(plan=command.plan)) if command.plan != tenant.plan else Decision()
@@ -113,18 +166,59 @@ def founded(command: CreateTenant, *, owner: UUID, states: States) -> Decision:
 
 
 def _add_member(command: AddMember, states: States) -> Decision:
-    person = states.of(PERSON, SYSTEM_TENANT, command.person_id)
+    _require_person(command.person_id, states)
+    added = MemberAdded(person_id=command.person_id, role=command.role)
+    return Decision(facts=_record(command, added).facts, counters=(_one_more(command, states),))
+
+
+def _invite(command: InviteMember, tenant: Tenant) -> Decision:
+    require_within(command.asked_by, command.role)
+    if command.expires_at <= command.at:
+        raise ExpiryPassed(errors=(FieldError(field="expiresAt", message="in the past"),))
+    standing = sum(invitation.expires_at > command.at for invitation in tenant.invitations.values())
+    if standing >= INVITATIONS_MAX:
+        raise TooManyInvitations(f"{standing} of at most {INVITATIONS_MAX} invitations are open.")
+    invited = MemberInvited(
+        invitation_id=command.invitation_id,
+        email=command.email,
+        role=command.role,
+        secret_hash=command.secret_hash,
+        expires_at=command.expires_at,
+    )
+    return _record(command, invited)
+
+
+def _accept(command: AcceptInvitation, tenant: Tenant, states: States) -> Decision:
+    invitation = _invitation(tenant, command.invitation_id)
+    if invitation.secret_hash != command.secret_hash:
+        raise InvitationUnknown
+    if invitation.expires_at <= command.at:
+        raise InvitationExpired
+    if command.person_id in tenant.members:
+        raise AlreadyMember
+    _require_person(command.person_id, states)
+    stream = TENANT.stream(command.tenant_id, command.tenant_id)
+    accepted = InvitationAccepted(invitation_id=command.invitation_id, person_id=command.person_id)
+    added = MemberAdded(person_id=command.person_id, role=invitation.role)
+    return Decision(facts=facts(stream, accepted, added), counters=(_one_more(command, states),))
+
+
+def _invitation(tenant: Tenant, invitation_id: UUID) -> Invitation:
+    try:
+        return tenant.invitations[invitation_id]
+    except KeyError:
+        raise InvitationUnknown from None
+
+
+def _require_person(person_id: UUID, states: States) -> None:
+    person = states.of(PERSON, SYSTEM_TENANT, person_id)
     if not person.exists or person.erased:
         raise PersonUnknown
-    count = Counter(
-        tenant_id=command.tenant_id,
-        scope="members",
-        name="tenant",
-        delta=1,
-        limit=limits_of(command.tenant_id, states).members,
-    )
-    added = MemberAdded(person_id=command.person_id, role=command.role)
-    return Decision(facts=_record(command, added).facts, counters=(count,))
+
+
+def _one_more(command: TenantCommand, states: States) -> Counter:
+    limit = limits_of(command.tenant_id, states).members
+    return Counter(tenant_id=command.tenant_id, scope="members", name="tenant", delta=1, limit=limit)
 
 
 def _change_role(command: ChangeRole, tenant: Tenant) -> Decision:
@@ -167,4 +261,17 @@ def _record(command: TenantCommand, event: TenantEvent) -> Decision:
     return Decision(facts=facts(TENANT.stream(command.tenant_id, command.tenant_id), event))
 
 
-TENANTS = Decider(commands=(CreateTenant, AddMember, ChangeRole, RemoveMember, ChoosePlan), reads=reads, decide=decide)
+TENANTS = Decider(
+    commands=(
+        CreateTenant,
+        AddMember,
+        ChangeRole,
+        RemoveMember,
+        InviteMember,
+        AcceptInvitation,
+        WithdrawInvitation,
+        ChoosePlan,
+    ),
+    reads=reads,
+    decide=decide,
+)

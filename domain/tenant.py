@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal, assert_never
 from uuid import UUID
 
 import msgspec
 
 from domain.event import Aggregate, Event
-from domain.refusal import Conflict, Forbidden, NotFound
+from domain.refusal import Conflict, Forbidden, LimitReached, NotFound
+from domain.sealed import Sealed
 
 Role = Literal["owner", "admin", "developer", "viewer"]
 # From the least to the most.
+INVITATIONS_MAX = 100
 ROLES_RISING: tuple[Role, ...] = ("viewer", "developer", "admin", "owner")
 
 
@@ -35,11 +38,48 @@ class MemberRemoved(Event, frozen=True, kw_only=True, tag="tenant.member_removed
     person_id: UUID
 
 
+class MemberInvited(Event, frozen=True, kw_only=True, tag="tenant.member_invited"):
+    """The e-mail is sealed under the invitation's own key, which goes when the invitation is over."""
+
+    invitation_id: UUID
+    email: Sealed
+    role: Role
+    # SHA-256 of the secret part, hexadecimal. The secret has 256 random bits, so a plain hash is enough.
+    secret_hash: str
+    expires_at: datetime
+
+
+class InvitationAccepted(Event, frozen=True, kw_only=True, tag="tenant.invitation_accepted"):
+    invitation_id: UUID
+    person_id: UUID
+
+
+class InvitationWithdrawn(Event, frozen=True, kw_only=True, tag="tenant.invitation_withdrawn"):
+    invitation_id: UUID
+
+
 class PlanChosen(Event, frozen=True, kw_only=True, tag="tenant.plan_chosen"):
     plan: str
 
 
-TenantEvent = TenantCreated | MemberAdded | MemberRoleChanged | MemberRemoved | PlanChosen
+TenantEvent = (
+    TenantCreated
+    | MemberAdded
+    | MemberRoleChanged
+    | MemberRemoved
+    | MemberInvited
+    | InvitationAccepted
+    | InvitationWithdrawn
+    | PlanChosen
+)
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """One that nobody has accepted or withdrawn."""
+
+    role: Role
+    secret_hash: str
+    expires_at: datetime
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +88,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     slug: str = ""
     plan: str = ""
     members: dict[UUID, Role] = msgspec.field(default_factory=dict)
+    invitations: dict[UUID, Invitation] = msgspec.field(default_factory=dict)
 
 
 class TenantUnknown(NotFound):
@@ -74,6 +115,27 @@ class MemberUnknown(NotFound):
     code = "member_not_found"
 
 
+class InvitationUnknown(NotFound):
+    """There is no such invitation, or it was accepted or withdrawn."""
+
+    code = "invitation_not_found"
+    remedy = "Ask whoever invited you for a new one."
+
+
+class InvitationExpired(Conflict):
+    """The invitation has expired."""
+
+    code = "invitation_expired"
+    remedy = "Ask whoever invited you for a new one."
+
+
+class TooManyInvitations(LimitReached):
+    """The tenant has as many open invitations as there may be."""
+
+    code = "too_many_invitations"
+    remedy = "Withdraw those that are no longer needed."
+
+
 class LastOwner(Conflict):
     """A tenant keeps at least one owner, and this is the last."""
 
@@ -97,6 +159,12 @@ def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
         case MemberRemoved():
             left = {id: role for id, role in tenant.members.items() if id != event.person_id}
             return msgspec.structs.replace(tenant, members=left)
+        case MemberInvited():
+            made = Invitation(role=event.role, secret_hash=event.secret_hash, expires_at=event.expires_at)
+            return msgspec.structs.replace(tenant, invitations={**tenant.invitations, event.invitation_id: made})
+        case InvitationAccepted() | InvitationWithdrawn():
+            open_ones = {id: one for id, one in tenant.invitations.items() if id != event.invitation_id}
+            return msgspec.structs.replace(tenant, invitations=open_ones)
         case PlanChosen():
             return msgspec.structs.replace(tenant, plan=event.plan)
         case _:
@@ -105,7 +173,16 @@ def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
 
 TENANT = Aggregate(
     name="tenant",
-    events=(TenantCreated, MemberAdded, MemberRoleChanged, MemberRemoved, PlanChosen),
+    events=(
+        TenantCreated,
+        MemberAdded,
+        MemberRoleChanged,
+        MemberRemoved,
+        MemberInvited,
+        InvitationAccepted,
+        InvitationWithdrawn,
+        PlanChosen,
+    ),
     initial=Tenant(),
     evolve=evolve,
 )

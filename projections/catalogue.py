@@ -17,6 +17,7 @@ from projections.deployment_lists import (
 from projections.deployments import DEPLOYMENTS
 from projections.functions import FUNCTION_BY_NAME, FUNCTION_BY_SLUG, FUNCTION_GET, FUNCTIONS, FUNCTIONS_LIST
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS, INTEGRATIONS_LIST
+from projections.invitations import INVITATION, INVITATIONS, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS, MEMBERS_LIST, MEMBERSHIPS
 from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS
 from projections.plans import PLAN, PLANS, PLANS_LIST
@@ -35,6 +36,7 @@ READ_MODELS: tuple[AnyModel, ...] = (
     PLANS,
     PERSONS,
     MEMBERS,
+    INVITATIONS,
     API_KEYS,
     PROJECTS,
     RUNTIMES,
@@ -60,6 +62,8 @@ QUERIES: tuple[AnyQuery, ...] = (
     MEMBER,
     MEMBERS_LIST,
     MEMBERSHIPS,
+    INVITATION,
+    INVITATIONS_LIST,
     API_KEY_NAMED,
     API_KEY_GET,
     API_KEYS_LIST,

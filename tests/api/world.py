@@ -193,6 +193,7 @@ async def _world(
         build_logs=build_logs,
         ticks=ticks,
         key_uses=key_uses,
+        sealing=sealing,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         authenticator=Authenticator(reader, log, key_uses, _now, sign_in=sign_in),

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from commands.claimed import TenantNameTaken, taken
+from domain.api_key import ExpiryPassed
 from domain.event import SYSTEM_TENANT, Counter
 from domain.naming import NameNotAllowed
 from domain.person import PersonUnknown
 from domain.plan import PlanUnknown
-from domain.tenant import AlreadyMember, LastOwner, MemberUnknown, RoleAboveOwn, TenantExists, TenantUnknown
+from domain.tenant import (
+    INVITATIONS_MAX,
+    AlreadyMember,
+    InvitationExpired,
+    InvitationUnknown,
+    LastOwner,
+    MemberUnknown,
+    RoleAboveOwn,
+    TenantExists,
+    TenantUnknown,
+    TooManyInvitations,
+)
 from tests.support import a
 from tests.support.scenario import given
 
@@ -134,3 +146,77 @@ class TestChoosePlan:
 
     def test_refuses_a_tenant_that_never_was(self) -> None:
         given(a.plan_defined("standard")).when(a.choose_plan()).then_refused(TenantUnknown)
+
+
+class TestInviteMember:
+    def test_records_the_invitation_and_counts_nobody_yet(self) -> None:
+        given(*a.tenant_with_plan()).when(a.invite_member()).then(a.member_invited(), claims=(), counters=())
+
+    def test_refuses_a_role_above_that_of_who_asks(self) -> None:
+        given(*a.tenant_with_plan()).when(a.invite_member(role="owner", asked_by="admin")).then_refused(RoleAboveOwn)
+
+    def test_refuses_one_that_has_ended_before_it_began(self) -> None:
+        given(*a.tenant_with_plan()).when(a.invite_member(expires_at=a.AT)).then_refused(
+            ExpiryPassed, fields=("expiresAt",)
+        )
+
+    def test_refuses_more_than_may_be_open(self) -> None:
+        open_ones = [a.member_invited(invitation_id=a.id_of(1000 + n)) for n in range(INVITATIONS_MAX)]
+
+        given(*a.tenant_with_plan(), *open_ones).when(a.invite_member()).then_refused(TooManyInvitations)
+
+    def test_counts_none_that_have_expired(self) -> None:
+        old = [a.member_invited(invitation_id=a.id_of(1000 + n), expires_at=a.AT) for n in range(INVITATIONS_MAX)]
+
+        given(*a.tenant_with_plan(), *old).when(a.invite_member()).then(a.member_invited())
+
+
+class TestAcceptInvitation:
+    def test_makes_and_counts_the_member(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.member_invited()).when(a.accept_invitation()).then(
+            a.invitation_accepted(),
+            a.member_added(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=1, limit=2),),
+        )
+
+    def test_refuses_one_that_was_accepted_or_withdrawn(self) -> None:
+        for ending in (a.invitation_accepted(), a.invitation_withdrawn()):
+            given(*a.tenant_with_plan(), a.person_registered(), a.member_invited(), ending).when(
+                a.accept_invitation()
+            ).then_refused(InvitationUnknown)
+
+    def test_refuses_a_secret_that_is_not_its_own(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.member_invited()).when(
+            a.accept_invitation(secret_hash="cd" * 32)
+        ).then_refused(InvitationUnknown)
+
+    def test_refuses_from_the_very_instant_it_ends(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.member_invited(expires_at=a.AT)).when(
+            a.accept_invitation()
+        ).then_refused(InvitationExpired)
+
+    def test_refuses_who_is_a_member_already(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.member_added(), a.member_invited()).when(
+            a.accept_invitation()
+        ).then_refused(AlreadyMember)
+
+    def test_refuses_a_person_who_was_erased(self) -> None:
+        given(*a.tenant_with_plan(), a.person_registered(), a.person_erased(), a.member_invited()).when(
+            a.accept_invitation()
+        ).then_refused(PersonUnknown)
+
+
+class TestWithdrawInvitation:
+    def test_records_that_nobody_can_accept_it(self) -> None:
+        given(*a.tenant_with_plan(), a.member_invited()).when(a.withdraw_invitation()).then(a.invitation_withdrawn())
+
+    def test_refuses_one_that_is_over(self) -> None:
+        given(*a.tenant_with_plan(), a.member_invited(), a.invitation_withdrawn()).when(
+            a.withdraw_invitation()
+        ).then_refused(InvitationUnknown)
+
+    def test_refuses_to_take_back_what_somebody_above_gave(self) -> None:
+        given(*a.tenant_with_plan(), a.member_invited(role="owner")).when(
+            a.withdraw_invitation(asked_by="admin")
+        ).then_refused(RoleAboveOwn)

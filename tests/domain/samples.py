@@ -76,6 +76,15 @@ _ALL: tuple[Event, ...] = (
     tenant.MemberAdded(person_id=id_of(7), role="developer"),
     tenant.MemberRoleChanged(person_id=id_of(7), role="admin"),
     tenant.MemberRemoved(person_id=id_of(7)),
+    tenant.MemberInvited(
+        invitation_id=id_of(8),
+        email=Sealed("c2VhbGVk"),
+        role="viewer",
+        secret_hash="ab" * 32,
+        expires_at=AT,
+    ),
+    tenant.InvitationAccepted(invitation_id=id_of(8), person_id=id_of(7)),
+    tenant.InvitationWithdrawn(invitation_id=id_of(8)),
     tenant.PlanChosen(plan="standard"),
     plan.PlanDefined(
         name="sandbox",
@@ -87,7 +96,11 @@ _ALL: tuple[Event, ...] = (
     person.PersonRegistered(name=Sealed("c2VhbGVk"), email=Sealed("c2VhbGVkIHRvbw==")),
     person.PersonErased(),
     api_key.ApiKeyCreated(
-        name="CI", secret_hash="ab" * 32, role="developer", scopes=("functions:read",), expires_at=AT
+        name="CI",
+        secret_hash="ab" * 32,
+        role="developer",
+        scopes=("functions:read",),
+        expires_at=AT,
     ),
     api_key.ApiKeyRevoked(reason="leaked"),
     project.ProjectCreated(name="Shop", slug="shop"),

@@ -85,7 +85,18 @@ from domain.project import PROJECT, ProjectArchived, ProjectCreated, ProjectRena
 from domain.release import ArtifactKind, PinnedImage, Release, SourceRef, Toolchain, Trigger
 from domain.runtime import RUNTIMES_STREAM, Dates, RuntimeAdded, RuntimeDatesSet, RuntimeDefaultSet
 from domain.sealed import Sealed
-from domain.tenant import TENANT, MemberAdded, MemberRemoved, MemberRoleChanged, PlanChosen, Role, TenantCreated
+from domain.tenant import (
+    TENANT,
+    InvitationAccepted,
+    InvitationWithdrawn,
+    MemberAdded,
+    MemberInvited,
+    MemberRemoved,
+    MemberRoleChanged,
+    PlanChosen,
+    Role,
+    TenantCreated,
+)
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = AT - timedelta(days=300)
@@ -100,6 +111,7 @@ TENANT_ID, OTHER_TENANT_ID = id_of(1), id_of(2)
 PROJECT_ID, OTHER_PROJECT_ID = id_of(3), id_of(4)
 FUNCTION_ID, OTHER_FUNCTION_ID = id_of(5), id_of(6)
 PERSON_ID, KEY_ID = id_of(7), id_of(8)
+INVITATION_ID = id_of(9)
 DEPLOYMENT_ID, LATER_DEPLOYMENT_ID = id_of(10), id_of(11)
 
 RUNTIME = "3.11.0"
@@ -138,6 +150,31 @@ def member_removed(person_id: UUID = PERSON_ID) -> Fact:
 
 def plan_chosen(plan: str = "standard") -> Fact:
     return Fact(TENANT.stream(TENANT_ID, TENANT_ID), PlanChosen(plan=plan))
+
+
+def member_invited(
+    *, role: Role = "developer", expires_at: datetime = AT + timedelta(days=7), invitation_id: UUID = INVITATION_ID
+) -> Fact:
+    return Fact(
+        TENANT.stream(TENANT_ID, TENANT_ID),
+        MemberInvited(
+            invitation_id=invitation_id,
+            email=Sealed("c2VhbGVk"),
+            role=role,
+            secret_hash="ab" * 32,
+            expires_at=expires_at,
+        ),
+    )
+
+
+def invitation_accepted() -> Fact:
+    return Fact(
+        TENANT.stream(TENANT_ID, TENANT_ID), InvitationAccepted(invitation_id=INVITATION_ID, person_id=PERSON_ID)
+    )
+
+
+def invitation_withdrawn() -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), InvitationWithdrawn(invitation_id=INVITATION_ID))
 
 
 def person_registered(person_id: UUID = PERSON_ID, *, identity: str = "") -> Fact:
@@ -520,6 +557,26 @@ def change_role(**changes: Any) -> tenant.ChangeRole:
 
 def remove_member(**changes: Any) -> tenant.RemoveMember:
     return tenant.RemoveMember(**_filled({"person_id": PERSON_ID}, changes))
+
+
+def invite_member(**changes: Any) -> tenant.InviteMember:
+    defaults = {
+        "invitation_id": INVITATION_ID,
+        "email": Sealed("c2VhbGVk"),
+        "role": "developer",
+        "secret_hash": "ab" * 32,
+        "expires_at": AT + timedelta(days=7),
+    }
+    return tenant.InviteMember(**_filled(defaults, changes))
+
+
+def accept_invitation(**changes: Any) -> tenant.AcceptInvitation:
+    defaults = {"invitation_id": INVITATION_ID, "secret_hash": "ab" * 32, "person_id": PERSON_ID}
+    return tenant.AcceptInvitation(**_filled(defaults, changes))
+
+
+def withdraw_invitation(**changes: Any) -> tenant.WithdrawInvitation:
+    return tenant.WithdrawInvitation(**_filled({"invitation_id": INVITATION_ID}, changes))
 
 
 def choose_plan(**changes: Any) -> tenant.ChoosePlan:
