@@ -33,6 +33,7 @@ from api.openapi import OPENAPI_ROUTES, document
 from api.operation import operations
 from api.operations import OPERATION_ROUTES
 from api.projects import PROJECT_ROUTES
+from api.runtime_impact import RUNTIME_IMPACT_ROUTES
 from api.services import Services
 from api.tenant import TENANT_ROUTES
 from api.ticks import TICK_ROUTES
@@ -62,6 +63,7 @@ ROUTES = (
     *HISTORY_ROUTES,
     *CAUSES_ROUTES,
     *OPERATION_ROUTES,
+    *RUNTIME_IMPACT_ROUTES,
     *OPENAPI_ROUTES,
 )
 

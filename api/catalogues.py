@@ -97,23 +97,21 @@ async def _groups(request: Request[Any, Any, Any]) -> Answer:
 
 def grouped(rows: list[Runtime], at: datetime) -> RuntimeGroups:
     """The catalogue as it stands at an instant."""
-    groups = RuntimeGroups(
-        supported=[],
-        deprecating=[],
-        disabled=[],
-        default=next((row.version for row in rows if row.dates is None), ""),
-    )
+    phases: dict[SupportPhase, list[RuntimeEntry]] = {"supported": [], "deprecating": [], "disabled": []}
     dated = [(row.version, row.dates) for row in rows if row.dates is not None]
     for version, dates in sorted(dated, key=lambda pair: Version.parse(pair[0]), reverse=True):
         entry = runtime_entry(version, dates, at)
-        match entry.support_phase:
-            case "supported":
-                groups.supported.append(entry)
-            case "deprecating":
-                groups.deprecating.append(entry)
-            case "disabled":
-                groups.disabled.append(entry)
-    return groups
+        phases[entry.support_phase].append(entry)
+    chosen = next((row.version for row in rows if row.dates is None), "")
+    return RuntimeGroups(**phases, default=_default(chosen, [entry.version for entry in phases["supported"]]))
+
+
+def _default(chosen: str, supported: list[str]) -> str:
+    """The one that was chosen; once new drafts cannot choose that any more, the newest release they can."""
+    if chosen in supported:
+        return chosen
+    released = [version for version in supported if not Version.parse(version).pre]
+    return next(iter([*released, *supported]), "")
 
 
 def runtime_entry(version: str, dates: Dates, at: datetime) -> RuntimeEntry:

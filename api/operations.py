@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from litestar import Request, get, patch, post, put
@@ -19,16 +20,20 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached
 from api.services import services_of
-from api.writing import Reply, Writing
+from api.writing import Reply, Writing, recorded_time
 from commands.basis import fold
 from commands.command import States
 from commands.plan import DefinePlan
 from commands.runtime import AddRuntime, RuntimeCommand, SetDefaultRuntime, SetRuntimeDates
+from commands.tenant import ChoosePlan
 from domain.event import SYSTEM_TENANT
 from domain.plan import MEBIBYTE, PLAN, Limits, PlanUnknown, plan_stream
 from domain.runtime import RUNTIMES, RUNTIMES_STREAM, Dates, Instant, RuntimeNotFound, Runtimes
+from domain.tenant import TENANT, TenantUnknown
 from projections.plans import PLAN as PLAN_GET
 from projections.plans import PLANS_LIST, Plan
+from projections.tenants import TENANT as TENANT_GET
+from projections.tenants import Tenant
 from projections.usage import USAGE_LIST, Usage
 
 Version = Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["3.12.0"])]
@@ -80,6 +85,12 @@ class PlanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     limits: LimitsRequest
     entitlements: Annotated[tuple[Entitlement, ...], msgspec.Meta(max_length=100)] = ()
+
+
+class PlanChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """The name of a plan that is defined."""
+
+    plan: Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["standard"])]
 
 
 _ADD = Operation(
@@ -222,6 +233,37 @@ async def define_plan(request: Request[Any, Any, Any], name: FromPath[str]) -> A
     return await writing.do(command, lambda _: reply, entity=plan_stream(name))
 
 
+_CHOOSE = Operation(
+    name="chooseTenantPlan",
+    permission="operate",
+    summary="Put a tenant on a plan",
+    tag="Operations",
+    takes=PlanChoice,
+    answers={200: Tenant},
+    example={"plan": "standard"},
+    writes=True,
+    refusals=(404, 409, 412, 422),
+)
+
+
+@put("/operations/tenants/{tenant_id:uuid}/plan", opt=_CHOOSE.as_opt())
+async def choose_tenant_plan(request: Request[Any, Any, Any], tenant_id: FromPath[UUID]) -> Answer:
+    """What the tenant has already stays, also what is more than the plan allows; there will be no more of it."""
+    asked_for, content = await read(request, PlanChoice)
+    writing = Writing(request, content)
+    known = found_or(TenantUnknown, await services_of(request).reader.one(TENANT_GET, tenant_id)).row
+    command = ChoosePlan(tenant_id=tenant_id, at=writing.asked["at"], plan=asked_for.plan)
+    stream = TENANT.stream(tenant_id, tenant_id)
+
+    def answer(states: States) -> Reply:
+        same = known.plan == asked_for.plan
+        updated_at = known.updated_at if same else recorded_time(None)
+        body = msgspec.structs.replace(known, plan=states.at(TENANT, stream).plan, updated_at=updated_at)
+        return Reply(body=body, position="unchanged" if same else "last")
+
+    return await writing.do(command, answer, entity=stream)
+
+
 _USAGE = Operation(
     name="listUsage",
     permission="operate",
@@ -264,5 +306,6 @@ OPERATION_ROUTES = (
     list_plans,
     get_plan,
     define_plan,
+    choose_tenant_plan,
     list_usage,
 )

@@ -22,12 +22,29 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # What takes a date back.
 _NONE = "none"
 
+_FUNCTIONS = {
+    "function": "name",
+    "id": "functionId",
+    "tenant": "tenantId",
+    "status": "status",
+    "active deployment": "activeDeploymentId",
+}
+_DEPLOYMENTS = {
+    "active deployment": "deploymentId",
+    "tenant": "tenantId",
+    "function": "functionId",
+    "on": "provider",
+    "queued": "queuedAt",
+    "url": "url",
+}
+
 _version = click.argument("version", metavar="VERSION", shell_complete=runtime_versions)
 
 
 @click.group(
     epilog=epilog(
         "dcf operators runtimes add 3.12.0 --released 2026-05-13",
+        "dcf operators runtimes impact 3.10.0",
         "dcf operators runtimes dates 3.10.0 --announced 2026-11-12 --no-deploys-after 2027-02-11",
         "dcf operators runtimes default 3.12.0",
     )
@@ -88,6 +105,22 @@ def dates(session: Session, /, version: str, **given: Any) -> None:
     with operator_api(session) as api:
         moved = api.write("PATCH", f"operations/runtimes/{quote(version, safe='')}", body)
         session.screen.fields(moved, RUNTIME_COLUMNS)
+
+
+@runtimes.command(epilog=epilog("dcf operators runtimes impact 3.10.0", "dcf operators runtimes impact 3.10.0 --json"))
+@_version
+@shown
+@click.pass_obj
+def impact(session: Session, version: str) -> None:
+    """Show what moving a runtime's dates would touch, in every tenant: look here before you do."""
+    path = f"operations/runtimes/{quote(version, safe='')}"
+    with operator_api(session) as api:
+        functions, deployments = api.items(f"{path}/functions"), api.items(f"{path}/deployments")
+    if session.as_json:
+        session.screen.result({"functions": functions, "deployments": deployments})
+        return
+    session.screen.rows(functions, _FUNCTIONS, empty=f"No function names {version}.")
+    session.screen.rows(deployments, _DEPLOYMENTS, empty=f"Nothing that runs was released on {version}.")
 
 
 @runtimes.command(epilog=epilog("dcf operators runtimes default 3.12.0"))

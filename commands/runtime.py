@@ -7,6 +7,7 @@ from typing import assert_never
 
 from commands.command import Command, Decider, Reads, States, facts
 from domain.event import Decision
+from domain.refusal import FieldError
 from domain.runtime import (
     RUNTIMES,
     RUNTIMES_STREAM,
@@ -18,9 +19,10 @@ from domain.runtime import (
     RuntimeEvent,
     RuntimeExists,
     RuntimeNotFound,
+    RuntimeVersionInvalid,
     require_selectable,
 )
-from domain.version import Version
+from domain.version import ConstraintNotUnderstood, Version
 
 
 class AddRuntime(Command, frozen=True, kw_only=True, tag="AddRuntime"):
@@ -48,7 +50,7 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
     runtimes = states.at(RUNTIMES, RUNTIMES_STREAM)
     match command:
         case AddRuntime():
-            Version.parse(command.version)
+            _check_version(command.version)
             if command.version in runtimes.dates:
                 raise RuntimeExists
             _check_order(command.dates)
@@ -65,6 +67,16 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
             return _record(RuntimeDefaultSet(version=command.version)) if changed else Decision()
         case _:
             assert_never(command)
+
+
+def _check_version(text: str) -> None:
+    """One spelling for each version: `03.12.0` is 3.12.0 to pub, and would be another runtime to us."""
+    try:
+        version = Version.parse(text)
+    except ConstraintNotUnderstood as refusal:
+        raise RuntimeVersionInvalid(errors=(FieldError(field="version", message=refusal.detail),)) from refusal
+    if str(version) != text:
+        raise RuntimeVersionInvalid(errors=(FieldError(field="version", message=f"write {version}"),))
 
 
 def _check_order(dates: Dates) -> None:

@@ -64,6 +64,13 @@ class RuntimeUnknown(Invalid):
     remedy = "Choose a version that GET /api/v1/runtimes lists under `supported`."
 
 
+class RuntimeVersionInvalid(Invalid):
+    """The version of a runtime is not written as Dart writes it."""
+
+    code = "runtime_version_invalid"
+    remedy = "Write it as `dart --version` does, for example 3.12.0."
+
+
 class RuntimeNotFound(NotFound):
     """There is no such runtime."""
 

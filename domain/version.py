@@ -58,6 +58,10 @@ class Version(msgspec.Struct, frozen=True):
             raise ConstraintNotUnderstood(f"{text[:40]!r} is not a version.")
         return cls(major, minor, patch, _identifiers(match[4]), _identifiers(match[5]))
 
+    def __str__(self) -> str:
+        pre, build = ".".join(self.pre), ".".join(self.build)
+        return f"{self.major}.{self.minor}.{self.patch}{'-' if pre else ''}{pre}{'+' if build else ''}{build}"
+
     def __lt__(self, other: Version) -> bool:
         return self._key() < other._key()
 

@@ -24,6 +24,11 @@ def _by_address(rows: Rows, address: str) -> list[Found[Deployment]]:
     return [found for found in rows if found.row.active and address_of(found.row) == address]
 
 
+def _on_runtime(rows: Rows, version: str, after: int, limit: int) -> list[Found[Deployment]]:
+    chosen = (found for found in rows if found.row.active and found.row.release.runtime == version)
+    return page_of(chosen, "oldest_first", after, limit)
+
+
 # One deployment. Arguments: project id, deployment id.
 DEPLOYMENT = Query(
     name="deployment",
@@ -43,6 +48,18 @@ DEPLOYMENT_AT_ADDRESS = Query(
     sql=ROWS + " WHERE t.active_address = $1",
     select=_by_address,
     audience="anyone",
+)
+
+# The deployments that are active on a runtime, of whichever tenants. Arguments: the runtime's version.
+DEPLOYMENTS_ON_RUNTIME = Query(
+    name="deployments_on_runtime",
+    model=DEPLOYMENTS,
+    answer=Deployment,
+    parameters=("text", "bigint", "integer"),
+    sql=ROWS + " WHERE t.active_runtime = $1 AND t.first_position > $2 ORDER BY t.first_position LIMIT $3",
+    select=_on_runtime,
+    audience="anyone",
+    order="oldest_first",
 )
 
 # Positions and times run together, so a span of time is a span of first positions: two steps into an index.

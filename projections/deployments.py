@@ -226,7 +226,7 @@ def is_former(row: Deployment) -> bool:
 
 DEPLOYMENTS = ReadModel(
     name="deployments",
-    version=3,
+    version=4,
     row=Deployment,
     # The rest of the aggregate's events shows in the timeline only.
     interests=(
@@ -262,6 +262,7 @@ DEPLOYMENTS = ReadModel(
         Column("status", "text", lambda row: row.status),
         Column("queued_at", "timestamptz", lambda row: row.queued_at),
         Column("active_address", "text", lambda row: address_of(row) if row.active else None),
+        Column("active_runtime", "text", lambda row: row.release.runtime if row.active else None),
         Column("slot", "text", slot_of),
         Column("number", "bigint", lambda row: row.number),
         Column("active", "boolean", lambda row: row.active),
@@ -275,6 +276,8 @@ DEPLOYMENTS = ReadModel(
         Index("by_status", "tenant_id, project_id, status, first_position"),
         Index("by_time", "tenant_id, project_id, queued_at, first_position"),
         Index("by_address", "active_address", where="active_address IS NOT NULL"),
+        # What of which tenants a runtime's dates would touch.
+        Index("by_runtime", "active_runtime, first_position", where="active_runtime IS NOT NULL"),
         Index("watched", "first_position", where="active OR drifts"),
         Index("kept", "tenant_id, slot, number", where="active OR former"),
         Index("leftover", "first_position", where="leftover"),

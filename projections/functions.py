@@ -172,6 +172,11 @@ def _page(rows: Iterable[Found[FunctionRow]], project_id: UUID, after: int, limi
     return page_of((found for found in rows if found.row.project_id == project_id), "newest_first", after, limit)
 
 
+def _on_runtime(rows: Iterable[Found[FunctionRow]], version: str, after: int, limit: int) -> list[Found[FunctionRow]]:
+    chosen = (found for found in rows if found.row.runtime == version and found.row.status != "archived")
+    return page_of(chosen, "oldest_first", after, limit)
+
+
 # One function, whichever of the tenant's projects it is in. Arguments: its id.
 FUNCTION_GET = Query(
     name="function_get",
@@ -200,6 +205,22 @@ FUNCTION_BY_SLUG = Query(
     parameters=("uuid", "text"),
     sql=ROWS + " WHERE t.tenant_id = $1 AND t.project_id = $2 AND t.slug = $3 AND t.status <> 'archived'",
     select=_by_slug,
+)
+
+# The functions, not archived, whose record names a runtime, of whichever tenants. Arguments: the runtime's version.
+FUNCTIONS_ON_RUNTIME = Query(
+    name="functions_on_runtime",
+    model=FUNCTIONS,
+    answer=Function,
+    parameters=("text", "bigint", "integer"),
+    sql=ROWS
+    + """
+      WHERE t.runtime = $1 AND t.status <> 'archived' AND t.first_position > $2
+      ORDER BY t.first_position
+      LIMIT $3""",
+    select=_on_runtime,
+    audience="anyone",
+    order="oldest_first",
 )
 
 # All functions of a project, archived ones too. Arguments: project id.

@@ -39,6 +39,18 @@ class TestRuntimes:
             "executable",
         }
 
+    def test_the_default_is_one_that_new_drafts_can_choose(self) -> None:
+        chosen = Runtime(version="3.10.0")
+        dated = [
+            Runtime(version="3.10.0", released_at=RELEASED, deprecation_announced_at=ANNOUNCED),
+            Runtime(version="3.11.0", released_at=RELEASED),
+            Runtime(version="3.12.0-1.beta", released_at=RELEASED),
+        ]
+
+        assert grouped([chosen, *dated], RELEASED).default == "3.10.0"
+        assert grouped([chosen, *dated], ANNOUNCED).default == "3.11.0"
+        assert grouped([chosen, dated[0]], ANNOUNCED).default == ""
+
     @pytest.mark.parametrize(
         ("at", "group"),
         [(RELEASED, "supported"), (ANNOUNCED, "deprecating"), (BLOCKED, "disabled"), (STOPPED, "disabled")],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.api.steps import a_function, a_project, ask, fields_of, is_problem, the_files
+from api.first_start import TENANT_ID
+from tests.api.runs import succeeded
+from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files
 from tests.api.world import World
 
 
@@ -68,6 +71,74 @@ class TestRuntimes:
             await operator.patch("/api/v1/operations/runtimes/3.11.0", json=early), 422, "dates_out_of_order"
         )
         assert is_problem(await operator.patch("/api/v1/operations/runtimes/9.9.9", json={}), 404, "runtime_not_found")
+
+
+class TestImpact:
+    async def test_names_functions_and_deployments_of_every_tenant(
+        self, world: World, operator: httpx.AsyncClient, client: httpx.AsyncClient
+    ) -> None:
+        project_id = await a_project(client)
+        await connected(client, project_id)
+        files = await the_files(client, project_id)
+        live = await a_function(client, project_id, artifactFiles=files)
+        wanted = {"functionId": live, "provider": "local", "target": {}}
+        queued = await ask(client, "POST", f"/projects/{project_id}/deployments", wanted, status=202)
+        await succeeded(world, queued)
+        await ask(client, "PUT", "/functions/update", {"functionId": live, "runtime": "3.10.0"})
+        await a_function(client, project_id, name="draft")
+        async with world.client(await world.stranger_key()) as stranger:
+            await a_function(stranger, await a_project(stranger), name="theirs")
+
+        named = await ask(operator, "GET", "/operations/runtimes/3.11.0/functions")
+        first = await ask(operator, "GET", "/operations/runtimes/3.11.0/functions?limit=1")
+        active = await ask(operator, "GET", "/operations/runtimes/3.11.0/deployments")
+
+        assert [item["name"] for item in named["items"]] == ["draft", "theirs"]
+        assert len({item["tenantId"] for item in named["items"]}) == 2
+        rest = await ask(operator, "GET", f"/operations/runtimes/3.11.0/functions?cursor={first['nextCursor']}")
+        assert first["items"] + rest["items"] == named["items"]
+        # Saved on another runtime already, it still runs on this one.
+        assert [item["deploymentId"] for item in active["items"]] == [queued["deploymentId"]]
+
+    async def test_refuses_a_runtime_that_never_was(self, operator: httpx.AsyncClient) -> None:
+        for what in ("functions", "deployments"):
+            answer = await operator.get(f"/api/v1/operations/runtimes/9.9.9/{what}")
+            assert is_problem(answer, 404, "runtime_not_found")
+
+
+class TestChoosePlan:
+    async def test_holds_at_once_and_shows_everywhere(
+        self, operator: httpx.AsyncClient, client: httpx.AsyncClient
+    ) -> None:
+        await a_project(client, "first")
+        path = f"/operations/tenants/{TENANT_ID}/plan"
+        one = {
+            "projects": 1,
+            "functionsPerProject": 1,
+            "members": 1,
+            "concurrentDeployments": 1,
+            "queuedDeployments": 1,
+        }
+        await ask(operator, "PUT", "/operations/plans/tiny", {"limits": one})
+
+        moved = await ask(operator, "PUT", path, {"plan": "tiny"})
+        again = await ask(operator, "PUT", path, {"plan": "tiny"})
+
+        assert moved == again == await ask(client, "GET", "/tenant")
+        assert moved["plan"] == "tiny"
+        refused = await client.post("/api/v1/projects", json={"name": "second"})
+        assert is_problem(refused, 409, "limit_reached")
+
+    async def test_refuses_by_name(self, operator: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+        nobody = f"/api/v1/operations/tenants/{uuid4()}/plan"
+
+        assert is_problem(await operator.put(nobody, json={"plan": "sandbox"}), 404, "tenant_not_found")
+        path = f"/api/v1/operations/tenants/{TENANT_ID}/plan"
+        assert is_problem(await operator.put(path, json={"plan": "gold"}), 404, "plan_not_found")
+        assert is_problem(
+            await operator.put(path, json={"plan": "sandbox"}, headers={"If-Match": '"1"'}), 412, "precondition_failed"
+        )
+        assert is_problem(await client.put(path, json={"plan": "sandbox"}), 403, "permission_missing")
 
 
 class TestPlans:

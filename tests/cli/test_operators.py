@@ -8,8 +8,9 @@ import pytest
 
 from cli import exits
 from process import ports
+from tests.api.runs import succeeded
 from tests.api.world import World
-from tests.cli.conftest import Terminal
+from tests.cli.conftest import Running, Terminal
 
 
 @pytest.fixture
@@ -39,6 +40,18 @@ class TestRuntimes:
 
         assert refused.code == exits.USAGE
         assert "2026-05-13T08:00:00Z" in refused.err
+
+    def test_impact_names_what_a_date_would_touch(self, operator: Terminal, running: Running, folder: Path) -> None:
+        owner = Terminal(operator._capsys, {**operator.environment, "DCF_KEY": running.world.owner_key})
+        live = owner.must("deploy", str(folder), "--no-wait", "--json").json
+        running.act(succeeded(running.world, live))
+
+        touched = operator.must("operators", "runtimes", "impact", "3.11.0", "--json").json
+        untouched = operator.must("operators", "runtimes", "impact", "3.10.0").out
+
+        assert [function["functionId"] for function in touched["functions"]] == [live["functionId"]]
+        assert [deployment["deploymentId"] for deployment in touched["deployments"]] == [live["deploymentId"]]
+        assert "No function names 3.10.0." in untouched
 
     def test_dates_need_one(self, operator: Terminal) -> None:
         assert operator.type("operators", "runtimes", "dates", "3.10.0").code == exits.USAGE
@@ -86,6 +99,14 @@ class TestTenants:
 
         assert row.split()[0] == "default"
         assert row.split()[2] == "enterprise"
+
+    def test_are_put_on_a_plan(self, operator: Terminal) -> None:
+        (tenant,) = operator.must("operators", "tenants", "list", "--json").json["items"]
+
+        moved = operator.must("operators", "tenants", "choose-plan", tenant["tenantId"], "sandbox", "--json").json
+
+        assert moved["plan"] == "sandbox"
+        assert operator.type("operators", "tenants", "choose-plan", tenant["tenantId"], "gold").code == exits.FAILED
 
 
 class TestWhichKey:

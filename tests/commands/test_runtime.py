@@ -14,10 +14,10 @@ from domain.runtime import (
     RuntimeNotFound,
     RuntimeNotSelectable,
     RuntimeUnknown,
+    RuntimeVersionInvalid,
     days_until,
     standing,
 )
-from domain.version import ConstraintNotUnderstood
 from tests.support import a
 from tests.support.scenario import given
 
@@ -36,7 +36,11 @@ class TestAddRuntime:
         given(a.runtime_added()).when(a.add_runtime()).then_refused(RuntimeExists)
 
     def test_refuses_what_is_no_version(self) -> None:
-        given().when(a.add_runtime("3.11")).then_refused(ConstraintNotUnderstood)
+        for text in ("3.11", "03.11.0", " 3.11.0", "3.11.0-01", "newest"):
+            given().when(a.add_runtime(text)).then_refused(RuntimeVersionInvalid)
+
+    def test_takes_a_version_before_its_release(self) -> None:
+        given().when(a.add_runtime("3.12.0-113.2.beta")).then(a.runtime_added("3.12.0-113.2.beta"))
 
     @pytest.mark.parametrize(
         "changes",

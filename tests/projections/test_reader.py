@@ -29,11 +29,18 @@ from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
+    DEPLOYMENTS_ON_RUNTIME,
     DeploymentFilter,
     deployments_list,
 )
 from projections.engine import Parts, engine
-from projections.functions import FUNCTION_BY_NAME, FUNCTION_BY_SLUG, FUNCTION_GET, FUNCTIONS_LIST
+from projections.functions import (
+    FUNCTION_BY_NAME,
+    FUNCTION_BY_SLUG,
+    FUNCTION_GET,
+    FUNCTIONS_LIST,
+    FUNCTIONS_ON_RUNTIME,
+)
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST
 from projections.members import MEMBER, MEMBERS_LIST
 from projections.memory_reader import MemoryReader
@@ -128,8 +135,10 @@ def _questions_now() -> list[Question]:
         (FUNCTION_BY_NAME, tenant, (project, "greet")),
         (FUNCTION_BY_SLUG, tenant, (project, "greet")),
         (FUNCTIONS_LIST, tenant, (project, far, 10)),
+        (FUNCTIONS_ON_RUNTIME, None, (a.RUNTIME, 0, 10)),
         (DEPLOYMENT, tenant, (project, a.DEPLOYMENT_ID)),
         (DEPLOYMENT_AT_ADDRESS, None, ("acme/shop/greet",)),
+        (DEPLOYMENTS_ON_RUNTIME, None, (a.RUNTIME, 0, 10)),
         (TIMELINE, tenant, (a.DEPLOYMENT_ID, 0, 50)),
         (TIMELINE_OF_PROJECT, tenant, (project, 0, 50)),
         *(
