@@ -12,6 +12,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Figures
 from benchmarks.http_command import http_command
 from benchmarks.http_status import http_status
+from benchmarks.load import load
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -24,6 +25,7 @@ class Benchmark(msgspec.Struct, frozen=True):
 
 BENCHMARKS = (
     Benchmark("append", "one-event appends at 1, 32 and 256 callers, against the library and a plain INSERT", append),
+    Benchmark("load", "streams loaded and folded, against the library's repository", load),
     Benchmark("http_status", "GET of a deployment over HTTP, against a bare Litestar handler", http_status),
     Benchmark(
         "http_command", "function updates over HTTP, against a bare Litestar handler with an INSERT", http_command

@@ -54,6 +54,17 @@ def test_http_prints_one_json_object_last(name: str, more: set[str]) -> None:
     assert all(value > 0 for value in figures.values())
 
 
+def test_load_prints_one_json_object_last() -> None:
+    ended = _asked("load", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert set(figures) == {"ours_per_second", "peer_per_second", "ratio", "events"}
+    for of_length in figures["events"].values():
+        assert set(of_length) >= {"ours_per_second", "peer_per_second", "ratio", "ratio_with_snapshot"}
+        assert all(value > 0 for value in of_length.values())
+
+
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     ended = _asked("speed")
 
