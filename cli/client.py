@@ -296,7 +296,9 @@ def _backoff(attempt: int) -> float:
 
 def _retry_after(answer: httpx.Response, attempt: int) -> float | None:
     """How long to wait before asking again; None: do not."""
-    if answer.status_code != 503:
+    # A full queue is a refusal, and the same key would get it again; too many requests are only too early.
+    early = answer.status_code == 429 and _problem(answer).get("code") == "too_many_requests"
+    if answer.status_code != 503 and not early:
         return None
     try:
         wait = float(answer.headers["retry-after"])

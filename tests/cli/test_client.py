@@ -70,6 +70,15 @@ class TestRepeats:
 
         assert waits == [3.0]
 
+    def test_waits_its_turn_among_too_many_requests(self, api_at: ApiAt) -> None:
+        waits: list[float] = []
+        early = Answered(429, problem(429, "too_many_requests").body, (("retry-after", "2"),))
+
+        with scripted(early, Answered(200, {})) as (url, _):
+            api_at(url, waits).write("POST", "projects", {})
+
+        assert waits == [2.0]
+
     def test_gives_up_when_that_is_too_long(self, api_at: ApiAt) -> None:
         waits: list[float] = []
         busy = Answered(503, BUSY.body, (("retry-after", "600"),), "application/problem+json")

@@ -189,6 +189,16 @@ class TestMembers:
         assert owner.type("members", "add", "someone", "developer").code == exits.USAGE
         assert owner.type("members", "add", "0192d3a4-5b6c-7d8e-9f00-112233445588", "king").code == exits.USAGE
 
+    def test_are_invited_once_and_for_all_to_see(self, owner: Terminal) -> None:
+        invited = owner.must("members", "invite", "ada@example.com", "developer")
+        (listed,) = owner.must("members", "invitations", "--json").json["items"]
+        owner.must("members", "withdraw", listed["invitationId"])
+
+        assert invited.out.startswith("dcfi_")
+        assert "only this once" in invited.err
+        assert (listed["email"], listed["role"], listed["status"]) == ("ada@example.com", "developer", "open")
+        assert "withdrawn" in owner.must("members", "invitations").out
+
     def test_come_change_and_go(self, owner: Terminal, running: Running) -> None:
         person = running.act(running.world.person())
 

@@ -1,0 +1,153 @@
+"""Every route, asked by whoever should not get through: strangers with real ids and made-up ones, roles that do not suffice."""
+
+from __future__ import annotations
+
+import json
+import re
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar, Router
+
+from api.app import ROUTES
+from api.first_start import OWNER_ID, TENANT_ID
+from api.operation import Operation, operations
+from api.principal import ALLOWED
+from domain.tenant import ROLES_RISING
+from tests.api.runs import succeeded
+from tests.api.steps import a_function, a_project, ask, connected, the_files
+from tests.api.world import MAIN_DART, World
+
+Ids = dict[str, str]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An operation as a caller asks for it; `{project_id}` and the like in the path stand for ids."""
+
+    method: str
+    path: str
+    operation: Operation
+
+    @property
+    def names(self) -> set[str]:
+        """The ids it names: in its address and in its body."""
+        body = self.operation.example if isinstance(self.operation.example, dict) else {}
+        form = {"project_id"} if self.operation.takes_form else set()
+        return set(re.findall(r"\{(\w+)\}", self.path)) | {_snake(name) for name in body if name in _IN_BODIES} | form
+
+    async def by(self, client: httpx.AsyncClient, ids: Ids) -> httpx.Response:
+        path = self.path.format(**ids)
+        if self.operation.takes_form:
+            form, files = {"projectId": ids["project_id"]}, {"file": ("main.dart", MAIN_DART)}
+            return await client.request(self.method, path, data=form, files=files)
+        body = self.operation.example
+        if isinstance(body, dict):
+            body = {name: ids[_snake(name)] if name in _IN_BODIES else value for name, value in body.items()}
+        return await client.request(self.method, path, json=body)
+
+
+_IN_BODIES = {"projectId", "functionId"}
+_APP = Litestar([Router(path="/api/v1", route_handlers=list(ROUTES))], openapi_config=None)
+REQUESTS = [
+    Request(method, route.path_format, operation)
+    for route, handler, operation in operations(_APP)
+    for method in sorted(handler.http_methods - {"HEAD", "OPTIONS"})
+]
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+@pytest.fixture
+async def ids(world: World, client: httpx.AsyncClient) -> Ids:
+    """What the owner has of everything."""
+    project_id = await a_project(client)
+    await connected(client, project_id)
+    files = await the_files(client, project_id)
+    function_id = await a_function(client, project_id, artifactFiles=files)
+    wanted = {"functionId": function_id, "provider": "local", "target": {}}
+    deployment = await client.post(f"/api/v1/projects/{project_id}/deployments", json=wanted)
+    await succeeded(world, deployment.json())
+    key = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
+    invited = await ask(client, "POST", "/tenant/invitations", {"email": "a@b.example", "role": "viewer"}, status=201)
+    return {
+        "project_id": project_id,
+        "function_id": function_id,
+        "deployment_id": deployment.json()["deploymentId"],
+        "artifact": files["code_file"].split("/")[3],
+        "key_id": key["keyId"],
+        "person_id": str(OWNER_ID),
+        "entity_id": project_id,
+        "correlation_id": deployment.headers["x-request-id"],
+        "invitation_id": invited["invitationId"],
+    }
+
+
+def _said(answer: httpx.Response, ids: Ids) -> tuple[int, str]:
+    """What an answer tells, but for the ids the caller itself had sent."""
+    text = answer.text
+    for name, id in ids.items():
+        text = text.replace(id, name)
+    body = json.loads(text) if text.startswith("{") else text
+    if isinstance(body, dict):
+        body.pop("correlationId", None)
+    return answer.status_code, json.dumps(body, sort_keys=True)
+
+
+class TestStrangers:
+    async def test_are_told_the_same_of_what_is_anothers_and_of_what_never_was(self, world: World, ids: Ids) -> None:
+        """Goal: nobody learns what another tenant has. Method: every route that names ids, with real and random ones."""
+        asked_of = [request for request in REQUESTS if request.names & ids.keys()]
+        made_up = {name: str(uuid4()) for name in ids}
+        async with world.client(await world.stranger_key()) as stranger:
+            for request in asked_of:
+                real = await request.by(stranger, {**made_up, **ids})
+                random = await request.by(stranger, made_up)
+
+                assert _said(real, ids) == _said(random, made_up), request.operation.name
+                assert real.status_code not in (200, 201, 202), request.operation.name
+
+        assert len(asked_of) > 40
+        # A new kind of id gets a real one above, or no stranger is tried on it.
+        assert {name for request in REQUESTS for name in request.names} - _DEFAULTS.keys() == ids.keys()
+
+
+class TestRoles:
+    async def test_that_do_not_suffice_are_refused_everywhere(self, world: World, ids: Ids) -> None:
+        refused = 0
+        for role in ROLES_RISING:
+            async with world.client(await world.key(TENANT_ID, role)) as client:
+                for request in REQUESTS:
+                    if request.operation.permission in ({"public"} | ALLOWED[role]):
+                        continue
+                    answer = await request.by(client, {**_DEFAULTS, **ids})
+                    assert (answer.status_code, answer.json()["code"]) == (403, "permission_missing"), (
+                        role,
+                        request.operation.name,
+                    )
+                    refused += 1
+
+        assert refused > 60
+
+    async def test_scopes_narrow_every_role(self, world: World, ids: Ids) -> None:
+        async with world.client(await world.key(TENANT_ID, "owner", "catalogue:read")) as client:
+            for request in REQUESTS:
+                if (
+                    request.operation.permission not in ("public", "catalogue:read")
+                    and request.operation.name != "getMe"
+                ):
+                    answer = await request.by(client, {**_DEFAULTS, **ids})
+                    assert answer.status_code == 403, request.operation.name
+
+    async def test_nobody_gets_in_without_a_key(self, world: World, ids: Ids) -> None:
+        async with world.client("") as nobody:
+            for request in REQUESTS:
+                if request.operation.permission != "public":
+                    answer = await request.by(nobody, {**_DEFAULTS, **ids})
+                    assert answer.status_code == 401, request.operation.name
+
+
+_DEFAULTS: Ids = {"version": "3.11.0", "name": "sandbox", "tenant_id": str(TENANT_ID)}
