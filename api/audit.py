@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,18 @@ from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, listed
 from api.operation import Operation, Parameter
 from api.reading import reached
+from api.refusals import ParameterInvalid
 from api.services import Services
 from audit.following import Followed, following
-from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_OF_ALL, AuditEvent, EventFilter
+from domain.refusal import FieldError
+from projections.audit_trail import (
+    AUDIT_EVENTS,
+    AUDIT_EVENTS_NEWEST,
+    AUDIT_EVENTS_OF_ALL,
+    AUDIT_EVENTS_OF_ALL_NEWEST,
+    AuditEvent,
+    EventFilter,
+)
 from projections.query import Found
 
 
@@ -29,7 +38,10 @@ class LogEntry(AuditEvent, frozen=True, kw_only=True, rename="camel"):
     tenant_id: UUID
 
 
+Order = Literal["oldestFirst", "newestFirst"]
+_ORDER = Parameter(name="order", type=Order, description="oldestFirst when left out; a stream knows no other.")
 _FILTERS = (
+    _ORDER,
     Parameter(name="projectId", type=UUID, description="Only events of this project and of what is in it."),
     Parameter(name="entityId", type=UUID, description="Only events of this entity."),
     Parameter(name="correlationId", type=UUID, description="Only what this request set in motion."),
@@ -42,7 +54,7 @@ _FILTERS = (
 _EVENTS = Operation(
     name="listAuditEvents",
     permission="audit:read",
-    summary="Everything recorded in the tenant, refused commands included, oldest first",
+    summary="Everything recorded in the tenant, refused commands included; followed with Accept: text/event-stream",
     tag="Audit",
     answers={200: Listed[LogEntry]},
     query=(*PAGE_PARAMETERS, *_FILTERS),
@@ -55,11 +67,10 @@ async def list_audit_events(request: Request[Any, Any, Any]) -> Answer:
     services = await reached(request)
     given = await asked(request, services, _FILTERS)
     wanted = await _filter(services, given)
-    start = await _start(services, given)
     if wants_stream(request):
-        return await _stream(request, services, given, wanted, start)
+        return await _stream(request, services, given, wanted)
     query, values = _question(request, given, wanted)
-    found = await services.reader.page(query, _asked_for(request), *values, after=start, limit=given.limit)
+    found = await services.reader.page(query, _asked_for(request), *values, after=given.after, limit=given.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
     return listed([await log_entry(services, item) for item in found.items], cursor)
 
@@ -80,38 +91,39 @@ def _asked_for(request: Request[Any, Any, Any]) -> UUID | None:
 def _question(request: Request[Any, Any, Any], given: Asked, wanted: EventFilter) -> tuple[Any, tuple[Any, ...]]:
     """The query for this caller, and its arguments."""
     tenant_id, values = given.filters.get("tenantId"), msgspec.structs.astuple(wanted)
+    newest = given.filters.get(_ORDER.name) == "newestFirst"
     if _asked_for(request) is None:
-        return AUDIT_EVENTS_OF_ALL, (tenant_id, *values)
+        return AUDIT_EVENTS_OF_ALL_NEWEST if newest else AUDIT_EVENTS_OF_ALL, (tenant_id, *values)
     audited_tenant(request, tenant_id)
-    return AUDIT_EVENTS, values
+    return AUDIT_EVENTS_NEWEST if newest else AUDIT_EVENTS, values
 
 
 async def _filter(services: Services, given: Asked) -> EventFilter:
     filters = given.filters
-    up_to = filters.get("to")
+    above, up_to = filters.get("from"), filters.get("to")
     return EventFilter(
         entity_id=filters.get("entityId"),
         correlation_id=filters.get("correlationId"),
         type=filters.get("type"),
         actor_id=filters.get("actorId"),
         project_id=filters.get("projectId"),
+        above=None if above is None else (await moment_of(services, above, "from")).position,
         up_to=None if up_to is None else (await moment_of(services, up_to, "to")).position,
     )
 
 
-async def _start(services: Services, given: Asked) -> int | None:
-    """The position to go on from: that of the cursor, or of where the caller wants to begin."""
-    if given.after is not None or "from" not in given.filters:
-        return given.after
-    return (await moment_of(services, given.filters["from"], "from")).position
-
-
 async def _stream(
-    request: Request[Any, Any, Any], services: Services, given: Asked, wanted: EventFilter, start: int | None
+    request: Request[Any, Any, Any], services: Services, given: Asked, wanted: EventFilter
 ) -> EventStream:
     """What is recorded from now on, or from where the caller left off."""
+    if given.filters.get(_ORDER.name) == "newestFirst":
+        why = "a stream goes on with what is new, oldest first"
+        raise ParameterInvalid(
+            f"The parameter 'order' cannot be used: {why}.", errors=(FieldError(field="order", message=why),)
+        )
     query, values = _question(request, given, wanted)
     last_seen = exchange_of(request.scope).header(b"last-event-id")
+    start = wanted.above if given.after is None else given.after
     if last_seen is not None:
         start = await services.tokens.read(last_seen)
     if start is None:

@@ -1,5 +1,5 @@
-"""The streams of the log against the present code: every event decodes and folds, and the log's own table of streams
-says of each where it stands."""
+"""The streams of the log against the present code: every event decodes and folds, the snapshots are what the events
+before them fold to, and the log's own table of streams says of each where it stands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventstore.codec import Codec
 from eventstore.database import Database, Queries, Row
 from eventstore.log import StoredEvent
 
-WHERE = "streams"
+WHERE, SNAPSHOTS = "streams", "snapshots"
 PAGE_STREAMS = 500
 # What is read in one statement, unless one stream alone has more.
 PAGE_EVENTS = 5_000
@@ -58,6 +58,13 @@ _EVENTS = """
      CROSS JOIN LATERAL (SELECT r.* FROM log.events r
                           WHERE r.stream_id = w.stream_id AND r.tenant_id = w.tenant_id OFFSET 0) e
      ORDER BY e.tenant_id, e.stream_id, e.version
+"""
+# What other code has folded is read by no code but that.
+_SNAPSHOTS = """
+    SELECT s.tenant_id, s.stream_id, s.version, s.position, s.state
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+     CROSS JOIN LATERAL (SELECT r.* FROM work.snapshots r
+                          WHERE r.tenant_id = w.tenant_id AND r.stream_id = w.stream_id AND r.code = $3 LIMIT 1) s
 """
 _COUNT = "SELECT count(*) FROM log.events e WHERE e.position <= $1 AND ($2::uuid IS NULL OR e.tenant_id = $2)"
 _ESTIMATE = "SELECT greatest(1, sum(c.reltuples))::bigint FROM pg_class c WHERE c.oid = 'log.streams'::regclass"
@@ -119,13 +126,15 @@ class StreamCheck:
         by_stream: dict[tuple[UUID, UUID], list[StoredEvent]] = {key: [] for key in keys}
         for row in await snapshot.fetch(_EVENTS, [key[0] for key in keys], [key[1] for key in keys]):
             by_stream[row["tenant_id"], row["stream_id"]].append(StoredEvent(*row))
+        named = ([key[0] for key in keys], [key[1] for key in keys], self._codec.code)
+        kept = {(row["tenant_id"], row["stream_id"]): row for row in await snapshot.fetch(_SNAPSHOTS, *named)}
         for row, (key, events) in zip(page, by_stream.items(), strict=True):
             self._findings.checked[WHERE] += 1
             self._compare(key, row, events)
             aggregate = self._aggregates.get(row["category"])
             # What others keep in the log has types of theirs, which only they can fold.
             if aggregate is not None:
-                self._fold(key, aggregate, events)
+                self._fold(key, aggregate, events, kept.get(key))
             elif any(self._codec.knows(event.type) for event in events):
                 self._add(key, "unreadable", detail=f"its events are ours, and its category is {row['category']!r}")
         return sum(event.position <= end for events in by_stream.values() for event in events)
@@ -145,8 +154,10 @@ class StreamCheck:
         elif any(one.position >= other.position for one, other in pairwise(events)):
             self._add(key, "differs", detail="its versions and positions run against each other")
 
-    def _fold(self, key: tuple[UUID, UUID], aggregate: Aggregate[Any], events: Sequence[StoredEvent]) -> None:
-        state = aggregate.initial
+    def _fold(
+        self, key: tuple[UUID, UUID], aggregate: Aggregate[Any], events: Sequence[StoredEvent], kept: Row | None
+    ) -> None:
+        state, position, at_snapshot = aggregate.initial, 0, None
         for event in events:
             try:
                 state = aggregate.evolve(state, self._codec.decode(event))
@@ -154,6 +165,19 @@ class StreamCheck:
                 detail = f"{event.type} at {event.position}: {type(error).__name__}: {error}"
                 self._add(key, "unreadable", detail=detail)
                 return
+            if kept is not None and kept["version"] == event.version:
+                position, at_snapshot = event.position, state
+        if kept is not None:
+            self._findings.checked[SNAPSHOTS] += 1
+            said = None if at_snapshot is None else {"position": position, "state": _plain(at_snapshot)}
+            stored = {"position": kept["position"], "state": msgspec.json.decode(kept["state"])}
+            if found := changes(stored, said):
+                self._add(key, "differs" if said else "surplus", where=SNAPSHOTS, changes=found)
 
-    def _add(self, key: tuple[UUID, UUID], problem: Problem, **more: Any) -> None:
-        self._findings.add(Difference(where=WHERE, tenant_id=key[0], id=str(key[1]), problem=problem, **more))
+    def _add(self, key: tuple[UUID, UUID], problem: Problem, *, where: str = WHERE, **more: Any) -> None:
+        self._findings.add(Difference(where=where, tenant_id=key[0], id=str(key[1]), problem=problem, **more))
+
+
+def _plain(state: Any) -> Any:
+    """As a snapshot keeps it."""
+    return msgspec.json.decode(msgspec.json.encode(state))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -14,10 +13,11 @@ from cli import exits
 from cli.client import release
 from cli.completion import PROGRAM, VARIABLE
 from cli.epilog import epilog
+from cli.late import LateCommands
 from cli.session import Session
 from cli.trouble import Trouble
 
-# Where each command is; a module is imported when its command is asked for, so that each starts at once.
+# Where each command is.
 COMMANDS: Mapping[str, str] = {
     "serve": "cli.operating",
     "login": "cli.signing",
@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "triggers": "cli.catalogues",
     "keys": "cli.keys",
     "members": "cli.members",
+    "audit": "cli.audit",
     "operators": "cli.operators",
     "migrate": "cli.operating",
     "backup": "cli.operating",
@@ -44,21 +45,9 @@ COMMANDS: Mapping[str, str] = {
 HELP_COLUMNS_MAX = 110
 
 
-class _Commands(click.Group):
-    """The commands in the order of COMMANDS."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
-        return found
-
-
 @click.command(
-    cls=_Commands,
+    cls=LateCommands,
+    modules=COMMANDS,
     context_settings={"max_content_width": HELP_COLUMNS_MAX},
     epilog=epilog(
         "dcf serve                                the whole service on this machine",

@@ -25,7 +25,7 @@ from process.master_key import MasterKeyUnusable
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
 
-_UNAVAILABLE = (
+UNAVAILABLE = (
     MigrationFailed,
     MasterKeyUnusable,
     PostgresUnavailable,
@@ -70,7 +70,7 @@ def migrate(session: Session) -> None:
 
     try:
         asyncio.run(bring_up_to_date())
-    except _UNAVAILABLE as problem:
+    except UNAVAILABLE as problem:
         raise Trouble(f"The schema cannot be brought up to date: {problem}", then="dcf doctor") from problem
     session.screen.result({"revision": newest()}, f"The schema is up to date, at revision {newest()}.")
 
@@ -89,7 +89,7 @@ def backup(session: Session, file: Path, force: bool) -> None:
     session.screen.progress("the database is read")
     try:
         made = asyncio.run(make_backup(settings, file, overwrite=force))
-    except _UNAVAILABLE as problem:
+    except UNAVAILABLE as problem:
         raise Trouble(f"There is no backup: {problem}", then="dcf doctor") from problem
     _tell(
         session,
@@ -113,7 +113,7 @@ def restore(session: Session, file: Path, force: bool) -> None:
     session.screen.progress("the backup is put in place")
     try:
         restored = asyncio.run(restore_backup(settings, file, replace=force))
-    except _UNAVAILABLE as problem:
+    except UNAVAILABLE as problem:
         raise Trouble(f"Nothing was restored: {problem}", then="dcf doctor") from problem
     _tell(session, restored, f"Restored {restored.events} events and {', '.join(restored.keys) or 'no keys'}.")
     session.screen.say("Next: dcf serve")

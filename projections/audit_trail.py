@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ import msgspec
 from domain.catalogue import AGGREGATES
 from eventstore.codec import tag_of
 from eventstore.meta import Actor
-from projections.query import ROWS, Found, Query, page_of
+from projections.query import ROWS, Found, Order, Query, page_of
 from projections.read_model import Column, Index, ReadModel
 from projections.recorded import Recorded
 
@@ -105,13 +106,15 @@ Rows = Iterable[Found[AuditEvent]]
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events are asked for; what is None does not matter. `up_to` is the last position that counts."""
+    """Which events are asked for; what is None does not matter. Of positions those above `above` count, and those up to
+    `up_to`."""
 
     entity_id: UUID | None = None
     correlation_id: UUID | None = None
     type: str | None = None
     actor_id: str | None = None
     project_id: UUID | None = None
+    above: int | None = None
     up_to: int | None = None
 
     def fits(self, found: Found[AuditEvent]) -> bool:
@@ -122,35 +125,46 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and self.type in (None, row.type)
             and self.actor_id in (None, row.actor.id)
             and self.project_id in (None, row.project_id)
+            and (self.above is None or found.first_position > self.above)
             and (self.up_to is None or found.first_position <= self.up_to)
         )
 
 
-def _page(rows: Rows, *asked: Any) -> list[Found[AuditEvent]]:
+def _page(rows: Rows, *asked: Any, order: Order = "oldest_first") -> list[Found[AuditEvent]]:
     *filters, after, limit = asked
     wanted = EventFilter(**dict(zip(EventFilter.__struct_fields__, filters, strict=True)))
-    return page_of(filter(wanted.fits, rows), "oldest_first", after, limit)
+    return page_of(filter(wanted.fits, rows), order, after, limit)
 
 
-def _page_of_all(rows: Rows, tenant_id: UUID | None, *asked: Any) -> list[Found[AuditEvent]]:
-    return _page((found for found in rows if tenant_id in (None, found.tenant_id)), *asked)
+def _page_of_all(
+    rows: Rows, tenant_id: UUID | None, *asked: Any, order: Order = "oldest_first"
+) -> list[Found[AuditEvent]]:
+    return _page((found for found in rows if tenant_id in (None, found.tenant_id)), *asked, order=order)
 
 
 def _at(rows: Rows, ids: Sequence[UUID]) -> list[Found[AuditEvent]]:
     return sorted((found for found in rows if found.id in ids), key=lambda found: found.first_position)
 
 
-_FILTERS = ("uuid", "uuid", "text", "text", "uuid", "bigint", "bigint", "integer")
+_FILTERS = ("uuid", "uuid", "text", "text", "uuid", "bigint", "bigint", "bigint", "integer")
 _FITTING = """
        AND ($2::uuid IS NULL OR t.entity_id = $2)
        AND ($3::uuid IS NULL OR t.correlation_id = $3)
        AND ($4::text IS NULL OR t.type = $4)
        AND ($5::text IS NULL OR t.actor_id = $5)
        AND ($6::uuid IS NULL OR t.project_id = $6)
-       AND ($7::bigint IS NULL OR t.first_position <= $7)
-       AND t.first_position > $8
+       AND ($7::bigint IS NULL OR t.first_position > $7)
+       AND ($8::bigint IS NULL OR t.first_position <= $8)"""
+_OLDEST_FIRST = """
+       AND t.first_position > $9
      ORDER BY t.first_position
-     LIMIT $9"""
+     LIMIT $10"""
+_NEWEST_FIRST = """
+       AND t.first_position < $9
+     ORDER BY t.first_position DESC
+     LIMIT $10"""
+_OF_TENANT = ROWS + " WHERE t.tenant_id = $1" + _FITTING
+_OF_ALL = ROWS + " WHERE ($1::uuid IS NULL OR t.tenant_id = $1)" + _FITTING
 
 # A tenant's events. Arguments: the values of an EventFilter.
 AUDIT_EVENTS = Query(
@@ -158,10 +172,17 @@ AUDIT_EVENTS = Query(
     model=AUDIT_TRAIL,
     answer=AuditEvent,
     parameters=_FILTERS,
-    sql=ROWS + " WHERE t.tenant_id = $1" + _FITTING,
+    sql=_OF_TENANT + _OLDEST_FIRST,
     select=_page,
     order="oldest_first",
     replans=True,
+)
+AUDIT_EVENTS_NEWEST = msgspec.structs.replace(
+    AUDIT_EVENTS,
+    name="audit_events_newest",
+    sql=_OF_TENANT + _NEWEST_FIRST,
+    select=partial(_page, order="newest_first"),
+    order="newest_first",
 )
 
 # The events of all tenants, for operators. Arguments: a tenant id, which may be None, and the values of an EventFilter.
@@ -170,11 +191,18 @@ AUDIT_EVENTS_OF_ALL = Query(
     model=AUDIT_TRAIL,
     answer=AuditEvent,
     parameters=("uuid", *_FILTERS),
-    sql=ROWS + " WHERE ($1::uuid IS NULL OR t.tenant_id = $1)" + _FITTING,
+    sql=_OF_ALL + _OLDEST_FIRST,
     select=_page_of_all,
     audience="anyone",
     order="oldest_first",
     replans=True,
+)
+AUDIT_EVENTS_OF_ALL_NEWEST = msgspec.structs.replace(
+    AUDIT_EVENTS_OF_ALL,
+    name="audit_events_of_all_newest",
+    sql=_OF_ALL + _NEWEST_FIRST,
+    select=partial(_page_of_all, order="newest_first"),
+    order="newest_first",
 )
 
 # The tenant's events at some positions. Arguments: the `row_id` of each.

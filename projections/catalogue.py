@@ -5,7 +5,14 @@ from __future__ import annotations
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES
-from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_AT, AUDIT_EVENTS_OF_ALL, AUDIT_TRAIL
+from projections.audit_trail import (
+    AUDIT_EVENTS,
+    AUDIT_EVENTS_AT,
+    AUDIT_EVENTS_NEWEST,
+    AUDIT_EVENTS_OF_ALL,
+    AUDIT_EVENTS_OF_ALL_NEWEST,
+    AUDIT_TRAIL,
+)
 from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
@@ -104,7 +111,9 @@ QUERIES: tuple[AnyQuery, ...] = (
     WORK_WAITING,
     SCHEDULES_KEPT,
     AUDIT_EVENTS,
+    AUDIT_EVENTS_NEWEST,
     AUDIT_EVENTS_OF_ALL,
+    AUDIT_EVENTS_OF_ALL_NEWEST,
     AUDIT_EVENTS_AT,
     *VERSION_QUERIES,
     *AS_OF_QUERIES,

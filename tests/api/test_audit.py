@@ -102,6 +102,23 @@ class TestListAuditEvents:
 
         assert joined == whole
 
+    async def test_pages_join_the_newest_first_too(self, client: httpx.AsyncClient) -> None:
+        queued = await _queued(client)
+        path = f"/audit/events?projectId={queued['projectId']}"
+        whole = (await ask(client, "GET", f"{path}&limit=200"))["items"]
+        within = f"{path}&from={whole[1]['position']}&to={whole[-2]['position']}&order=newestFirst&limit=2"
+        joined, cursor = [], ""
+        while True:
+            page = await ask(client, "GET", f"{within}{cursor}")
+            joined += page["items"]
+            if page["nextCursor"] is None:
+                break
+            cursor = f"&cursor={page['nextCursor']}"
+
+        assert joined == whole[-2:1:-1]
+        answer = await client.get(f"/api/v1{path}&order=newestFirst", headers={"Accept": "text/event-stream"})
+        assert is_problem(answer, 422, "parameter_invalid")
+
     async def test_no_credential_is_shown_not_even_its_hash(self, world: World, client: httpx.AsyncClient) -> None:
         assert "api_key.created" in await _types(client)
 

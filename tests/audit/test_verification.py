@@ -21,7 +21,9 @@ from audit.model_tables import Table
 from audit.verification import Parts, StreamUnknown, verify
 from domain.catalogue import AGGREGATES
 from domain.event import Claim, Counter
-from eventstore.log import Append, Appended
+from domain.function import FUNCTION
+from eventstore.folds import Folds
+from eventstore.log import Append, Appended, Snapshot
 from eventstore.meta import encode_meta
 from projections.audit_trail import AUDIT_TRAIL, row_id
 from projections.catalogue import READ_MODELS
@@ -41,6 +43,7 @@ _F, _D = FUNCTIONS.kind, DEPLOYMENTS.kind
 _SPOILT = (
     *(f"views.{table}" for table in (_F, f"{_F}_history", _D, f"{_D}_history", MEMBERS.kind, AUDIT_TRAIL.kind)),
     *(f"log.{table}" for table in ("claims", "counters", "streams", "events")),
+    "work.snapshots",
 )
 
 
@@ -110,6 +113,10 @@ async def told(workshop: Workshop, history: History) -> None:
     )
     assert isinstance(await history.log.append(append), Appended)
     await history.append(history.foreign())
+    stream = FUNCTION.stream(a.TENANT_ID, a.FUNCTION_ID)
+    (folded,) = await Folds(workshop.log).of(CODEC, [(FUNCTION, stream)])
+    snapshot = Snapshot(stream, CODEC.code, folded.version, folded.position, msgspec.json.encode(folded.state))
+    await workshop.log.keep_snapshot(snapshot, epoch=await workshop.log.epoch())
     await workshop.catch_up()
 
 
@@ -219,6 +226,20 @@ CORRUPTIONS: dict[str, tuple[Spoil, str, str, str]] = {
         "differs",
         "",
     ),
+    "a snapshot": (
+        _sql(
+            "UPDATE work.snapshots SET state = convert_to(replace(convert_from(state, 'UTF8'), 'Greet', 'Bye'), 'UTF8')"
+        ),
+        "snapshots",
+        "differs",
+        "/state/authored/name",
+    ),
+    "a snapshot of what never was": (
+        _sql("UPDATE work.snapshots SET version = 999"),
+        "snapshots",
+        "surplus",
+        "/position",
+    ),
     "an event that is no fact": (
         _sql("UPDATE log.events SET data = '{}' WHERE stream_id = $1 AND version = 1", a.OTHER_PROJECT_ID),
         "streams",
@@ -239,7 +260,7 @@ class TestVerify:
         assert findings.checked["functions versions"] > 4
         assert findings.checked["members versions"] > 2
         assert findings.checked["audit_trail rows"] == await examiner.workshop.log.head() - 1
-        assert (findings.checked["claims"], findings.checked["counters"]) == (1, 1)
+        assert [findings.checked[what] for what in ("claims", "counters", "snapshots")] == [1, 1, 1]
         assert findings.checked["streams"] == await examiner.owner.fetchval("SELECT count(*) FROM log.streams")
 
     async def test_finds_what_was_spoilt_by_hand(self, examiner: Examiner) -> None:

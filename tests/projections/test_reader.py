@@ -23,7 +23,15 @@ from projections.active import activate
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES, as_of
-from projections.audit_trail import AUDIT_EVENTS, AUDIT_EVENTS_AT, AUDIT_EVENTS_OF_ALL, EventFilter, row_id
+from projections.audit_trail import (
+    AUDIT_EVENTS,
+    AUDIT_EVENTS_AT,
+    AUDIT_EVENTS_NEWEST,
+    AUDIT_EVENTS_OF_ALL,
+    AUDIT_EVENTS_OF_ALL_NEWEST,
+    EventFilter,
+    row_id,
+)
 from projections.catalogue import QUERIES, READ_MODELS
 from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
@@ -85,7 +93,7 @@ def _questions_of_the_trail() -> list[Question]:
     filters = (
         EventFilter(),
         EventFilter(entity_id=a.DEPLOYMENT_ID),
-        EventFilter(correlation_id=UUID(int=77), up_to=9),
+        EventFilter(correlation_id=UUID(int=77), above=3, up_to=9),
         EventFilter(type="function.created"),
         EventFilter(actor_id="nobody"),
         EventFilter(project_id=a.PROJECT_ID),
@@ -93,8 +101,13 @@ def _questions_of_the_trail() -> list[Question]:
     wanted = [(*msgspec.structs.astuple(one), 2, 10) for one in filters]
     ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID, a.PERSON_ID)
     return [
-        *((AUDIT_EVENTS, tenant, values) for values in wanted),
-        *((AUDIT_EVENTS_OF_ALL, None, (only, *values)) for values in wanted[:2] for only in (tenant, None)),
+        *((query, tenant, values) for query in (AUDIT_EVENTS, AUDIT_EVENTS_NEWEST) for values in wanted),
+        *(
+            (query, None, (only, *values))
+            for query in (AUDIT_EVENTS_OF_ALL, AUDIT_EVENTS_OF_ALL_NEWEST)
+            for values in wanted[:2]
+            for only in (tenant, None)
+        ),
         (AUDIT_EVENTS_AT, tenant, ([row_id(position) for position in (2, 5, 900)],)),
         *(
             (query, tenant, (6, id) if query.over == "as_of" else (id, 2, 10))
