@@ -79,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
     master_key: Secret | None = None
 
+    # How many days a repeated request, by its Idempotency-Key, is answered what the first one was.
+    idempotency_days: Count = 30
     request_bytes_max: Count = 1_000_000
     upload_bytes_max: Count = 5_000_000
     # How long a write waits for the read models before it answers anyway.

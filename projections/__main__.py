@@ -6,7 +6,8 @@ import asyncio
 import gc
 import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 
 import structlog
 
@@ -14,6 +15,7 @@ from domain.catalogue import AGGREGATES
 from eventstore.codec import Codec
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
+from eventstore.housekeeping import housekeeping
 from eventstore.leases import PostgresLeases
 from eventstore.postgres import PostgresLog
 from eventstore.server import postgres
@@ -76,6 +78,8 @@ async def _run(settings: Settings) -> None:
                 "parked": monitor.check_parked,
             }
             await exits.enter_async_context(serving(Health(checks), port))
+            commands_kept = timedelta(days=settings.idempotency_days)
+            await exits.enter_async_context(housekeeping(lambda: _owner(settings, url), commands_kept=commands_kept))
             structlog.get_logger().info("projections_ready", health_port=port.getsockname()[1])
             await run(parts, stop)
 
@@ -122,6 +126,18 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         leads=lambda: monitor.leads,
     )
     return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
+
+
+def _owner(settings: Settings, url: str) -> AbstractAsyncContextManager[Database]:
+    """For what no other role may do, opened for as long as it takes."""
+    return connect(
+        url,
+        role="dcf_owner",
+        size_min=0,
+        size_max=1,
+        statement_cache_size=settings.statement_cache_size,
+        application_name="dcf housekeeping",
+    )
 
 
 def _database_check(database: Database) -> Check:

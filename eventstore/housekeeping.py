@@ -1,0 +1,101 @@
+"""What the log need not keep is taken away, a little at a time: the command ids whose time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import structlog
+
+from eventstore.database import Database, Row
+from eventstore.session import HINDERED, LOST
+
+ROUND_SECONDS = 3_600.0
+# Rows that one statement deletes, and how long the others have between two such.
+STEP_ROWS_MAX = 5_000
+STEP_PAUSE_SECONDS = 0.05
+# A partition can be dropped only while nobody looks at any of them; whoever comes behind us waits for no longer.
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
+
+# The parts of the table of command ids that are full: nothing is added to them any more. The oldest first.
+_FULL_PARTS = """
+    SELECT c.relname AS name
+      FROM pg_inherits i
+      JOIN pg_class c ON c.oid = i.inhrelid
+     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''?(\\d+)''?\\) TO \\(''?(\\d+)''?\\)') b
+     WHERE i.inhparent = 'log.commands'::regclass AND b[2]::bigint <= (SELECT log.head(0))
+     ORDER BY b[1]::bigint
+"""
+_ALL_PARTS = """
+    SELECT c.relname AS name
+      FROM pg_inherits i
+      JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'log.commands'::regclass
+     ORDER BY length(c.relname), c.relname
+"""
+_IS_NEEDED = "SELECT EXISTS (SELECT FROM log.{part} c WHERE c.at > clock_timestamp() - $1::interval)"
+_DELETE = """
+    DELETE FROM log.{part} c
+     WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM log.{part} o WHERE o.at <= clock_timestamp() - $1::interval LIMIT $2))
+"""
+_DROP = "DROP TABLE log.{part}"
+
+OpenDatabase = Callable[[], AbstractAsyncContextManager[Database]]
+
+
+async def prune_commands(owner: Database, *, older_than: timedelta) -> int:
+    """Forget the commands recorded longer ago: sent again, they are new ones. How many rows that were, as far as counted.
+
+    Whole partitions are dropped where nobody is in the way; the rest is deleted in small steps. It may be stopped at any
+    moment, done by several at once, and done again. `owner` acts as dcf_owner.
+    """
+    for part in await owner.fetch(_FULL_PARTS):
+        await _drop(owner, part, older_than)
+    count = 0
+    for part in await owner.fetch(_ALL_PARTS):
+        deleted = STEP_ROWS_MAX
+        with contextlib.suppress(asyncpg.UndefinedTableError):  # Another was quicker to drop it.
+            while deleted == STEP_ROWS_MAX:
+                status = await owner.execute(_DELETE.format(part=part["name"]), older_than, STEP_ROWS_MAX)
+                deleted = int(status.split()[-1])
+                count += deleted
+                await asyncio.sleep(STEP_PAUSE_SECONDS)
+    return count
+
+
+async def _drop(owner: Database, part: Row, older_than: timedelta) -> None:
+    """Unless it is still needed, or somebody is in the way: then it is left for the next time."""
+    with contextlib.suppress(asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
+        if await owner.fetchval(_IS_NEEDED.format(part=part["name"]), older_than):
+            return
+        async with owner.transaction() as connection:
+            await connection.execute(LOCK_TIMEOUT)
+            await connection.execute(_DROP.format(part=part["name"]))
+            structlog.get_logger().info("commands_dropped", part=part["name"])
+
+
+@asynccontextmanager
+async def housekeeping(open_owner: OpenDatabase, *, commands_kept: timedelta) -> AsyncIterator[None]:
+    """Do it now and every hour, for as long as the block runs. What goes wrong is tried again the next time."""
+    keeping = asyncio.create_task(_keep(open_owner, commands_kept), name="log housekeeping")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def _keep(open_owner: OpenDatabase, commands_kept: timedelta) -> None:
+    while True:
+        try:
+            async with open_owner() as owner:
+                count = await prune_commands(owner, older_than=commands_kept)
+            structlog.get_logger().debug("commands_pruned", count=count)
+        except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
+            structlog.get_logger().warning("housekeeping_put_off", reason=repr(error))
+        await asyncio.sleep(ROUND_SECONDS)

@@ -1,0 +1,126 @@
+"""Command ids are kept for their time and no longer, and nobody waits while they go."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from eventstore import housekeeping as module
+from eventstore.database import Pool, connect
+from eventstore.housekeeping import housekeeping, prune_commands
+from eventstore.log import Append, Appended, Duplicate
+from eventstore.postgres import PostgresLog
+from tests.eventstore.make import TENANT, a_stream, an_append, an_event
+from tests.eventstore.test_partitions import SIZE, names, small
+
+__all__ = ["small"]
+
+DAY = timedelta(days=1)
+_LONG_AGO = "UPDATE log.commands SET at = at - interval '2 days' WHERE last_position <= $1"
+_COUNT = "SELECT count(*) FROM log.commands"
+
+
+async def recorded(log: PostgresLog, count: int) -> list[Append]:
+    """So many commands, each with one event."""
+    appends = [an_append(an_event(a_stream())) for _ in range(count)]
+    for append in appends:
+        assert isinstance(await log.append(append), Appended)
+    return appends
+
+
+class TestPruneCommands:
+    async def test_forgets_those_whose_time_is_over_and_no_others(self, owner: Pool, postgres_log: PostgresLog) -> None:
+        old, new = await recorded(postgres_log, 3), await recorded(postgres_log, 2)
+        await owner.execute(_LONG_AGO, 3)
+
+        assert await prune_commands(owner, older_than=DAY) == 3
+
+        assert [await postgres_log.find(TENANT, append.command_id) for append in old] == [None] * 3
+        assert [type(await postgres_log.append(append)) for append in new] == [Duplicate] * 2
+        assert await prune_commands(owner, older_than=DAY) == 0
+
+    async def test_a_command_that_was_forgotten_is_a_new_one(self, owner: Pool, postgres_log: PostgresLog) -> None:
+        append = an_append()
+        await postgres_log.append(append)
+        await owner.execute(_LONG_AGO, 0)
+
+        await prune_commands(owner, older_than=DAY)
+
+        assert isinstance(await postgres_log.append(append), Appended)
+
+    async def test_drops_partitions_that_are_full_and_over(self, small: Pool, postgres_log: PostgresLog) -> None:
+        await recorded(postgres_log, 3 * SIZE)
+        await small.execute(_LONG_AGO, 2 * SIZE + 5)
+
+        assert await prune_commands(small, older_than=DAY) == 5  # The rest left with their partitions.
+
+        assert (await names(small, "log.commands"))[0] == f"commands_{2 * SIZE + 1}"
+        assert await small.fetchval(_COUNT) == SIZE - 5
+        await recorded(postgres_log, 2 * SIZE)
+
+    async def test_a_partition_still_written_to_is_not_dropped(self, small: Pool, postgres_log: PostgresLog) -> None:
+        """A command without events stands at the log's end, so the last one's partition takes rows until the next event."""
+        await recorded(postgres_log, SIZE - 1)
+        await small.execute(_LONG_AGO, SIZE)
+
+        await prune_commands(small, older_than=DAY)
+
+        assert (await names(small, "log.commands"))[0] == "commands_1"
+        assert isinstance(await postgres_log.append(an_append()), Appended)
+
+    async def test_deletes_in_small_steps(
+        self, owner: Pool, postgres_log: PostgresLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "STEP_ROWS_MAX", 4)
+        await recorded(postgres_log, 11)
+        await owner.execute(_LONG_AGO, 11)
+
+        assert await prune_commands(owner, older_than=DAY) == 11
+
+    async def test_goes_round_whoever_is_in_the_way(
+        self, small: Pool, database_url: str, postgres_log: PostgresLog
+    ) -> None:
+        await recorded(postgres_log, 2 * SIZE)
+        await small.execute(_LONG_AGO, 2 * SIZE)
+        connection = await asyncpg.connect(database_url)
+        async with connection.transaction():
+            await connection.fetch("SELECT * FROM log.commands")
+            await asyncio.wait_for(prune_commands(small, older_than=DAY), 10)
+        await connection.close()
+
+        assert "commands_1" in await names(small, "log.commands")
+        assert await small.fetchval(_COUNT) == 0
+        await prune_commands(small, older_than=DAY)
+        assert "commands_1" not in await names(small, "log.commands")
+
+    async def test_may_be_done_by_several_while_appends_go_on(self, small: Pool, postgres_log: PostgresLog) -> None:
+        await recorded(postgres_log, 2 * SIZE)
+        await small.execute(_LONG_AGO, 2 * SIZE)
+
+        pruned = asyncio.gather(*(prune_commands(small, older_than=DAY) for _ in range(3)))
+        appended = await recorded(postgres_log, 2 * SIZE)
+        await pruned
+
+        assert [type(await postgres_log.append(append)) for append in appended] == [Duplicate] * 2 * SIZE
+
+
+class TestHousekeeping:
+    async def test_is_done_at_once_and_in_the_background(
+        self, owner: Pool, database_url: str, postgres_log: PostgresLog
+    ) -> None:
+        await recorded(postgres_log, 3)
+        await owner.execute(_LONG_AGO, 3)
+
+        async with (
+            asyncio.timeout(10),
+            housekeeping(lambda: connect(database_url, role="dcf_owner", size_max=1), commands_kept=DAY),
+        ):
+            while await owner.fetchval(_COUNT):
+                await asyncio.sleep(0.02)
+
+    async def test_outlives_a_database_that_is_away(self) -> None:
+        async with housekeeping(lambda: connect("postgresql://127.0.0.1:1/none", role="dcf_owner"), commands_kept=DAY):
+            await asyncio.sleep(0.1)
