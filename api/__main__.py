@@ -35,13 +35,14 @@ from eventstore.key_uses import PostgresKeyUses
 from eventstore.log import Log
 from eventstore.postgres import PostgresLog
 from eventstore.sealing import PostgresPersonKeys, Sealing
+from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.server import postgres
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check
-from process.master_key import MasterKeyUnusable, key_for, master_key
+from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
@@ -156,7 +157,8 @@ async def _first_start(settings: Settings, log: Log, database: Database) -> None
 
 def _sealing(settings: Settings, database: Database) -> Sealing:
     key = key_for(master_key(settings), "person-keys")
-    return Sealing(PostgresPersonKeys(database), key_encryption_key=key)
+    former = [key_for(one, "person-keys") for one in former_master_keys(settings)]
+    return Sealing(PostgresPersonKeys(database), key_encryption_key=key, former=former)
 
 
 @asynccontextmanager
@@ -192,6 +194,7 @@ def _services(
         ticks=PostgresTicks(database),
         key_uses=key_uses,
         sealing=_sealing(settings, database),
+        secrets=SecretVault(PostgresSecretStore(database), key=key_for(master_key(settings), "function-secrets")),
         providers=offered.providers,
         token_source=offered.token_source,
         authenticator=authenticator,

@@ -34,6 +34,7 @@ from api.operation import operations
 from api.operations import OPERATION_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
+from api.secrets import SECRET_ROUTES
 from api.services import Services
 from api.tenant import TENANT_ROUTES
 from api.ticks import TICK_ROUTES
@@ -51,6 +52,7 @@ ROUTES = (
     *UPLOAD_ROUTES,
     *ARTIFACT_ROUTES,
     *FUNCTION_ROUTES,
+    *SECRET_ROUTES,
     *TICK_ROUTES,
     *INTEGRATION_ROUTES,
     *GCP_ROUTES,

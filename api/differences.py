@@ -14,8 +14,9 @@ from api.listing import arguments
 from api.operation import Operation, Parameter
 from api.reading import found_or, reached, tenant_of
 from api.services import Services
+from commands.basis import fold
 from domain.deployment import DeploymentUnknown
-from domain.function import FunctionUnknown
+from domain.function import FUNCTION, FunctionUnknown
 from domain.release_diff import Difference, Needs, between, needs_of, since
 from projections.deployment_lists import DEPLOYMENT
 from projections.deployments import Deployment
@@ -97,7 +98,9 @@ async def diff_function(
     items: tuple[Difference, ...] = ()
     if against is not None:
         live = await _deployment(services, tenant_id, project_id, against)
-        items = since(live.release.inputs, function.inputs)
+        # The versions of secrets stand in no row: only their names are shown.
+        saved = (await fold(services.log, FUNCTION, FUNCTION.stream(tenant_id, function_id))).inputs
+        items = since(live.release.inputs, saved)
     diff = FunctionDiff(function_id=function_id, against=against, items=items, needs=needs_of(items))
     return Answer(encoded(diff))
 

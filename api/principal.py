@@ -23,6 +23,7 @@ Permission = Literal[
     "projects:write",
     "functions:read",
     "functions:write",
+    "secrets:write",
     "artifacts:read",
     "artifacts:write",
     "integrations:read",
@@ -52,7 +53,7 @@ _READ: frozenset[Permission] = _ANYBODY | frozenset(
         "audit:read",
     }
 )
-_DEVELOP: frozenset[Permission] = _READ | {"functions:write", "artifacts:write", "deployments:write"}
+_DEVELOP: frozenset[Permission] = _READ | {"functions:write", "secrets:write", "artifacts:write", "deployments:write"}
 _ADMINISTER: frozenset[Permission] = _DEVELOP | {
     "projects:write",
     "integrations:write",

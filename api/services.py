@@ -21,6 +21,7 @@ from eventstore.instants import Instants
 from eventstore.key_uses import KeyUses
 from eventstore.log import Log
 from eventstore.sealing import Sealing
+from eventstore.secret_values import SecretVault
 from eventstore.ticks import Ticks
 from projections.reader import Reader
 from providers.issuer import Issuer, ProjectedToken
@@ -40,6 +41,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     ticks: Ticks
     key_uses: KeyUses
     sealing: Sealing
+    secrets: SecretVault
     providers: Mapping[ProviderName, Provider]
     token_source: Issuer | ProjectedToken
     authenticator: Authenticator

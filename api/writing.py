@@ -86,6 +86,10 @@ class Writing:
         self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
 
+    def own_id(self, what: str) -> UUID:
+        """An id that is this request's own, the same one when it is repeated under its key."""
+        return uuid5(self._command_id, what)
+
     def new_id(self) -> UUID:
         """An id for what the command makes."""
         return self._services.new_id()

@@ -28,6 +28,11 @@ from domain.function import (
     FunctionCreated,
     FunctionIsLive,
     FunctionUpdated,
+    NameOfBoth,
+    SecretRemoved,
+    SecretSet,
+    SecretUnknown,
+    TooManySecrets,
     require_open,
 )
 from domain.naming import check_name, slug
@@ -41,6 +46,7 @@ from domain.trigger import check_trigger
 
 ENVIRONMENT_VARIABLES_MAX = 100
 ENVIRONMENT_BYTES_MAX = 32_768
+SECRETS_MAX = 50
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -93,7 +99,22 @@ class ArchiveFunction(Command, frozen=True, kw_only=True, tag="ArchiveFunction")
     undeploy_first: bool = False
 
 
-FunctionCommand = CreateFunction | UpdateFunction | ArchiveFunction
+class SetSecret(Command, frozen=True, kw_only=True, tag="SetSecret"):
+    """The value is kept, closed, under `value_id` before this is asked."""
+
+    project_id: UUID
+    function_id: UUID
+    name: str
+    value_id: UUID
+
+
+class RemoveSecret(Command, frozen=True, kw_only=True, tag="RemoveSecret"):
+    project_id: UUID
+    function_id: UUID
+    name: str
+
+
+FunctionCommand = CreateFunction | UpdateFunction | ArchiveFunction | SetSecret | RemoveSecret
 
 
 def reads(command: FunctionCommand) -> Reads:
@@ -112,6 +133,10 @@ def decide(command: FunctionCommand, states: States) -> Decision:
             return _update(command, states)
         case ArchiveFunction():
             return _archive(command, states)
+        case SetSecret():
+            return _set_secret(command, states)
+        case RemoveSecret():
+            return _remove_secret(command, states)
         case _:
             assert_never(command)
 
@@ -151,9 +176,38 @@ def _update(command: UpdateFunction, states: States) -> Decision:
     if after.runtime != before.runtime:
         require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), after.runtime, command.at)
     _check(after, command, function.project_id, states)
+    for name in after.environment.keys() & function.secrets.keys():
+        raise NameOfBoth(errors=(FieldError(field=f"environment.{name}", message="a secret has this name"),))
     return Decision(
         facts=facts(stream, FunctionUpdated(authored=after)), claims=_renaming(command, function, before, after)
     )
+
+
+def _set_secret(command: SetSecret, states: States) -> Decision:
+    stream, function = _open_function(command, states)
+    authored = require_open(function, command.project_id)
+    check_variable_name(command.name, field="name")
+    if command.name in authored.environment:
+        raise NameOfBoth(errors=(FieldError(field="name", message="a variable has this name"),))
+    if command.name not in function.secrets and len(function.secrets) >= SECRETS_MAX:
+        raise TooManySecrets(f"{len(function.secrets)} of at most {SECRETS_MAX} secrets are set.")
+    version = function.secret_versions.get(command.name, 0) + 1
+    return Decision(facts=facts(stream, SecretSet(name=command.name, version=version, value_id=command.value_id)))
+
+
+def _remove_secret(command: RemoveSecret, states: States) -> Decision:
+    stream, function = _open_function(command, states)
+    if command.name not in function.secrets:
+        raise SecretUnknown
+    return Decision(facts=facts(stream, SecretRemoved(name=command.name)))
+
+
+def _open_function(command: SetSecret | RemoveSecret, states: States) -> tuple[StreamRef, Function]:
+    stream = FUNCTION.stream(command.tenant_id, command.function_id)
+    function = states.at(FUNCTION, stream)
+    require_open(function, command.project_id)
+    require_open_project(states.of(PROJECT, command.tenant_id, command.project_id))
+    return stream, function
 
 
 def _changed(authored: Authored, changes: Changes) -> Authored:
@@ -226,12 +280,17 @@ def _check_environment(environment: dict[str, str]) -> None:
     if len(environment) > ENVIRONMENT_VARIABLES_MAX or size > ENVIRONMENT_BYTES_MAX:
         raise EnvironmentTooLarge
     for name, value in environment.items():
-        ours = name == "PORT" or name.startswith("DCF_")
         field = f"environment.{name}"[:160]
-        if ours or not _ENVIRONMENT_NAME.fullmatch(name):
-            raise EnvironmentNameNotAllowed(errors=(FieldError(field=field, message=EnvironmentNameNotAllowed.remedy),))
+        check_variable_name(name, field=field)
         if "\0" in value:
             raise EnvironmentValueNotAllowed(errors=(FieldError(field=field, message="it holds the zero byte"),))
+
+
+def check_variable_name(name: str, *, field: str) -> None:
+    """Raise EnvironmentNameNotAllowed unless a variable of a function, or a secret, may have this name."""
+    ours = name == "PORT" or name.startswith("DCF_")
+    if ours or not _ENVIRONMENT_NAME.fullmatch(name):
+        raise EnvironmentNameNotAllowed(errors=(FieldError(field=field, message=EnvironmentNameNotAllowed.remedy),))
 
 
 def _check_files(files: ArtifactFiles, tenant_id: UUID, project_id: UUID, states: States) -> None:
@@ -261,4 +320,6 @@ def _claim(command: FunctionCommand, project_id: UUID, key: str, *, release: boo
     )
 
 
-FUNCTIONS = Decider(commands=(CreateFunction, UpdateFunction, ArchiveFunction), reads=reads, decide=decide)
+FUNCTIONS = Decider(
+    commands=(CreateFunction, UpdateFunction, ArchiveFunction, SetSecret, RemoveSecret), reads=reads, decide=decide
+)

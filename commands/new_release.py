@@ -92,6 +92,8 @@ def new_release(wanted: Wanted, states: States) -> Checked:
         trigger=authored.trigger,
         access=authored.access,
         environment=authored.environment,
+        secret_versions={name: value.version for name, value in function.secrets.items()},
+        secret_values={name: value.value_id for name, value in function.secrets.items()},
         provider=wanted.provider,
         target=wanted.target,
         integration_version=integration.version,

@@ -10,7 +10,7 @@ import msgspec
 
 from domain.clouds import ProviderName
 from domain.event import Aggregate, Event
-from domain.refusal import Conflict, Invalid, NotFound
+from domain.refusal import Conflict, Invalid, LimitReached, NotFound
 from domain.release import Access, ArtifactKind, Inputs, Trigger
 from domain.release_diff import since
 
@@ -65,6 +65,20 @@ class FunctionUpdated(Event, frozen=True, kw_only=True, tag="function.updated"):
     authored: Authored
 
 
+class SecretSet(Event, frozen=True, kw_only=True, tag="function.secret_set"):
+    """The value is kept elsewhere, closed, under `value_id`; nothing recorded tells anything of it."""
+
+    name: str
+    version: int
+    value_id: UUID
+
+
+class SecretRemoved(Event, frozen=True, kw_only=True, tag="function.secret_removed"):
+    """Releases that pinned the value keep it; new ones do without."""
+
+    name: str
+
+
 class ArchiveRequested(Event, frozen=True, kw_only=True, tag="function.archive_requested"):
     """The function is archived as soon as nothing of it is live, unless it is deployed again before."""
 
@@ -109,6 +123,8 @@ class FunctionUndeployed(Event, frozen=True, kw_only=True, tag="function.undeplo
 FunctionEvent = (
     FunctionCreated
     | FunctionUpdated
+    | SecretSet
+    | SecretRemoved
     | ArchiveRequested
     | FunctionArchived
     | DeploymentRequested
@@ -116,6 +132,14 @@ FunctionEvent = (
     | FunctionUndeployed
     | DeploymentEnded
 )
+
+
+class SecretValue(msgspec.Struct, frozen=True, kw_only=True):
+    """Which value a secret has now."""
+
+    version: int
+    value_id: UUID
+    set_at: datetime | None = None
 
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +164,9 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     deploy_revision: int = 0
     deployments_requested: int = 0
+    secrets: dict[str, SecretValue] = msgspec.field(default_factory=dict)
+    # The highest version each name ever had, also of those that were removed.
+    secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
     # Deployments without an outcome yet, each with its target.
     pending: dict[UUID, str] = msgspec.field(default_factory=dict)
     active: dict[str, Active] = msgspec.field(default_factory=dict)
@@ -156,6 +183,14 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         return "undeployed" if self.was_deployed else "draft"
 
     @property
+    def inputs(self) -> Inputs | None:
+        """What deploying it as it is saved would pin; None: nothing was ever saved."""
+        if self.authored is None:
+            return None
+        versions = {name: value.version for name, value in self.secrets.items()}
+        return msgspec.structs.replace(self.authored.inputs, secret_versions=versions)
+
+    @property
     def active_newest(self) -> Active | None:
         """Of the deployments active on the function's targets, the one requested last."""
         return max(self.active.values(), key=lambda active: active.number, default=None)
@@ -164,11 +199,11 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     def changed_since_deploy(self) -> bool:
         """Whether deploying it as it is saved would change what is live."""
         active = self.active_newest
-        if active is None or self.authored is None:
+        if active is None or self.inputs is None:
             return False
         if active.inputs is None:
             return self.deploy_revision > active.function_revision
-        return bool(since(active.inputs, self.authored.inputs))
+        return bool(since(active.inputs, self.inputs))
 
 
 class FunctionUnknown(NotFound):
@@ -206,6 +241,26 @@ class EnvironmentNameNotAllowed(Invalid):
     )
 
 
+class SecretUnknown(NotFound):
+    """The function has no such secret."""
+
+    code = "secret_not_found"
+
+
+class NameOfBoth(Invalid):
+    """A variable and a secret cannot have the same name: the function would see only one of them."""
+
+    code = "name_of_both"
+    remedy = "Give one of them another name, or remove it first."
+
+
+class TooManySecrets(LimitReached):
+    """The function has as many secrets as it may have."""
+
+    code = "too_many_secrets"
+    remedy = "Remove those that it no longer reads."
+
+
 class EnvironmentValueNotAllowed(Invalid):
     """An environment variable has a value it cannot have."""
 
@@ -237,6 +292,16 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
                 revision=revision,
                 deploy_revision=revision if noticed else function.deploy_revision,
             )
+        case SecretSet():
+            value = SecretValue(version=event.version, value_id=event.value_id, set_at=event.at)
+            return replace(
+                state,
+                secrets={**function.secrets, event.name: value},
+                secret_versions={**function.secret_versions, event.name: event.version},
+            )
+        case SecretRemoved():
+            left = {name: value for name, value in function.secrets.items() if name != event.name}
+            return replace(state, secrets=left)
         case ArchiveRequested():
             return replace(state, archive_requested=event.reason)
         case FunctionArchived():
@@ -260,8 +325,8 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
         case DeploymentEnded():
             return replace(function, pending=_without(function.pending, event.deployment_id))
         case FunctionUndeployed():
-            left = {key: active for key, active in function.active.items() if key != event.target_key}
-            return replace(state, active=left)
+            others = {key: active for key, active in function.active.items() if key != event.target_key}
+            return replace(state, active=others)
         case _:
             assert_never(event)
 
@@ -275,6 +340,8 @@ FUNCTION = Aggregate(
     events=(
         FunctionCreated,
         FunctionUpdated,
+        SecretSet,
+        SecretRemoved,
         ArchiveRequested,
         FunctionArchived,
         DeploymentRequested,

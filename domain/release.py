@@ -54,6 +54,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     trigger: Trigger
     access: Access
     environment: dict[str, str] = msgspec.field(default_factory=dict)
+    secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
     artifacts: dict[ArtifactKind, UUID] = msgspec.field(default_factory=dict)
 
 
@@ -68,6 +69,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     access: Access
     environment: dict[str, str]
     secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
+    # Under which id each secret's value is kept, closed; the runner alone opens it.
+    secret_values: dict[str, UUID] = msgspec.field(default_factory=dict)
     provider: str
     target: Target
     integration_version: int
@@ -87,5 +90,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
             trigger=self.trigger,
             access=self.access,
             environment=self.environment,
+            secret_versions=self.secret_versions,
             artifacts={source.kind: source.artifact_id for source in self.sources},
         )

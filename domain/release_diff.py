@@ -49,7 +49,6 @@ def needs_of(differences: tuple[Difference, ...]) -> Needs | None:
 def _between(before: Release, after: Release) -> Iterator[Difference]:
     yield from _each("sources", *({source.kind: source for source in one.sources} for one in (before, after)))
     yield from _of_inputs(*(msgspec.structs.replace(one.inputs, artifacts={}) for one in (before, after)))
-    yield from _each("secretVersions", before.secret_versions, after.secret_versions)
     for name in (*_OWN, *_LIMITS):
         yield from _one(_camel(name), getattr(before, name), getattr(after, name))
 
@@ -60,6 +59,7 @@ def _of_inputs(before: Inputs, after: Inputs) -> Iterator[Difference]:
     yield from _one("trigger", before.trigger, after.trigger)
     yield from _one("access", before.access, after.access)
     yield from _each("environment", before.environment, after.environment)
+    yield from _each("secretVersions", before.secret_versions, after.secret_versions)
 
 
 def _each(field: str, before: Mapping[K, T], after: Mapping[K, T]) -> Iterator[Difference]:

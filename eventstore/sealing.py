@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -52,10 +54,13 @@ class PersonKeys(Protocol):
 class Sealing:
     """Seals and opens personal values. AES-256-GCM; person and field are bound to the value, so neither can be swapped."""
 
-    def __init__(self, keys: PersonKeys, *, key_encryption_key: bytes | None = None) -> None:
-        """`key_encryption_key` has 32 bytes and wraps the persons' keys where they are kept."""
+    def __init__(
+        self, keys: PersonKeys, *, key_encryption_key: bytes | None = None, former: Iterable[bytes] = ()
+    ) -> None:
+        """`key_encryption_key` has 32 bytes and wraps the persons' keys where they are kept; `former` are those that did."""
         self._keys = keys
         self._wrapping = None if key_encryption_key is None else AESGCM(key_encryption_key)
+        self._former = [AESGCM(key) for key in former]
 
     async def seal(self, tenant_id: UUID, person_id: UUID, field: str, value: str) -> Sealed:
         """The value as an event may carry it. Makes the person's key when there is none. Raises PersonErased."""
@@ -87,6 +92,9 @@ class Sealing:
 
     def _unwrap(self, person_id: UUID, kept: bytes) -> bytes:
         if self._wrapping is not None:
+            for former in self._former:
+                with suppress(NotSealed):
+                    return _decrypt(former, kept, person_id.bytes)
             return _decrypt(self._wrapping, kept, person_id.bytes)
         if len(kept) != KEY_BYTES:
             raise NotSealed("The person's key is wrapped, and no key-encryption key is given.")

@@ -18,7 +18,7 @@ FILE_NAME = "master.key"
 # What is shorter could be guessed.
 TEXT_LENGTH_MIN = 32
 
-Purpose = Literal["person-keys"]
+Purpose = Literal["person-keys", "function-secrets", "agent-secrets"]
 
 
 class MasterKeyUnusable(Exception):
@@ -39,6 +39,14 @@ def master_key(settings: Settings) -> Secret:
         if not path.exists():
             write_private(path, secrets.token_urlsafe(KEY_BYTES) + "\n")
         return _checked(Secret(path.read_text().strip()), str(path))
+
+
+def former_master_keys(settings: Settings) -> tuple[Secret, ...]:
+    """The keys the operator has replaced, and that still open what they closed. Raises MasterKeyUnusable."""
+    if settings.former_master_keys is None:
+        return ()
+    keys = settings.former_master_keys.reveal().split()
+    return tuple(_checked(Secret(key), "DCF_FORMER_MASTER_KEYS") for key in keys)
 
 
 def key_for(master: Secret, purpose: Purpose) -> bytes:

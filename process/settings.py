@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     local_engine: str | None = None
     # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
     master_key: Secret | None = None
+    # Those it had before, with spaces between, until what they closed is wrapped anew.
+    former_master_keys: Secret | None = None
 
     # How many days a repeated request, by its Idempotency-Key, is answered what the first one was.
     idempotency_days: Count = 30

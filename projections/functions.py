@@ -19,7 +19,7 @@ from domain.function import (
     FunctionStatus,
 )
 from domain.naming import slug
-from domain.release import Access, Inputs, Trigger
+from domain.release import Access, Trigger
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
@@ -46,11 +46,6 @@ class Function(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime
     updated_at: datetime
 
-    @property
-    def inputs(self) -> Inputs:
-        """What of it a running release depends on."""
-        return _authored(self).inputs
-
 
 class FunctionRow(Function, frozen=True, kw_only=True, rename="camel"):
     """The function with what the next event needs to know: `deploy_revision` and `active` are those of the aggregate."""
@@ -58,6 +53,8 @@ class FunctionRow(Function, frozen=True, kw_only=True, rename="camel"):
     deploy_revision: int
     was_deployed: bool = False
     active: dict[str, aggregate.Active] = msgspec.field(default_factory=dict)
+    secrets: dict[str, aggregate.SecretValue] = msgspec.field(default_factory=dict)
+    secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def project(row: FunctionRow | None, recorded: Recorded) -> FunctionRow | None:
@@ -79,6 +76,8 @@ def _state(row: FunctionRow) -> aggregate.Function:
         revision=row.revision,
         deploy_revision=row.deploy_revision,
         active=row.active,
+        secrets=row.secrets,
+        secret_versions=row.secret_versions,
         was_deployed=row.was_deployed,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -113,6 +112,7 @@ def _row(function_id: UUID, state: aggregate.Function, authored: Authored) -> Fu
         access=authored.access,
         provider=authored.provider,
         environment=authored.environment,
+        secret_names=tuple(sorted(state.secrets)),
         artifact_files=authored.artifact_files,
         status=state.status,
         active_deployment_id=newest.deployment_id if newest else None,
@@ -123,12 +123,14 @@ def _row(function_id: UUID, state: aggregate.Function, authored: Authored) -> Fu
         deploy_revision=state.deploy_revision,
         was_deployed=state.was_deployed,
         active=state.active,
+        secrets=state.secrets,
+        secret_versions=state.secret_versions,
     )
 
 
 FUNCTIONS = ReadModel(
     name="functions",
-    version=2,
+    version=3,
     row=FunctionRow,
     # Also those that change nothing that is shown: the row's position is the function's ETag, which If-Match compares
     # with the end of its stream.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
 
@@ -9,6 +11,11 @@ import msgspec
 
 from domain.clouds import Identity, LocalIdentity, LocalStorage, Storage
 from domain.release import ArtifactKind, Release, Toolchain
+from process.secret import Secret
+
+# The values of a release's secrets, by name.
+Secrets = Mapping[str, Secret]
+NO_SECRETS: Secrets = MappingProxyType({})
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,10 +200,11 @@ class Provider(Protocol):
 
     async def push(self, order: Order) -> Image: ...
 
-    async def apply(self, order: Order) -> Service:
+    async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
         """Start the release beside the one that serves: what was pushed, or the image that the release pins.
 
-        Refuses with `image_missing` when there is no such image any more.
+        `secrets` are variables like those of the release's environment, of which nothing may be shown or kept in the
+        clear. Refuses with `image_missing` when there is no such image any more.
         """
         ...
 

@@ -15,16 +15,18 @@ from prometheus_client import REGISTRY
 from commands.ids import new_id
 from eventstore.build_logs import PostgresBuildLogs
 from eventstore.contents import PostgresContents
-from eventstore.database import Role, connect
+from eventstore.database import Database, Role, connect
 from eventstore.embedded import PostgresUnavailable
 from eventstore.leases import PostgresLeases
 from eventstore.postgres import PostgresLog
+from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.server import postgres
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check, Health
+from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
@@ -44,7 +46,14 @@ def main() -> int:
         settings = Settings.from_environment(os.environ)
         logs.set_up("runner", style=settings.log_format, level=settings.log_level)
         asyncio.run(_run(settings))
-    except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable, SocketDirectoryUnsafe) as problem:
+    except (
+        SettingInvalid,
+        PortTaken,
+        AddressUnusable,
+        PostgresUnavailable,
+        SocketDirectoryUnsafe,
+        MasterKeyUnusable,
+    ) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0
@@ -68,6 +77,9 @@ async def _run(settings: Settings) -> None:
                 settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
             )
             exits.push_async_callback(offered.close)
+            if former_master_keys(settings):
+                count = await stores.secrets.rewrap()
+                structlog.get_logger().info("secrets_wrapped_anew", count=count)
             runner = make_runner(
                 stores,
                 dict(offered.providers.items()),
@@ -104,8 +116,15 @@ async def _stores(settings: Settings, url: str, exits: AsyncExitStack) -> Stores
         leases=PostgresLeases(database),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
+        secrets=_secrets(settings, database),
         ticks=PostgresTicks(database),
     )
+
+
+def _secrets(settings: Settings, database: Database) -> SecretVault:
+    former = [key_for(key, "function-secrets") for key in former_master_keys(settings)]
+    key = key_for(master_key(settings), "function-secrets")
+    return SecretVault(PostgresSecretStore(database), key=key, former=former)
 
 
 def _checks(stores: Stores) -> dict[str, Check]:

@@ -16,6 +16,7 @@ from eventstore.contents import Contents, MemoryContents
 from eventstore.leases import Leases, MemoryLeases
 from eventstore.log import Log
 from eventstore.memory import MemoryLog
+from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
 from process.logs import redact
 from projections.memory_reader import MemoryReader
@@ -40,6 +41,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     leases: Leases
     contents: Contents
     build_logs: BuildLogs
+    secrets: SecretVault
     ticks: Ticks
 
 
@@ -52,6 +54,7 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
         leases=MemoryLeases(clock),
         contents=MemoryContents(),
         build_logs=MemoryBuildLogs(),
+        secrets=SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES)),
         ticks=MemoryTicks(clock),
     )
 
@@ -73,6 +76,7 @@ def make_runner(
         providers=providers,
         contents=stores.contents,
         build_logs=stores.build_logs,
+        secrets=stores.secrets,
         clock=clock,
         random=random,
         new_id=new_id,

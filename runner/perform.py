@@ -9,7 +9,16 @@ from typing import assert_never
 import msgspec
 import structlog
 
-from providers.provider import Order, Provider, ProviderBusy, ProviderRefused, ProviderUnreachable, Source
+from eventstore.secret_values import SecretLost, opened
+from providers.provider import (
+    Order,
+    Provider,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderUnreachable,
+    Secrets,
+    Source,
+)
 from runner import plan
 from runner.world import World
 
@@ -98,7 +107,7 @@ async def _performed(act: Act, order: Order, provider: Provider, world: World) -
             image = await provider.push(order)
             return plan.NotePushed(reference=image.reference, digest=image.digest)
         case plan.Apply():
-            service = await provider.apply(order)
+            service = await provider.apply(order, await _secrets(order, world))
             return plan.NoteApplied(url=service.url, revision=service.revision)
         case plan.Promote():
             service = await provider.promote(order)
@@ -108,6 +117,15 @@ async def _performed(act: Act, order: Order, provider: Provider, world: World) -
             return NoteWithdrawn(await provider.withdraw(order))
         case _:
             assert_never(act)
+
+
+async def _secrets(order: Order, world: World) -> Secrets:
+    """The values the release pins. Raises ProviderRefused when one cannot be opened."""
+    release = order.release
+    try:
+        return await opened(world.secrets, order.tenant_id, release.function_id, release.secret_values)
+    except SecretLost as problem:
+        raise ProviderRefused("secret_lost", str(problem), "Set the secret again and deploy.") from problem
 
 
 async def _sources(order: Order, world: World) -> tuple[Source, ...]:

@@ -19,6 +19,7 @@ from providers.gcp.storage import Bucket, Staged
 from providers.gcp.wire import Wire
 from providers.issuer import TokenSource
 from providers.provider import (
+    NO_SECRETS,
     Build,
     Bundle,
     Finding,
@@ -27,6 +28,7 @@ from providers.provider import (
     Observation,
     Order,
     ProviderRefused,
+    Secrets,
     Service,
     Source,
 )
@@ -120,7 +122,13 @@ class GcpProvider:
         async with told_apart(work.account.identity):
             return await work.built()
 
-    async def apply(self, order: Order) -> Service:
+    async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
+        if secrets:
+            raise ProviderRefused(
+                "secrets_unsupported",
+                "Secrets cannot be given to functions on Google Cloud yet.",
+                "Remove the function's secrets, or deploy it elsewhere.",
+            )
         work = _Work(self, order)
         async with told_apart(work.account.identity):
             return await work.releases.apply(await work.image())

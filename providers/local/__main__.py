@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from process import logs
 from process.health import Health
+from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
@@ -33,7 +34,14 @@ def main() -> int:
         settings = Settings.from_environment(os.environ)
         logs.set_up("agent", style=settings.log_format, level=settings.log_level)
         asyncio.run(_run(settings))
-    except (SettingInvalid, PortTaken, AddressUnusable, SocketDirectoryUnsafe, AgentRunning) as problem:
+    except (
+        SettingInvalid,
+        PortTaken,
+        AddressUnusable,
+        SocketDirectoryUnsafe,
+        AgentRunning,
+        MasterKeyUnusable,
+    ) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0
@@ -60,6 +68,8 @@ def _plan(settings: Settings) -> Plan:
         toolchain_dir=settings.toolchains,
         environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
         hidden=(settings.data_dir, socket_directory(settings.data_dir)),
+        secret_key=key_for(master_key(settings), "agent-secrets"),
+        former_secret_keys=tuple(key_for(key, "agent-secrets") for key in former_master_keys(settings)),
         only_engine=_engine(settings.local_engine),
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import assert_never
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from providers.local.keeper import Keeper
 from providers.local.ledger import Ledger
 from providers.local.records import Deployment
 from providers.local.routes import RouteTable
+from providers.local.secrets import AgentSecrets
 from providers.local.store import Store
 from providers.local.toolchain import NoEngine, Toolchains
 from providers.provider import (
@@ -49,8 +51,16 @@ class Agent:
     """
 
     def __init__(
-        self, store: Store, ledger: Ledger, toolchains: Toolchains, builder: Builder, fleet: Fleet, routes: RouteTable
+        self,
+        store: Store,
+        ledger: Ledger,
+        toolchains: Toolchains,
+        builder: Builder,
+        fleet: Fleet,
+        routes: RouteTable,
+        secrets: AgentSecrets,
     ) -> None:
+        self._secrets = secrets
         self._store = store
         self._ledger = ledger
         self._toolchains = toolchains
@@ -124,8 +134,8 @@ class Agent:
             self._ledger.change(deployment.id, image=image)
             return image
 
-    async def apply(self, order: Order) -> Service:
-        """Start the release, beside whatever serves."""
+    async def apply(self, order: Order, secrets: Mapping[str, str]) -> Service:
+        """Start the release, beside whatever serves. The secrets are kept closed, for when it is started again."""
         async with self._turns[order.deployment_id]:
             deployment = self._ledger.open(order)
             if not deployment.image and order.release.image:
@@ -133,7 +143,8 @@ class Agent:
             if not deployment.image:
                 raise ProviderRefused("not_pushed", "There is nothing built to run.", "Deploy again.")
             if deployment.wanted == "nothing":
-                deployment = self._ledger.change(deployment.id, wanted="running")
+                closed = self._secrets.close(deployment.id, secrets)
+                deployment = self._ledger.change(deployment.id, wanted="running", sealed_secrets=closed)
                 self._fleet.keep(deployment, serving=False)
             return self._service(deployment)
 

@@ -18,6 +18,7 @@ from providers.local.messages import Asked, Busy, Refused, Unanswered
 from providers.local.records import Route
 from providers.local.relay import Receive, Scope, Send, end_to_end, relay, session
 from providers.provider import (
+    NO_SECRETS,
     Answered,
     Build,
     Bundle,
@@ -31,6 +32,7 @@ from providers.provider import (
     ProviderBusy,
     ProviderRefused,
     ProviderUnreachable,
+    Secrets,
     Service,
     Source,
     Step,
@@ -111,8 +113,9 @@ class LocalProvider:
     async def push(self, order: Order) -> Image:
         return await self._ask("push", Asked(order=order), Image)
 
-    async def apply(self, order: Order) -> Service:
-        return self._addressed(order, await self._ask("apply", Asked(order=order), Service))
+    async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
+        asked = Asked(order=order, secrets={name: value.reveal() for name, value in secrets.items()})
+        return self._addressed(order, await self._ask("apply", asked, Service))
 
     async def promote(self, order: Order) -> Service:
         return self._addressed(order, await self._ask("promote", Asked(order=order), Service))

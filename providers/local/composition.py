@@ -19,6 +19,7 @@ from providers.local.keeper import Patience
 from providers.local.ledger import Ledger
 from providers.local.relay import session
 from providers.local.routes import RouteTable
+from providers.local.secrets import AgentSecrets
 from providers.local.store import Store
 from providers.local.toolchain import Toolchains
 
@@ -29,6 +30,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     toolchain_dir: Path
     environment: Mapping[str, str]
     hidden: tuple[Path, ...]
+    # 32 bytes that close what the functions' secrets are on disk; the same ones at every start.
+    secret_key: bytes
+    former_secret_keys: tuple[bytes, ...] = ()
     only_engine: EngineName | None = None
     stop_seconds_max: float = 10.0
     patience: Patience = Patience()
@@ -47,6 +51,7 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     client = session()
     builder = Builder(store, ledger, {**plan.environment, AGENT_VARIABLE: name})
     confinement = await Confinement.probe(plan.hidden, store.folder, plan.environment.get("PATH", ""))
+    secrets = AgentSecrets(plan.secret_key, plan.former_secret_keys)
     fleet = Fleet(
         store,
         ledger,
@@ -56,9 +61,10 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
         environment=plan.environment,
         confinement=confinement,
         patience=plan.patience,
+        secrets=secrets,
     )
     caller = Caller(routes, fleet)
-    working = Agent(store, ledger, toolchains, builder, fleet, routes)
+    working = Agent(store, ledger, toolchains, builder, fleet, routes, secrets)
     try:
         await working.start()
         yield Door(working, store, toolchains, routes, fleet, client, caller)

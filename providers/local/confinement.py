@@ -20,7 +20,7 @@ NICENESS = 5
 PROBE_SECONDS_MAX = 10.0
 ENVIRONMENT_FILE = ".environment"
 
-_TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "sh")
+_TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "rm", "sh")
 _NAMESPACES = ("--user", "--map-root-user", "--mount", "--propagation", "private", "--")
 # Being root of a namespace of its own, it could take the covers off again.
 _POWERLESS = ("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
@@ -76,7 +76,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         says (where programs and libraries are found, for one) holds for `argv` only, not for what confines it.
         """
         _write_environment(cwd / ENVIRONMENT_FILE, environment)
-        load = f'. ./{ENVIRONMENT_FILE}; {_LIMITS}; exec {self.tools["nice"]} -n {NICENESS} "$@"'
+        # Secrets are in it: it goes as soon as it is read.
+        load = f'. ./{ENVIRONMENT_FILE}; {self.tools["rm"]} -f ./{ENVIRONMENT_FILE}; {_LIMITS}; exec {self.tools["nice"]} -n {NICENESS} "$@"'
         limited = (self.tools["sh"], "-c", load, "sh", *argv)
         if kept is None or not self.namespaces:
             return limited

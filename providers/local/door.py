@@ -109,12 +109,13 @@ class Door:
             return await self._agent.bundle(asked.order, asked.sources)
         if verb == "build_log":
             return await self._agent.build_log(asked.order, asked.cursor)
+        if verb == "apply":
+            return await self._agent.apply(asked.order, asked.secrets)
         verbs: dict[str, Callable[[Order], Awaitable[object]]] = {
             "observe": self._agent.observe,
             "start_build": self._agent.start_build,
             "stop_build": self._agent.stop_build,
             "push": self._agent.push,
-            "apply": self._agent.apply,
             "promote": self._agent.promote,
             "withdraw": self._agent.withdraw,
         }

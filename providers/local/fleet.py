@@ -23,6 +23,7 @@ from providers.local.keeper import Charge, Keeper, Patience
 from providers.local.ledger import Ledger
 from providers.local.process_group import ProcessGroup
 from providers.local.records import Deployment, ProcessMark
+from providers.local.secrets import AgentSecrets, hide
 from providers.local.store import Store
 from providers.local.toolchain import Toolchains
 
@@ -47,7 +48,9 @@ class Fleet:
         environment: Mapping[str, str],
         confinement: Confinement,
         patience: Patience,
+        secrets: AgentSecrets,
     ) -> None:
+        self._secrets = secrets
         self._store = store
         self._ledger = ledger
         self._toolchains = toolchains
@@ -98,7 +101,7 @@ class Fleet:
             name=deployment.name,
             command=lambda port: self._command(deployment, port),
             cwd=place / "run",
-            log=FunctionLog(place / "function.log"),
+            log=FunctionLog(place / "function.log", hide=lambda text: hide(text, self._secrets_of(deployment))),
             health_path=release.health_path,
             start_seconds_max=release.start_seconds_max,
             memory_mb_max=release.memory_mb_max,
@@ -160,11 +163,14 @@ class Fleet:
             artifact=self._store.artifact(deployment.built_digest),
             port=port,
             machine=machine,
-            environment={**order.release.environment, **ours},
+            environment={**order.release.environment, **self._secrets_of(deployment), **ours},
             memory_mb_max=order.release.memory_mb_max,
         )
         command = self._confined(engine.launch(launch), place)
         return replace(command, environment={"PATH": self._search_path, **self._marks(deployment.id)})
+
+    def _secrets_of(self, deployment: Deployment) -> dict[str, str]:
+        return self._secrets.open(deployment.id, deployment.sealed_secrets)
 
     def _marks(self, deployment_id: UUID) -> dict[str, str]:
         return {DEPLOYMENT_VARIABLE: str(deployment_id), AGENT_VARIABLE: self._name}

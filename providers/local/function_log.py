@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 PART_BYTES_MAX = 1024 * 1024
 _READ_BYTES = 8 * 1024
+_MARGIN_BYTES = 32 * 1024
 
 
 class FunctionLog:
     """The process appends to `path` by itself, whether the agent lives or not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hide: Callable[[str], str] = str) -> None:
+        """`hide` is given what is shown of the log, with more before it than is shown."""
         self.path = path
+        self._hide = hide
 
     def add(self, line: str) -> None:
         """A line of our own between those of the function."""
@@ -38,5 +42,9 @@ class FunctionLog:
             return ""
         with self.path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _READ_BYTES))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines_max:])
+            begins = max(0, size - _READ_BYTES - _MARGIN_BYTES)
+            file.seek(begins)
+            text = self._hide(file.read().decode(errors="replace"))
+        # A value that the beginning cut in two stands in the margin, which is not shown.
+        shown = text[-_READ_BYTES:] if begins else text
+        return "\n".join(shown.splitlines()[-lines_max:])

@@ -14,6 +14,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
     cursor: int = 0
     call: Call | None = None
+    # In the clear, over a socket that only this user reaches.
+    secrets: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Asked(order={self.order!r}, secrets={sorted(self.secrets)})"
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):

@@ -34,6 +34,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     built_digest: str = ""  # Of the output file, under which it is stored.
     image: Image | None = None
     wanted: Wanted = "nothing"
+    sealed_secrets: str = ""  # What providers.local.secrets closed.
     process: ProcessMark | None = None
     port: int = 0
 

@@ -66,6 +66,7 @@ class Made:
         self.service: Shown[MadeService] = Shown()
         self.builds_started = 0
         self.services_started = 0
+        self.secret_names: tuple[str, ...] = ()
         self.withdrawals = 0
 
     def remains(self, time: float) -> tuple[str, ...]:

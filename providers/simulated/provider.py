@@ -15,6 +15,7 @@ import msgspec
 from domain.clouds import Identity, Storage, target_key
 from domain.release import Toolchain
 from providers.provider import (
+    NO_SECRETS,
     Answered,
     Build,
     Bundle,
@@ -28,6 +29,7 @@ from providers.provider import (
     ProviderBusy,
     ProviderRefused,
     ProviderUnreachable,
+    Secrets,
     Service,
     Source,
     Step,
@@ -128,9 +130,10 @@ class SimulatedProvider:
             made.image.change(image, self._visible_at())
             return Image(reference=image.reference, digest=image.digest)
 
-    async def apply(self, order: Order) -> Service:
+    async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
         async with self._call("apply", order):
             made = self.made[order.deployment_id]
+            made.secret_names = tuple(sorted(secrets))
             if not self._has_image(order):
                 raise ProviderRefused("image_missing", "There is no image to run.", "Deploy again.")
             if made.service.actual is None:

@@ -44,6 +44,7 @@ from eventstore.memory import MemoryLog
 from eventstore.meta import Actor
 from eventstore.postgres import PostgresLog
 from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
+from eventstore.secret_values import MemorySecretStore, PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
 from projections.engine import Parts, engine
@@ -133,6 +134,7 @@ async def world_in_memory(
         MemoryTicks(_now),
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
+        SecretVault(MemorySecretStore(), key=bytes(32)),
         data_dir,
         tokens,
         newcomers,
@@ -163,7 +165,18 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         sealing = Sealing(PostgresPersonKeys(app))
         contents, build_logs, key_uses = PostgresContents(app), PostgresBuildLogs(app), PostgresKeyUses(app)
         ticks, instants = PostgresTicks(app), PostgresInstants(app)
-        yield await _world(log, instants, reader, contents, build_logs, ticks, key_uses, sealing, data_dir)
+        yield await _world(
+            log,
+            instants,
+            reader,
+            contents,
+            build_logs,
+            ticks,
+            key_uses,
+            sealing,
+            SecretVault(PostgresSecretStore(app), key=bytes(32)),
+            data_dir,
+        )
 
 
 async def _world(
@@ -175,6 +188,7 @@ async def _world(
     ticks: Ticks,
     key_uses: KeyUses,
     sealing: Sealing,
+    secrets: SecretVault,
     data_dir: Path,
     tokens: IdTokens | None = None,
     newcomers: Newcomers | None = None,
@@ -194,6 +208,7 @@ async def _world(
         ticks=ticks,
         key_uses=key_uses,
         sealing=sealing,
+        secrets=secrets,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         authenticator=Authenticator(reader, log, key_uses, _now, sign_in=sign_in),

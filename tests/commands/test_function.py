@@ -12,6 +12,7 @@ from commands.claimed import taken
 from commands.function import (
     ENVIRONMENT_BYTES_MAX,
     ENVIRONMENT_VARIABLES_MAX,
+    SECRETS_MAX,
     EnvironmentTooLarge,
     FunctionExists,
 )
@@ -26,6 +27,9 @@ from domain.function import (
     FunctionIsLive,
     FunctionNameTaken,
     FunctionUnknown,
+    NameOfBoth,
+    SecretUnknown,
+    TooManySecrets,
 )
 from domain.naming import NameNotAllowed
 from domain.project import ProjectIsArchived, ProjectUnknown
@@ -302,3 +306,55 @@ def _folded(*facts: Fact) -> Function:
 
 def _named(segment: str, *, release: bool = False) -> Any:
     return a.claim("function", f"{a.PROJECT_ID}/{segment}", a.FUNCTION_ID, release=release)
+
+
+class TestSetSecret:
+    def test_records_which_value_it_is_and_nothing_of_it(self) -> None:
+        given(*DRAFT).when(a.set_secret()).then(a.secret_set())
+
+    def test_counts_on_also_after_it_was_removed(self) -> None:
+        given(*DRAFT, a.secret_set(), a.secret_removed()).when(a.set_secret(value_id=a.id_of(61))).then(
+            a.secret_set(version=2, value_id=a.id_of(61))
+        )
+
+    def test_refuses_the_name_of_a_variable(self) -> None:
+        taken = a.function_updated(environment={"TOKEN": "1"})
+
+        given(*DRAFT, taken).when(a.set_secret()).then_refused(NameOfBoth, fields=("name",))
+
+    @pytest.mark.parametrize("name", ["PORT", "DCF_KEY", "9", "A B", ""])
+    def test_refuses_a_name_no_variable_can_have(self, name: str) -> None:
+        given(*DRAFT).when(a.set_secret(name=name)).then_refused(EnvironmentNameNotAllowed, fields=("name",))
+
+    def test_refuses_more_than_there_may_be_but_not_another_value(self) -> None:
+        full = [a.secret_set(f"S{number}") for number in range(SECRETS_MAX)]
+
+        given(*DRAFT, *full).when(a.set_secret()).then_refused(TooManySecrets)
+        given(*DRAFT, *full).when(a.set_secret(name="S0")).then(a.secret_set("S0", version=2))
+
+    def test_refuses_a_function_of_another_project_and_one_that_is_archived(self) -> None:
+        given(*DRAFT).when(a.set_secret(project_id=a.OTHER_PROJECT_ID)).then_refused(FunctionUnknown)
+        given(*DRAFT, a.function_archived()).when(a.set_secret()).then_refused(FunctionIsArchived)
+
+
+class TestRemoveSecret:
+    def test_records_that_it_is_gone(self) -> None:
+        given(*DRAFT, a.secret_set()).when(a.remove_secret()).then(a.secret_removed())
+
+    def test_refuses_one_there_is_not(self) -> None:
+        given(*DRAFT).when(a.remove_secret()).then_refused(SecretUnknown)
+
+
+class TestAFunctionWithSecrets:
+    def test_refuses_a_variable_with_the_name_of_one(self) -> None:
+        given(*DRAFT, a.secret_set()).when(a.update_function(environment={"TOKEN": "1"})).then_refused(
+            NameOfBoth, fields=("environment.TOKEN",)
+        )
+
+    def test_has_changed_since_it_was_deployed_when_one_was_set(self) -> None:
+        stream = a.function_created().stream
+        before: Function = fold((a.function_created(), *LIVE))[stream]
+        after: Function = fold((a.function_created(), *LIVE, a.secret_set()))[stream]
+
+        assert not before.changed_since_deploy
+        assert after.changed_since_deploy

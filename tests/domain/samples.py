@@ -71,6 +71,9 @@ _NOTICE = deployment.Notice(code="runtime_deprecating", message="Until 2026-03-1
 _TOOLCHAIN = Toolchain(engine="stand-in", version="3.7.3", stand_in=True)
 _IMAGE = PinnedImage(reference="images/1", digest=DIGEST, toolchain=_TOOLCHAIN)
 
+# Before releases pinned secrets.
+_INPUTS = msgspec.structs.replace(_RELEASE.inputs, secret_versions={})
+
 _ALL: tuple[Event, ...] = (
     tenant.TenantCreated(name="Acme", slug="acme", plan="sandbox"),
     tenant.MemberAdded(person_id=id_of(7), role="developer"),
@@ -125,6 +128,8 @@ _ALL: tuple[Event, ...] = (
     integration.IntegrationDisconnected(reason="moving"),
     function.FunctionCreated(project_id=id_of(3), slug="greet", authored=_AUTHORED),
     function.FunctionUpdated(authored=_AUTHORED),
+    function.SecretSet(name="API_TOKEN", version=2, value_id=id_of(12)),
+    function.SecretRemoved(name="API_TOKEN"),
     function.ArchiveRequested(reason="unused"),
     function.FunctionArchived(reason="unused"),
     function.DeploymentRequested(deployment_id=id_of(10), number=2, target_key="local"),
@@ -261,8 +266,11 @@ VARIANTS: dict[tuple[type[Event], str], Event] = {
 }
 # and one for each field that came later.
 VARIANTS |= {
-    (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
+    (function.FunctionDeployed, "secrets"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_RELEASE.inputs
+    ),
+    (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
+        deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_INPUTS
     ),
     (person.PersonRegistered, "identity"): person.PersonRegistered(
         name=Sealed("c2VhbGVk"),

@@ -183,6 +183,7 @@ async def withdrawn(provider: Provider, wanted: Order) -> None:
 async def local(folder: Path) -> AsyncIterator[Ground]:
     """The local provider with an agent in this process."""
     plan = Plan(
+        secret_key=bytes(32),
         toolchain_dir=TOOLCHAIN_DIR,
         environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
         hidden=(folder,),

@@ -66,6 +66,7 @@ class Town:
             log=self.log,
             providers={"local": self.cloud},
             contents=self.contents,
+            secrets=self.stores.secrets,
             build_logs=self.build_logs,
             clock=virtual_time.now,
             random=Random(self.random.random()),

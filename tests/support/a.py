@@ -68,6 +68,8 @@ from domain.function import (
     FunctionDeployed,
     FunctionUndeployed,
     FunctionUpdated,
+    SecretRemoved,
+    SecretSet,
 )
 from domain.integration import (
     INTEGRATION,
@@ -284,6 +286,14 @@ def function_created(
     """The changes are those to the record."""
     created = FunctionCreated(project_id=project_id, slug=slug, authored=authored(**changes))
     return Fact(FUNCTION.stream(TENANT_ID, function_id), created)
+
+
+def secret_set(name: str = "TOKEN", version: int = 1, value_id: UUID | None = None) -> Fact:
+    return _of_function(SecretSet(name=name, version=version, value_id=value_id or id_of(60)))
+
+
+def secret_removed(name: str = "TOKEN") -> Fact:
+    return _of_function(SecretRemoved(name=name))
 
 
 def _of_function(event: Any) -> Fact:
@@ -679,6 +689,16 @@ def update_function(project_id: UUID | None = None, at: datetime = AT, **changes
 
 def archive_project(**changes: Any) -> project.ArchiveProject:
     return project.ArchiveProject(**_filled({"project_id": PROJECT_ID}, changes))
+
+
+def set_secret(**changes: Any) -> function.SetSecret:
+    defaults = {"project_id": PROJECT_ID, "function_id": FUNCTION_ID, "name": "TOKEN", "value_id": id_of(60)}
+    return function.SetSecret(**_filled(defaults, changes))
+
+
+def remove_secret(**changes: Any) -> function.RemoveSecret:
+    defaults = {"project_id": PROJECT_ID, "function_id": FUNCTION_ID, "name": "TOKEN"}
+    return function.RemoveSecret(**_filled(defaults, changes))
 
 
 def archive_function(**changes: Any) -> function.ArchiveFunction:

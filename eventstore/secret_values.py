@@ -1,0 +1,199 @@
+"""The values of functions' secrets: closed by whoever serves the API, opened by the runner, kept beside the log.
+
+Envelope encryption: each value has a key of its own (AES-256-GCM), which is wrapped by the master key's; so a new master
+key means new wrappings and no new ciphertexts. Tenant, function and value are bound to the ciphertext: none can stand in
+for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from eventstore.database import Database
+from process.secret import Secret
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_KEY_ID_BYTES = 8
+REWRAPPED_AT_ONCE = 500
+
+
+class SecretLost(Exception):
+    """A secret's value is not kept, or was changed, or the master key that closed it is not given. The message says which."""
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """A value as it is kept."""
+
+    function_id: UUID
+    key_id: str
+    wrapped_key: bytes
+    sealed: bytes
+
+
+class SecretStore(Protocol):
+    """Keeps closed values."""
+
+    async def add(self, tenant_id: UUID, value_id: UUID, closed: Closed) -> None:
+        """Keep it. One kept under this id before stays as it is."""
+        ...
+
+    async def find(self, tenant_id: UUID, value_id: UUID) -> Closed | None: ...
+
+    async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
+        """Tenant, value, key id and wrapped key of those that another key wraps."""
+        ...
+
+    async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
+        """Put another wrapping in the place of the former one, if that is still there."""
+        ...
+
+
+class SecretVault:
+    """Closes and opens values. `key` is what wraps from now on; `former` open what was closed before it was changed."""
+
+    def __init__(self, store: SecretStore, *, key: bytes, former: Iterable[bytes] = ()) -> None:
+        self._store = store
+        self._key = key
+        self._key_id = key_id_of(key)
+        self._keys = {key_id_of(one): one for one in (*former, key)}
+
+    async def close(self, tenant_id: UUID, function_id: UUID, value_id: UUID, value: Secret) -> None:
+        """Keep a value, durably, before returning. Doing it again under the same id changes nothing."""
+        own = os.urandom(KEY_BYTES)
+        closed = Closed(
+            function_id=function_id,
+            key_id=self._key_id,
+            wrapped_key=_encrypt(self._key, own, value_id.bytes),
+            sealed=_encrypt(own, value.reveal().encode(), _bound_to(tenant_id, function_id, value_id)),
+        )
+        await self._store.add(tenant_id, value_id, closed)
+
+    async def open(self, tenant_id: UUID, function_id: UUID, value_id: UUID) -> Secret:
+        """The value. Raises SecretLost."""
+        closed = await self._store.find(tenant_id, value_id)
+        if closed is None or closed.function_id != function_id:
+            raise SecretLost("The value is not kept here.")
+        own = self._unwrapped(value_id, closed.key_id, closed.wrapped_key)
+        return Secret(_decrypt(own, closed.sealed, _bound_to(tenant_id, function_id, value_id)).decode())
+
+    async def rewrap(self) -> int:
+        """Wrap anew what other keys wrap; how many there were. It may be interrupted, and done again, at any time."""
+        count = 0
+        while found := await self._store.not_closed_by(self._key_id, limit=REWRAPPED_AT_ONCE):
+            for tenant_id, value_id, former, wrapped in found:
+                own = self._unwrapped(value_id, former, wrapped)
+                again = _encrypt(self._key, own, value_id.bytes)
+                await self._store.rewrap(tenant_id, value_id, former=former, key_id=self._key_id, wrapped_key=again)
+            count += len(found)
+        return count
+
+    def fingerprint(self, content: bytes) -> bytes:
+        """32 bytes that tell contents apart and by which nobody without the key can guess one."""
+        return hmac.digest(self._key, content, "sha256")
+
+    def _unwrapped(self, value_id: UUID, key_id: str, wrapped: bytes) -> bytes:
+        key = self._keys.get(key_id)
+        if key is None:
+            raise SecretLost(f"The master key {key_id} that closed the value is not given; see DCF_FORMER_MASTER_KEYS.")
+        return _decrypt(key, wrapped, value_id.bytes)
+
+
+def key_id_of(key: bytes) -> str:
+    """What names a key without telling it."""
+    return hashlib.sha256(b"dcf/key-id\n" + key).digest()[:_KEY_ID_BYTES].hex()
+
+
+def _bound_to(tenant_id: UUID, function_id: UUID, value_id: UUID) -> bytes:
+    return tenant_id.bytes + function_id.bytes + value_id.bytes
+
+
+def _encrypt(key: bytes, content: bytes, bound_to: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, content, bound_to)
+
+
+def _decrypt(key: bytes, content: bytes, bound_to: bytes) -> bytes:
+    try:
+        return AESGCM(key).decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], bound_to)
+    except (InvalidTag, ValueError) as error:
+        raise SecretLost("The value was changed since it was closed.") from error
+
+
+class MemorySecretStore:
+    """The values of a service in memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[UUID, UUID], Closed] = {}
+
+    async def add(self, tenant_id: UUID, value_id: UUID, closed: Closed) -> None:
+        self._kept.setdefault((tenant_id, value_id), closed)
+
+    async def find(self, tenant_id: UUID, value_id: UUID) -> Closed | None:
+        return self._kept.get((tenant_id, value_id))
+
+    async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
+        found = [(*ids, one.key_id, one.wrapped_key) for ids, one in self._kept.items() if one.key_id != key_id]
+        return sorted(found)[:limit]
+
+    async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
+        kept = self._kept.get((tenant_id, value_id))
+        if kept is not None and kept.key_id == former:
+            again = msgspec.structs.replace(kept, key_id=key_id, wrapped_key=wrapped_key)
+            self._kept[tenant_id, value_id] = again
+
+
+class PostgresSecretStore:
+    """The values in the database's vault, where the API can put and never take."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    _ADD = "SELECT vault.add_secret_value($1, $2, $3, $4, $5, $6)"
+
+    async def add(self, tenant_id: UUID, value_id: UUID, closed: Closed) -> None:
+        await self._database.execute(
+            self._ADD, tenant_id, value_id, closed.function_id, closed.key_id, closed.wrapped_key, closed.sealed
+        )
+
+    _FIND = "SELECT function_id, key_id, wrapped_key, sealed FROM vault.find_secret_value($1, $2)"
+
+    async def find(self, tenant_id: UUID, value_id: UUID) -> Closed | None:
+        row = await self._database.fetchrow(self._FIND, tenant_id, value_id)
+        return None if row is None else Closed(**dict(row.items()))
+
+    _NOT_CLOSED_BY = """
+        SELECT tenant_id, value_id, key_id, wrapped_key
+          FROM vault.secret_values_not_closed_by($1, $2)
+    """
+
+    async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
+        rows = await self._database.fetch(self._NOT_CLOSED_BY, key_id, limit)
+        return [(row["tenant_id"], row["value_id"], row["key_id"], row["wrapped_key"]) for row in rows]
+
+    _REWRAP = "SELECT vault.rewrap_secret_value($1, $2, $3, $4, $5)"
+
+    async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
+        await self._database.execute(self._REWRAP, tenant_id, value_id, former, key_id, wrapped_key)
+
+
+async def opened(
+    vault: SecretVault, tenant_id: UUID, function_id: UUID, values: Mapping[str, UUID]
+) -> dict[str, Secret]:
+    """The values under their names. Raises SecretLost, which names the secret."""
+    found = {}
+    for name, value_id in values.items():
+        try:
+            found[name] = await vault.open(tenant_id, function_id, value_id)
+        except SecretLost as problem:
+            raise SecretLost(f"{name}: {problem}") from problem
+    return found

@@ -1,0 +1,60 @@
+"""The secrets of the agent's functions: closed on disk, opened when a process is started."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from uuid import UUID
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from providers.local.engine import EngineUnavailable
+
+_NONCE_BYTES = 12
+# What is shorter stands in too many words that are no secret.
+HIDDEN_CHARACTERS_MIN = 4
+HIDDEN_AS = "********"
+
+
+class AgentSecrets:
+    """Closes with AES-256-GCM under the agent's key, bound to the deployment. Keys have 32 bytes; `former` open what they
+    closed before."""
+
+    def __init__(self, key: bytes, former: Iterable[bytes] = ()) -> None:
+        self._cipher = AESGCM(key)
+        self._ciphers = (self._cipher, *map(AESGCM, former))
+
+    def close(self, deployment_id: UUID, secrets: Mapping[str, str]) -> str:
+        """The secrets as a record may hold them; nothing for none."""
+        if not secrets:
+            return ""
+        nonce = os.urandom(_NONCE_BYTES)
+        closed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(secrets), deployment_id.bytes)
+        return base64.b64encode(closed).decode()
+
+    def open(self, deployment_id: UUID, closed: str) -> dict[str, str]:
+        """What was closed. Raises EngineUnavailable when it was closed under another master key."""
+        if not closed:
+            return {}
+        content = base64.b64decode(closed)
+        for cipher in self._ciphers:
+            with suppress(InvalidTag):
+                opened = cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], deployment_id.bytes)
+                return msgspec.json.decode(opened, type=dict[str, str])
+        raise EngineUnavailable(
+            "The function's secrets were closed under another master key.",
+            "Name the key it had in DCF_FORMER_MASTER_KEYS, or deploy the function again.",
+        )
+
+
+def hide(text: str, secrets: Mapping[str, str]) -> str:
+    """The text without the secrets' values, each line of those that have several too; the longest are hidden first."""
+    values = {part for value in secrets.values() for part in (value, *value.splitlines())}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= HIDDEN_CHARACTERS_MIN:
+            text = text.replace(value, HIDDEN_AS)
+    return text

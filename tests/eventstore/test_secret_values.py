@@ -1,0 +1,124 @@
+"""Values of secrets: closed, opened by whoever may, wrapped anew."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from eventstore.database import connect
+from eventstore.secret_values import (
+    MemorySecretStore,
+    PostgresSecretStore,
+    SecretLost,
+    SecretStore,
+    SecretVault,
+    key_id_of,
+    opened,
+)
+from process.secret import Secret
+from tests.eventstore.make import TENANT
+
+FUNCTION, VALUE = uuid4(), uuid4()
+KEY, NEW_KEY = b"k" * 32, b"n" * 32
+PASSWORD = Secret("correct horse battery staple")
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> SecretStore:
+    if request.param == "memory":
+        return MemorySecretStore()
+    return PostgresSecretStore(request.getfixturevalue("database"))
+
+
+class TestOpen:
+    async def test_gives_back_what_was_closed(self, store: SecretStore) -> None:
+        vault = SecretVault(store, key=KEY)
+        await vault.close(TENANT, FUNCTION, VALUE, PASSWORD)
+
+        assert await vault.open(TENANT, FUNCTION, VALUE) == PASSWORD
+        assert await opened(vault, TENANT, FUNCTION, {"PASSWORD": VALUE}) == {"PASSWORD": PASSWORD}
+
+    async def test_gives_the_first_of_two_under_one_id(self, store: SecretStore) -> None:
+        vault = SecretVault(store, key=KEY)
+        await vault.close(TENANT, FUNCTION, VALUE, PASSWORD)
+        await vault.close(TENANT, FUNCTION, VALUE, Secret("another"))
+
+        assert await vault.open(TENANT, FUNCTION, VALUE) == PASSWORD
+
+    async def test_refuses_another_function_tenant_or_value(self, store: SecretStore) -> None:
+        vault = SecretVault(store, key=KEY)
+        await vault.close(TENANT, FUNCTION, VALUE, PASSWORD)
+
+        for ids in ((TENANT, uuid4(), VALUE), (uuid4(), FUNCTION, VALUE), (TENANT, FUNCTION, uuid4())):
+            with pytest.raises(SecretLost):
+                await vault.open(*ids)
+
+    async def test_refuses_a_value_put_in_the_place_of_another(self, store: SecretStore) -> None:
+        vault, other = SecretVault(store, key=KEY), uuid4()
+        await vault.close(TENANT, FUNCTION, VALUE, PASSWORD)
+        closed = await store.find(TENANT, VALUE)
+        assert closed is not None
+        await store.add(TENANT, other, closed)
+
+        with pytest.raises(SecretLost):
+            await vault.open(TENANT, FUNCTION, other)
+
+    async def test_names_the_secret_that_is_lost(self, store: SecretStore) -> None:
+        with pytest.raises(SecretLost, match=r"^PASSWORD: "):
+            await opened(SecretVault(store, key=KEY), TENANT, FUNCTION, {"PASSWORD": VALUE})
+
+
+class TestClosed:
+    async def test_shows_nothing_of_the_value(self, store: SecretStore) -> None:
+        await SecretVault(store, key=KEY).close(TENANT, FUNCTION, VALUE, PASSWORD)
+
+        closed = await store.find(TENANT, VALUE)
+
+        assert closed is not None
+        assert PASSWORD.reveal().encode() not in closed.sealed + closed.wrapped_key
+        assert closed.key_id == key_id_of(KEY)
+
+
+class TestRewrap:
+    async def test_lets_go_of_the_former_key(self, store: SecretStore) -> None:
+        former = SecretVault(store, key=KEY)
+        values = [uuid4() for _ in range(3)]
+        for value in values:
+            await former.close(TENANT, FUNCTION, value, PASSWORD)
+
+        both = SecretVault(store, key=NEW_KEY, former=[KEY])
+        assert await both.open(TENANT, FUNCTION, values[0]) == PASSWORD
+        assert await both.rewrap() == 3
+        assert await both.rewrap() == 0
+
+        alone = SecretVault(store, key=NEW_KEY)
+        assert [await alone.open(TENANT, FUNCTION, value) for value in values] == [PASSWORD] * 3
+        with pytest.raises(SecretLost, match="DCF_FORMER_MASTER_KEYS"):
+            await former.open(TENANT, FUNCTION, values[0])
+
+    async def test_says_which_key_is_missing(self, store: SecretStore) -> None:
+        await SecretVault(store, key=KEY).close(TENANT, FUNCTION, VALUE, PASSWORD)
+
+        with pytest.raises(SecretLost, match=key_id_of(KEY)):
+            await SecretVault(store, key=NEW_KEY).rewrap()
+
+
+class TestFingerprint:
+    def test_tells_contents_apart_and_needs_the_key(self) -> None:
+        one, other = SecretVault(MemorySecretStore(), key=KEY), SecretVault(MemorySecretStore(), key=NEW_KEY)
+
+        assert one.fingerprint(b"a") == one.fingerprint(b"a") != one.fingerprint(b"b")
+        assert one.fingerprint(b"a") != other.fingerprint(b"a")
+
+
+async def test_the_apis_role_puts_in_and_takes_nothing_out(database_url: str) -> None:
+    async with connect(database_url, role="dcf_app", size_max=1) as app:
+        store = PostgresSecretStore(app)
+        await SecretVault(store, key=KEY).close(TENANT, FUNCTION, VALUE, PASSWORD)
+
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await store.find(TENANT, VALUE)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await app.fetch("SELECT * FROM vault.secret_values")

@@ -1,0 +1,134 @@
+"""Secrets on this machine: the function has them, nobody else sees them, and they outlive the agent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from process.secret import Secret
+from providers.local.engine import EngineUnavailable
+from providers.local.function_log import FunctionLog
+from providers.local.secrets import HIDDEN_AS, AgentSecrets, hide
+from providers.provider import Order
+from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, until, withdrawn
+
+SENTINEL = "sentinel-2b8e41-never-to-be-seen"
+TELLS_ITS_SECRET = b"""import 'dart:io';
+void main() {
+  stderr.writeln('my password is ${Platform.environment["PASSWORD"]}!');
+  exit(3);
+}
+"""
+
+
+class TestAgentSecrets:
+    def test_open_what_they_closed_for_the_same_deployment_only(self) -> None:
+        deployment_id, secrets = uuid4(), AgentSecrets(b"k" * 32)
+        closed = secrets.close(deployment_id, {"A": SENTINEL})
+
+        assert SENTINEL not in closed
+        assert secrets.open(deployment_id, closed) == {"A": SENTINEL}
+        with pytest.raises(EngineUnavailable):
+            secrets.open(uuid4(), closed)
+
+    def test_are_nothing_when_there_are_none(self) -> None:
+        secrets = AgentSecrets(b"k" * 32)
+
+        assert secrets.close(uuid4(), {}) == ""
+        assert secrets.open(uuid4(), "") == {}
+
+    def test_closed_under_another_key_need_that_key(self) -> None:
+        deployment_id = uuid4()
+        closed = AgentSecrets(b"k" * 32).close(deployment_id, {"A": SENTINEL})
+
+        with pytest.raises(EngineUnavailable, match="another master key"):
+            AgentSecrets(b"n" * 32).open(deployment_id, closed)
+        assert AgentSecrets(b"n" * 32, [b"k" * 32]).open(deployment_id, closed) == {"A": SENTINEL}
+
+
+class TestHide:
+    def test_takes_every_value_out_the_longest_first(self) -> None:
+        text = hide("a=hunter2 b=hunter2-long", {"A": "hunter2", "B": "hunter2-long"})
+
+        assert text == f"a={HIDDEN_AS} b={HIDDEN_AS}"
+
+    def test_takes_each_line_of_a_value_out(self) -> None:
+        assert hide("first\nsecond line\nthird", {"KEY": "first\nsecond line"}) == f"{HIDDEN_AS}\nthird"
+        assert hide("only second line", {"KEY": "first\nsecond line"}) == f"only {HIDDEN_AS}"
+
+    def test_leaves_values_that_stand_in_every_text(self) -> None:
+        assert hide("a yes is no secret", {"A": "yes"}) == "a yes is no secret"
+
+
+def test_a_log_shows_no_piece_of_a_value_that_its_beginning_cut_in_two(tmp_path: Path) -> None:
+    log = FunctionLog(tmp_path / "log", hide=lambda text: hide(text, {"A": SENTINEL}))
+    for offset in range(len(SENTINEL) + 2):
+        filler = "x" * (8 * 1024 - offset)
+        log.path.write_text("y" * 1000 + SENTINEL + filler)
+
+        assert not any(SENTINEL[-size:] + "x" in log.tail(5) for size in range(4, len(SENTINEL) + 1))
+
+
+async def _applied(ground: Ground, wanted: Order, code: bytes) -> None:
+    build = await built(ground.provider, wanted, sources(code))
+    assert build.status == "succeeded", build.message
+    await ground.provider.push(wanted)
+    await ground.provider.apply(wanted, {"PASSWORD": Secret(SENTINEL)})
+
+
+def _traces(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and SENTINEL.encode() in path.read_bytes()]
+
+
+async def test_a_function_has_them_also_after_the_agent_was_started_again_and_no_file_does(tmp_path: Path) -> None:
+    wanted = order()
+    async with local(tmp_path) as ground:
+        await _applied(ground, wanted, PROBE)
+        await settled(ground.provider, wanted, "healthy")
+        first = await _environment(tmp_path)
+        assert _traces(tmp_path) == []
+    async with local(tmp_path) as ground:
+        await settled(ground.provider, wanted, "healthy")
+        second = await _environment(tmp_path)
+        assert _traces(tmp_path) == []
+        await withdrawn(ground.provider, wanted)
+
+    assert first["PASSWORD"] == second["PASSWORD"] == SENTINEL
+    assert not any(SENTINEL in line for line in _command_lines())
+
+
+async def test_the_last_words_of_a_function_that_tells_them_do_not(tmp_path: Path) -> None:
+    wanted = order()
+    async with local(tmp_path) as ground:
+        await _applied(ground, wanted, TELLS_ITS_SECRET)
+        service = await settled(ground.provider, wanted, "unhealthy")
+        await withdrawn(ground.provider, wanted)
+
+    assert f"my password is {HIDDEN_AS}!" in service.message
+
+
+async def _environment(folder: Path) -> dict[str, str]:
+    """What the function sees, asked at the port its record names."""
+
+    async def look() -> int:
+        records = [json.loads(path.read_bytes()) for path in (folder / "agent").rglob("*.json")]
+        return next((record["port"] for record in records if record.get("port")), 0)
+
+    port = await until(look, bool)
+    async with httpx.AsyncClient() as client:
+        found: dict[str, str] = (await client.get(f"http://127.0.0.1:{port}/environment")).json()
+    return found
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_text(errors="replace"))
+        except OSError:
+            continue
+    return lines
