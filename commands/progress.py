@@ -163,7 +163,7 @@ def reads(command: ProgressCommand) -> Reads:
     yield DEPLOYMENT, DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
     if isinstance(command, ClaimDeployment):
         yield TENANT, TENANT.stream(command.tenant_id, command.tenant_id)
-    if isinstance(command, RecordActivated | RecordFailed | RecordCanceled | RecordUndeployed):
+    if isinstance(command, RecordActivated | RecordFailed | RecordCanceled | RecordUndeployed | RecordDrift):
         yield FUNCTION, FUNCTION.stream(command.tenant_id, command.function_id)
 
 
@@ -199,7 +199,7 @@ def decide(command: ProgressCommand, states: States) -> Decision:
             _require_withdrawing(deployment)
             return _note(command, [DeploymentWithdrawn(epoch=command.epoch, remaining=command.remaining)])
         case RecordDrift():
-            return _note(command, _drift(command, deployment))
+            return _note(command, _drift(command, deployment, release, states))
         case _:
             _require_in_order(command, deployment)
             return _note(command, _progress(command, deployment))
@@ -398,8 +398,11 @@ def _end(
     )
 
 
-def _drift(command: RecordDrift, deployment: Deployment) -> list[DeploymentEvent]:
-    if deployment.status != "succeeded":
+def _drift(command: RecordDrift, deployment: Deployment, release: Release, states: States) -> list[DeploymentEvent]:
+    """Only what serves can differ from what was released; what was found of one that does not any more is over."""
+    active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(target_key(release.target))
+    serves = active is not None and active.deployment_id == command.deployment_id and deployment.status == "succeeded"
+    if not serves and (command.differences or not deployment.drift):
         raise ReportOutOfPlace
     if command.differences == deployment.drift:
         return []

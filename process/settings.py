@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds_max: Seconds = 8.0
     # Deployments one runner drives at a time.
     runner_deployments_max: Count = 100
+    # How long clouds are left alone between two looks at what serves.
+    drift_seconds: Seconds = 300.0
 
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -21,6 +21,7 @@ from projections.deployment_lists import (
     DEPLOYMENTS_OF_FUNCTION,
     DEPLOYMENTS_OF_PROJECT,
     DEPLOYMENTS_ON_RUNTIME,
+    DEPLOYMENTS_WATCHED,
 )
 from projections.deployments import DEPLOYMENTS
 from projections.functions import (
@@ -103,6 +104,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     DEPLOYMENTS_OF_PROJECT,
     DEPLOYMENTS_BY_STATUS,
     DEPLOYMENTS_OF_FUNCTION,
+    DEPLOYMENTS_WATCHED,
     TIMELINE,
     TIMELINE_OF_PROJECT,
     USAGE_LIST,

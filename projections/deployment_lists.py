@@ -164,6 +164,33 @@ DEPLOYMENTS_OF_FUNCTION = Query(
 )
 
 
+class Watched(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A deployment that serves, or of which a difference is still recorded."""
+
+    deployment_id: UUID
+    function_id: UUID
+    provider: str
+    active: bool
+    finished_at: datetime | None = None
+
+
+def _watched(rows: Rows, after: int, limit: int) -> list[Found[Deployment]]:
+    return page_of((found for found in rows if found.row.active or found.row.drift), "oldest_first", after, limit)
+
+
+# What is compared with what its cloud shows.
+DEPLOYMENTS_WATCHED = Query(
+    name="deployments_watched",
+    model=DEPLOYMENTS,
+    answer=Watched,
+    parameters=("bigint", "integer"),
+    sql=ROWS + " WHERE (t.active OR t.drifts) AND t.first_position > $1 ORDER BY t.first_position LIMIT $2",
+    select=_watched,
+    audience="engine",
+    order="oldest_first",
+)
+
+
 class DeploymentFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which deployments of a project a list is about; what is None does not matter."""
 

@@ -96,7 +96,7 @@ def message_of(event: DeploymentEvent) -> str:  # noqa: C901 - one case an event
         case DriftFound(differences=differences):
             return f"The cloud differs from what was released: {'; '.join(differences)}."
         case DriftCleared():
-            return "The cloud shows what was released again."
+            return "What the cloud shows differs from the release no longer."
         case _:
             assert_never(event)
 

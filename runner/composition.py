@@ -19,11 +19,13 @@ from eventstore.memory import MemoryLog
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
 from process.logs import redact
+from projections.deployments import DEPLOYMENTS
 from projections.memory_reader import MemoryReader
 from projections.reader import Reader
 from projections.schedules import SCHEDULES
 from projections.work import WORK
 from providers.provider import Provider
+from runner.drift import Drift
 from runner.duties import Duties
 from runner.loop import Runner
 from runner.metrics import Metrics
@@ -50,7 +52,7 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
     log = MemoryLog(clock)
     return Stores(
         log=log,
-        reader=MemoryReader(log, CODEC, (WORK, SCHEDULES)),
+        reader=MemoryReader(log, CODEC, (WORK, SCHEDULES, DEPLOYMENTS)),
         leases=MemoryLeases(clock),
         contents=MemoryContents(),
         build_logs=MemoryBuildLogs(),
@@ -68,9 +70,10 @@ def make_runner(
     new_id: Callable[[], UUID],
     registry: CollectorRegistry,
     deployments_max: int,
+    drift_seconds: float = 300.0,
     plan: Plan = next_step,
 ) -> Runner:
-    """A runner of its own name. Start it with `run`."""
+    """A runner of its own name. Start it with `run`. `drift_seconds` is how long clouds are left alone between two looks."""
     world = World(
         log=stores.log,
         providers=providers,
@@ -86,7 +89,8 @@ def make_runner(
     )
     runner_id = new_id()
     schedules = Schedules(stores.reader, stores.ticks, providers, clock=clock, random=random, metrics=world.metrics)
-    duties = Duties((schedules,), stores.leases, runner_id=runner_id, random=random)
+    drift = Drift(stores.reader, world, runner_id=runner_id, pause_seconds=drift_seconds)
+    duties = Duties((schedules, drift), stores.leases, runner_id=runner_id, random=random)
     work = ProjectedWork(stores.reader)
     return Runner(world, work, stores.leases, duties, runner_id=runner_id, deployments_max=deployments_max)
 

@@ -23,6 +23,12 @@ class Metrics:
         self.waits = Counter(
             "dcf_runner_provider_waits", "Calls a cloud put off or did not answer.", ("step",), registry=registry
         )
+        self.drifts = Counter(
+            "dcf_runner_drifts",
+            "Differences between clouds and releases, found and cleared.",
+            ("change",),
+            registry=registry,
+        )
         self.schedules = Gauge("dcf_runner_schedules", "Schedules this runner keeps.", registry=registry)
         self.ticks = Counter(
             "dcf_runner_ticks", "Ticks of schedules by what came of them.", ("status",), registry=registry

@@ -136,6 +136,8 @@ class SimulatedProvider:
             made.secret_names = tuple(sorted(secrets))
             if not self._has_image(order):
                 raise ProviderRefused("image_missing", "There is no image to run.", "Deploy again.")
+            if made.image.actual is None:  # What the release pins is kept for this deployment too.
+                made.image.change(self._pinned(order), self._visible_at())
             if made.service.actual is None:
                 self._start_service(order, made)
             assert made.service.actual is not None
@@ -184,6 +186,12 @@ class SimulatedProvider:
             if served_at[: len(address)] == address and history and history[-1].deployment_id is not None:
                 return history[-1].deployment_id
         return None
+
+    def meddle(self, deployment_id: UUID, **changes: object) -> None:
+        """Somebody changes the service of a deployment behind our back; without changes, removes it."""
+        shown = self.made[deployment_id].service
+        changed = msgspec.structs.replace(shown.actual, **changes) if shown.actual and changes else None
+        shown.change(changed, self._visible_at())
 
     def serving(self, order: Order) -> Served | None:
         """Who really serves the order's address."""
@@ -258,11 +266,13 @@ class SimulatedProvider:
                 former.change(stopped, self._visible_at())
 
     def _has_image(self, order: Order) -> bool:
+        return self.made[order.deployment_id].image.actual is not None or self._pinned(order) is not None
+
+    def _pinned(self, order: Order) -> MadeImage | None:
+        """The image that the release pins, as long as any deployment keeps it."""
         pinned = order.release.image
-        if pinned is None:
-            return self.made[order.deployment_id].image.actual is not None
         kept = (made.image.actual for made in list(self.made.values()))
-        return any(image is not None and image.digest == pinned.digest for image in kept)
+        return next((image for image in kept if pinned and image and image.digest == pinned.digest), None)
 
     def _remove_service(self, order: Order, made: Made) -> None:
         serving = self.serving(order)

@@ -53,6 +53,8 @@ VERIFIED = a.deployment_verified()
 ACTIVE = a.deployment_active()
 UNDEPLOYING = a.deployment_undeploying()
 FAILED = (*UNDER_WAY, a.deployment_failed(), a.deployment_ended())
+REPLACED = (*ACTIVE, a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID))
+UNDEPLOYED = (*UNDEPLOYING, a.deployment_withdrawn(epoch=2), a.deployment_undeployed(), a.function_undeployed())
 BACK = (a.slot(release=True),)
 ONE_LESS = (a.count("deployments", "running", -1),)
 
@@ -333,8 +335,18 @@ class TestRecordDrift:
     def test_says_when_it_is_gone(self) -> None:
         given(*ACTIVE, a.drift_found("memory")).when(a.report(RecordDrift)).then(a.drift_cleared())
 
-    def test_is_refused_of_one_that_does_not_serve(self) -> None:
-        given(*DEPLOYING).when(a.report(RecordDrift, differences=("memory",))).then_refused(ReportOutOfPlace)
+    @pytest.mark.parametrize("idle", [DEPLOYING, REPLACED, UNDEPLOYED])
+    def test_is_refused_of_one_that_does_not_serve(self, idle: tuple[Fact, ...]) -> None:
+        epoch = 2 if idle is UNDEPLOYED else 1
+        for differences in ((), ("memory",)):
+            given(*idle).when(a.report(RecordDrift, epoch=epoch, differences=differences)).then_refused(
+                ReportOutOfPlace
+            )
+
+    @pytest.mark.parametrize("idle", [REPLACED, UNDEPLOYED])
+    def test_is_over_for_one_that_serves_no_more(self, idle: tuple[Fact, ...]) -> None:
+        epoch = 2 if idle is UNDEPLOYED else 1
+        given(*idle, a.drift_found("memory")).when(a.report(RecordDrift, epoch=epoch)).then(a.drift_cleared())
 
 
 class TestEveryReport:

@@ -38,6 +38,7 @@ from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
     DEPLOYMENTS_ON_RUNTIME,
+    DEPLOYMENTS_WATCHED,
     DeploymentFilter,
     deployments_list,
 )
@@ -176,6 +177,7 @@ ENGINE_QUESTIONS: list[tuple[AnyQuery, tuple[Any, ...]]] = [
     (WORK_READY, (10,)),
     (WORK_UNDER_WAY, (0, 10)),
     (SCHEDULES_KEPT, (0, 10)),
+    (DEPLOYMENTS_WATCHED, (0, 10)),
 ]
 
 

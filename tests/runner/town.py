@@ -45,13 +45,20 @@ _FILES: tuple[tuple[ArtifactKind, str], ...] = (("code", "main.dart"), ("yaml", 
 class Town:
     """One project with one function a tenant, unless more are made; every random thing comes from the seed."""
 
-    def __init__(self, seed: int = 0, *, weather: Weather = FAIR, plan: Plan = next_step) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        weather: Weather = FAIR,
+        plan: Plan = next_step,
+        cloud: type[SimulatedProvider] = SimulatedProvider,
+    ) -> None:
         self.random = Random(seed)
         self.stores = stores_in_memory(virtual_time.now)
         self.log = self.stores.log
         self.contents = self.stores.contents
         self.build_logs = self.stores.build_logs
-        self.cloud = SimulatedProvider(seed, clock=virtual_time.seconds, weather=weather)
+        self.cloud = cloud(seed, clock=virtual_time.seconds, weather=weather)
         self.tenants: list[UUID] = []
         self.functions: list[tuple[UUID, UUID]] = []
         self.deployments: list[tuple[UUID, UUID]] = []
