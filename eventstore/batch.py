@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Claim, Counter, StreamRef
-from eventstore.columns import Contents, counts, flags, numbers, uuids
+from eventstore.columns import Contents, flags, numbers, parameters, uuids
 from eventstore.database import Connection, Queries, Row
 from eventstore.log import (
     Append,
@@ -25,6 +25,7 @@ from eventstore.log import (
     Overtaken,
 )
 from eventstore.tracking import Tracking
+from eventstore.undisputed import Disputed, send_undisputed
 
 
 class _Verdict(IntEnum):
@@ -56,14 +57,9 @@ _TYPES = (
     *("integer[]", "uuid[]", "boolean[]"),
     *("integer[]", "bigint[]", "bigint[]"),
 )
-_PARAMETERS = ", ".join(
-    f"${n}::text::{type}" if type.endswith("[]") and type != "text[]" else f"${n}"
-    for n, type in enumerate(_TYPES, start=1)
-)
-
 _APPEND_BATCH = f"""
     SELECT base, recorded_at, refused, verdicts, culprits, actuals, holders
-      FROM log.append_batch({_PARAMETERS})
+      FROM log.append_batch({parameters(_TYPES)})
 """  # noqa: S608 -- numbers of parameters
 
 # One statement, so one transaction: what cannot be tracked takes the append back with it.
@@ -71,7 +67,7 @@ _TRACKING = ", ".join(f"${len(_TYPES) + n}" for n in range(1, 5))
 _APPEND_TRACKED = f"""
     SELECT a.base, a.recorded_at, a.refused, a.verdicts, a.culprits, a.actuals, a.holders,
            CASE WHEN a.refused IS NULL THEN work.track({_TRACKING}) END
-      FROM log.append_batch({_PARAMETERS}) a
+      FROM log.append_batch({parameters(_TYPES)}) a
 """  # noqa: S608 -- numbers of parameters
 
 _FIND = """
@@ -81,13 +77,22 @@ _FIND = """
 
 
 async def send(connection: Connection, appends: Sequence[Append], hint: int) -> list[Outcome]:
-    """Settle them in this order and commit, in one round trip; one outcome each.
+    """Settle them in this order and commit; one outcome each.
+
+    In one round trip when none has to be refused and none is in another's way, in two otherwise.
 
     `hint` is any position that was the log's last at some time. Whatever the database refuses as a whole
     is raised as asyncpg raises it, and nothing of the batch is recorded.
     """
     if len(appends) == 1 and _is_short(appends[0]):
         return [await _send_one(connection, appends[0], hint)]
+    try:
+        return list(await send_undisputed(connection, appends, hint))
+    except Disputed:
+        return await _send_disputed(connection, appends, hint)
+
+
+async def _send_disputed(connection: Connection, appends: Sequence[Append], hint: int) -> list[Outcome]:
     batch = _Batch(appends)
     row = await connection.fetchrow(_APPEND_BATCH, hint, *batch.arguments())
     assert row is not None
@@ -186,18 +191,18 @@ class _Batch:
             uuids(self._tenants),
             list(self._words),
             self._contents.joined(),
-            counts([tenant for tenant, _ in self._streams]),
+            numbers([tenant for tenant, _ in self._streams]),
             uuids([id for _, id in self._streams]),
-            counts(self._categories),
-            counts([tenant for tenant, _, _ in self._claims]),
-            counts([scope for _, scope, _ in self._claims]),
+            numbers(self._categories),
+            numbers([tenant for tenant, _, _ in self._claims]),
+            numbers([scope for _, scope, _ in self._claims]),
             [key for _, _, key in self._claims],
-            counts([tenant for tenant, _, _ in self._counters]),
-            counts([scope for _, scope, _ in self._counters]),
-            counts([name for _, _, name in self._counters]),
+            numbers([tenant for tenant, _, _ in self._counters]),
+            numbers([scope for _, scope, _ in self._counters]),
+            numbers([name for _, _, name in self._counters]),
             *appends,
-            counts(relied_on),
-            counts([e.version for e in self._expected]),
+            numbers(relied_on),
+            numbers([e.version for e in self._expected]),
             *events,
             *claims,
             *counters,
@@ -244,35 +249,35 @@ class _Batch:
     def _append_columns(self) -> Iterable[str]:
         appends, put = self._appends, self._contents.put
         return (
-            counts([self._tenant(a.tenant_id) for a in appends]),
+            numbers([self._tenant(a.tenant_id) for a in appends]),
             uuids([a.command_id.int for a in appends]),
-            counts(self._same_commands()),
-            counts([self._word(a.outcome) for a in appends]),
-            counts([put(a.request_hash, a.reply) for a in appends]),
-            counts([len(a.request_hash) for a in appends]),
-            counts([len(a.reply) for a in appends]),
-            counts([len(a.expected) for a in appends]),
-            counts([len(a.events) for a in appends]),
-            counts([len(a.claims) for a in appends]),
-            counts([len(a.counters) for a in appends]),
+            numbers(self._same_commands()),
+            numbers([self._word(a.outcome) for a in appends]),
+            numbers([put(a.request_hash, a.reply) for a in appends]),
+            numbers([len(a.request_hash) for a in appends]),
+            numbers([len(a.reply) for a in appends]),
+            numbers([len(a.expected) for a in appends]),
+            numbers([len(a.events) for a in appends]),
+            numbers([len(a.claims) for a in appends]),
+            numbers([len(a.counters) for a in appends]),
         )
 
     def _event_columns(self) -> Iterable[str]:
         events, put = self._events, self._contents.put
         return (
-            counts([self._stream(e.stream) for e in events]),
-            counts([e.version for e in events]),
-            counts([self._word(e.type) for e in events]),
-            counts([e.schema_version for e in events]),
-            counts([put(e.meta, e.data) for e in events]),
-            counts([len(e.meta) for e in events]),
-            counts([len(e.data) for e in events]),
+            numbers([self._stream(e.stream) for e in events]),
+            numbers([e.version for e in events]),
+            numbers([self._word(e.type) for e in events]),
+            numbers([e.schema_version for e in events]),
+            numbers([put(e.meta, e.data) for e in events]),
+            numbers([len(e.meta) for e in events]),
+            numbers([len(e.data) for e in events]),
         )
 
     def _claim_columns(self) -> Iterable[str]:
         taken = self._taken
         return (
-            counts([self._claim(c) for c in taken]),
+            numbers([self._claim(c) for c in taken]),
             uuids([c.holder.int for c in taken]),
             flags([c.release for c in taken]),
         )
@@ -280,8 +285,8 @@ class _Batch:
     def _counter_columns(self) -> Iterable[str]:
         counted = self._counted
         return (
-            counts([self._counter(c) for c in counted]),
-            counts([c.delta for c in counted]),
+            numbers([self._counter(c) for c in counted]),
+            numbers([c.delta for c in counted]),
             numbers([c.limit for c in counted]),
         )
 
@@ -307,7 +312,7 @@ class _Batch:
         key = (self._tenant(counter.tenant_id), self._word(counter.scope), self._word(counter.name))
         return self._counters.setdefault(key, len(self._counters) + 1)
 
-    def _same_commands(self) -> Iterable[int]:
+    def _same_commands(self) -> Sequence[int]:
         """For each append the number of the first with the same command id."""
         first: dict[tuple[int, int], int] = {}
         return [first.setdefault((a.tenant_id.int, a.command_id.int), n) for n, a in enumerate(self._appends, start=1)]
