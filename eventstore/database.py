@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,17 @@ class Connection(Queries, Protocol):
         records: Iterable[Sequence[Any]],
         columns: Sequence[str] | None = None,
         schema_name: str | None = None,
+        timeout: float | None = None,
+    ) -> str: ...
+
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: AsyncIterable[bytes],
+        columns: Sequence[str] | None = None,
+        schema_name: str | None = None,
+        format: Literal["binary"] | None = None,  # noqa: A002 - the driver's own word
         timeout: float | None = None,
     ) -> str: ...
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 
 import structlog
+import uvloop
 
 from domain.catalogue import AGGREGATES
 from eventstore.codec import Codec
@@ -21,6 +20,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.server import postgres
 from migrations.upgrade import migrate
 from process import logs
+from process.garbage import collect_rarely
 from process.health import Check, Health
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
@@ -32,10 +32,6 @@ from projections.monitor import Monitor
 from projections.rebuild.lane_process import Assignment, run_in_process
 from projections.rebuild.steps import Tools
 
-# A batch makes some ten thousand objects that all live until it is written, and none of them in a cycle: looking for
-# cycles as often as Python does by itself would cost a third of the time.
-GARBAGE_OBJECTS = 200_000
-
 # One writes, one reads ahead, one renews the lease, one answers health checks.
 POOL_SIZE_MAX = 4
 # A rebuild compares in one session what it holds still in another, feeds in a third, and keeps its lease in a fourth.
@@ -46,11 +42,11 @@ LANES_MAX = 8
 
 def main() -> int:
     """Run until SIGTERM; 1 when it cannot be started."""
-    gc.set_threshold(GARBAGE_OBJECTS)
+    collect_rarely()
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("projections", style=settings.log_format, level=settings.log_level)
-        asyncio.run(_run(settings))
+        uvloop.run(_run(settings))
     except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -12,13 +12,13 @@ from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.commit import Part
 from projections.fold import Fold
-from projections.handing_out import hand_out
+from projections.handing_out import HandingOut
 from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
 from projections.stored_rows import load_rows
 
 # After so many events others get a turn: the batch before is being written meanwhile, and has to be sent.
-_EVENTS_AT_A_TIME = 200
+_EVENTS_AT_A_TIME = 100
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +54,9 @@ async def fold_batch(
     held = {model.kind: parked[model.kind].copy() for model in models}
     earlier = before.folds if before else [None] * len(models)
     folds = [Fold(model, held[model.kind], fold) for model, fold in zip(models, earlier, strict=True)]
+    handing_out = HandingOut(codec, folds)
     for start in range(0, len(events), _EVENTS_AT_A_TIME):
-        hand_out(codec, events[start : start + _EVENTS_AT_A_TIME], folds)
+        handing_out.give(events[start : start + _EVENTS_AT_A_TIME])
         await asyncio.sleep(0)
     await load_rows(queries, folds)
     for fold in folds:

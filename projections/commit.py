@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from eventstore.database import Connection, Database, Queries
+from projections import past_versions
 from projections.checkpoints import Checkpoint, Superseded
 from projections.fold import Folded
 from projections.read_model import AnyModel
@@ -97,8 +98,12 @@ async def _copy(connection: Connection, model: AnyModel, folded: Folded) -> None
             model.kind, schema_name="views", columns=_names(model), records=folded.added
         )
     if folded.closed:
-        await connection.copy_records_to_table(
-            f"{model.kind}_history", schema_name="views", columns=_HISTORY_NAMES, records=folded.closed
+        await connection.copy_to_table(
+            f"{model.kind}_history",
+            schema_name="views",
+            columns=past_versions.COLUMNS,
+            source=folded.closed.chunks(),
+            format="binary",
         )
 
 
@@ -182,9 +187,6 @@ def _add_parked(statement: _Statement, parts: Sequence[Part]) -> None:
     statement.add("parked", _PARKED, ("text", "uuid", "bigint", "uuid", "text", "text"), parked)
 
 
-_HISTORY_NAMES = ("tenant_id", "id", "valid_from", "valid_to", "row")
-
-
 def _names(model: AnyModel) -> list[str]:
     """The columns of a kept row, in order."""
     return ["tenant_id", "id", "first_position", "position", *(column.name for column in model.columns), "row"]
@@ -222,8 +224,8 @@ def _add_closed(statement: _Statement, number: int, model: AnyModel, folded: Fol
     statement.add(
         f"closed_{number}",
         f"""
-        INSERT INTO views.{model.kind}_history ({", ".join(_HISTORY_NAMES)})
+        INSERT INTO views.{model.kind}_history ({", ".join(past_versions.COLUMNS)})
         SELECT u.* FROM {{values}} u WHERE (SELECT may FROM own)""",  # noqa: S608 - as above
         ("uuid", "uuid", "bigint", "bigint", "bytea"),
-        folded.closed,
+        list(folded.closed),
     )

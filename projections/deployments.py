@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
 import msgspec
@@ -93,6 +94,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
 
 
+@cache
 def can_rollback(status: DeploymentStatus, *, active: bool, retired: bool = False) -> CanRollback:
     """The answer as far as the deployment itself can tell; its runtime and provider have a say when it is asked for."""
     refusal = refusal_of(status, active=active, retired=retired)
@@ -200,8 +202,8 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
 
 
 def _status(row: Deployment, status: DeploymentStatus, **changes: object) -> Deployment:
-    changed: Deployment = msgspec.structs.replace(row, status=status, **changes)
-    return _rated(changed)
+    possible = can_rollback(status, active=row.active, retired=row.retired)
+    return msgspec.structs.replace(row, status=status, can_rollback=possible, **changes)
 
 
 def _rated(row: Deployment) -> Deployment:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from eventstore.log import StoredEvent
 from projections.parking import Parked, ParkedStreams, error_text
+from projections.past_versions import PastVersions
 from projections.read_model import AnyModel, RowKey
 from projections.recorded import Recorded
 
@@ -28,7 +28,7 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
     added: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
     gone: list[tuple[UUID, UUID]] = []
-    closed: list[tuple[UUID, UUID, int, int, bytes]] = []
+    closed: PastVersions = msgspec.field(default_factory=PastVersions)
     parked: list[Parked] = []
 
 
@@ -64,6 +64,9 @@ class _Row:
         return written
 
 
+_Taken = tuple[Recorded, Sequence[UUID], Sequence[_Row]]
+
+
 class Fold:
     """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, `apply`, then `finish`.
 
@@ -76,11 +79,11 @@ class Fold:
         self._before = before._rows if before else {}
         self._applied = 0
         self._streams = parked
-        self._taken: list[tuple[Recorded, Sequence[UUID]]] = []
+        self._taken: list[_Taken] = []
         self._faults: dict[int, Exception] = {}
         self._rows: dict[RowKey, _Row] = {}
         self._decode = msgspec.json.Decoder(model.row).decode
-        self._closed: list[tuple[UUID, UUID, int, int, bytes]] = []
+        self._closed = PastVersions()
         self._parked: list[Parked] = []
 
     @property
@@ -98,25 +101,23 @@ class Fold:
         """Those of them that have to be looked up."""
         return [] if self.model.append_only else [key for key, row in self._rows.items() if not row.known]
 
-    def take(self, recorded: Recorded) -> None:
-        """The next event, one the model is interested in."""
-        try:
-            ids = self.model.keys(recorded)
-        except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
-            self._faults[recorded.position] = error
-            ids = ()
-        self._taken.append((recorded, ids))
-        rows, tenant_id = self._rows, recorded.tenant_id
-        for id in ids:
-            key = (tenant_id, id)
-            if key not in rows:
-                before = self._before.get(key)
-                rows[key] = _Row() if before is None else before.as_written()
+    def take(self, events: Iterable[Recorded]) -> None:
+        """The next events, all of which the model is interested in."""
+        keys, rows, taken, faults = self.model.keys, self._rows, self._taken, self._faults
+        for recorded in events:
+            ids: Sequence[UUID] = ()
+            try:
+                if not faults or recorded.position not in faults:
+                    ids = keys(recorded)
+            except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+                faults[recorded.position] = error
+            tenant_id = recorded.tenant_id
+            touched = [rows.get((tenant_id, id)) or self._touch((tenant_id, id)) for id in ids]
+            taken.append((recorded, ids, touched))
 
-    def take_unreadable(self, stored: StoredEvent, error: Exception) -> None:
-        """The next event, which cannot be decoded: it will be parked."""
-        self._faults[stored.position] = error
-        self._taken.append((_unread(stored), ()))
+    def note_unreadable(self, position: int, error: Exception) -> None:
+        """The event at a position that is yet to be taken could not be decoded: it will be parked."""
+        self._faults[position] = error
 
     def load(self, tenant_id: UUID, id: UUID, first_position: int, position: int, row: bytes) -> None:
         """A row as the table has it."""
@@ -129,31 +130,34 @@ class Fold:
 
     def apply(self, count: int) -> None:
         """Apply the next so many of the events taken."""
-        project, rows = self.model.project, self._rows
+        project, streams, faults = self.model.project, self._streams, self._faults
+        holds = bool(streams)
         begin, self._applied = self._applied, self._applied + count
-        for recorded, ids in self._taken[begin : self._applied]:
-            tenant_id, position = recorded.tenant_id, recorded.position
-            if self._streams and self._streams.hold(tenant_id, recorded.stream_id, ids):
-                self._park(recorded, ids, self._faults.get(position))
-                continue
-            if fault := self._faults.get(position):
-                self._park(recorded, ids, fault)
-                continue
-            try:
-                touched = [rows[tenant_id, id] for id in ids]
-                after = [project(row.row, recorded) for row in touched]
-            except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
-                self._park(recorded, ids, error)
-                continue
-            for id, row, new in zip(ids, touched, after, strict=True):
-                if new is not row.row:
-                    self._change(tenant_id, id, row, new, position)
+        for recorded, ids, touched in self._taken[begin : self._applied]:
+            fault = faults.get(recorded.position) if faults else None
+            if fault is None and not (holds and streams.hold(recorded.tenant_id, recorded.stream_id, ids)):
+                try:
+                    after = [project(row.row, recorded) for row in touched]
+                except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+                    fault = error
+                else:
+                    for id, row, new in zip(ids, touched, after):  # noqa: B905 - as long as each other, and asked often
+                        if new is not row.row:
+                            self._change(recorded.tenant_id, id, row, new, recorded.position)
+                    continue
+            self._park(recorded, ids, fault)
+            holds = True
 
     def finish(self) -> Folded:
         """Apply what is left, and say what has become of the rows."""
         self.apply(len(self._taken))
         self._before = {}
         return self._folded()
+
+    def _touch(self, key: RowKey) -> _Row:
+        before = self._before.get(key)
+        row = self._rows[key] = _Row() if before is None else before.as_written()
+        return row
 
     def _park(self, recorded: Recorded, ids: Sequence[UUID], error: Exception | None) -> None:
         self._streams.add(recorded.tenant_id, recorded.stream_id, ids)
@@ -164,7 +168,7 @@ class Fold:
         if row.row is None:
             row.first_position = position
         elif self.model.keeps_history:
-            self._closed.append((tenant_id, id, row.position, position, row.encoded()))
+            self._closed.add(tenant_id, id, row.position, position, row.content or row.row)
         row.row = new
         row.content = None
         row.position = position
@@ -184,20 +188,3 @@ class Fold:
             record = (tenant_id, id, row.first_position, row.position, *values, row.encoded())
             (folded.changed if row.stored else folded.added).append(record)
         return folded
-
-
-class _Unread(msgspec.Struct, frozen=True):
-    """Stands in for the event of what could not be decoded."""
-
-
-def _unread(stored: StoredEvent) -> Recorded:
-    nothing: Any = _Unread()
-    return Recorded(
-        nothing,
-        stored.tenant_id,
-        stored.stream_id,
-        stored.version,
-        stored.position,
-        stored.recorded_at,
-        stored.meta,
-    )

@@ -10,7 +10,7 @@ from eventstore.log import Log, StoredEvent
 from projections.checkpoints import lock
 from projections.commit import Move, commit_within
 from projections.fold import Fold
-from projections.handing_out import hand_out
+from projections.handing_out import HandingOut
 from projections.parking import Parked, ParkedStreams, parked_events
 from projections.read_model import AnyModel
 from projections.stored_rows import load_rows
@@ -40,7 +40,7 @@ async def replay_parked(database: Database, log: Log, codec: Codec, model: AnyMo
         if not waiting:
             return Replayed(applied=0, left=0)
         fold = Fold(model, ParkedStreams())
-        hand_out(codec, [await _event(log, parked) for parked in waiting], [fold])
+        HandingOut(codec, [fold]).give([await _event(log, parked) for parked in waiting])
         await load_rows(connection, [fold])
         folded = fold.finish()
         still = {parked.position for parked in folded.parked}

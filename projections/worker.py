@@ -20,7 +20,7 @@ from projections.checkpoints import Checkpoint, positions, take_over
 from projections.commit import Move, Part, commit
 from projections.feed import Feed
 from projections.fold import Fold, Folded
-from projections.handing_out import hand_out
+from projections.handing_out import HandingOut
 from projections.monitor import Monitor
 from projections.parking import Parked, ParkedStreams, error_text, parked_streams
 from projections.read_model import AnyModel
@@ -201,7 +201,7 @@ class Worker:
         """Set the event aside, without the rows that the database refused."""
         model, parked = self._models[kind], self._parked[kind].copy()
         fold = Fold(model, parked)
-        hand_out(self._codec, [stored], [fold])
+        HandingOut(self._codec, [fold]).give([stored])
         ids = tuple(id for _, id in fold.keys)
         parked.add(stored.tenant_id, stored.stream_id, ids)
         refused = Parked(stored.tenant_id, stored.stream_id, stored.position, ids, error_text(error))

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import threading
 
 import msgspec
+import uvloop
 
 from domain.catalogue import AGGREGATES
 from eventstore.codec import Codec
 from eventstore.database import connect
+from process.garbage import collect_rarely
 from projections.catalogue import READ_MODELS
 from projections.checkpoints import Superseded
 from projections.rebuild.lane import LaneOrder, NeedsOneLane, scan
-
-# A chunk makes some ten thousand objects that all live until it is written, and none of them in a cycle.
-GARBAGE_OBJECTS = 200_000
 
 NEEDS_ONE_LANE = 3
 SUPERSEDED = 4
@@ -72,11 +70,11 @@ async def run_in_process(assignment: Assignment) -> None:
 
 def main() -> int:
     """Do as the first line of standard input says; when the input ends before the work, so does the process."""
-    gc.set_threshold(GARBAGE_OBJECTS)
+    collect_rarely()
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        asyncio.run(_scan(assignment))
+        uvloop.run(_scan(assignment))
     except NeedsOneLane:
         return NEEDS_ONE_LANE
     except Superseded:
@@ -85,7 +83,9 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: Python would wait for its lock when the work is done, and give up.
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 

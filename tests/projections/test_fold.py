@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eventstore.log import StoredEvent
 from projections.catalogue import READ_MODELS
 from projections.fold import Fold, Folded
-from projections.handing_out import hand_out
+from projections.handing_out import HandingOut
 from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
 from tests.projections.history import CODEC, History, fold, memory_log
@@ -30,7 +30,7 @@ class Table:
 
     def apply(self, events: Sequence[StoredEvent]) -> Folded:
         batch = Fold(self.model, ParkedStreams())
-        hand_out(CODEC, events, [batch])
+        HandingOut(CODEC, [batch]).give(events)
         for key in batch.wanted:
             if key in self.rows:
                 first, position, content = self.rows[key]
