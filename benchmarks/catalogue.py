@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from benchmarks.append import append
+from benchmarks.catchup import catchup
 from benchmarks.effort import Effort
 from benchmarks.figures import Figures
 from benchmarks.http_command import http_command
 from benchmarks.http_status import http_status
 from benchmarks.load import load
+from benchmarks.rebuild import rebuild
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -30,4 +32,6 @@ BENCHMARKS = (
     Benchmark(
         "http_command", "function updates over HTTP, against a bare Litestar handler with an INSERT", http_command
     ),
+    Benchmark("catchup", "one worker through the whole log, against the library's runner and a bare read", catchup),
+    Benchmark("rebuild", "a million events into the deployments read model, in two processes", rebuild),
 )

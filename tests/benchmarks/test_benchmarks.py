@@ -65,6 +65,25 @@ def test_load_prints_one_json_object_last() -> None:
         assert all(value > 0 for value in of_length.values())
 
 
+def test_catchup_prints_how_it_compares_with_both_peers() -> None:
+    ended = _asked("catchup", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    for told in (figures, figures["history_off"], figures["history_on"]):
+        assert min(told["events_per_second"], told["ratio"], told["share_of_read"]) > 0
+    assert figures["peer_per_second"] > 0
+
+
+def test_rebuild_prints_rate_and_memory() -> None:
+    ended = _asked("rebuild", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert min(figures["events_per_second"], figures["share_of_read"], figures["peak_memory_mb"]) > 0
+    assert figures["doubled"]["peak_memory_mb"] > 0
+
+
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     ended = _asked("speed")
 
