@@ -121,6 +121,19 @@ class TestAppend:
         assert all(isinstance(o, Appended) for o in outcomes)
         assert [e.version for e in (await log.load([stream]))[0]] == list(range(1, 21))
 
+    async def test_a_long_stream_goes_on_as_a_short_one(self, log: Log) -> None:
+        stream, version = a_stream(), 0
+        for length in (1, 62, 1, 1, 70, 1, 200):
+            events = [an_event(stream, v) for v in range(version + 1, version + length + 1)]
+            await asyncio.gather(
+                recorded(log, an_append(*events, expected=(Expected(stream, version),))),
+                recorded(log, an_append(an_event(a_stream()))),
+            )
+            version += length
+
+        assert await log.append(an_append(an_event(stream, version))) == Overtaken(stream, version - 1, version)
+        assert [e.version for e in (await log.load([stream]))[0]] == list(range(1, version + 1))
+
     async def test_time_never_runs_back(self, log: Log) -> None:
         for _ in range(10):
             await asyncio.gather(*(log.append(an_append(an_event(a_stream()))) for _ in range(5)))
