@@ -29,8 +29,13 @@ _CONFIGURATION = {
     "port": str(PORT),
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    "shared_buffers": "128MB",
+    "shared_buffers": "256MB",
     "max_wal_size": "512MB",
+    # Files of the write-ahead log that are there are written over; making one means writing it twice.
+    "min_wal_size": "256MB",
+    "checkpoint_timeout": "15min",
+    # Else those who append write out the pages they need the room of.
+    "bgwriter_lru_maxpages": "1000",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
