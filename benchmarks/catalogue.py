@@ -11,6 +11,7 @@ from benchmarks.append import append
 from benchmarks.catchup import catchup
 from benchmarks.effort import Effort
 from benchmarks.figures import Figures
+from benchmarks.growth import growth
 from benchmarks.http_command import http_command
 from benchmarks.http_status import http_status
 from benchmarks.load import load
@@ -27,6 +28,9 @@ class Benchmark(msgspec.Struct, frozen=True):
 
 BENCHMARKS = (
     Benchmark("append", "one-event appends at 1, 32 and 256 callers, against the library and a plain INSERT", append),
+    Benchmark(
+        "growth", "appends, loads and reads at 0.1, 1 and 3 million events, also beside an open snapshot", growth
+    ),
     Benchmark("load", "streams loaded and folded, against the library's repository", load),
     Benchmark("http_status", "GET of a deployment over HTTP, against a bare Litestar handler", http_status),
     Benchmark(

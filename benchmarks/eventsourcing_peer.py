@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +14,13 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.callers import Run
+from benchmarks.filling import streams
 from benchmarks.sample import DATA, META, TENANTS, TYPE, versions
 
 # Tried one after the other; the best is what we are measured against.
 THREADS = (1, 2, 4, 8, 16, 32)
+# What mostly comes out best.
+GROWN_THREADS = 2
 
 
 @contextmanager
@@ -34,6 +38,41 @@ def recorder(url: str) -> Iterator[PostgresApplicationRecorder]:
         made = PostgresApplicationRecorder(datastore)
         made.create_table()
         yield made
+
+
+class Grown:
+    """The library's recorder on a table that was filled with so many events, in streams like ours."""
+
+    def __init__(self, recorder: PostgresApplicationRecorder, events: int) -> None:
+        self._recorder = recorder
+        self._events = events
+        self._chance = random.Random(events)
+
+    def append(self, seconds: float) -> Run:
+        """One-event inserts by a few threads. Blocks, as all of these do."""
+        return insert(self._recorder, GROWN_THREADS, seconds)
+
+    def load(self, seconds: float) -> Run:
+        """Whole streams, anywhere in the table."""
+        anywhere = streams(self._events, seed=self._events)
+        return _ask_on(lambda: self._recorder.select_events(next(anywhere).id), seconds)
+
+    def read(self, events: int, seconds: float) -> Run:
+        """So many notifications in order, from anywhere."""
+        return _ask_on(
+            lambda: self._recorder.select_notifications(1 + self._chance.randrange(self._events - events), events),
+            seconds,
+        )
+
+
+def _ask_on(ask: Callable[[], object], seconds: float) -> Run:
+    latencies: list[float] = []
+    began = now = time.perf_counter()
+    while now < began + seconds:
+        ask()
+        before, now = now, time.perf_counter()
+        latencies.append(now - before)
+    return Run(now - began, latencies)
 
 
 def insert(recorder: PostgresApplicationRecorder, threads: int, seconds: float) -> Run:

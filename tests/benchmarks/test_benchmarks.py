@@ -84,6 +84,18 @@ def test_rebuild_prints_rate_and_memory() -> None:
     assert figures["doubled"]["peak_memory_mb"] > 0
 
 
+def test_growth_prints_one_json_object_last() -> None:
+    ended = _asked("growth", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert min(figures["ours_per_second"], figures["peer_per_second"], figures["ratio"]) > 0
+    assert len(figures["sizes"]) == 3
+    for growth in (figures["growth"], figures["growth_with_snapshot"]):
+        assert set(growth) >= {"append", "load", "read"}
+        assert all(value > 0 for value in growth.values())
+
+
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     ended = _asked("speed")
 
