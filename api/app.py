@@ -36,6 +36,7 @@ from api.projects import PROJECT_ROUTES
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
 from api.secrets import SECRET_ROUTES
 from api.services import Services
+from api.sign_in_issuers import SIGN_IN_ROUTES
 from api.tenant import TENANT_ROUTES
 from api.ticks import TICK_ROUTES
 from api.uploads import UPLOAD_ROUTES
@@ -43,6 +44,7 @@ from api.well_known import WELL_KNOWN_ROUTES
 from process.health import Check, Health
 
 ROUTES = (
+    *SIGN_IN_ROUTES,
     *ME_ROUTES,
     *TENANT_ROUTES,
     *INVITATION_ROUTES,

@@ -31,6 +31,7 @@ from api.refusals import (
     TenantNotChosen,
 )
 from api.sign_in import SignIn
+from api.trusted_issuers import TrustedIssuer
 from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
@@ -76,6 +77,11 @@ class Authenticator:
         self._known: dict[tuple[bytes, str | None], _Known] = {}
         # When the use of each key was noted last, so that most requests need not ask.
         self._noted: dict[UUID, float] = {}
+
+    @property
+    def issuers(self) -> tuple[TrustedIssuer, ...]:
+        """With whom people may sign in."""
+        return () if self._sign_in is None else self._sign_in.tokens.issuers
 
     async def principal(self, authorization: str | None, chosen: str | None = None) -> Principal:
         """The caller an Authorization header names, acting in the tenant a Dcf-Tenant header chose.

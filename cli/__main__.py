@@ -62,11 +62,14 @@ HELP_COLUMNS_MAX = 110
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file with the API key (DCF_KEY holds the key itself), instead of signing in.",
 )
+@click.option(
+    "--tenant", help="The id of the tenant to act in (DCF_TENANT), for who belongs to several; see dcf whoami."
+)
 @click.version_option(release(), prog_name=PROGRAM)
 @click.pass_obj
-def dcf(session: Session, url: str | None, key_file: Path | None) -> None:
+def dcf(session: Session, url: str | None, key_file: Path | None, tenant: str | None) -> None:
     """Dart Cloud Functions: from a folder with a main.dart to a running service."""
-    session.url, session.key_file = url, key_file
+    session.url, session.key_file, session.tenant = url, key_file, tenant
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

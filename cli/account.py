@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cli import exits
+from cli.device_flow import Renewal, has_ended, renewed
 from cli.trouble import Trouble
 from process import ports
 from process.private_file import write_private
@@ -26,6 +28,10 @@ class Account(msgspec.Struct, frozen=True):
 
     url: str
     key: Secret
+    # The id of the tenant to act in, for somebody who belongs to several.
+    tenant: str = ""
+    # How the key, an ID token, is renewed; None: it is not.
+    renewal: Renewal | None = None
 
     @property
     def is_local(self) -> bool:
@@ -47,6 +53,7 @@ class NotSignedIn(Trouble):
 class _Kept(msgspec.Struct, frozen=True):
     url: str
     key: str
+    renewal: Renewal | None = None
 
 
 class Logins:
@@ -59,7 +66,9 @@ class Logins:
     def save(self, account: Account) -> None:
         """Keep it in place of the one before."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self.path, msgspec.json.encode(_Kept(url=account.url, key=account.key.reveal())).decode() + "\n")
+        write_private(
+            self.path, msgspec.json.encode(_Kept(account.url, account.key.reveal(), account.renewal)).decode() + "\n"
+        )
 
     def load(self) -> Account | None:
         """The login, None when there is none. Raises Trouble for a file that others could read, or that is broken."""
@@ -76,7 +85,7 @@ class Logins:
             kept = msgspec.json.decode(content, type=_Kept)
         except msgspec.DecodeError as problem:
             raise Trouble(f"{self.path} is broken.", then="dcf login, which writes it anew") from problem
-        return Account(kept.url, Secret(kept.key))
+        return Account(kept.url, Secret(kept.key), renewal=kept.renewal)
 
     def forget(self) -> bool:
         """Remove the login; say whether there was one."""
@@ -104,7 +113,7 @@ def chosen(logins: Logins, environment: Mapping[str, str], *, url: str | None, k
             then=f"dcf login --url {named}, or give a key for it with --key-file or DCF_KEY",
             exit_code=exits.NOT_ALLOWED,
         )
-    return kept
+    return _fresh(kept, logins)
 
 
 def tidy_url(text: str) -> str:
@@ -130,6 +139,16 @@ def read_key(path: Path) -> Secret:
     if not text:
         raise Trouble(f"{path} is empty.", exit_code=exits.USAGE)
     return Secret(text.splitlines()[0].strip())
+
+
+def _fresh(account: Account, logins: Logins) -> Account:
+    """The account with a token that is still good, which is kept. Raises Trouble when none is given any more."""
+    if account.renewal is None or not has_ended(account.key, time.time()):
+        return account
+    again = renewed(account.renewal)
+    fresh = msgspec.structs.replace(account, key=again.token, renewal=again.renewal)
+    logins.save(fresh)
+    return fresh
 
 
 def _kept_url(logins: Logins) -> str | None:

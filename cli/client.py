@@ -74,9 +74,14 @@ class Api:
     ) -> None:
         self.url = account.url
         self._pause, self._attempts_max = pause, attempts_max
+        headers = {"User-Agent": f"dcf/{release()}"}
+        if key := account.key.reveal():
+            headers["Authorization"] = f"Bearer {key}"
+        if account.tenant:
+            headers["Dcf-Tenant"] = account.tenant
         self._http = httpx.Client(
             base_url=f"{account.url}/api/v1/",
-            headers={"Authorization": f"Bearer {account.key.reveal()}", "User-Agent": f"dcf/{release()}"},
+            headers=headers,
             timeout=httpx.Timeout(answer_seconds_max, connect=min(answer_seconds_max, CONNECT_SECONDS_MAX)),
             # A proxy of the environment is for the world outside.
             trust_env=not account.is_local,

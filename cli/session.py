@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from cli.account import Account, Logins, chosen
 from cli.client import Api
@@ -23,6 +24,7 @@ class Session:
         self.environment = environment
         self.url: str | None = None
         self.key_file: Path | None = None
+        self.tenant: str | None = None
         self.as_json = False
 
     @cached_property
@@ -41,7 +43,8 @@ class Session:
         )
         if account.is_open:
             self.screen.warn(f"{account.url} is not encrypted: whoever is on the way can read your key.")
-        return account
+        tenant = self.tenant or self.environment.get("DCF_TENANT", "").strip()
+        return msgspec.structs.replace(account, tenant=tenant)
 
     @cached_property
     def api(self) -> Api:

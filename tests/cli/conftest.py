@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,17 @@ class Running(msgspec.Struct, frozen=True):
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     """The API, on a store in memory."""
+    with running_with(lambda: world_in_memory(tmp_path / "service")) as made:
+        yield made
+
+
+@contextmanager
+def running_with(world_of: Callable[[], AbstractAsyncContextManager[World]]) -> Iterator[Running]:
+    """The API of a world that is made where it runs."""
 
     @asynccontextmanager
     async def make() -> AsyncIterator[tuple[Any, World]]:
-        async with world_in_memory(tmp_path / "service") as world:
+        async with world_of() as world:
             yield world.app, world
 
     # It runs in this very process, whose standard output is what the tests look at.

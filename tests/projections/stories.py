@@ -116,6 +116,23 @@ STORIES: dict[str, Story] = {
         a.integration_disconnected(),
         a.integration_connected(),
     ),
+    "somebody is invited": (
+        *a.tenant_with_plan(),
+        a.person_registered(identity="ada"),
+        a.member_invited(),
+        a.invitation_accepted(),
+        a.member_added(),
+        a.member_invited(invitation_id=a.id_of(91)),
+        a.invitation_withdrawn(a.id_of(91)),
+        a.member_invited(invitation_id=a.id_of(92)),
+    ),
+    "with secrets": (
+        *a.function_ready(),
+        a.secret_set("TOKEN"),
+        a.secret_set("PASSWORD"),
+        a.secret_removed("TOKEN"),
+        a.secret_set("TOKEN", version=2, value_id=a.id_of(61)),
+    ),
     "members come and go": (
         *a.tenant_with_plan(),
         a.member_added(),

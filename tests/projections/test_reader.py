@@ -51,14 +51,15 @@ from projections.functions import (
     FUNCTIONS_ON_RUNTIME,
 )
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST
-from projections.members import MEMBER, MEMBERS_LIST
+from projections.invitations import INVITATION, INVITATIONS_LIST
+from projections.members import MEMBER, MEMBERS_LIST, MEMBERSHIPS
 from projections.memory_reader import MemoryReader
 from projections.monitor import Monitor
-from projections.persons import PERSON
+from projections.persons import PERSON, PERSON_IDENTIFIED
 from projections.plans import PLAN, PLANS_LIST
 from projections.postgres_reader import PostgresReader
 from projections.progress import Progress
-from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS_LIST
+from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS, PROJECTS_LIST
 from projections.query import AnyQuery
 from projections.reader import Reader, ReadModelNotReady
 from projections.runtimes import RUNTIMES_LIST
@@ -130,8 +131,12 @@ def _questions_now() -> list[Question]:
         (PLAN, SYSTEM_TENANT, (plan_stream("sandbox").id,)),
         (PLANS_LIST, SYSTEM_TENANT, ()),
         (PERSON, SYSTEM_TENANT, (a.PERSON_ID,)),
+        (PERSON_IDENTIFIED, None, ("ada",)),
         (MEMBER, tenant, (a.PERSON_ID,)),
         (MEMBERS_LIST, tenant, (0, 10)),
+        (MEMBERSHIPS, None, (a.PERSON_ID,)),
+        (INVITATION, tenant, (a.INVITATION_ID,)),
+        (INVITATIONS_LIST, tenant, (2**40, 10)),
         (API_KEY_NAMED, None, (a.KEY_ID,)),
         (API_KEY_GET, tenant, (a.KEY_ID,)),
         (API_KEYS_LIST, tenant, (far, 10)),
@@ -209,9 +214,9 @@ class TestRows:
         self, workshop: Workshop, history: History, reader: PostgresReader
     ) -> None:
         await history.record(a.project_created())
-        await workshop.catch_up(READ_MODELS[5])
+        await workshop.catch_up(PROJECTS)
         assert len(await reader.rows(PROJECT, a.TENANT_ID, a.PROJECT_ID)) == 1
-        newer = msgspec.structs.replace(READ_MODELS[5], version=2)
+        newer = msgspec.structs.replace(PROJECTS, version=2)
         worker = await workshop.worker(newer)
         await install(workshop.database, [newer], [msgspec.structs.replace(PROJECT, model=newer)])
         await history.record(a.project_renamed("Store"))

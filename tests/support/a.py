@@ -175,8 +175,8 @@ def invitation_accepted() -> Fact:
     )
 
 
-def invitation_withdrawn() -> Fact:
-    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), InvitationWithdrawn(invitation_id=INVITATION_ID))
+def invitation_withdrawn(invitation_id: UUID = INVITATION_ID) -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), InvitationWithdrawn(invitation_id=invitation_id))
 
 
 def person_registered(person_id: UUID = PERSON_ID, *, identity: str = "") -> Fact:
