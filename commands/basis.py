@@ -52,8 +52,8 @@ class Basis:
 
     @property
     def states(self) -> States:
-        """What a decision may look at."""
-        return States(self.folded)
+        """What a decision may look at: what is loaded, and whatever else is remembered."""
+        return States(self.folded, self._has)
 
     def after(self, decision: Decision) -> Mapping[StreamRef, Any]:
         """The states once the decision is recorded, but for the time of that."""

@@ -30,10 +30,14 @@ class NotLoaded(Exception):
 
 
 class States:
-    """The folded streams a decision may look at, and nothing else."""
+    """The folded streams a decision may look at, and nothing else.
 
-    def __init__(self, folded: Mapping[StreamRef, Any]) -> None:
+    `recall` is asked for what is not among them: whether it is now.
+    """
+
+    def __init__(self, folded: Mapping[StreamRef, Any], recall: Callable[[StreamRef], bool] | None = None) -> None:
         self._folded = folded
+        self._recall = recall
 
     def of(self, aggregate: Aggregate[S], tenant_id: UUID, id: UUID) -> S:
         """The aggregate's present state; its initial one when nothing was ever recorded. Raises NotLoaded."""
@@ -43,7 +47,9 @@ class States:
         try:
             state: S = self._folded[stream]
         except KeyError:
-            raise NotLoaded(aggregate, stream) from None
+            if self._recall is None or not self._recall(stream):
+                raise NotLoaded(aggregate, stream) from None
+            state = self._folded[stream]
         return state
 
 

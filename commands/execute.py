@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -44,6 +44,9 @@ WAIT_SECONDS_MAX = 10.0
 # A decision asks for streams it did not announce at most this often: a deployment for three artifacts, two
 # deployments of its function and the plan.
 LOADS_MAX = 10
+
+# Nearly every command needs no turn, and entering none would cost as much as deciding.
+_NO_TURN: AbstractAsyncContextManager[None] = nullcontext()
 
 # What stands in a state that nothing was recorded of.
 _NO_PROJECT = UUID(int=0)
@@ -147,7 +150,7 @@ async def _executed(log: Log, command: Command, context: Context) -> Done:
     for _ in range(ATTEMPTS_MAX):
         basis = Basis(log, fresh=fresh, doubted=doubted)
         try:
-            async with log.turns.at(turns, until=until):
+            async with log.turns.at(turns, until=until) if turns else _NO_TURN:
                 append, outcome = await _attempt(log, command, context, turns, basis)
         except _Contended as contended:
             turns |= contended.streams

@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     at: datetime | None = None
 
 
-class StreamRef(msgspec.Struct, frozen=True, gc=False):
+class StreamRef(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """One aggregate's stream: `category` is the aggregate's name, `id` is unique within the tenant."""
 
     tenant_id: UUID

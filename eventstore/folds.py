@@ -58,7 +58,7 @@ class Source(Protocol):
     async def keep_snapshot(self, snapshot: Snapshot, *, epoch: int) -> None: ...
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
+class _Known(msgspec.Struct, gc=False):
     """`kept` is the version of the newest snapshot there is; `confirmed` when the log last said that it was so."""
 
     folded: Folded
@@ -115,9 +115,13 @@ class Folds:
         """Remember what the log has just said, unless everything was forgotten since it was asked."""
         if forgotten != self._forgotten:
             return
+        now = self._monotonic()
         for one in confirmed:
             known = self._known.get(one.stream) or _nothing(one.aggregate)
-            if known.folded.version == one.version:
+            if known.folded.version != one.version:
+                continue
+            known.confirmed = now
+            if one.events:
                 grown = _grown(codec, one.aggregate, known, News(one.events))
                 self._remember(one.stream, self._with_snapshot(one.stream, codec.code, grown))
 
@@ -168,7 +172,8 @@ class Folds:
         if before is not None and before.folded.version > known.folded.version:
             return  # Another load, begun later, was answered sooner.
         self.forget(stream)
-        self._known[stream] = msgspec.structs.replace(known, confirmed=self._monotonic())
+        known.confirmed = self._monotonic()
+        self._known[stream] = known
         self._bytes += known.size_bytes
         while len(self._known) > STREAMS_MAX or self._bytes > BYTES_MAX:
             self.forget(next(iter(self._known)))
