@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -14,7 +14,44 @@ HEAD_SECONDS_MAX = 20.0
 # Without a byte of a body that was announced.
 BODY_SILENCE_SECONDS_MAX = 30.0
 
+_ANSWER = b"HTTP/1.1 "
+_NO_ANSWER_YET = b"HTTP/1.1 1"
+
 _HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+
+
+class _Writing:
+    """Sends the head of an answer along with the beginning of its body: every write by itself is a call of the system.
+
+    What has no body to come in the same turn of the loop goes out at the end of that turn.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(_ANSWER) and not data.startswith(_NO_ANSWER_YET):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Connection(HttpToolsProtocol):
@@ -47,7 +84,10 @@ class Connection(HttpToolsProtocol):
             self._allow(self.head_seconds_max)
 
     def on_headers_complete(self) -> None:
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # Else it asks for another protocol, and gets no answer of ours.
+            self.cycle.transport = cast("asyncio.Transport", _Writing(self.transport, self.loop))
         self._awaits_body = True
 
     def on_message_complete(self) -> None:

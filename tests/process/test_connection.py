@@ -31,6 +31,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             return
         body, more = body + message.get("body", b""), message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-asker", scope["client"][0].encode())]})
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
     await send({"type": "http.response.body", "body": body})
 
 
@@ -95,3 +97,27 @@ class TestConnection:
         answer = await said(port, b"GET / HTTP/1.1\r\nHost: here\r\n" + claims + b"\r\n")
 
         assert b"x-asker: 127.0.0.1" in answer
+
+    async def test_sends_an_answer_in_one_piece(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(20):
+            writer.write(HEAD + b"body")
+
+            assert (await asyncio.wait_for(reader.read(2**16), 5)).endswith(b"\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+        writer.close()
+
+    async def test_sends_the_head_of_an_answer_whose_body_is_still_to_come(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
+
+        assert (await asyncio.wait_for(reader.readline(), 0.8)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    async def test_asks_for_a_body_that_waits_to_be_asked_for(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.4)).startswith(b"HTTP/1.1 100")
+        writer.write(b"body")
+        assert b"HTTP/1.1 200" in await asyncio.wait_for(reader.read(2**16), 5)
+        writer.close()
