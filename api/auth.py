@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import math
@@ -46,6 +47,9 @@ from projections.reader import Reader
 CACHE_SECONDS = 0.5
 CACHED_MAX = 10_000
 
+# The hash of a credential, and the tenant chosen beside it.
+_Key = tuple[bytes, str | None]
+
 _SCHEME = "bearer "
 _NEW_KEY = "Ask an owner of the tenant for a new key."
 
@@ -74,7 +78,8 @@ class Authenticator:
     ) -> None:
         self._sign_in = sign_in
         self._reader, self._log, self._uses, self._clock, self._monotonic = reader, log, uses, clock, monotonic
-        self._known: dict[tuple[bytes, str | None], _Known] = {}
+        self._known: dict[_Key, _Known] = {}
+        self._looking: dict[_Key, asyncio.Task[_Known]] = {}
         # When the use of each key was noted last, so that most requests need not ask.
         self._noted: dict[UUID, float] = {}
 
@@ -97,13 +102,26 @@ class Authenticator:
         digest = hashlib.sha256(text.encode()).digest()
         known = self._known.get((digest, chosen))
         if known is None or known.until <= self._monotonic():
-            known = await self._look_up(text, chosen)
-            if len(self._known) >= CACHED_MAX:
-                self._known.clear()
-            self._known[digest, chosen] = known
+            known = await self._looked_up((digest, chosen), text)
         if known.expires_at is not None and known.expires_at <= self._clock():
             raise _expired("ID token" if known.principal.actor.type == "person" else "API key", known.expires_at)
         return known.principal
+
+    async def _looked_up(self, key: _Key, text: str) -> _Known:
+        """Look it up once for all who ask at the same time, whoever of them leaves meanwhile."""
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = self._looking[key] = asyncio.create_task(self._look_up(text, key[1]))
+            looking.add_done_callback(lambda ended: self._ended(key, ended))
+        return await asyncio.shield(looking)
+
+    def _ended(self, key: _Key, ended: asyncio.Task[_Known]) -> None:
+        del self._looking[key]
+        if ended.cancelled() or ended.exception() is not None:
+            return
+        if len(self._known) >= CACHED_MAX:
+            self._known.clear()
+        self._known[key] = ended.result()
 
     async def _look_up(self, text: str, chosen: str | None) -> _Known:
         if self._sign_in is not None and looks_like_one(text):

@@ -112,8 +112,8 @@ class _Passage:
             code=exchange.code,
             milliseconds=round(self._seconds * 1000, 1),
             request_id=exchange.request_id,
-            correlation_id=str(exchange.correlation_id),
-            tenant_id=str(principal.tenant_id) if principal else "",
+            correlation_id=exchange.correlation_id,
+            tenant_id=principal.tenant_id if principal else "",
             actor=principal.actor.id if principal else "",
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -11,13 +13,16 @@ from litestar import Litestar, get
 from api.answer import Answer
 from api.api_keys import parse_key
 from api.app import ROUTES
+from api.auth import Authenticator
 from api.first_start import TENANT_ID
 from api.operation import UndeclaredRoute, operations
 from api.principal import ALLOWED, PERMISSIONS
+from api.refusals import CredentialUnknown
 from commands.api_key import RevokeApiKey
 from commands.execute import Context, execute
 from commands.ids import new_id
 from eventstore.meta import Actor
+from projections.reader import Reader
 from tests.api.steps import a_project, ask, is_problem
 from tests.api.world import World
 
@@ -84,6 +89,58 @@ class TestAuthorization:
 
         assert (me["role"], me["tenant"]["slug"], me["actor"]["type"]) == ("owner", "default", "key")
         assert "deployments:write" in me["permissions"]
+
+
+class SlowReader:
+    """A reader that counts what it is asked, and takes a while."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.asked = 0
+
+    async def one(self, *asked: Any) -> Any:
+        self.asked += 1
+        await asyncio.sleep(0.05)
+        return await self._reader.one(*asked)
+
+
+class TestAuthenticator:
+    async def test_looks_a_credential_up_once_for_all_who_come_at_once(self, world: World) -> None:
+        authenticator, reader = slow(world)
+        bearer = f"Bearer {world.owner_key}"
+
+        principals = await asyncio.gather(*(authenticator.principal(bearer) for _ in range(20)))
+
+        assert {principal.tenant_id for principal in principals} == {TENANT_ID}
+        assert reader.asked == 1
+
+    async def test_answers_the_others_when_the_first_of_them_leaves(self, world: World) -> None:
+        authenticator, reader = slow(world)
+        bearer = f"Bearer {world.owner_key}"
+        first, second = (asyncio.create_task(authenticator.principal(bearer)) for _ in range(2))
+        await asyncio.sleep(0)
+
+        first.cancel()
+
+        assert (await second).tenant_id == TENANT_ID
+        assert reader.asked == 1
+
+    async def test_refuses_all_who_come_at_once_and_asks_again_the_next_time(self, world: World) -> None:
+        authenticator, reader = slow(world)
+        unknown = f"Bearer dcf_{'0' * 32}_{'A' * 43}"
+
+        refused = await asyncio.gather(*(authenticator.principal(unknown) for _ in range(5)), return_exceptions=True)
+        with pytest.raises(CredentialUnknown):
+            await authenticator.principal(unknown)
+
+        assert [type(one) for one in refused] == [CredentialUnknown] * 5
+        assert reader.asked == 2
+
+
+def slow(world: World) -> tuple[Authenticator, SlowReader]:
+    reader = SlowReader(world.services.reader)
+    services = world.services
+    return Authenticator(cast("Reader", reader), world.log, services.key_uses, services.clock), reader
 
 
 class TestRoles:
