@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from api.exchange import exchange_of
+from api.compression import plain_tag
+from api.exchange import Exchange, exchange_of
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
@@ -59,8 +60,13 @@ def entity(request: Any, row: bytes, position: int) -> Answer:
 
 def unchanged(request: Any, tag: bytes, headers: tuple[Header, ...]) -> Answer | None:
     """304, when If-None-Match names the tag; None: the caller has something else, or nothing."""
-    known = exchange_of(request.scope).headers.get(b"if-none-match")
-    return Answer(b"", status=304, headers=headers) if known is not None and _names(known, tag) else None
+    return Answer(b"", status=304, headers=headers) if is_known(exchange_of(request.scope), tag) else None
+
+
+def is_known(exchange: Exchange, tag: bytes) -> bool:
+    """Whether If-None-Match names the tag, in whichever form the caller was given it."""
+    given = exchange.headers.get(b"if-none-match")
+    return given is not None and _names(given, tag)
 
 
 def refused(scope: Any, status: int, problem: bytes, headers: tuple[Header, ...], code: str) -> Answer:
@@ -70,5 +76,5 @@ def refused(scope: Any, status: int, problem: bytes, headers: tuple[Header, ...]
 
 
 def _names(given: bytes, tag: bytes) -> bool:
-    tags = {part.strip().removeprefix(b"W/") for part in given.split(b",")}
+    tags = {plain_tag(part.strip()) for part in given.split(b",")}
     return tag in tags or b"*" in tags

@@ -29,8 +29,8 @@ from api.invitations import INVITATION_ROUTES
 from api.keys import KEY_ROUTES
 from api.me import ME_ROUTES
 from api.methods import Methods
-from api.openapi import OPENAPI_ROUTES, document
-from api.operation import operations
+from api.openapi.description import Description
+from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
@@ -72,9 +72,9 @@ ROUTES = (
 )
 
 
-def create_app(services: Services, checks: Mapping[str, Check], note: Note = note_in_log) -> Front:
-    """The ASGI application of the API's port. Raises UndeclaredRoute when a route does not say who may use it."""
-    app = Litestar(
+def routed() -> Litestar:
+    """The routes put together, with nothing behind them yet. Raises UndeclaredRoute when one does not say who may use it."""
+    return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES)), *WELL_KNOWN_ROUTES],
         before_request=admit,
         exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
@@ -83,9 +83,14 @@ def create_app(services: Services, checks: Mapping[str, Check], note: Note = not
         # Bodies are read within limits of their own (api/body.py).
         request_max_body_size=None,
     )
+
+
+def create_app(services: Services, checks: Mapping[str, Check], note: Note = note_in_log) -> Front:
+    """The ASGI application of the API's port. Raises UndeclaredRoute."""
+    app = routed()
     app.state.update(services.as_state())
     streams = Streams()
     app.state.update(streams.as_state())
-    app.state["openapi"] = document(list(operations(app)))
+    app.state.update(Description(app).as_state())
     app.state["methods"] = methods = Methods(app)
     return Front(app, Health(checks), methods, streams, note)

@@ -18,6 +18,7 @@ from api.reading import found_or, reached, require_project, tenant_of
 from api.services import Services
 from api.uploads import FileBytes
 from domain.artifact import ArtifactUnknown
+from domain.project import ProjectUnknown
 from domain.refusal import NotFound
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST, Artifact
 from projections.query import Found
@@ -39,7 +40,7 @@ _LIST = Operation(
     tag="Artifacts",
     answers={200: Listed[Artifact]},
     query=(*PAGE_PARAMETERS, AS_OF),
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
 )
 
 
@@ -60,7 +61,7 @@ _GET = Operation(
     tag="Artifacts",
     answers={200: Artifact},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(ArtifactUnknown,),
 )
 
 
@@ -77,7 +78,11 @@ _DOWNLOAD = Operation(
     tag="Artifacts",
     answers={200: FileBytes},
     gives="application/octet-stream",
-    refusals=(404,),
+    shows=("Content-Disposition", "Repr-Digest"),
+    refusals=(
+        ArtifactUnknown,
+        ContentGone,
+    ),
 )
 
 

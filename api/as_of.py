@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request
@@ -17,6 +17,7 @@ from api.refusals import NotYetVisible, ParameterInvalid
 from api.services import Services
 from domain.refusal import FieldError
 from eventstore.key_uses import MemoryKeyUses
+from eventstore.positions import POSITION_PATTERN
 from projections.as_of import PastReader
 
 _NAME = "asOf"
@@ -24,10 +25,19 @@ _TOKEN = re.compile(r"[0-9]+:[0-9]+", re.ASCII)
 # Sent without escaping, the plus of an offset arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:[0-9]{2}$)")
 
+MomentText = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": POSITION_PATTERN}]
+        }
+    ),
+]
 AS_OF = Parameter(
     name=_NAME,
-    type=str,
+    type=MomentText,
     description="As it was at this time (RFC 3339), or when the log had reached this position.",
+    example="2026-03-01T12:00:00Z",
 )
 
 

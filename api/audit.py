@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, get
 
 from api.answer import Answer, encoded
-from api.as_of import moment_of
+from api.as_of import MomentText, moment_of
 from api.audited import audited_tenant
 from api.event_stream import EventStream, streams_of, wants_stream
 from api.exchange import exchange_of
@@ -45,10 +45,20 @@ _FILTERS = (
     Parameter(name="projectId", type=UUID, description="Only events of this project and of what is in it."),
     Parameter(name="entityId", type=UUID, description="Only events of this entity."),
     Parameter(name="correlationId", type=UUID, description="Only what this request set in motion."),
-    Parameter(name="type", type=str, description="Only events of this type, such as deployment.queued."),
-    Parameter(name="actorId", type=str, description="Only what this key, person or runner did."),
-    Parameter(name="from", type=str, description="Only what was recorded after this time (RFC 3339) or position."),
-    Parameter(name="to", type=str, description="Only what was recorded until this time (RFC 3339) or position."),
+    Parameter(name="type", type=str, description="Only events of this type.", example="deployment.queued"),
+    Parameter(name="actorId", type=str, description="Only what this key, person or runner did.", example="runner-1"),
+    Parameter(
+        name="from",
+        type=MomentText,
+        description="Only what was recorded after this time (RFC 3339) or position.",
+        example="1:4711",
+    ),
+    Parameter(
+        name="to",
+        type=MomentText,
+        description="Only what was recorded until this time (RFC 3339) or position.",
+        example="2026-03-01T12:00:00Z",
+    ),
     Parameter(name="tenantId", type=UUID, description="For operators, who see all tenants: only events of this one."),
 )
 _EVENTS = Operation(

@@ -16,7 +16,7 @@ from api.listing import arguments
 from api.operation import Operation
 from api.reading import reached
 from api.services import Services
-from audit.causes import Caused, causes
+from audit.causes import Caused, CorrelationUnknown, causes
 from eventstore.meta import Actor
 
 
@@ -58,7 +58,7 @@ _CAUSES = Operation(
     tag="Audit",
     answers={200: Causes},
     query=(AUDITED_TENANT,),
-    refusals=(404,),
+    refusals=(CorrelationUnknown,),
 )
 
 

@@ -11,7 +11,7 @@ from litestar import Request, get
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded
-from api.as_of import AS_OF, moment_of
+from api.as_of import AS_OF, MomentText, moment_of
 from api.audited import AUDITED_TENANT, audited_tenant
 from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
 from api.operation import Operation, Parameter
@@ -73,7 +73,7 @@ _AS_OF = Operation(
     tag="Audit",
     answers={200: EntityAsOf},
     query=(AS_OF, AUDITED_TENANT),
-    refusals=(404, 409),
+    refusals=(EntityUnknown,),
 )
 
 
@@ -107,7 +107,7 @@ _HISTORY = Operation(
     tag="Audit",
     answers={200: Listed[HistoryEntry]},
     query=(*PAGE_PARAMETERS, AUDITED_TENANT),
-    refusals=(404,),
+    refusals=(EntityUnknown,),
 )
 
 
@@ -124,8 +124,18 @@ async def get_history(request: Request[Any, Any, Any], entity_id: FromPath[UUID]
 
 
 _SPAN = (
-    Parameter(name="from", type=str, description="A time (RFC 3339) or a position; the log's beginning when left out."),
-    Parameter(name="to", type=str, description="A time (RFC 3339) or a position; now when left out."),
+    Parameter(
+        name="from",
+        type=MomentText,
+        description="A time (RFC 3339) or a position; the log's beginning when left out.",
+        example="1:4711",
+    ),
+    Parameter(
+        name="to",
+        type=MomentText,
+        description="A time (RFC 3339) or a position; now when left out.",
+        example="2026-03-01T12:00:00Z",
+    ),
 )
 _DIFF = Operation(
     name="getDiff",
@@ -134,7 +144,7 @@ _DIFF = Operation(
     tag="Audit",
     answers={200: EntityDifference},
     query=(*_SPAN, AUDITED_TENANT),
-    refusals=(404, 409),
+    refusals=(EntityUnknown,),
 )
 
 

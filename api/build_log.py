@@ -45,6 +45,7 @@ _CURSOR = Parameter(
     name="cursor",
     type=Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{_CURSOR_DIGITS_MAX}}}$")],
     description="The nextCursor of the piece before.",
+    example="2048",
 )
 _LOG = Operation(
     name="getBuildLog",
@@ -53,7 +54,7 @@ _LOG = Operation(
     tag="Deployments",
     answers={200: BuildLog},
     query=(_CURSOR,),
-    refusals=(404,),
+    refusals=(DeploymentUnknown,),
     streams=True,
 )
 

@@ -51,6 +51,8 @@ class TriggerEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TriggerTypes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The catalogue of triggers."""
+
     trigger_types: list[TriggerEntry]
 
 
@@ -136,18 +138,17 @@ def _schema(settings: type[msgspec.Struct]) -> dict[str, Any]:
     return inlined
 
 
-_TRIGGER_TYPES = encoded(
-    TriggerTypes(
-        trigger_types=[
-            TriggerEntry(
-                type=entry.name,
-                title=entry.title,
-                settings_schema=_schema(entry.settings),
-                providers=entry.providers,
-            )
-            for entry in TRIGGER_TYPES
-        ]
-    )
+TRIGGERS = TriggerTypes(
+    trigger_types=[
+        TriggerEntry(
+            type=entry.name,
+            title=entry.title,
+            settings_schema=_schema(entry.settings),
+            providers=entry.providers,
+        )
+        for entry in TRIGGER_TYPES
+    ]
 )
+_TRIGGER_TYPES = encoded(TRIGGERS)
 
 CATALOGUE_ROUTES = (list_runtimes, list_runtime_versions, list_trigger_types)

@@ -17,6 +17,7 @@ from api.reading import found_or, reached, require_project, tenant_of
 from api.services import Services
 from audit.following import Followed, following
 from domain.deployment import DeploymentUnknown
+from domain.project import ProjectUnknown
 from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT, ProjectTimelineEvent, TimelineEvent
 from projections.deployment_lists import DEPLOYMENT
 from projections.query import Found, Query
@@ -41,7 +42,7 @@ _EVENTS = Operation(
     tag="Deployments",
     answers={200: Listed[Event]},
     query=PAGE_PARAMETERS,
-    refusals=(404,),
+    refusals=(DeploymentUnknown,),
     streams=True,
 )
 
@@ -62,7 +63,7 @@ _OF_PROJECT = Operation(
     tag="Deployments",
     answers={200: Listed[ProjectEvent]},
     query=PAGE_PARAMETERS,
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
     streams=True,
 )
 

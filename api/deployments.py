@@ -13,6 +13,7 @@ from api.answer import Answer, encoded, entity, etag
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.example_ids import FUNCTION_ID
 from api.instant import Instant
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation, Parameter
@@ -22,13 +23,14 @@ from api.services import Services, services_of
 from api.targets import (
     AwsTargetRequest,
     AzureTargetRequest,
-    CloudRunTargetRequest,
-    GkeTargetRequest,
+    GcpTargetRequest,
     LocalTargetRequest,
+    ProviderNotOffered,
     offered,
     target_of,
 )
 from api.writing import Reply, Writing, recorded_time
+from commands.claimed import QueueFull
 from commands.command import States
 from commands.deployment import (
     AgainCommand,
@@ -38,11 +40,25 @@ from commands.deployment import (
     RollbackDeployment,
     UndeployDeployment,
 )
+from commands.entitlements import RuntimeTargetNotEntitled, RuntimeTargetUnavailable
 from commands.execute import decide_only
+from commands.new_release import ArtifactMissing, MainMissing, SdkConstraintMissing
+from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName, provider_of
-from domain.deployment import DEPLOYMENT, DeploymentStatus, DeploymentUnknown
-from domain.function import FUNCTION
+from domain.deployment import (
+    DEPLOYMENT,
+    DeploymentIsOver,
+    DeploymentNotActive,
+    DeploymentStatus,
+    DeploymentUnknown,
+    UndeployUnderWay,
+)
+from domain.function import FUNCTION, FunctionIsArchived, FunctionUnknown
+from domain.integration import IdentityNotVerified, ProviderNotConnected, StorageNotConfigured
+from domain.project import ProjectIsArchived, ProjectUnknown
 from domain.refusal import Refusal
+from domain.runtime import RuntimeNotDeployable, RuntimeUnknown, SdkConstraintNotMet
+from domain.trigger import TriggerUnavailable
 from projections.deployment_lists import DEPLOYMENT as DEPLOYMENT_GET
 from projections.deployment_lists import DeploymentFilter, deployments_list
 from projections.deployments import CanRollback, Deployment, PinnedRelease, can_rollback, refused_rollback
@@ -86,7 +102,7 @@ class AzureDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag=
 class GcpDeploymentRequest(_DeploymentRequest, frozen=True, kw_only=True, tag="gcp"):
     """A deployment to Google Cloud."""
 
-    target: CloudRunTargetRequest | GkeTargetRequest
+    target: GcpTargetRequest
 
 
 DeploymentRequest = LocalDeploymentRequest | AwsDeploymentRequest | AzureDeploymentRequest | GcpDeploymentRequest
@@ -100,6 +116,32 @@ class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     reason: Reason = ""
 
 
+# What keeps any deployment from being queued, and a release from being made of the function as it is saved.
+QUEUEING = (
+    ProjectUnknown,
+    ProjectIsArchived,
+    FunctionUnknown,
+    FunctionIsArchived,
+    RuntimeUnknown,
+    RuntimeNotDeployable,
+    TriggerUnavailable,
+    ProviderNotConnected,
+    IdentityNotVerified,
+    StorageNotConfigured,
+    QueueFull,
+)
+_NEW_RELEASE = (
+    ProviderNotOffered,
+    RuntimeTargetNotEntitled,
+    RuntimeTargetUnavailable,
+    ArtifactMissing,
+    ArtifactUnknown,
+    ArtifactOfAnotherKind,
+    MainMissing,
+    SdkConstraintMissing,
+    SdkConstraintNotMet,
+)
+
 _QUEUE = Operation(
     name="createDeployment",
     permission="deployments:write",
@@ -107,9 +149,12 @@ _QUEUE = Operation(
     tag="Deployments",
     takes=DeploymentRequest,
     answers={200: Deployment, 202: Deployment},
-    example={"functionId": "0192d3a4-5b6c-7d8e-9f00-112233445577", "provider": "local", "target": {}},
+    example={"functionId": str(FUNCTION_ID), "provider": "local", "target": {}},
     writes=True,
-    refusals=(404, 409, 422, 429),
+    refusals=(
+        *QUEUEING,
+        *_NEW_RELEASE,
+    ),
 )
 
 
@@ -158,7 +203,7 @@ _GET = Operation(
     tag="Deployments",
     answers={200: Deployment},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(DeploymentUnknown,),
 )
 
 
@@ -213,7 +258,7 @@ _LIST = Operation(
     tag="Deployments",
     answers={200: Listed[Deployment]},
     query=(*PAGE_PARAMETERS, *_FILTERS, AS_OF),
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
 )
 
 
@@ -237,7 +282,11 @@ _CANCEL = Operation(
     answers={202: Deployment},
     example={"reason": "wrong version"},
     writes=True,
-    refusals=(404, 409, 412),
+    if_match=True,
+    refusals=(
+        DeploymentUnknown,
+        DeploymentIsOver,
+    ),
 )
 
 
@@ -262,7 +311,12 @@ _UNDEPLOY = Operation(
     answers={202: Deployment},
     example={"reason": "no longer needed"},
     writes=True,
-    refusals=(404, 409, 412),
+    if_match=True,
+    refusals=(
+        DeploymentUnknown,
+        DeploymentNotActive,
+        UndeployUnderWay,
+    ),
 )
 
 

@@ -54,7 +54,7 @@ _DEPLOYMENT_DIFF = Operation(
     tag="Deployments",
     answers={200: ReleaseDiff},
     query=(_AGAINST,),
-    refusals=(404,),
+    refusals=(DeploymentUnknown,),
 )
 
 
@@ -82,7 +82,7 @@ _FUNCTION_DIFF = Operation(
     summary="What deploying a function as it is saved would change",
     tag="Functions",
     answers={200: FunctionDiff},
-    refusals=(404,),
+    refusals=(FunctionUnknown,),
 )
 
 

@@ -10,16 +10,26 @@ from litestar.params import FromPath
 
 from api.answer import Answer
 from api.body import read
-from api.deployments import ReasonRequest, queue
+from api.deployments import QUEUEING, ReasonRequest, queue
 from api.operation import Operation
 from api.writing import Writing
 from commands.deployment import AgainCommand, RedeployDeployment, RetryDeployment, RollbackDeployment
+from domain.deployment import DeploymentNotRetryable, DeploymentPending, DeploymentUnknown
+from domain.refusal import Refusal
+from domain.rollback import (
+    RollbackActive,
+    RollbackImageGone,
+    RollbackNotSucceeded,
+    RollbackPending,
+    RollbackRuntimeEnded,
+    RollbackUndeployed,
+)
 from projections.deployments import Deployment
 
 _PATH = "/projects/{project_id:uuid}/deployments/{deployment_id:uuid}"
 
 
-def _operation(name: str, summary: str, reason: str) -> Operation:
+def _operation(name: str, summary: str, reason: str, *own: type[Refusal]) -> Operation:
     return Operation(
         name=name,
         permission="deployments:write",
@@ -29,11 +39,17 @@ def _operation(name: str, summary: str, reason: str) -> Operation:
         answers={202: Deployment},
         example={"reason": reason},
         writes=True,
-        refusals=(404, 409, 422, 429),
+        refusals=(DeploymentUnknown, *QUEUEING, *own),
     )
 
 
-_RETRY = _operation("retryDeployment", "Try a failed or canceled deployment once more", "the network is back")
+_RETRY = _operation(
+    "retryDeployment",
+    "Try a failed or canceled deployment once more",
+    "the network is back",
+    DeploymentNotRetryable,
+    RollbackRuntimeEnded,
+)
 
 
 @post(f"{_PATH}/retry", status_code=202, opt=_RETRY.as_opt())
@@ -43,7 +59,9 @@ async def retry_deployment(
     return await _again(request, RetryDeployment, project_id, deployment_id)
 
 
-_REDEPLOY = _operation("redeployDeployment", "Build and deploy the exact release once more", "a lost image")
+_REDEPLOY = _operation(
+    "redeployDeployment", "Build and deploy the exact release once more", "a lost image", DeploymentPending
+)
 
 
 @post(f"{_PATH}/redeploy", status_code=202, opt=_REDEPLOY.as_opt())
@@ -53,7 +71,17 @@ async def redeploy_deployment(
     return await _again(request, RedeployDeployment, project_id, deployment_id)
 
 
-_ROLLBACK = _operation("rollbackDeployment", "Go back to the deployment's release, without a build", "too many errors")
+_ROLLBACK = _operation(
+    "rollbackDeployment",
+    "Go back to the deployment's release, without a build",
+    "too many errors",
+    RollbackPending,
+    RollbackNotSucceeded,
+    RollbackActive,
+    RollbackUndeployed,
+    RollbackImageGone,
+    RollbackRuntimeEnded,
+)
 
 
 @post(f"{_PATH}/rollback", status_code=202, opt=_ROLLBACK.as_opt())

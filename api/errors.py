@@ -76,9 +76,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     correlation_id: UUID
 
 
-def status_of(refusal: Refusal) -> int:
-    """The HTTP status of a refusal."""
-    return next(status for kind, status in STATUSES if isinstance(refusal, kind))
+def status_of(refusal: type[Refusal]) -> int:
+    """The HTTP status of a kind of refusal."""
+    return next(status for kind, status in STATUSES if issubclass(refusal, kind))
 
 
 def problem_of(refusal: Refusal, correlation_id: UUID) -> Problem:
@@ -86,7 +86,7 @@ def problem_of(refusal: Refusal, correlation_id: UUID) -> Problem:
     return Problem(
         type=f"urn:dcf:problem:{refusal.code}",
         title=refusal.title,
-        status=status_of(refusal),
+        status=status_of(type(refusal)),
         detail=refusal.detail,
         code=refusal.code,
         errors=refusal.errors,

@@ -47,6 +47,9 @@ class EventStream(Answer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": list(_HEADERS)})
+        if exchange_of(scope).is_head:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         closing = asyncio.create_task(self._closing.wait())

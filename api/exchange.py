@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, MutableMapping
+from secrets import token_hex
 from typing import Any, cast
 from uuid import UUID, uuid4, uuid5
 
@@ -14,19 +15,23 @@ from api.principal import Principal
 _KEY = "dcf.exchange"
 # Request ids that are no UUIDs of their own become one under this name, always the same.
 _REQUEST_IDS = UUID("6f1d2f0e-6c5b-5f5e-9a55-2b9a1d6f4c11")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+_SPAN_BYTES = 8
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Exchange(msgspec.Struct, kw_only=True):
     """`request_id` is the caller's own name for the request, or the correlation id as text.
 
+    `traceparent` is our place in the trace the caller named, empty when it named none.
     `operation` is the route's name once one was found; `code` that of the refusal the request ended in.
     """
 
     correlation_id: UUID
     request_id: str
     headers: dict[bytes, bytes]
+    is_head: bool = False
+    traceparent: bytes = b""
     operation: str = ""
     principal: Principal | None = None
     code: str = ""
@@ -42,7 +47,17 @@ class Exchange(msgspec.Struct, kw_only=True):
 def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
     """Begin the exchange of a request, from its X-Request-Id, else its traceparent, else a new id."""
     headers = dict(scope["headers"])
-    exchange = _named(headers)
+    trace_id, flags = _trace(headers)
+    request_id = _request_id(headers)
+    named = request_id or trace_id
+    correlation_id = _uuid(named) if named else uuid4()
+    exchange = Exchange(
+        correlation_id=correlation_id,
+        request_id=request_id or str(correlation_id),
+        headers=headers,
+        is_head=scope["method"] == "HEAD",
+        traceparent=f"00-{trace_id}-{token_hex(_SPAN_BYTES)}-{flags}".encode() if trace_id else b"",
+    )
     scope[_KEY] = exchange
     return exchange
 
@@ -52,14 +67,19 @@ def exchange_of(scope: Mapping[str, Any] | Any) -> Exchange:
     return cast("Exchange", scope[_KEY])
 
 
-def _named(headers: dict[bytes, bytes]) -> Exchange:
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    """The caller's own name for the request; empty when it gave none that can be one."""
     given = headers.get(b"x-request-id", b"")
-    if given and _REQUEST_ID.fullmatch(given):
-        text = given.decode("ascii")
-        return Exchange(correlation_id=_uuid(text), request_id=text, headers=headers)
-    trace = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    correlation_id = UUID(trace[1].decode()) if trace else uuid4()
-    return Exchange(correlation_id=correlation_id, request_id=str(correlation_id), headers=headers)
+    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else ""
+
+
+def _trace(headers: dict[bytes, bytes]) -> tuple[str, str]:
+    """The id and flags of the trace the caller is in (W3C Trace Context); empty when it is in none."""
+    found = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    # Only versions that are yet to come may have more to say than this one.
+    if found is None or found[1] == b"ff" or (found[1] == b"00" and found[4]):
+        return "", ""
+    return found[2].decode(), found[3].decode()
 
 
 def _uuid(text: str) -> UUID:

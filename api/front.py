@@ -1,15 +1,17 @@
-"""What every request passes on its way in and out: its ids, safe headers, the count, and one line in the log."""
+"""What every request passes on its way in and out: its ids, safe headers, ETags, gzip, the count, one line in the log."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
+from hashlib import blake2b
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
 from api.access_log import Note, RequestAnswered
-from api.answer import Answer, Header
+from api.answer import JSON, Answer, Header, is_known
+from api.compression import GZIP_BYTES_MIN, gzip_tag, gzipped, is_compressible, takes_gzip
 from api.errors import answer_to, refusal_of
 from api.event_stream import Streams
 from api.exchange import Exchange, open_exchange
@@ -33,6 +35,9 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _NOT_STORED: Header = (b"cache-control", b"no-store")
+_ASKED_AGAIN: Header = (b"cache-control", b"private, no-cache")
+_VARIES: Header = (b"vary", b"Accept-Encoding")
+_TAG_BYTES = 12
 _OWN_PATHS = ("/health/", "/metrics")
 
 
@@ -67,9 +72,12 @@ class _Passage:
         self._scope, self._send = scope, send
         self._exchange: Exchange = open_exchange(scope)
         self._method: str = scope["method"]
-        if self._method == "HEAD":
+        if self._exchange.is_head:
             # A copy: the server goes by its own to leave the body out.
             self._scope = {**scope, "method": "GET"}
+        # The beginning of the answer, until it is known how its body begins.
+        self._held: Any = None
+        self._begun = False
         self._status = 0
         self._started = time.perf_counter()
         self._seconds = 0.0
@@ -79,21 +87,58 @@ class _Passage:
             await app(self._scope, receive, self._out)
         except Exception as error:  # noqa: BLE001 - the last place where a caller can still be answered
             refusal = refusal_of(error)
-            if self._status == 0:
+            if not self._begun:
                 await answer_to(self._scope, refusal)(self._scope, receive, self._out)
         self._seconds = time.perf_counter() - self._started
 
     async def _out(self, message: Any) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            headers = [*message["headers"], *SECURITY_HEADERS, *self._exchange.limits]
-            headers.append((b"x-request-id", self._exchange.request_id.encode()))
-            if not any(name == b"cache-control" for name, _ in message["headers"]):
-                headers.append(_NOT_STORED)
-            message["headers"] = headers
-        elif self._method == "HEAD":
+            self._status, self._held = message["status"], message
+            return
+        if self._held is not None:
+            held, self._held, self._begun = self._held, None, True
+            headers = dict(held["headers"])
+            if not message.get("more_body", False):
+                message["body"] = self._whole(headers, message["body"])
+            await self._send({**held, "status": self._status, "headers": self._headers(headers)})
+        if self._exchange.is_head:
             message["body"] = b""
         await self._send(message)
+
+    def _headers(self, given: dict[bytes, bytes]) -> list[Header]:
+        exchange = self._exchange
+        headers = [*given.items(), *SECURITY_HEADERS, *exchange.limits, (b"x-request-id", exchange.request_id.encode())]
+        headers.append((b"x-correlation-id", str(exchange.correlation_id).encode()))
+        if exchange.traceparent:
+            headers.append((b"traceparent", exchange.traceparent))
+        if b"cache-control" not in given:
+            headers.append(_NOT_STORED)
+        return headers
+
+    def _whole(self, headers: dict[bytes, bytes], body: bytes) -> bytes:
+        """The body as it goes out, with what there is to say of it: nothing more of it is to come."""
+        if self._status == 200 and self._scope["method"] == "GET" and b"etag" not in headers:
+            body = self._tagged(headers, body)
+        # Of what has not changed the same is said as of what would have been sent.
+        media_type = headers.get(b"content-type", JSON if self._status == 304 else b"")
+        if not is_compressible(media_type):
+            return body
+        headers[_VARIES[0]] = _VARIES[1]
+        if len(body) >= GZIP_BYTES_MIN and takes_gzip(self._exchange.headers.get(b"accept-encoding", b"")):
+            return _compressed(headers, body)
+        return body
+
+    def _tagged(self, headers: dict[bytes, bytes], body: bytes) -> bytes:
+        """What has no version of its own is known by its bytes: nothing goes out to a caller that has these."""
+        tag = b'"b-' + blake2b(body, digest_size=_TAG_BYTES).hexdigest().encode() + b'"'
+        headers[b"etag"] = tag
+        headers.setdefault(*_ASKED_AGAIN)
+        if not is_known(self._exchange, tag):
+            return body
+        self._status = 304
+        for name in (b"content-type", b"content-length", b"content-encoding"):
+            headers.pop(name, None)
+        return b""
 
     def count(self) -> None:
         """Add it to the metrics."""
@@ -116,6 +161,17 @@ class _Passage:
             tenant_id=principal.tenant_id if principal else "",
             actor=principal.actor.id if principal else "",
         )
+
+
+def _compressed(headers: dict[bytes, bytes], body: bytes) -> bytes:
+    if b"content-encoding" in headers:
+        return body
+    smaller = gzipped(body)
+    headers[b"content-encoding"] = b"gzip"
+    headers[b"content-length"] = b"%d" % len(smaller)
+    if (tag := headers.get(b"etag")) is not None:
+        headers[b"etag"] = gzip_tag(tag)
+    return smaller
 
 
 @cache

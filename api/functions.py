@@ -15,6 +15,7 @@ from api.answer import Answer, encoded, entity
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.example_ids import FUNCTION_ID, PROJECT_ID
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached, require_project, tenant_of
@@ -23,13 +24,28 @@ from api.writing import Reply, Writing, recorded_time
 from commands.basis import CODEC
 from commands.claimed import Taken
 from commands.command import States
-from commands.function import ArchiveFunction, Changes, CreateFunction, UpdateFunction
+from commands.function import ArchiveFunction, Changes, CreateFunction, EnvironmentTooLarge, UpdateFunction
+from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName
-from domain.function import FUNCTION, ArtifactFiles, Authored, FunctionNameTaken, FunctionUnknown
+from domain.function import (
+    FUNCTION,
+    ArtifactFiles,
+    Authored,
+    EnvironmentNameNotAllowed,
+    EnvironmentValueNotAllowed,
+    FunctionIsArchived,
+    FunctionIsLive,
+    FunctionNameTaken,
+    FunctionUnknown,
+    NameOfBoth,
+)
 from domain.function import Function as State
-from domain.naming import slug
-from domain.refusal import Refusal
+from domain.naming import NameNotAllowed, slug
+from domain.project import ProjectIsArchived, ProjectUnknown
+from domain.refusal import LimitReached, Refusal
 from domain.release import Access, Trigger
+from domain.runtime import RuntimeNotSelectable, RuntimeUnknown
+from domain.trigger import TriggerSettingsInvalid, TriggerUnavailable, TriggerUnknown
 from eventstore.log import StoredEvent
 from eventstore.meta import Actor, decode_meta
 from projections.functions import FUNCTION_BY_NAME, FUNCTION_GET, FUNCTIONS_LIST, Function
@@ -45,7 +61,7 @@ Environment = Annotated[dict[str, str], msgspec.Meta(examples=[{"GREETING": "Hel
 class TriggerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A type of GET /functions/trigger-types, and the settings its schema asks for."""
 
-    type: Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["http"])] = "http"
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     settings: dict[str, object] = msgspec.field(default_factory=dict)
 
     @property
@@ -59,7 +75,7 @@ class FunctionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     project_id: UUID
     name: Name
     description: Description = ""
-    trigger: TriggerRequest = TriggerRequest()
+    trigger: TriggerRequest = TriggerRequest(type="http")
     runtime: RuntimeVersion
     access: Access = "private"
     provider: ProviderName | None = None
@@ -92,7 +108,7 @@ class UpdateRequest(ChangesRequest, frozen=True, forbid_unknown_fields=True, kw_
     function_id: UUID
 
 
-class ArchiveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+class ArchiveFunctionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """With `undeployFirst` what is active is undeployed, and the function is archived when the last of it is gone."""
 
     undeploy_first: bool = False
@@ -117,13 +133,33 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 _EXAMPLE = {
-    "projectId": "0192d3a4-5b6c-7d8e-9f00-112233445566",
+    "projectId": str(PROJECT_ID),
     "name": "hello",
     "description": "Says hello",
     "trigger": {"type": "http", "settings": {}},
     "runtime": "3.11.0",
     "access": "public",
 }
+
+# What can be wrong with what an author says, and with the function it is said of.
+_AUTHORING = (
+    ProjectUnknown,
+    ProjectIsArchived,
+    FunctionNameTaken,
+    NameNotAllowed,
+    RuntimeUnknown,
+    RuntimeNotSelectable,
+    TriggerUnknown,
+    TriggerSettingsInvalid,
+    TriggerUnavailable,
+    EnvironmentTooLarge,
+    EnvironmentNameNotAllowed,
+    EnvironmentValueNotAllowed,
+    NameOfBoth,
+    ArtifactUnknown,
+    ArtifactOfAnotherKind,
+)
+_OPEN = (FunctionUnknown, FunctionIsArchived)
 
 _CREATE = Operation(
     name="createFunction",
@@ -134,7 +170,10 @@ _CREATE = Operation(
     answers={201: Function},
     example=_EXAMPLE,
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        *_AUTHORING,
+        LimitReached,
+    ),
 )
 
 
@@ -154,7 +193,12 @@ _SAVE = Operation(
     answers={200: Function, 201: Function},
     example=_EXAMPLE,
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        *_AUTHORING,
+        *_OPEN,
+        LimitReached,
+    ),
 )
 
 
@@ -179,9 +223,13 @@ _UPDATE = Operation(
     tag="Functions",
     takes=UpdateRequest,
     answers={200: Function},
-    example={"functionId": "0192d3a4-5b6c-7d8e-9f00-112233445577", "description": "Says hello to everybody"},
+    example={"functionId": str(FUNCTION_ID), "description": "Says hello to everybody"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        *_AUTHORING,
+        *_OPEN,
+    ),
 )
 
 
@@ -200,7 +248,11 @@ _PATCH = Operation(
     answers={200: Function},
     example={"description": "Says hello to everybody"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        *_AUTHORING,
+        *_OPEN,
+    ),
 )
 
 
@@ -219,7 +271,7 @@ _GET = Operation(
     tag="Functions",
     answers={200: Function},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(FunctionUnknown,),
 )
 
 
@@ -241,7 +293,7 @@ _LIST = Operation(
     tag="Functions",
     answers={200: Listed[Function]},
     query=(*PAGE_PARAMETERS, AS_OF),
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
 )
 
 
@@ -260,11 +312,15 @@ _ARCHIVE = Operation(
     permission="functions:write",
     summary="Put a function away for good; its name is free again",
     tag="Functions",
-    takes=ArchiveRequest,
+    takes=ArchiveFunctionRequest,
     answers={200: Function, 202: Function},
     example={"undeployFirst": True, "reason": "no longer needed"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        FunctionUnknown,
+        FunctionIsLive,
+    ),
 )
 
 
@@ -273,7 +329,7 @@ async def archive_function(
     request: Request[Any, Any, Any], project_id: FromPath[UUID], function_id: FromPath[UUID]
 ) -> Answer:
     """Answers 202 when undeploying comes first: the runner that undeploys the last of it archives it."""
-    asked_for, content = await read(request, ArchiveRequest)
+    asked_for, content = await read(request, ArchiveFunctionRequest)
     writing = Writing(request, content)
     command = ArchiveFunction(
         **writing.asked,
@@ -303,7 +359,7 @@ _REVISIONS = Operation(
     tag="Functions",
     answers={200: Listed[Revision]},
     query=PAGE_PARAMETERS,
-    refusals=(404,),
+    refusals=(FunctionUnknown,),
 )
 
 

@@ -19,7 +19,9 @@ from api.onboarding import Verification
 from api.operation import Operation
 from api.reading import found_or, require_project, tenant_of
 from domain.clouds import PROVIDERS, LocalIdentity, LocalStorage, ProviderName
-from domain.integration import IntegrationUnknown
+from domain.integration import IntegrationUnknown, StorageNotChecked
+from domain.project import ProjectUnknown
+from domain.refusal import Refusal
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST, Integration
 
 
@@ -33,8 +35,8 @@ class DisconnectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     reason: Annotated[str, msgspec.Meta(max_length=500, examples=["the account is closed"])] = ""
 
 
-def _operation(name: str, summary: str, answers: dict[int, Any]) -> Operation:
-    return onboarding.onboarding(name, summary, takes=LocalRequest, example={}, answers=answers)
+def _operation(name: str, summary: str, answers: dict[int, Any], *own: type[Refusal]) -> Operation:
+    return onboarding.onboarding(name, summary, *own, takes=LocalRequest, example={}, answers=answers)
 
 
 _CONNECT = _operation("connectLocal", "Connect the project to this machine", {200: Integration, 201: Integration})
@@ -64,7 +66,9 @@ async def check_local_bucket(request: Request[Any, Any, Any], project_id: FromPa
     return await onboarding.check(request, content, project_id, LocalStorage())
 
 
-_CONFIGURE = _operation("configureLocalBucket", "Keep the project's files on this machine", {200: Integration})
+_CONFIGURE = _operation(
+    "configureLocalBucket", "Keep the project's files on this machine", {200: Integration}, StorageNotChecked
+)
 
 
 @post("/projects/{project_id:uuid}/integrations/local/bucket/config", status_code=200, opt=_CONFIGURE.as_opt())
@@ -82,7 +86,7 @@ def _getter(provider: ProviderName) -> HTTPRouteHandler:
         tag="Integrations",
         answers={200: Integration},
         query=(AS_OF,),
-        refusals=(404,),
+        refusals=(IntegrationUnknown,),
     )
 
     @get(f"/projects/{{project_id:uuid}}/integrations/{provider}", opt=operation.as_opt())
@@ -119,7 +123,7 @@ _LIST = Operation(
     tag="Integrations",
     answers={200: Listed[Integration]},
     query=(*PAGE_PARAMETERS, AS_OF),
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
 )
 
 

@@ -18,6 +18,7 @@ from api.reading import tenant_of
 from api.services import services_of
 from api.targets import GcpProjectId, ProviderNotOffered, offered
 from domain.clouds import GcpIdentity, GcpStorage, Identity
+from domain.integration import StorageNotChecked
 from domain.refusal import Conflict, FieldError
 from projections.integrations import Integration
 from providers.provider import Diagnosing
@@ -97,6 +98,7 @@ async def connect_gcp(request: Request[Any, Any, Any], project_id: FromPath[UUID
 _VERIFY = onboarding.onboarding(
     "verifyGcp",
     "Look whether Google Cloud lets the project act as the service account",
+    IdentityDiffers,
     takes=GcpIdentityAgain,
     example={},
     answers={200: Verification},
@@ -118,7 +120,10 @@ _DIAGNOSE = Operation(
     takes=GcpIdentityAgain,
     example={},
     answers={200: Verification},
-    refusals=(404, 409),
+    refusals=(
+        *onboarding.CONNECTED,
+        IdentityDiffers,
+    ),
 )
 
 
@@ -155,6 +160,7 @@ async def check_gcp_bucket(request: Request[Any, Any, Any], project_id: FromPath
 _CONFIGURE = onboarding.onboarding(
     "configureGcpBucket",
     "Stage the project's files in the bucket",
+    StorageNotChecked,
     takes=GcpBucketRequest,
     example=_BUCKET,
     answers={200: Integration},

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, encoded, entity
 from api.body import read
+from api.example_ids import INVITATION_ID, TENANT_ID
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
@@ -23,8 +24,19 @@ from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
 from commands.command import States
 from commands.tenant import AcceptInvitation, InviteMember, RemoveMember, WithdrawInvitation
-from domain.refusal import FieldError, Forbidden, Invalid
-from domain.tenant import TENANT, InvitationUnknown, MemberUnknown, Role, TenantUnknown
+from domain.refusal import FieldError, Forbidden, Invalid, LimitReached
+from domain.tenant import (
+    TENANT,
+    AlreadyMember,
+    InvitationExpired,
+    InvitationUnknown,
+    LastOwner,
+    MemberUnknown,
+    Role,
+    RoleAboveOwn,
+    TenantUnknown,
+    TooManyInvitations,
+)
 from eventstore.sealing import Erased
 from projections.invitations import INVITATION, INVITATIONS_LIST
 from projections.invitations import Invitation as Row
@@ -53,6 +65,9 @@ class InvitationMalformed(Invalid):
     remedy = "Send the whole text, as it was shown when the invitation was made: dcfi_…"
 
 
+InvitationStatus = Literal["open", "accepted", "withdrawn", "expired"]
+
+
 class InvitationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """Whom to invite, and the role they are to have; the invitation ends by itself after `expiresInDays`."""
 
@@ -73,7 +88,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     invitation_id: UUID
     email: str | None
     role: Role
-    status: str
+    status: InvitationStatus
     invited_at: datetime
     expires_at: datetime
     person_id: UUID | None
@@ -119,7 +134,10 @@ _INVITE = Operation(
     answers={201: InvitationMade},
     example={"email": "ada@example.com", "role": "developer"},
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        RoleAboveOwn,
+        TooManyInvitations,
+    ),
 )
 
 
@@ -176,7 +194,7 @@ _GET = Operation(
     summary="Get an invitation, without its text",
     tag="Tenant",
     answers={200: Invitation},
-    refusals=(404,),
+    refusals=(InvitationUnknown,),
 )
 
 
@@ -194,7 +212,10 @@ _WITHDRAW = Operation(
     tag="Tenant",
     answers={200: Withdrawn},
     writes=True,
-    refusals=(404, 409),
+    refusals=(
+        InvitationUnknown,
+        RoleAboveOwn,
+    ),
 )
 
 
@@ -216,9 +237,16 @@ _ACCEPT = Operation(
     tag="Tenant",
     takes=AcceptRequest,
     answers={200: Joined},
-    example={"invitation": "dcfi_0192d3a45b6c7d8e9f00112233445588_0192d3a45b6c7d8e9f00112233445599_" + "A" * 43},
+    example={"invitation": f"dcfi_{TENANT_ID.hex}_{INVITATION_ID.hex}_" + "A" * 43},
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        OnlyPeople,
+        InvitationMalformed,
+        InvitationUnknown,
+        InvitationExpired,
+        AlreadyMember,
+        LimitReached,
+    ),
 )
 
 
@@ -260,7 +288,11 @@ _LEAVE = Operation(
     tag="Tenant",
     answers={200: Left},
     writes=True,
-    refusals=(404, 409),
+    refusals=(
+        OnlyPeople,
+        MemberUnknown,
+        LastOwner,
+    ),
 )
 
 

@@ -24,9 +24,10 @@ from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
 from commands.api_key import CreateApiKey, RevokeApiKey
 from commands.command import States
-from domain.api_key import API_KEY, ApiKeyUnknown, KeyRole
+from domain.api_key import API_KEY, ApiKeyUnknown, ExpiryPassed, KeyRole, RoleOutOfPlace
 from domain.refusal import FieldError, Forbidden, Invalid
 from domain.runtime import Instant
+from domain.tenant import RoleAboveOwn
 from projections.api_keys import API_KEY_GET, API_KEYS_LIST, ApiKey
 from projections.query import Found
 
@@ -79,7 +80,13 @@ _CREATE = Operation(
     answers={201: KeyMade},
     example={"name": "ci", "role": "developer", "expiresAt": "2031-01-01T00:00:00Z"},
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        ScopeAboveOwn,
+        ScopeOutsideRole,
+        RoleAboveOwn,
+        RoleOutOfPlace,
+        ExpiryPassed,
+    ),
 )
 
 
@@ -122,7 +129,7 @@ _GET = Operation(
     tag="API keys",
     answers={200: Key},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(ApiKeyUnknown,),
 )
 
 
@@ -162,7 +169,11 @@ _REVOKE = Operation(
     tag="API keys",
     answers={200: Key},
     writes=True,
-    refusals=(404, 409, 412),
+    if_match=True,
+    refusals=(
+        ApiKeyUnknown,
+        RoleAboveOwn,
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from api.operation import Parameter
 from api.refusals import ParameterInvalid
 from api.services import Services
 from domain.refusal import FieldError
+from eventstore.positions import POSITION_PATTERN
 from projections.query import Found, Page, Query
 
 A = TypeVar("A")
@@ -22,10 +23,12 @@ A = TypeVar("A")
 PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200
 
+# Read by api/tokens.py, which tells what is none from one of another epoch.
+PositionText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": POSITION_PATTERN})]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX)]
 PAGE_PARAMETERS = (
-    Parameter(name="limit", type=Limit, description=f"How many items at most; {PAGE_ROWS} when not given."),
-    Parameter(name="cursor", type=str, description="The nextCursor of the page before."),
+    Parameter(name="limit", type=Limit, description=f"How many items at most; {PAGE_ROWS} when not given.", example=20),
+    Parameter(name="cursor", type=PositionText, description="The nextCursor of the page before.", example="1:4711"),
 )
 
 

@@ -9,6 +9,8 @@ from litestar import Litestar
 
 from api.operation import operations
 
+_PATTERNS = {"uuid": "[0-9a-fA-F-]{32,36}", "str": "[^/]+"}
+
 
 class Methods:
     """Knows the methods of every address of an application."""
@@ -16,18 +18,24 @@ class Methods:
     def __init__(self, app: Litestar) -> None:
         found: dict[str, set[str]] = {}
         for route, handler, _ in operations(app):
-            found.setdefault(route.path_format, set()).update(handler.http_methods)
+            found.setdefault(route.path, set()).update(handler.http_methods)
         self._taken = [(_pattern(path), _listed(methods)) for path, methods in found.items()]
 
     def of(self, path: str) -> str:
         """The value of the Allow header; empty when there is nothing at the address."""
         # A literal segment comes before a parameter in the same place.
-        fitting = [(pattern, methods) for pattern, methods in self._taken if pattern.fullmatch(path)]
+        fitting = [(pattern, methods) for pattern, methods in self._taken if pattern.fullmatch(path.rstrip("/"))]
         return max(fitting, key=lambda pair: len(pair[0].pattern), default=(None, ""))[1]
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
+    """What fits the path of a route, whose parameters are `{name:type}`."""
+    return re.compile("/".join(_segment(segment) for segment in path.split("/")))
+
+
+def _segment(segment: str) -> str:
+    parameter = re.fullmatch(r"\{\w+:(\w+)\}", segment)
+    return re.escape(segment) if parameter is None else _PATTERNS[parameter[1]]
 
 
 def _listed(methods: Iterable[str]) -> str:

@@ -10,8 +10,9 @@ from litestar import Request
 
 from api.answer import Answer
 from api.operation import Operation
+from api.refusals import ProviderAway, ProviderRefusedUs
 from api.services import Services, services_of
-from api.targets import offered
+from api.targets import ProviderNotOffered, offered
 from api.writing import Reply, Writing, recorded_time
 from commands.basis import fold
 from commands.command import States
@@ -27,7 +28,8 @@ from domain.clouds import Identity, ProviderName, Storage, provider_of
 from domain.event import StreamRef
 from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationUnknown, integration_id
 from domain.integration import Integration as State
-from domain.project import PROJECT, require_open
+from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
+from domain.refusal import Refusal
 from projections.integrations import Integration
 from providers.provider import Finding
 
@@ -39,7 +41,25 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[CheckStep, ...]
 
 
-def onboarding(name: str, summary: str, *, takes: Any, example: object, answers: dict[int, Any]) -> Operation:
+# What may be wrong with the project and its connection, and with the cloud it is about.
+CONNECTED = (
+    ProjectUnknown,
+    ProjectIsArchived,
+    IntegrationUnknown,
+    ProviderNotOffered,
+    ProviderRefusedUs,
+    ProviderAway,
+)
+
+
+def onboarding(
+    name: str,
+    summary: str,
+    *own: type[Refusal],
+    takes: Any,
+    example: object,
+    answers: dict[int, Any],
+) -> Operation:
     """The operation of a route that takes one of these steps."""
     return Operation(
         name=name,
@@ -50,7 +70,8 @@ def onboarding(name: str, summary: str, *, takes: Any, example: object, answers:
         answers=answers,
         example=example,
         writes=True,
-        refusals=(404, 409, 412),
+        if_match=True,
+        refusals=(*CONNECTED, *own),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -11,24 +12,29 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.principal import Permission
+from domain.refusal import Refusal
 
 _KEY = "operation"
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """A query parameter; `type` is what it converts to."""
+    """A query parameter; `type` is what it converts to. One that is plain text has an example."""
 
     name: str
     type: Any
     description: str
+    example: str | int | None = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation of the API. `answers` gives the type of the body for each status of success; None: no body.
+    """One operation of the API. `answers` gives the type of the body for each status of success.
 
     `gives` is the media type of these bodies. `name` is its operationId. `writes`: it takes Idempotency-Key and Prefer, and
-    answers with Event-Position.
+    answers with Event-Position; `if_match`: also If-Match.
     `streams`: asked for text/event-stream it goes on with what is new, from Last-Event-ID.
+    `shows` names headers of the answer that not every operation has.
+    `example` is the body most callers send, `examples` are others by name. `refusals` are those of its own: what comes with
+    reading a body, being known or recording anything is added by itself (api/openapi/refusals.py).
     """
 
     name: str
@@ -40,10 +46,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     takes: Any = None
     takes_form: bool = False
     example: Any = None
+    examples: Mapping[str, Any] = MappingProxyType({})
     query: tuple[Parameter, ...] = ()
     writes: bool = False
     streams: bool = False
-    refusals: tuple[int, ...] = ()
+    shows: tuple[str, ...] = ()
+    if_match: bool = False
+    refusals: tuple[type[Refusal], ...] = ()
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Operation:
         """Litestar copies its handlers; what never changes need not be."""
@@ -67,8 +76,9 @@ def operation_of(handler: BaseRouteHandler) -> Operation:
 
 
 def operations(app: Litestar) -> Iterable[tuple[HTTPRoute, HTTPRouteHandler, Operation]]:
-    """Every operation with its route, in order of path. Raises UndeclaredRoute."""
+    """Every operation with its route, in order of path and method. Raises UndeclaredRoute."""
     for route in sorted((r for r in app.routes if isinstance(r, HTTPRoute)), key=lambda r: r.path):
-        for handler in route.route_handlers:
+        # The framework keeps them in a set.
+        for handler in sorted(route.route_handlers, key=lambda h: sorted(h.http_methods)):
             if "OPTIONS" not in handler.http_methods:
                 yield route, handler, operation_of(handler)

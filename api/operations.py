@@ -27,8 +27,21 @@ from commands.plan import DefinePlan
 from commands.runtime import AddRuntime, RuntimeCommand, SetDefaultRuntime, SetRuntimeDates
 from commands.tenant import ChoosePlan
 from domain.event import SYSTEM_TENANT
+from domain.naming import NameNotAllowed
 from domain.plan import MEBIBYTE, PLAN, Limits, PlanUnknown, plan_stream
-from domain.runtime import RUNTIMES, RUNTIMES_STREAM, Dates, Instant, RuntimeNotFound, Runtimes
+from domain.runtime import (
+    RUNTIMES,
+    RUNTIMES_STREAM,
+    Dates,
+    DatesOutOfOrder,
+    Instant,
+    RuntimeExists,
+    RuntimeNotFound,
+    RuntimeNotSelectable,
+    Runtimes,
+    RuntimeUnknown,
+    RuntimeVersionInvalid,
+)
 from domain.tenant import TENANT, TenantUnknown
 from projections.plans import PLAN as PLAN_GET
 from projections.plans import PLANS_LIST, Plan
@@ -102,7 +115,11 @@ _ADD = Operation(
     answers={201: RuntimeEntry},
     example={"version": "3.12.0", "releasedAt": "2026-05-13T00:00:00Z"},
     writes=True,
-    refusals=(409, 422),
+    refusals=(
+        RuntimeVersionInvalid,
+        RuntimeExists,
+        DatesOutOfOrder,
+    ),
 )
 
 
@@ -124,7 +141,10 @@ _DATES = Operation(
     answers={200: RuntimeEntry},
     example={"deprecationAnnouncedAt": "2026-11-12T00:00:00Z", "blockNewDeploysAfter": "2027-02-11T00:00:00Z"},
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        RuntimeNotFound,
+        DatesOutOfOrder,
+    ),
 )
 
 
@@ -149,7 +169,10 @@ _DEFAULT = Operation(
     answers={200: RuntimeEntry},
     example={"version": "3.11.0"},
     writes=True,
-    refusals=(409, 422),
+    refusals=(
+        RuntimeUnknown,
+        RuntimeNotSelectable,
+    ),
 )
 
 
@@ -185,7 +208,7 @@ _PLAN = Operation(
     tag="Operations",
     answers={200: Plan},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(PlanUnknown,),
 )
 
 
@@ -214,7 +237,8 @@ _DEFINE = Operation(
         "entitlements": [],
     },
     writes=True,
-    refusals=(409, 412, 422),
+    if_match=True,
+    refusals=(NameNotAllowed,),
 )
 
 
@@ -242,7 +266,11 @@ _CHOOSE = Operation(
     answers={200: Tenant},
     example={"plan": "standard"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        TenantUnknown,
+        PlanUnknown,
+    ),
 )
 
 

@@ -17,9 +17,12 @@ from api.operation import Operation
 from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
+from commands.claimed import FunctionsChanged
 from commands.command import States
 from commands.project import ArchiveProject, CreateProject, RenameProject
-from domain.project import PROJECT, ProjectUnknown
+from domain.naming import NameNotAllowed
+from domain.project import PROJECT, ProjectIsArchived, ProjectIsLive, ProjectNameTaken, ProjectUnknown
+from domain.refusal import LimitReached
 from projections.functions import FUNCTIONS_LIST
 from projections.projects import PROJECT as PROJECT_GET
 from projections.projects import PROJECTS_LIST, Project
@@ -44,7 +47,11 @@ _CREATE = Operation(
     answers={201: Project},
     example={"name": "shop"},
     writes=True,
-    refusals=(409, 422),
+    refusals=(
+        NameNotAllowed,
+        ProjectNameTaken,
+        LimitReached,
+    ),
 )
 
 
@@ -67,7 +74,13 @@ _RENAME = Operation(
     answers={200: Project},
     example={"name": "store"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        ProjectUnknown,
+        NameNotAllowed,
+        ProjectIsArchived,
+        ProjectNameTaken,
+    ),
 )
 
 
@@ -80,7 +93,7 @@ async def rename_project(request: Request[Any, Any, Any], project_id: FromPath[U
     return await writing.do(command, lambda states: _changed(command, states), entity=stream)
 
 
-class ArchiveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class ArchiveProjectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Why, for the audit trail."""
 
     reason: Annotated[str, msgspec.Meta(max_length=500, examples=["closed"])] = ""
@@ -91,17 +104,22 @@ _ARCHIVE = Operation(
     permission="projects:write",
     summary="Put a project away for good, once nothing in it is live; its name is free again",
     tag="Projects",
-    takes=ArchiveRequest,
+    takes=ArchiveProjectRequest,
     answers={200: Project},
     example={"reason": "closed"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        ProjectUnknown,
+        ProjectIsLive,
+        FunctionsChanged,
+    ),
 )
 
 
 @post("/projects/{project_id:uuid}/archive", status_code=200, opt=_ARCHIVE.as_opt())
 async def archive_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
-    asked_for, content = await read(request, ArchiveRequest)
+    asked_for, content = await read(request, ArchiveProjectRequest)
     writing = Writing(request, content)
     command = ArchiveProject(
         **writing.asked,
@@ -135,7 +153,7 @@ _GET = Operation(
     tag="Projects",
     answers={200: Project},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(ProjectUnknown,),
 )
 
 

@@ -15,6 +15,7 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
 from api.reading import reached
 from api.services import Services
+from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.function import FunctionStatus
 from domain.runtime import RuntimeNotFound
@@ -42,7 +43,7 @@ class DeploymentOnRuntime(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     project_id: UUID
     function_id: UUID
     deployment_id: UUID
-    provider: str
+    provider: ProviderName
     url: str | None
     queued_at: datetime
 
@@ -54,7 +55,7 @@ _FUNCTIONS = Operation(
     tag="Operations",
     answers={200: Listed[FunctionOnRuntime]},
     query=PAGE_PARAMETERS,
-    refusals=(404,),
+    refusals=(RuntimeNotFound,),
 )
 
 
@@ -85,7 +86,7 @@ _DEPLOYMENTS = Operation(
     tag="Operations",
     answers={200: Listed[DeploymentOnRuntime]},
     query=PAGE_PARAMETERS,
-    refusals=(404,),
+    refusals=(RuntimeNotFound,),
 )
 
 

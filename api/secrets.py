@@ -19,7 +19,17 @@ from api.writing import Reply, Writing, recorded_time
 from commands.basis import fold
 from commands.command import States
 from commands.function import RemoveSecret, SetSecret
-from domain.function import FUNCTION, Function, FunctionUnknown
+from domain.function import (
+    FUNCTION,
+    EnvironmentNameNotAllowed,
+    Function,
+    FunctionIsArchived,
+    FunctionUnknown,
+    NameOfBoth,
+    SecretUnknown,
+    TooManySecrets,
+)
+from domain.project import ProjectIsArchived, ProjectUnknown
 from domain.refusal import FieldError, Invalid
 from process.secret import Secret as Hidden
 
@@ -61,6 +71,7 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     items: list[Secret]
 
 
+_OPEN = (ProjectUnknown, ProjectIsArchived, FunctionUnknown, FunctionIsArchived)
 _PLACE = "/projects/{project_id:uuid}/functions/{function_id:uuid}/secrets"
 _LIST = Operation(
     name="listSecrets",
@@ -68,7 +79,7 @@ _LIST = Operation(
     summary="List a function's secrets: names and versions, never values",
     tag="Functions",
     answers={200: Secrets},
-    refusals=(404,),
+    refusals=(FunctionUnknown,),
 )
 
 
@@ -96,7 +107,14 @@ _SET = Operation(
     answers={200: Secret},
     example={"value": "correct horse battery staple"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        *_OPEN,
+        EnvironmentNameNotAllowed,
+        NameOfBoth,
+        SecretValueNotAllowed,
+        TooManySecrets,
+    ),
 )
 
 
@@ -132,7 +150,11 @@ _REMOVE = Operation(
     tag="Functions",
     answers={200: Secrets},
     writes=True,
-    refusals=(404, 409, 412),
+    if_match=True,
+    refusals=(
+        *_OPEN,
+        SecretUnknown,
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, assert_never
 
 import msgspec
 
+from api.example_ids import CLOUD_ID
 from api.services import Services
 from domain.clouds import (
     AwsTarget,
@@ -32,7 +33,6 @@ def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
 
 _LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 _GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-_AN_ID = "0192d3a4-5b6c-7d8e-9f00-112233445577"
 
 GcpProjectId = Annotated[str, _text(r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$", 30, "acme-prod")]
 GcpRegion = Annotated[str, _text(r"^[a-z]+-[a-z]+[0-9]+$", 40, "europe-west1")]
@@ -41,7 +41,7 @@ AwsRegion = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-[0-9]+$", 40, "eu-west-1"
 RoleArn = Annotated[
     str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
 ]
-AzureId = Annotated[str, _text(_GUID, 36, _AN_ID)]
+AzureId = Annotated[str, _text(_GUID, 36, str(CLOUD_ID))]
 
 
 class LocalTargetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +102,8 @@ class GkeTargetRequest(_GcpTargetRequest, frozen=True, kw_only=True, tag="gke"):
     container_name: Annotated[str, _text(_LABEL, 63, "app")]
 
 
-TargetRequest = LocalTargetRequest | AwsTargetRequest | AzureTargetRequest | CloudRunTargetRequest | GkeTargetRequest
+GcpTargetRequest = CloudRunTargetRequest | GkeTargetRequest
+TargetRequest = LocalTargetRequest | AwsTargetRequest | AzureTargetRequest | GcpTargetRequest
 
 
 def target_of(given: TargetRequest) -> Target:

@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from api.answer import Answer, entity
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.example_ids import PERSON_ID
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, tenant_of
@@ -22,7 +23,19 @@ from commands.basis import CODEC
 from commands.command import States
 from commands.tenant import AddMember, ChangeRole, RemoveMember
 from domain.event import StreamRef
-from domain.tenant import TENANT, MemberAdded, MemberRoleChanged, MemberUnknown, Role, TenantUnknown
+from domain.person import PersonUnknown
+from domain.refusal import LimitReached
+from domain.tenant import (
+    TENANT,
+    AlreadyMember,
+    LastOwner,
+    MemberAdded,
+    MemberRoleChanged,
+    MemberUnknown,
+    Role,
+    RoleAboveOwn,
+    TenantUnknown,
+)
 from projections.members import MEMBER, MEMBERS_LIST, Member
 from projections.tenants import TENANT as TENANT_GET
 from projections.tenants import Tenant
@@ -48,7 +61,7 @@ _TENANT = Operation(
     tag="Tenant",
     answers={200: Tenant},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(TenantUnknown,),
 )
 
 
@@ -84,7 +97,7 @@ _GET = Operation(
     tag="Tenant",
     answers={200: Member},
     query=(AS_OF,),
-    refusals=(404,),
+    refusals=(MemberUnknown,),
 )
 
 
@@ -102,9 +115,14 @@ _ADD = Operation(
     tag="Tenant",
     takes=MemberRequest,
     answers={201: Member},
-    example={"personId": "0192d3a4-5b6c-7d8e-9f00-112233445588", "role": "developer"},
+    example={"personId": str(PERSON_ID), "role": "developer"},
     writes=True,
-    refusals=(404, 409, 422),
+    refusals=(
+        PersonUnknown,
+        AlreadyMember,
+        RoleAboveOwn,
+        LimitReached,
+    ),
 )
 
 
@@ -129,7 +147,12 @@ _CHANGE = Operation(
     answers={200: Member},
     example={"role": "admin"},
     writes=True,
-    refusals=(404, 409, 412, 422),
+    if_match=True,
+    refusals=(
+        MemberUnknown,
+        RoleAboveOwn,
+        LastOwner,
+    ),
 )
 
 
@@ -148,7 +171,12 @@ _REMOVE = Operation(
     tag="Tenant",
     answers={200: Member},
     writes=True,
-    refusals=(404, 409, 412),
+    if_match=True,
+    refusals=(
+        MemberUnknown,
+        RoleAboveOwn,
+        LastOwner,
+    ),
 )
 
 

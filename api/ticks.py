@@ -43,6 +43,7 @@ _CURSOR = Parameter(
     name="cursor",
     type=Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,16}$")],
     description="The nextCursor of the page before.",
+    example="1772442000000000",
 )
 _LIMIT = PAGE_PARAMETERS[0]
 _LIST = Operation(
@@ -52,7 +53,7 @@ _LIST = Operation(
     tag="Functions",
     answers={200: Listed[Tick]},
     query=(_LIMIT, _CURSOR),
-    refusals=(404,),
+    refusals=(FunctionUnknown,),
 )
 
 

@@ -10,26 +10,28 @@ from litestar import Request, post
 
 from api.answer import Answer
 from api.body import streamed
+from api.example_ids import PROJECT_ID
 from api.form import AROUND_BYTES_MAX, Form, read_form
 from api.operation import Operation
 from api.reading import tenant_of
-from api.refusals import BodyInvalid
+from api.refusals import BodyInvalid, FormMalformed
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.artifact import StageArtifact
 from commands.basis import fold
 from commands.command import States
 from commands.dart_source import declares_main
-from commands.dockerfile import read_dockerfile
-from commands.pubspec import read_pubspec
+from commands.dockerfile import DockerfileNotUnderstood, read_dockerfile
+from commands.pubspec import PubspecNotUnderstood, read_pubspec
 from domain.artifact import ARTIFACT, artifact_path
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.integration import INTEGRATION, Integration, StorageNotConfigured, integration_id
 from domain.plan import plan_stream
-from domain.project import PROJECT, require_open
-from domain.refusal import FieldError, Invalid
+from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
+from domain.refusal import FieldError, Invalid, Refusal
 from domain.release import ArtifactKind
+from domain.version import ConstraintNotUnderstood
 from projections.artifacts import Artifact
 from projections.plans import PLAN
 from projections.tenants import TENANT
@@ -79,6 +81,18 @@ class UploadForm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     provider: ProviderName | None = None
 
 
+_EXAMPLES: dict[ArtifactKind, str] = {
+    "code": "void main() => print('hello');\n",
+    "docker": "FROM dart:stable AS build\nFROM scratch\nCOPY --from=build /runtime/ /\n",
+    "yaml": "name: hello\nenvironment:\n  sdk: ^3.9.0\n",
+}
+_UNREADABLE: dict[ArtifactKind, tuple[type[Refusal], ...]] = {
+    "code": (),
+    "docker": (DockerfileNotUnderstood,),
+    "yaml": (PubspecNotUnderstood, ConstraintNotUnderstood),
+}
+
+
 def _operation(kind: ArtifactKind) -> Operation:
     return Operation(
         name=f"upload{kind.capitalize()}",
@@ -88,8 +102,19 @@ def _operation(kind: ArtifactKind) -> Operation:
         takes=UploadForm,
         takes_form=True,
         answers={200: Artifact, 201: Artifact},
+        example={"file": _EXAMPLES[kind], "projectId": str(PROJECT_ID)},
         writes=True,
-        refusals=(404, 409, 413, 422),
+        refusals=(
+            ProjectUnknown,
+            ProjectIsArchived,
+            FormMalformed,
+            FileNameNotTaken,
+            FileEmpty,
+            FileNotText,
+            ProviderAmbiguous,
+            StorageNotConfigured,
+            *_UNREADABLE[kind],
+        ),
     )
 
 
@@ -218,7 +243,12 @@ def _answer(command: StageArtifact, states: States) -> Reply:
         provider=state.provider,
         created_at=recorded_time(state.created_at),
     )
-    return Reply(body=body, status=201 if is_new else 200, position="last" if is_new else "unchanged")
+    return Reply(
+        body=body,
+        status=201 if is_new else 200,
+        location=f"/api/v1/projects/{command.project_id}/artifacts/{command.artifact_id}",
+        position="last" if is_new else "unchanged",
+    )
 
 
 def _part_invalid(name: str, message: str) -> BodyInvalid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Request, get
 
 from api.answer import Answer, encoded
@@ -23,18 +24,43 @@ class NoIssuer(NotFound):
     remedy = "It uses the token of its Kubernetes pod; ask the cluster's issuer, or unset DCF_IDENTITY_TOKEN_FILE."
 
 
-def _operation(name: str, summary: str) -> Operation:
+class IssuerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a relying party needs to know of the issuer (OpenID Connect Discovery)."""
+
+    issuer: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    subject_types_supported: list[str]
+    id_token_signing_alg_values_supported: list[str]
+    claims_supported: list[str]
+
+
+class KeySet(msgspec.Struct, frozen=True, kw_only=True):
+    """The public keys (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
+def _operation(name: str, summary: str, answer: type[msgspec.Struct]) -> Operation:
     return Operation(
-        name=name, permission="public", summary=summary, tag="Issuer", answers={200: dict[str, Any]}, refusals=(404,)
+        name=name,
+        permission="public",
+        summary=summary,
+        tag="Issuer",
+        answers={200: answer},
+        refusals=(NoIssuer,),
     )
 
 
-@get("/.well-known/openid-configuration", opt=_operation("getIssuer", "Our identity as an OIDC issuer").as_opt())
+@get(
+    "/.well-known/openid-configuration",
+    opt=_operation("getIssuer", "Our identity as an OIDC issuer", IssuerConfiguration).as_opt(),
+)
 async def get_openid_configuration(request: Request[Any, Any, Any]) -> Answer:
     return Answer(encoded(_issuer(request).configuration()), headers=_HEADERS)
 
 
-@get("/.well-known/jwks.json", opt=_operation("getIssuerKeys", "The public keys of our tokens").as_opt())
+@get("/.well-known/jwks.json", opt=_operation("getIssuerKeys", "The public keys of our tokens", KeySet).as_opt())
 async def get_jwks(request: Request[Any, Any, Any]) -> Answer:
     return Answer(encoded(_issuer(request).jwks()), headers=_HEADERS)
 

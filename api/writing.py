@@ -13,6 +13,7 @@ import msgspec
 from litestar import Request
 
 from api.answer import JSON, PROBLEM, Answer, Header, encoded, etag
+from api.compression import plain_tag
 from api.errors import headers_of, problem_of
 from api.exchange import Exchange, exchange_of
 from api.principal import Principal
@@ -32,7 +33,7 @@ SHOWN_ONCE = cast("str | None", msgspec.Raw(_ONCE))
 _RECORDED_NOW = cast("datetime", msgspec.Raw(_NOW))
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_TAG = re.compile(r'"([0-9]{1,18})"')
+_TAG = re.compile(rb'"([0-9]{1,18})"')
 _EntityPosition = Literal["first", "last", "unchanged"]
 
 
@@ -144,7 +145,8 @@ class Writing:
             return None
         if entity is None:
             raise PreconditionFailed("This request takes no If-Match: it names nothing that exists already.")
-        positions = {int(tag[1]) for part in given.split(",") if (tag := _TAG.fullmatch(part.strip()))}
+        tags = (_TAG.fullmatch(plain_tag(part.strip())) for part in given.encode("latin-1").split(b","))
+        positions = {int(tag[1]) for tag in tags if tag is not None}
         return entity, positions if versions is None else {versions[at] for at in positions if at in versions}
 
     def _kept_refusal(self, refusal: Refusal) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
 from uuid import UUID
 
 import msgspec
@@ -121,9 +120,8 @@ def built_release(
 def _repeatable(tenant_id: UUID, project_id: UUID, release: Release, states: States) -> Release:
     require_open_project(states.of(PROJECT, tenant_id, project_id))
     require_open(states.of(FUNCTION, tenant_id, release.function_id), project_id)
-    provider = cast("ProviderName", release.provider)
-    check_trigger(release.trigger, provider)
-    integration = _integration(tenant_id, project_id, provider, states)
+    check_trigger(release.trigger, release.provider)
+    integration = _integration(tenant_id, project_id, release.provider, states)
     return msgspec.structs.replace(release, integration_version=integration.version)
 
 

@@ -13,6 +13,7 @@ from domain.event import Aggregate, Event
 from domain.refusal import Conflict, NotFound
 
 CheckStatus = Literal["pending", "verified", "failed"]
+StepStatus = Literal["passed", "failed", "skipped"]
 IntegrationStatus = Literal["absent", "pending", "verified", "failed", "disconnected"]
 
 
@@ -20,7 +21,7 @@ class CheckStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One thing a check looked at, and how to mend it when it failed."""
 
     name: str
-    status: Literal["passed", "failed", "skipped"]
+    status: StepStatus
     code: str = ""
     message: str = ""
     remedy: str = ""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import Target
+from domain.clouds import ProviderName, Target
 
 ArtifactKind = Literal["code", "docker", "yaml"]
 Access = Literal["private", "public"]
@@ -71,7 +71,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     secret_versions: dict[str, int] = msgspec.field(default_factory=dict)
     # Under which id each secret's value is kept, closed; the runner alone opens it.
     secret_values: dict[str, UUID] = msgspec.field(default_factory=dict)
-    provider: str
+    provider: ProviderName
     target: Target
     integration_version: int
     # Where the function answers: /{tenant}/{project}/{function}/ on the functions' origin.

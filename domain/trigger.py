@@ -12,6 +12,7 @@ from domain.refusal import FieldError, Invalid
 from domain.release import Trigger
 
 Support = Literal["supported", "experimental", "unavailable"]
+EventSourceKind = Literal["queue", "topic"]
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -29,7 +30,7 @@ class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     """The queue or topic whose messages the function receives."""
 
     source: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-    kind: Literal["queue", "topic"] = "topic"
+    kind: EventSourceKind = "topic"
 
 
 Settings = HttpSettings | ScheduleSettings | EventSettings

@@ -6,6 +6,7 @@ import re
 
 from domain.refusal import Conflict, Invalid
 
+POSITION_PATTERN = "^[0-9]{1,9}:[0-9]{1,18}$"
 _TOKEN = re.compile(r"([0-9]{1,9}):([0-9]{1,18})", re.ASCII)
 
 

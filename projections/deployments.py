@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import Target, target_key
+from domain.clouds import ProviderName, Target, target_key
 from domain.deployment import (
     BuildSucceeded,
     CancelRequested,
@@ -63,7 +63,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     deployment_id: UUID
     function_id: UUID
     project_id: UUID
-    provider: str
+    provider: ProviderName
     target: Target
     number: int
     origin: Origin

@@ -15,13 +15,15 @@ from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
+ProjectStatus = Literal["active", "archived"]
+
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     project_id: UUID
     name: str
     # The project's segment in its functions' addresses; it stays when the project is renamed.
     slug: str
-    status: Literal["active", "archived"]
+    status: ProjectStatus
     created_at: datetime
     updated_at: datetime
 

@@ -25,9 +25,9 @@ from eventstore.meta import Actor
 from tests.api.world import World
 
 
-async def succeeded(world: World, deployment: Any) -> None:
+async def succeeded(world: World, deployment: Any, *, tenant_id: UUID = TENANT_ID) -> None:
     """The deployment, an answer of the API, becomes the active one."""
-    common = _common(world, deployment, epoch=1)
+    common = _common(world, deployment, tenant_id, epoch=1)
     await _record(
         world,
         ClaimDeployment(**common, runner_id="a runner"),
@@ -44,13 +44,13 @@ async def succeeded(world: World, deployment: Any) -> None:
 
 async def undeployed(world: World, deployment: Any) -> None:
     """The undeployment that was asked for is done."""
-    common = _common(world, deployment, epoch=2)
+    common = _common(world, deployment, TENANT_ID, epoch=2)
     await _record(world, ClaimDeployment(**common, runner_id="a runner"), RecordUndeployed(**common))
 
 
-def _common(world: World, deployment: Any, *, epoch: int) -> dict[str, Any]:
+def _common(world: World, deployment: Any, tenant_id: UUID, *, epoch: int) -> dict[str, Any]:
     return {
-        "tenant_id": TENANT_ID,
+        "tenant_id": tenant_id,
         "at": world.services.clock(),
         "deployment_id": UUID(deployment["deploymentId"]),
         "function_id": UUID(deployment["functionId"]),

@@ -119,6 +119,29 @@ class TestCorrelation:
 
         assert UUID(answer.json()["correlationId"]).hex == trace
 
+    @pytest.mark.parametrize(
+        "trace",
+        [
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        ],
+    )
+    async def test_what_is_no_trace_names_nothing(self, client: httpx.AsyncClient, trace: str) -> None:
+        answer = await client.get("/api/v1/projects", headers={"traceparent": trace})
+
+        assert "traceparent" not in answer.headers
+
+    async def test_a_trace_of_a_later_version_may_say_more(self, client: httpx.AsyncClient) -> None:
+        trace = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more"
+
+        answer = await client.get("/api/v1/projects", headers={"traceparent": trace})
+
+        assert answer.headers["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c-")
+        assert answer.headers["traceparent"].endswith("-00")
+
     async def test_any_other_name_is_given_back_as_it_was(self, client: httpx.AsyncClient) -> None:
         answers = [await client.get("/api/v1/nowhere", headers={"X-Request-Id": "build 7"}) for _ in range(2)]
         named = [await client.get("/api/v1/nowhere", headers={"X-Request-Id": "build-7"}) for _ in range(2)]
@@ -126,6 +149,28 @@ class TestCorrelation:
         assert answers[0].headers["x-request-id"] != "build 7"
         assert named[0].headers["x-request-id"] == "build-7"
         assert named[0].json()["correlationId"] == named[1].json()["correlationId"]
+
+
+class TestIfMatch:
+    async def test_takes_the_etag_in_each_form_it_travels_in(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        path = f"/api/v1/projects/{project_id}"
+        for number, form in enumerate(('"{}"', '"{}-gzip"', 'W/"{}"')):
+            version = (await client.get(path)).headers["etag"].strip('"')
+            answer = await client.patch(
+                path, json={"name": f"shop {number}"}, headers={"If-Match": form.format(version)}
+            )
+            assert answer.status_code == 200
+
+    @pytest.mark.parametrize("tag", ['"1"', "1", '"b-00"', "é"])
+    async def test_refuses_any_other(self, client: httpx.AsyncClient, tag: str) -> None:
+        project_id = await a_project(client)
+
+        answer = await client.patch(
+            f"/api/v1/projects/{project_id}", json={"name": "new"}, headers={b"If-Match": tag.encode("latin-1")}
+        )
+
+        assert is_problem(answer, 412, "precondition_failed")
 
 
 class TestRefusals:

@@ -54,6 +54,7 @@ from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from providers.issuer import token_source
 from providers.simulated.provider import SimulatedProvider
+from tests.api import contract
 
 REQUEST_BYTES_MAX = 20_000
 UPLOAD_BYTES_MAX = 50_000
@@ -80,7 +81,13 @@ class World(msgspec.Struct, frozen=True):
         text = self.owner_key if key is None else key
         headers = {"Authorization": f"Bearer {text}"} if text else {}
         transport = httpx.ASGITransport(app=self.app)
-        return httpx.AsyncClient(transport=transport, base_url="http://api.test", headers=headers)
+        # Whatever a test is about, what it is answered has to be what the API says of itself.
+        return httpx.AsyncClient(
+            transport=transport,
+            base_url="http://api.test",
+            headers=headers,
+            event_hooks={"response": [contract.check]},
+        )
 
     async def key(self, tenant_id: UUID, role: KeyRole, *scopes: str, expires_at: datetime | None = None) -> str:
         """The text of a new key."""

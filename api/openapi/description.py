@@ -1,0 +1,46 @@
+"""The description as it is served: made when first asked for, and kept."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, cast
+
+from litestar import Litestar, Request
+
+from api.answer import encoded
+from api.compression import gzipped
+from api.openapi.document import Document, document
+from api.operation import operations
+
+_KEY = "description"
+
+
+class Description:
+    """What an application's routes say of themselves."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._declared = list(operations(app))
+
+    @cached_property
+    def document(self) -> Document:
+        """The OpenAPI document."""
+        return document(self._declared)
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The OpenAPI document as it goes over the wire."""
+        return encoded(self.document)
+
+    @cached_property
+    def as_json_gzipped(self) -> bytes:
+        """The same, compressed."""
+        return gzipped(self.as_json)
+
+    def as_state(self) -> dict[str, Any]:
+        """The application state in which `description_of` finds it."""
+        return {_KEY: self}
+
+
+def description_of(request: Request[Any, Any, Any]) -> Description:
+    """The description of the application a request came to."""
+    return cast("Description", request.app.state[_KEY])

@@ -1,0 +1,158 @@
+"""The parameters of an operation: in its path, its query and its headers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from litestar.routes import HTTPRoute
+
+from api.example_ids import (
+    ARTIFACT_ID,
+    CORRELATION_ID,
+    DEPLOYMENT_ID,
+    FUNCTION_ID,
+    INVITATION_ID,
+    KEY_ID,
+    PERSON_ID,
+    PROJECT_ID,
+    TENANT_ID,
+)
+from api.instant import Instant
+from api.openapi.schemas import Schema, Schemas
+from api.operation import Operation, Parameter
+from eventstore.positions import POSITION_PATTERN
+
+A_POSITION = "1:4711"
+_TEXT: Schema = {"type": "string"}
+_EXAMPLE_OF: dict[Any, str] = {UUID: str(FUNCTION_ID), Instant: "2026-03-01T12:00:00Z"}
+
+# What may stand in a path: what it says there, and an example; where a name means several things, by the tag it means them in.
+PATH_PARAMETERS: dict[str, tuple[str, str]] = {
+    "artifact": ("The artifact's id, or its digest: `sha256:` and 64 hexadecimal digits.", str(ARTIFACT_ID)),
+    "correlationId": ("The `correlationId` of an event, or the X-Correlation-Id of an answer.", str(CORRELATION_ID)),
+    "deploymentId": ("The deployment.", str(DEPLOYMENT_ID)),
+    "entityId": ("The id of a project, function, deployment or anything else that has events.", str(FUNCTION_ID)),
+    "functionId": ("The function.", str(FUNCTION_ID)),
+    "invitationId": ("The invitation.", str(INVITATION_ID)),
+    "keyId": ("The API key.", str(KEY_ID)),
+    "Operations.name": ("The plan's name.", "standard"),
+    "Functions.name": ("The secret's name: that of the variable in which the function finds it.", "API_TOKEN"),
+    "personId": ("The member.", str(PERSON_ID)),
+    "projectId": ("The project.", str(PROJECT_ID)),
+    "tenantId": ("The tenant.", str(TENANT_ID)),
+    "version": ("The version of a Dart SDK.", "3.12.0"),
+}
+
+
+def _header(name: str, description: str, example: str, schema: Schema = _TEXT) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema,
+        "examples": {"example": {"value": example}},
+    }
+
+
+_KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
+_POSITION_SCHEMA = {"type": "string", "pattern": POSITION_PATTERN}
+
+HEADERS = {
+    "RequestId": _header(
+        "X-Request-Id", "The caller's own name for the request; it comes back in the answer.", "ci-42"
+    ),
+    "TraceParent": _header(
+        "traceparent",
+        "The caller's place in a trace (W3C). Without X-Request-Id the correlation id is the id of the trace.",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
+    "DcfTenant": _header(
+        "Dcf-Tenant",
+        "In which tenant a person acts who is a member of several; GET /api/v1/me lists them.",
+        str(TENANT_ID),
+        {"type": "string", "format": "uuid"},
+    ),
+    "AcceptEncoding": _header("Accept-Encoding", "`gzip`: answers that are not small come compressed.", "gzip"),
+    "IdempotencyKey": _header(
+        "Idempotency-Key",
+        "The same key and request again get the first answer; another request with it is refused.",
+        "7b0c1f0e-deploy-42",
+        _KEY_SCHEMA,
+    ),
+    "Prefer": _header("Prefer", "`respond-async`: answer before the read models have seen the write.", "respond-async"),
+    "IfMatch": _header("If-Match", "Only if the thing still has this ETag; 412 if not.", '"4711"'),
+    "IfNoneMatch": _header("If-None-Match", "304 if there is nothing newer than this ETag.", '"4711"'),
+    "IfPosition": _header(
+        "If-Position",
+        "Wait until what is read is at least as new as this Event-Position; 503 if that takes too long.",
+        A_POSITION,
+        _POSITION_SCHEMA,
+    ),
+    "LastEventId": _header("Last-Event-ID", "For a stream: go on after this place.", A_POSITION),
+}
+
+
+def parameters(route: HTTPRoute, operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
+    """In the order of reading: path, query, headers."""
+    in_path = [_in_path(camel(name), definition.type, operation) for name, definition in route.path_parameters.items()]
+    in_query = [_in_query(parameter, schemas) for parameter in operation.query]
+    headers = [{"$ref": f"#/components/parameters/{name}"} for name in header_names(operation)]
+    return [*in_path, *in_query, *headers]
+
+
+def header_names(operation: Operation) -> list[str]:
+    """The headers that mean something to the operation, as `HEADERS` calls them."""
+    names = ["RequestId", "TraceParent", "AcceptEncoding"]
+    if operation.permission != "public":
+        names.append("DcfTenant")
+    if operation.writes:
+        names += ["IdempotencyKey", "Prefer", *(["IfMatch"] if operation.if_match else [])]
+    elif operation.takes is None:
+        names += ["IfNoneMatch"]
+        names += ["IfPosition"] if operation.permission != "public" else []
+        names += ["LastEventId"] if operation.streams else []
+    return names
+
+
+def path(route: HTTPRoute) -> str:
+    """The route's path with its parameters as the description names them."""
+    return re.sub(r"\{(\w+)\}", lambda found: "{" + camel(found[1]) + "}", route.path_format)
+
+
+def camel(name: str) -> str:
+    """The name as JSON spells it."""
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def _in_path(name: str, type: Any, operation: Operation) -> dict[str, Any]:
+    of_all = PATH_PARAMETERS.get(name, ("", ""))
+    description, example = PATH_PARAMETERS.get(f"{operation.tag}.{name}", of_all)
+    schema = {"type": "string", "format": "uuid"} if type.__name__ == "UUID" else _TEXT
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": schema,
+        "examples": {"example": {"value": example}},
+    }
+
+
+def _in_query(parameter: Parameter, schemas: Schemas) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": False,
+        "description": parameter.description,
+        "schema": schemas.taken(parameter.type),
+        **_examples(parameter),
+    }
+
+
+def _examples(parameter: Parameter) -> dict[str, Any]:
+    example = _EXAMPLE_OF.get(parameter.type) if parameter.example is None else parameter.example
+    return {} if example is None else {"examples": {"example": {"value": example}}}

@@ -1,0 +1,78 @@
+"""Which refusals an operation may answer with: its own, and those that come with what it takes and does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api.event_stream import StreamsFull
+from api.operation import Operation
+from api.rate_limits import TooManyRequests
+from api.refusals import (
+    BodyInvalid,
+    BodyMalformed,
+    BodyTooLarge,
+    CredentialMissing,
+    CredentialUnknown,
+    FormMalformed,
+    IssuerAway,
+    MediaTypeNotTaken,
+    NoMembership,
+    NotAMember,
+    NotRecordable,
+    NotYetVisible,
+    OutcomeNotKnown,
+    ParameterInvalid,
+    PermissionMissing,
+    RouteUnknown,
+    StoreUnavailable,
+    TenantNotChosen,
+    Unexpected,
+)
+from commands.execute import KeyReused, TooMuchContention
+from domain.refusal import PreconditionFailed, Refusal
+from eventstore.log import LogBusy
+from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch
+from projections.reader import ReadModelNotReady
+
+Kinds = tuple[type[Refusal], ...]
+
+_ALWAYS: Kinds = (Unexpected,)
+_FOR_CALLERS: Kinds = (
+    ParameterInvalid,
+    CredentialMissing,
+    CredentialUnknown,
+    IssuerAway,
+    NotAMember,
+    NoMembership,
+    TenantNotChosen,
+    PermissionMissing,
+    TooManyRequests,
+    StoreUnavailable,
+    ReadModelNotReady,
+)
+_WITH_A_BODY: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
+_WITH_A_FORM: Kinds = (FormMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
+_OF_READS: Kinds = (MalformedPosition, PositionOfAnotherEpoch, NotYetVisible)
+_OF_WRITES: Kinds = (KeyReused, PreconditionFailed, NotRecordable, TooMuchContention, LogBusy, OutcomeNotKnown)
+
+
+def refusals(operation: Operation, *, has_path_parameters: bool) -> list[type[Refusal]]:
+    """All of them, each once."""
+    return list(dict.fromkeys(_all(operation, has_path_parameters=has_path_parameters)))
+
+
+def _all(operation: Operation, *, has_path_parameters: bool) -> Iterable[type[Refusal]]:
+    yield from operation.refusals
+    yield from _ALWAYS
+    if has_path_parameters:
+        yield RouteUnknown
+    if operation.permission != "public":
+        yield from _FOR_CALLERS
+    if operation.takes is not None:
+        yield from _WITH_A_FORM if operation.takes_form else _WITH_A_BODY
+    if operation.writes:
+        yield from _OF_WRITES
+    elif operation.permission != "public":
+        yield from _OF_READS
+    if operation.streams:
+        yield StreamsFull
