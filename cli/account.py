@@ -101,7 +101,7 @@ def chosen(logins: Logins, environment: Mapping[str, str], *, url: str | None, k
     """
     named = tidy_url(url) if url else None
     if key_file is not None:
-        return Account(named or _kept_url(logins) or URL_DEFAULT, read_key(key_file))
+        return Account(named or served_at(key_file.parent) or _kept_url(logins) or URL_DEFAULT, read_key(key_file))
     if key := environment.get("DCF_KEY", "").strip():
         return Account(named or _kept_url(logins) or URL_DEFAULT, Secret(key))
     kept = logins.load()
@@ -114,6 +114,15 @@ def chosen(logins: Logins, environment: Mapping[str, str], *, url: str | None, k
             exit_code=exits.NOT_ALLOWED,
         )
     return _fresh(kept, logins)
+
+
+def served_at(data_dir: Path) -> str | None:
+    """The service on this machine that wrote its ports down in a folder, as its data directory; None: there is none.
+
+    A first key that lies there is that service's, whoever one is signed in to.
+    """
+    port = ports.recorded(data_dir).get("api") if data_dir.is_dir() else None
+    return f"http://127.0.0.1:{port}" if port else None
 
 
 def tidy_url(text: str) -> str:
@@ -159,8 +168,8 @@ def _kept_url(logins: Logins) -> str | None:
 def _how_to_sign_in(url: str | None, environment: Mapping[str, str]) -> str:
     data_dir = Path(environment.get("DCF_DATA_DIR") or ".dcf")
     owner_key = data_dir / "owner.key"
-    port = ports.recorded(data_dir).get("api") if url is None and owner_key.exists() else None
-    url = f"http://127.0.0.1:{port}" if port else url
+    if url is None and owner_key.exists():
+        url = served_at(data_dir)
     option = f" --url {url}" if url and url != URL_DEFAULT else ""
     if owner_key.exists():
         return f"dcf login{option} --key-file {owner_key}"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from cli import postgres_tools
+from cli.doctor_service import is_served
 from cli.finding import Finding
 from eventstore.embedded import Place
 from eventstore.embedded import running as server_of
@@ -20,6 +21,7 @@ LOOK_SECONDS_MAX = 5.0
 MOVE_SECONDS = 1.0
 SKEW_SECONDS_WARN, SKEW_SECONDS_MAX = 5.0, 60.0
 VERSION_MIN = 15
+LOG_CHARACTERS_MAX = 4_000
 
 _BEHIND = """
     SELECT c.kind, c.position, (SELECT coalesce(max(e.position), 0) FROM log.events e) AS head
@@ -51,9 +53,21 @@ def database_findings(settings: Settings) -> Iterator[Finding]:
         return
     place = Place.of(settings.data_dir)
     if server_of(place) is None:
-        yield Finding("database", "warn", "the embedded PostgreSQL is not running", "dcf serve starts it")
+        yield _not_running(settings, place)
         return
     yield from asyncio.run(_examined(place.url(), "the embedded PostgreSQL", f"see the end of {place.log}"))
+
+
+def _not_running(settings: Settings, place: Place) -> Finding:
+    if not is_served(settings):
+        return Finding("database", "warn", "the embedded PostgreSQL is not running", "dcf serve starts it")
+    said = (
+        place.log.read_text(errors="replace")[-LOG_CHARACTERS_MAX:].strip().splitlines() if place.log.exists() else []
+    )
+    last = next((line.partition("FATAL:  ")[2] for line in reversed(said) if "FATAL:  " in line), "")
+    message = "the embedded PostgreSQL ended" + (f": {last}" if last else "")
+    remedy = f"mend that (a full disk: make room); the service starts it again by itself. All it said: {place.log}"
+    return Finding("database", "fail", message, remedy)
 
 
 async def _examined(url: str, what: str, remedy: str) -> list[Finding]:

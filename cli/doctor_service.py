@@ -34,9 +34,22 @@ _QUEUE_AGE = "dcf_runner_queue_age_seconds "
 _DEGRADED = "degraded: "
 
 
+def is_served(settings: Settings) -> bool:
+    """Whether a service, or one of its processes, runs on the data directory."""
+    try:
+        with (settings.data_dir / "serve.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    # Processes may also be started one by one.
+    return any(_listens(port) for port in ports.recorded(settings.data_dir).values())
+
+
 def port_findings(settings: Settings) -> Iterator[Finding]:
     """Whether the service could listen where it is told to, while it does not run."""
-    if _is_served(settings):
+    if is_served(settings):
         return
     for variable, field in _PORTS.items():
         try:
@@ -65,18 +78,6 @@ def service_findings(settings: Settings) -> Iterator[Finding]:
         yield from _queue(known["runner"])
     if settings.public_url is not None:
         yield _public(settings.public_url.rstrip("/"))
-
-
-def _is_served(settings: Settings) -> bool:
-    try:
-        with (settings.data_dir / "serve.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    # Processes may also be started one by one.
-    return any(_listens(port) for port in ports.recorded(settings.data_dir).values())
 
 
 def _listens(port: int) -> bool:

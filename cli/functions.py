@@ -46,6 +46,14 @@ _FIELDS = {
     "created": "createdAt",
     "updated": "updatedAt",
 }
+_TICKS = {
+    "due": "dueAt",
+    "status": "status",
+    "answer": "httpStatus",
+    "ended": "endedAt",
+    "deployment": "deploymentId",
+    "message": "message",
+}
 _REVISIONS = {
     "no": "revision",
     "at": "at",
@@ -194,6 +202,18 @@ def revisions(session: Session, function: str, project: str | None) -> None:
     """List a function's record as it was saved each time, oldest first."""
     found = session.api.items(f"{_path(session, project, function)}/revisions")
     session.screen.rows(found, _REVISIONS, empty="No revisions.")
+
+
+@functions.command(epilog=epilog("dcf functions ticks nightly", "dcf functions ticks nightly --limit 5 --json"))
+@function_argument
+@project_option
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@shown
+@click.pass_obj
+def ticks(session: Session, function: str, project: str | None, limit: int) -> None:
+    """List what came of a function's schedule, newest first."""
+    found = session.api.items(f"{_path(session, project, function)}/ticks", limit=limit)
+    session.screen.rows(found, _TICKS, empty="It was not due yet, or has no schedule.")
 
 
 def _path(session: Session, project: str | None, function: str) -> str:

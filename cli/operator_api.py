@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from cli import exits
-from cli.account import Account, read_key
+from cli.account import Account, read_key, served_at
 from cli.client import Api, Refused
 from cli.session import Session
-from process import ports
 from process.settings import SettingInvalid, Settings
 
 KEY_FILE = "operator.key"
@@ -44,9 +42,5 @@ def _local(session: Session) -> Account | None:
         settings = Settings.from_environment(session.environment)
     except SettingInvalid:
         return None
-    key, port = settings.data_dir / KEY_FILE, _port(settings.data_dir)
-    return Account(f"http://127.0.0.1:{port}", read_key(key)) if port and key.exists() else None
-
-
-def _port(data_dir: Path) -> int | None:
-    return ports.recorded(data_dir).get("api") if data_dir.exists() else None
+    key, address = settings.data_dir / KEY_FILE, served_at(settings.data_dir)
+    return Account(address, read_key(key)) if address and key.exists() else None

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from cli import exits
-from cli.account import URL_DEFAULT, Account, read_key, tidy_url
+from cli.account import URL_DEFAULT, Account, read_key, served_at, tidy_url
 from cli.client import Api, Json
 from cli.device_flow import Prompt, sign_in
 from cli.epilog import epilog
 from cli.screen import Screen
 from cli.session import Session, shown
 from cli.trouble import Trouble
-from process import ports
 from process.secret import Secret
 
 _FIELDS = {
@@ -112,8 +111,8 @@ def _address_here(session: Session, key_file: Path | None) -> str:
     """The service whose first key lies beside what it wrote down, or that of this folder's data directory."""
     folders = [key_file.parent] if key_file else []
     for folder in [*folders, Path(session.environment.get("DCF_DATA_DIR") or ".dcf")]:
-        if folder.is_dir() and (port := ports.recorded(folder).get("api")):
-            return f"http://127.0.0.1:{port}"
+        if address := served_at(folder):
+            return address
     return URL_DEFAULT
 
 

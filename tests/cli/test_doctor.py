@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,20 @@ class TestDoctor:
 
         assert found["status"] == "fail"
         assert "backup" in found["remedy"]
+
+    def test_a_database_that_ended_while_the_service_runs(self, terminal: Terminal, data_dir: Path) -> None:
+        (data_dir / "postgres" / "data").mkdir(parents=True)
+        (data_dir / "postgres" / "server.log").write_text(
+            "2026-01-02 03:04:05 UTC [7] FATAL:  could not write: No space left on device\n"
+            "2026-01-02 03:04:05 UTC [1] LOG:  database system is shut down\n"
+        )
+        with (data_dir / "serve.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+            found = _check(terminal.type("doctor", "--json"), "database")
+
+        assert found["message"] == "the embedded PostgreSQL ended: could not write: No space left on device"
+        assert "make room" in found["remedy"]
 
     def test_a_database_that_does_not_answer(self, terminal: Terminal) -> None:
         ended = terminal.type("doctor", "--json", DCF_DATABASE_URL="postgresql://dcf:hunter2@127.0.0.1:1/dcf")
