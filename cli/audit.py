@@ -14,6 +14,8 @@ _MODULES = {
     "diff": "cli.audit_reads",
     "causes": "cli.audit_reads",
     "verify": "cli.audit_verify",
+    "export": "cli.audit_export",
+    "import": "cli.audit_export",
 }
 
 

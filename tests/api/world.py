@@ -205,7 +205,7 @@ async def _world(
         if tokens is None
         else SignIn(tokens, log, reader, sealing, newcomers=newcomers or Newcomers(), clock=_now, new_id=new_id)
     )
-    keys = await make_first_start(log, sealing, data_dir, _now())
+    await make_first_start(log, sealing, data_dir, _now())
     services = Services(
         log=log,
         instants=instants,
@@ -229,7 +229,9 @@ async def _world(
         wait_seconds_max=5.0,
     )
     await reader.wait_for(await log.head(), seconds_max=10)
-    return World(create_app(services, {}), services, keys["owner"].text, keys["operator"].text, data_dir)
+    # An installation that was begun before made them then.
+    texts = {name: (data_dir / f"{name}.key").read_text().strip() for name in ("owner", "operator")}
+    return World(create_app(services, {}), services, texts["owner"], texts["operator"], data_dir)
 
 
 def _now() -> datetime:
