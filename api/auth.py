@@ -192,6 +192,8 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
     exchange.principal = principal
     rate_limits: RateLimits = request.app.state["rate_limits"]
     exchange.limits = await rate_limits.spend(principal)
+    if operation.writes:
+        rate_limits.require_open(principal)
     if operation.permission not in principal.permissions:
         if principal.role == "none":
             raise TenantNotChosen if principal.memberships else NoMembership

@@ -17,7 +17,7 @@ from api.answer import Header
 from api.principal import Principal
 from domain.event import SYSTEM_TENANT
 from domain.plan import plan_stream
-from domain.refusal import Busy
+from domain.refusal import Busy, Forbidden
 from projections.plans import PLAN
 from projections.reader import Reader
 from projections.tenants import TENANT
@@ -42,6 +42,13 @@ class TooManyRequests(Busy):
         self.retry_after_seconds = retry_after_seconds
 
 
+class TenantIsSuspended(Forbidden):
+    """The tenant is suspended: nothing of it may be changed."""
+
+    code = "tenant_suspended"
+    remedy = "Ask the operators of the service what it takes to resume it."
+
+
 class _Bucket(msgspec.Struct):
     """`left` requests at the moment `at`; `quota` come back in a window, and no more than that are ever left."""
 
@@ -49,6 +56,7 @@ class _Bucket(msgspec.Struct):
     quota_until: float
     left: float
     at: float
+    suspended: str | None = None
 
 
 class RateLimits:
@@ -57,6 +65,12 @@ class RateLimits:
     def __init__(self, reader: Reader, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reader, self._monotonic = reader, monotonic
         self._buckets: dict[UUID, _Bucket] = {}
+
+    def require_open(self, principal: Principal) -> None:
+        """Raise TenantIsSuspended for a caller whose tenant is, as of the request that was counted last."""
+        bucket = self._buckets.get(principal.tenant_id)
+        if bucket is not None and bucket.suspended is not None:
+            raise TenantIsSuspended(f"The tenant is suspended: {bucket.suspended or 'no reason was given'}.")
 
     async def spend(self, principal: Principal) -> tuple[Header, ...]:
         """Count one request; the headers of its answer. Raises TooManyRequests."""
@@ -79,26 +93,26 @@ class RateLimits:
         return _headers(bucket, 0)
 
     async def _opened(self, key: UUID, quota: int | None) -> _Bucket:
-        quota = await self._quota(key) if quota is None else quota
+        quota, suspended = await self._allowed(key) if quota is None else (quota, None)
         now = self._monotonic()
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= BUCKETS_MAX:
                 self._buckets.clear()
             bucket = self._buckets[key] = _Bucket(quota=quota, quota_until=0, left=quota, at=now)
-        bucket.quota, bucket.quota_until = quota, now + QUOTA_SECONDS
+        bucket.quota, bucket.quota_until, bucket.suspended = quota, now + QUOTA_SECONDS, suspended
         return bucket
 
-    async def _quota(self, tenant_id: UUID) -> int:
-        """What the plan allows; 0, no limit, while nobody can say."""
+    async def _allowed(self, tenant_id: UUID) -> tuple[int, str | None]:
+        """What the plan allows, 0 (no limit) while nobody can say; and why the tenant is suspended, if it is."""
         try:
             tenant = await self._reader.one(TENANT, tenant_id)
             if tenant is None:
-                return 0
+                return 0, None
             plan = await self._reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.row.plan).id)
         except Busy:
-            return 0
-        return 0 if plan is None else plan.row.limits.requests_per_minute
+            return 0, None
+        return 0 if plan is None else plan.row.limits.requests_per_minute, tenant.row.suspended
 
 
 def _headers(bucket: _Bucket, wait: int) -> tuple[Header, ...]:

@@ -36,6 +36,8 @@ from domain.tenant import (
     TenantCreated,
     TenantEvent,
     TenantExists,
+    TenantResumed,
+    TenantSuspended,
     TenantUnknown,
     TooManyInvitations,
     require_within,
@@ -96,6 +98,14 @@ class ChoosePlan(Command, frozen=True, kw_only=True, tag="ChoosePlan"):
     plan: str
 
 
+class SuspendTenant(Command, frozen=True, kw_only=True, tag="SuspendTenant"):
+    reason: str = ""
+
+
+class ResumeTenant(Command, frozen=True, kw_only=True, tag="ResumeTenant"):
+    pass
+
+
 TenantCommand = (
     CreateTenant
     | AddMember
@@ -105,6 +115,8 @@ TenantCommand = (
     | AcceptInvitation
     | WithdrawInvitation
     | ChoosePlan
+    | SuspendTenant
+    | ResumeTenant
 )
 
 
@@ -130,17 +142,13 @@ def decide(command: TenantCommand, states: States) -> Decision:
             return _change_role(command, tenant)
         case RemoveMember():
             return _remove_member(command, tenant)
-        case InviteMember():
-            return _invite(command, tenant)
-        case AcceptInvitation():
-            return _accept(command, tenant, states)
-        case WithdrawInvitation():
-            invitation = _invitation(tenant, command.invitation_id)
-            require_within(command.asked_by, invitation.role)
-            return _record(command, InvitationWithdrawn(invitation_id=command.invitation_id))
+        case InviteMember() | AcceptInvitation() | WithdrawInvitation():
+            return _about_invitations(command, tenant, states)
         case ChoosePlan():
             _require_plan(command.plan, states)
             return _record(command, PlanChosen(plan=command.plan)) if command.plan != tenant.plan else Decision()
+        case SuspendTenant() | ResumeTenant():
+            return _suspend_or_resume(command, tenant)
         case _:
             assert_never(command)
 
@@ -169,6 +177,28 @@ def _add_member(command: AddMember, states: States) -> Decision:
     _require_person(command.person_id, states)
     added = MemberAdded(person_id=command.person_id, role=command.role)
     return Decision(facts=_record(command, added).facts, counters=(_one_more(command, states),))
+
+
+def _suspend_or_resume(command: SuspendTenant | ResumeTenant, tenant: Tenant) -> Decision:
+    reason = command.reason if isinstance(command, SuspendTenant) else None
+    if reason == tenant.suspended:
+        return Decision()
+    return _record(command, TenantResumed() if reason is None else TenantSuspended(reason=reason))
+
+
+def _about_invitations(
+    command: InviteMember | AcceptInvitation | WithdrawInvitation, tenant: Tenant, states: States
+) -> Decision:
+    match command:
+        case InviteMember():
+            return _invite(command, tenant)
+        case AcceptInvitation():
+            return _accept(command, tenant, states)
+        case WithdrawInvitation():
+            require_within(command.asked_by, _invitation(tenant, command.invitation_id).role)
+            return _record(command, InvitationWithdrawn(invitation_id=command.invitation_id))
+        case _:
+            assert_never(command)
 
 
 def _invite(command: InviteMember, tenant: Tenant) -> Decision:
@@ -271,6 +301,8 @@ TENANTS = Decider(
         AcceptInvitation,
         WithdrawInvitation,
         ChoosePlan,
+        SuspendTenant,
+        ResumeTenant,
     ),
     reads=reads,
     decide=decide,

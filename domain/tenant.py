@@ -62,6 +62,16 @@ class PlanChosen(Event, frozen=True, kw_only=True, tag="tenant.plan_chosen"):
     plan: str
 
 
+class TenantSuspended(Event, frozen=True, kw_only=True, tag="tenant.suspended"):
+    """Nothing of the tenant may be changed until it is resumed; what is deployed goes on serving."""
+
+    reason: str = ""
+
+
+class TenantResumed(Event, frozen=True, kw_only=True, tag="tenant.resumed"):
+    pass
+
+
 TenantEvent = (
     TenantCreated
     | MemberAdded
@@ -71,6 +81,8 @@ TenantEvent = (
     | InvitationAccepted
     | InvitationWithdrawn
     | PlanChosen
+    | TenantSuspended
+    | TenantResumed
 )
 
 
@@ -87,6 +99,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     slug: str = ""
     plan: str = ""
+    # Why; None: it is not.
+    suspended: str | None = None
     members: dict[UUID, Role] = msgspec.field(default_factory=dict)
     invitations: dict[UUID, Invitation] = msgspec.field(default_factory=dict)
 
@@ -167,6 +181,10 @@ def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
             return msgspec.structs.replace(tenant, invitations=open_ones)
         case PlanChosen():
             return msgspec.structs.replace(tenant, plan=event.plan)
+        case TenantSuspended():
+            return msgspec.structs.replace(tenant, suspended=event.reason)
+        case TenantResumed():
+            return msgspec.structs.replace(tenant, suspended=None)
         case _:
             assert_never(event)
 
@@ -182,6 +200,8 @@ TENANT = Aggregate(
         InvitationAccepted,
         InvitationWithdrawn,
         PlanChosen,
+        TenantSuspended,
+        TenantResumed,
     ),
     initial=Tenant(),
     evolve=evolve,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.tenant import PlanChosen, TenantCreated
+from domain.tenant import PlanChosen, TenantCreated, TenantResumed, TenantSuspended
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
@@ -19,6 +19,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     slug: str
     plan: str
+    # Why nothing of it may be changed; null: it may.
+    suspended: str | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -36,15 +38,19 @@ def project(row: Tenant | None, recorded: Recorded) -> Tenant | None:
             )
         case PlanChosen() as event:
             return msgspec.structs.replace(present(row), plan=event.plan, updated_at=recorded.at)
+        case TenantSuspended() as event:
+            return msgspec.structs.replace(present(row), suspended=event.reason, updated_at=recorded.at)
+        case TenantResumed():
+            return msgspec.structs.replace(present(row), suspended=None, updated_at=recorded.at)
         case _:
             return row
 
 
 TENANTS = ReadModel(
     name="tenants",
-    version=1,
+    version=2,
     row=Tenant,
-    interests=(TenantCreated, PlanChosen),
+    interests=(TenantCreated, PlanChosen, TenantSuspended, TenantResumed),
     keys=own_stream,
     project=project,
     columns=(Column("slug", "text", lambda row: row.slug),),

@@ -220,3 +220,25 @@ class TestWithdrawInvitation:
         given(*a.tenant_with_plan(), a.member_invited(role="owner")).when(
             a.withdraw_invitation(asked_by="admin")
         ).then_refused(RoleAboveOwn)
+
+
+class TestSuspendTenant:
+    def test_records_why(self) -> None:
+        given(*a.tenant_with_plan()).when(a.suspend_tenant()).then(a.tenant_suspended())
+
+    def test_asking_twice_changes_nothing_and_another_reason_does(self) -> None:
+        given(*a.tenant_with_plan(), a.tenant_suspended()).when(a.suspend_tenant()).then_nothing()
+        given(*a.tenant_with_plan(), a.tenant_suspended()).when(a.suspend_tenant(reason="abuse")).then(
+            a.tenant_suspended("abuse")
+        )
+
+    def test_refuses_a_tenant_that_never_was(self) -> None:
+        given().when(a.suspend_tenant()).then_refused(TenantUnknown)
+
+
+class TestResumeTenant:
+    def test_records_that_it_may_go_on(self) -> None:
+        given(*a.tenant_with_plan(), a.tenant_suspended()).when(a.resume_tenant()).then(a.tenant_resumed())
+
+    def test_asking_it_of_one_that_is_not_suspended_changes_nothing(self) -> None:
+        given(*a.tenant_with_plan()).when(a.resume_tenant()).then_nothing()

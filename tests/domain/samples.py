@@ -79,6 +79,8 @@ _ALL: tuple[Event, ...] = (
     tenant.MemberAdded(person_id=id_of(7), role="developer"),
     tenant.MemberRoleChanged(person_id=id_of(7), role="admin"),
     tenant.MemberRemoved(person_id=id_of(7)),
+    tenant.TenantSuspended(reason="unpaid"),
+    tenant.TenantResumed(),
     tenant.MemberInvited(
         invitation_id=id_of(8),
         email=Sealed("c2VhbGVk"),

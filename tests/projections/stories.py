@@ -100,6 +100,9 @@ STORIES: dict[str, Story] = {
     "about the rest": (
         *a.tenant_with_plan(),
         a.plan_chosen(),
+        a.tenant_suspended(),
+        a.tenant_resumed(),
+        a.tenant_suspended("again"),
         a.member_added(),
         a.person_registered(),
         a.person_erased(),

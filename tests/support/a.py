@@ -98,6 +98,8 @@ from domain.tenant import (
     PlanChosen,
     Role,
     TenantCreated,
+    TenantResumed,
+    TenantSuspended,
 )
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -152,6 +154,14 @@ def member_removed(person_id: UUID = PERSON_ID) -> Fact:
 
 def plan_chosen(plan: str = "standard") -> Fact:
     return Fact(TENANT.stream(TENANT_ID, TENANT_ID), PlanChosen(plan=plan))
+
+
+def tenant_suspended(reason: str = "unpaid") -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), TenantSuspended(reason=reason))
+
+
+def tenant_resumed() -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), TenantResumed())
 
 
 def member_invited(
@@ -567,6 +577,14 @@ def change_role(**changes: Any) -> tenant.ChangeRole:
 
 def remove_member(**changes: Any) -> tenant.RemoveMember:
     return tenant.RemoveMember(**_filled({"person_id": PERSON_ID}, changes))
+
+
+def suspend_tenant(**changes: Any) -> tenant.SuspendTenant:
+    return tenant.SuspendTenant(**_filled({"reason": "unpaid"}, changes))
+
+
+def resume_tenant() -> tenant.ResumeTenant:
+    return tenant.ResumeTenant(**_filled({}, {}))
 
 
 def invite_member(**changes: Any) -> tenant.InviteMember:
