@@ -32,6 +32,7 @@ from api.methods import Methods
 from api.openapi.description import Description
 from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
+from api.operator_tenants import OPERATOR_TENANT_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
 from api.secrets import SECRET_ROUTES
@@ -67,6 +68,7 @@ ROUTES = (
     *HISTORY_ROUTES,
     *CAUSES_ROUTES,
     *OPERATION_ROUTES,
+    *OPERATOR_TENANT_ROUTES,
     *RUNTIME_IMPACT_ROUTES,
     *OPENAPI_ROUTES,
 )

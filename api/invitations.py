@@ -144,17 +144,25 @@ _INVITE = Operation(
 @post("/tenant/invitations", status_code=201, opt=_INVITE.as_opt())
 async def invite_member(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, InvitationRequest)
-    writing, services = Writing(request, content), services_of(request)
+    writing = Writing(request, content)
+    principal = writing.principal
+    return await invite(services_of(request), writing, principal.tenant_id, asked_for, asked_by=principal.role)
+
+
+async def invite(
+    services: Services, writing: Writing, tenant_id: UUID, asked_for: InvitationRequest, *, asked_by: str | None
+) -> Answer:
+    """Record the invitation and answer with its text. `asked_by` is the role of who asks; None: an operator."""
     invitation_id, secret = writing.new_id(), secrets.token_urlsafe(SECRET_BYTES)
-    tenant_id = writing.principal.tenant_id
     command = InviteMember(
-        **writing.asked,
+        tenant_id=tenant_id,
+        at=writing.asked["at"],
         invitation_id=invitation_id,
         email=await services.sealing.seal(tenant_id, invitation_id, "email", asked_for.email),
         role=asked_for.role,
         secret_hash=_hashed(secret),
         expires_at=services.clock() + timedelta(days=asked_for.expires_in_days),
-        asked_by=writing.principal.role,
+        asked_by=asked_by,
     )
     # What a request is answered with is kept, so the e-mail is no part of it.
     body = InvitationMade(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from api.event_stream import StreamsFull
 from api.operation import Operation
-from api.rate_limits import TooManyRequests
+from api.rate_limits import TenantIsSuspended, TooManyRequests
 from api.refusals import (
     BodyInvalid,
     BodyMalformed,
@@ -53,7 +53,15 @@ _FOR_CALLERS: Kinds = (
 _WITH_A_BODY: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
 _WITH_A_FORM: Kinds = (FormMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
 _OF_READS: Kinds = (MalformedPosition, PositionOfAnotherEpoch, NotYetVisible)
-_OF_WRITES: Kinds = (KeyReused, PreconditionFailed, NotRecordable, TooMuchContention, LogBusy, OutcomeNotKnown)
+_OF_WRITES: Kinds = (
+    TenantIsSuspended,
+    KeyReused,
+    PreconditionFailed,
+    NotRecordable,
+    TooMuchContention,
+    LogBusy,
+    OutcomeNotKnown,
+)
 
 
 def refusals(operation: Operation, *, has_path_parameters: bool) -> list[type[Refusal]]:
