@@ -51,6 +51,7 @@ from process.sockets import SocketDirectoryUnsafe
 from process.stopping import stop_requested
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
+from projections.upkeep import PostgresUpkeep
 from providers.catalogue import Clouds, clouds
 from providers.local.client import Functions
 
@@ -201,6 +202,7 @@ def _services(
         log=log,
         instants=PostgresInstants(database),
         reader=reader,
+        upkeep=PostgresUpkeep(database),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
         ticks=PostgresTicks(database),

@@ -34,6 +34,7 @@ from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
 from api.operator_tenants import OPERATOR_TENANT_ROUTES
 from api.projects import PROJECT_ROUTES
+from api.read_models import READ_MODEL_ROUTES
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
 from api.secrets import SECRET_ROUTES
 from api.services import Services
@@ -69,6 +70,7 @@ ROUTES = (
     *CAUSES_ROUTES,
     *OPERATION_ROUTES,
     *OPERATOR_TENANT_ROUTES,
+    *READ_MODEL_ROUTES,
     *RUNTIME_IMPACT_ROUTES,
     *OPENAPI_ROUTES,
 )

@@ -21,5 +21,6 @@ CORRELATION_ID = _id(9)
 COMMAND_ID = _id(10)
 INTEGRATION_ID = _id(11)
 INVITATION_ID = _id(13)
+JOB_ID = _id(14)
 # An id that a cloud gave.
 CLOUD_ID = _id(12)

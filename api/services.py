@@ -24,6 +24,7 @@ from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
 from eventstore.ticks import Ticks
 from projections.reader import Reader
+from projections.upkeep import Upkeep
 from providers.issuer import Issuer, ProjectedToken
 from providers.provider import Provider
 
@@ -36,6 +37,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     instants: Instants
     reader: Reader
+    upkeep: Upkeep
     contents: Contents
     build_logs: BuildLogs
     ticks: Ticks

@@ -91,6 +91,11 @@ class Writing:
         """An id that is this request's own, the same one when it is repeated under its key."""
         return uuid5(self._command_id, what)
 
+    @property
+    def command_id(self) -> UUID:
+        """The same for requests that are repeated under one Idempotency-Key, another for all others."""
+        return self._command_id
+
     def new_id(self) -> UUID:
         """An id for what the command makes."""
         return self._services.new_id()

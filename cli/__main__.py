@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "members": "cli.members",
     "audit": "cli.audit",
     "operators": "cli.operators",
+    "projections": "cli.projections",
     "migrate": "cli.operating",
     "backup": "cli.operating",
     "restore": "cli.operating",

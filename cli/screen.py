@@ -36,6 +36,11 @@ class Screen:
         self._turns = itertools.cycle(_TURNS)
         self._in_progress = False
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody watches, so that `progress` shows."""
+        return self._live
+
     def say(self, text: str, colour: Colour = "plain") -> None:
         """Tell something on the way: not part of the result."""
         self._print(self._told, lines(text), colour)

@@ -40,6 +40,9 @@ _ACTIVATE = """
 """
 _ALL = "SELECT model, version, build FROM views.active_versions"
 _PREVIOUS = "SELECT previous_version, previous_build FROM views.active_versions WHERE model = $1"
+_PREVIOUS_OF_ALL = """
+    SELECT model, previous_version, previous_build FROM views.active_versions WHERE previous_version IS NOT NULL
+"""
 _FORGET = "UPDATE views.active_versions SET previous_version = NULL, previous_build = NULL WHERE model = $1"
 
 
@@ -56,6 +59,12 @@ async def activate(queries: Queries, model: AnyModel) -> None:
 async def active_versions(queries: Queries) -> dict[str, Served]:
     """What is in use of each model."""
     return {row["model"]: Served(row["version"], row["build"]) for row in await queries.fetch(_ALL)}
+
+
+async def previous_versions(queries: Queries) -> dict[str, Served]:
+    """What was in use of each model before the present one, as far as it is kept."""
+    rows = await queries.fetch(_PREVIOUS_OF_ALL)
+    return {row["model"]: Served(row["previous_version"], row["previous_build"]) for row in rows}
 
 
 async def previous_version(queries: Queries, name: str) -> Served | None:

@@ -110,11 +110,15 @@ async def _lead(parts: Parts, lease: Lease, halt: asyncio.Event) -> None:
     """Feed, and begin anew whenever somebody else has changed rows or what is served. Raises Superseded when a newer
     worker has taken over."""
     while not halt.is_set():
+        models = await prepare(parts.database, parts.models, parts.queries)
+        if not models:  # All that is served is of other versions, until rebuilds have made this code's.
+            await _sleep(STAND_BY_SECONDS, halt)
+            continue
         worker = Worker(
             parts.database,
             parts.log,
             parts.codec,
-            await prepare(parts.database, parts.models, parts.queries),
+            models,
             epoch=lease.epoch,
             monitor=parts.monitor,
             moved=parts.moved,

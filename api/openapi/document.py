@@ -47,6 +47,7 @@ TAGS = {
     "Tenant": "Your workspace and its members.",
     "API keys": "Credentials of machines.",
     "Operations": "For the operators of the service.",
+    "Read models": "For the operators: what is served, and having it made anew.",
     "Issuer": "What clouds read of us to trust our tokens.",
     "Description": "This description.",
 }

@@ -24,6 +24,7 @@ from api.example_ids import (
     FUNCTION_ID,
     INTEGRATION_ID,
     INVITATION_ID,
+    JOB_ID,
     KEY_ID,
     PERSON_ID,
     PROJECT_ID,
@@ -36,6 +37,7 @@ from api.listing import Listed
 from api.me import Me
 from api.onboarding import Verification
 from api.principal import ALLOWED
+from api.read_models import Build, ParkedEvent, ProjectionJob, ReadModelStatus
 from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime
 from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
@@ -193,7 +195,48 @@ _MEMBER = Member(person_id=PERSON_ID, role="developer", added_at=_at(8, 10))
 _LIMITS = Limits(projects=20, functions_per_project=50, members=20, concurrent_deployments=4, queued_deployments=50)
 _DIFFERENCES = (Difference(field="runtime", before="3.10.0", after="3.11.0", needs="build"),)
 
+_JOB = ProjectionJob(
+    job_id=JOB_ID,
+    name="deployments",
+    purpose="rebuild",
+    version=3,
+    build=1,
+    step="scanning",
+    share=0.5,
+    events=200_000,
+    events_scanned=100_000,
+    events_per_second=50_000.0,
+    seconds_left=2.0,
+    lanes=2,
+    cancel_requested=False,
+    findings=None,
+    problem="",
+    requested_by="operator",
+    requested_at=_at(9, 40),
+    ended_at=None,
+)
+
 EXAMPLES: tuple[msgspec.Struct, ...] = (
+    _JOB,
+    ReadModelStatus(
+        name="deployments",
+        served=Build(version=3, build=0),
+        code_version=3,
+        previous=None,
+        position="1:4711",
+        lag_events=0,
+        lag_seconds=0.0,
+        parked_streams=0,
+        parked_events=0,
+        job=_JOB,
+    ),
+    ParkedEvent(
+        tenant_id=TENANT_ID,
+        stream_id=PROJECT_ID,
+        position="1:4700",
+        error="RowMissing: no earlier event made the row this event changes",
+        parked_at=_at(9, 30),
+    ),
     _TENANT,
     _PROJECT,
     _ARTIFACT,

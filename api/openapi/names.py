@@ -23,6 +23,7 @@ from domain.trigger import EventSourceKind, Support
 from eventstore.meta import ActorType
 from eventstore.ticks import TickStatus
 from projections.projects import ProjectStatus
+from projections.rebuild.jobs import Purpose, Step
 
 ENUMERATIONS: dict[str, Any] = {
     "Access": Access,
@@ -40,6 +41,8 @@ ENUMERATIONS: dict[str, Any] = {
     "Needs": Needs,
     "Permission": Permission,
     "PrincipalRole": PrincipalRole,
+    "ProjectionPurpose": Purpose,
+    "ProjectionStep": Step,
     "ProjectStatus": ProjectStatus,
     "ProviderName": ProviderName,
     "Role": Role,

@@ -12,8 +12,8 @@ from eventstore.database import Queries
 from projections.checkpoints import Superseded
 from projections.read_model import AnyModel, kind_of
 
-# `verify` makes a build, compares it with the one that is served, and drops it again.
-Purpose = Literal["rebuild", "verify", "switch_back"]
+# `verify` makes a build, compares it with the one that is served, and drops it again; `drop_old` drops what is not served.
+Purpose = Literal["rebuild", "verify", "switch_back", "replay_parked", "drop_old"]
 Step = Literal["queued", "scanning", "indexing", "catching_up", "verifying", "switching", "done", "failed", "canceled"]
 
 
@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool
     findings: bytes | None
     problem: str
+    requested_by: str
     requested_at: datetime
     resumed_at: datetime | None
     resumed_from: int
@@ -68,7 +69,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = """
     SELECT r.id, r.model, r.version, r.build, r.purpose, r.step, r.scan_to, r.epoch, r.cancel_requested, r.findings,
-           r.problem, r.requested_at, r.resumed_at, r.resumed_from, r.ended_at, l.lanes,
+           r.problem, r.requested_by, r.requested_at, r.resumed_at, r.resumed_from, r.ended_at, l.lanes,
            CASE WHEN r.step IN ('queued', 'scanning') THEN l.scanned ELSE r.scan_to END AS scanned,
            clock_timestamp() AS now
       FROM views.rebuilds r
@@ -76,17 +77,20 @@ _FIELDS = """
                            FROM views.rebuild_lanes n WHERE n.rebuild_id = r.id) l"""
 _BY_ID = _FIELDS + " WHERE r.id = $1"
 _NEWEST = _FIELDS + " WHERE r.model = $1 ORDER BY r.requested_at DESC LIMIT 1"
+_NEWEST_OF_ALL = (
+    _FIELDS + " WHERE r.requested_at = (SELECT max(o.requested_at) FROM views.rebuilds o WHERE o.model = r.model)"  # noqa: S608
+)
 _OPEN = _FIELDS + " WHERE r.ended_at IS NULL ORDER BY r.requested_at"
 # A build's number is never given twice, so that nobody mistakes one for another.
 _REQUEST = """
-    INSERT INTO views.rebuilds (id, model, version, build, purpose, step)
-    SELECT $1, $2, $3, coalesce($4, (SELECT coalesce(max(b.build) + 1, 0)
+    INSERT INTO views.rebuilds (id, requested_by, model, version, build, purpose, step)
+    SELECT $1, $7, $2, $3, coalesce($4, (SELECT coalesce(max(b.build) + 1, 0)
                                        FROM (SELECT c.build FROM views.checkpoints c
                                               WHERE c.model = $2 AND c.version = $3
                                               UNION ALL
                                              SELECT r.build FROM views.rebuilds r
                                               WHERE r.model = $2 AND r.version = $3) b)), $5, $6
-        ON CONFLICT (model) WHERE ended_at IS NULL DO NOTHING
+        ON CONFLICT DO NOTHING
 """
 _CANCEL = "UPDATE views.rebuilds SET cancel_requested = true WHERE id = $1 AND ended_at IS NULL"
 _TAKE = """
@@ -117,18 +121,40 @@ async def newest_job(queries: Queries, name: str) -> Job | None:
     return _job(await queries.fetchrow(_NEWEST, name))
 
 
+async def newest_jobs(queries: Queries) -> dict[str, Job]:
+    """The last job that was asked for of each read model."""
+    return {row["model"]: Job(**dict(row)) for row in await queries.fetch(_NEWEST_OF_ALL)}
+
+
 async def open_jobs(queries: Queries) -> list[Job]:
     """The jobs that have not ended, the oldest first; at most one a read model."""
     return [Job(**dict(row)) for row in await queries.fetch(_OPEN)]
 
 
-async def request_job(queries: Queries, model: AnyModel, purpose: Purpose, *, back_to: int | None = None) -> Job:
-    """Ask for a job; while one is open for the model, that one is the answer. `back_to` is the build to go back to."""
-    step: Step = "queued" if back_to is None else "catching_up"
-    await queries.execute(_REQUEST, uuid4(), model.name, model.version, back_to, purpose, step)
-    job = await newest_job(queries, model.name)
-    assert job is not None, "it was asked for just now, or before"
-    return job
+async def request_job(
+    queries: Queries,
+    model: AnyModel,
+    purpose: Purpose,
+    *,
+    back_to: int | None = None,
+    id: UUID | None = None,
+    requested_by: str = "",
+) -> Job:
+    """Ask for a job. Asking again under one `id` gives the job asked for first; while one is open for the model, that
+    one is the answer. `back_to` is the build to go back to."""
+    step: Step = "catching_up" if purpose == "switch_back" else "queued"
+    id = id or uuid4()
+    while True:
+        await queries.execute(_REQUEST, id, model.name, model.version, back_to, purpose, step, requested_by)
+        job = await find_job(queries, id) or await open_job(queries, model.name)
+        if job is not None:
+            return job
+        # The one that was open has ended since.
+
+
+async def open_job(queries: Queries, name: str) -> Job | None:
+    """The job of a read model that has not ended."""
+    return next((job for job in await open_jobs(queries) if job.model == name), None)
 
 
 async def cancel_job(queries: Queries, id: UUID) -> None:

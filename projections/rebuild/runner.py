@@ -16,7 +16,8 @@ from eventstore.session import HINDERED, LOST
 from projections.active import active_versions
 from projections.checkpoints import Superseded
 from projections.read_model import AnyModel
-from projections.rebuild.jobs import Job, newest_job, open_jobs, request_job, take_job
+from projections.rebuild.chores import do_chore
+from projections.rebuild.jobs import Job, move_job, newest_job, open_jobs, request_job, take_job
 from projections.rebuild.steps import Tools, carry_out, fail
 
 LEASE_NAME = "projection rebuilds"
@@ -105,7 +106,7 @@ async def _work(
 
 async def _while_held(tools: Tools, lease: Lease, job: Job, model: AnyModel, stop: asyncio.Event) -> None:
     """Carry the job out, unless the lease is lost or somebody asks to stop first."""
-    working = asyncio.create_task(carry_out(tools, job, model))
+    working = asyncio.create_task(_do(tools, job, model))
     holding = asyncio.create_task(_hold(tools, lease))
     stopping = asyncio.create_task(stop.wait())
     tasks = (working, holding, stopping)
@@ -117,6 +118,19 @@ async def _while_held(tools: Tools, lease: Lease, job: Job, model: AnyModel, sto
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _do(tools: Tools, job: Job, model: AnyModel) -> None:
+    if job.purpose not in ("drop_old", "replay_parked"):
+        await carry_out(tools, job, model)
+        return
+    served = (await active_versions(tools.database)).get(model.name)
+    if job.cancel_requested:
+        await move_job(tools.database, job, "canceled")
+    elif served is None or (job.purpose == "replay_parked" and served.version != model.version):
+        await fail(tools.database, job, "This version is not served: rebuild the read model first.")
+    else:
+        await do_chore(tools, job, msgspec.structs.replace(model, version=served.version, build=served.build))
 
 
 async def _hold(tools: Tools, lease: Lease) -> None:

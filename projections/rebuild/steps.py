@@ -100,7 +100,7 @@ async def fail(database: Database, job: Job, problem: str) -> Job:
 async def _give_up(database: Database, job: Job, step: str, problem: str) -> Job:
     async with database.transaction() as connection:
         await hold_job(connection, job)
-        if job.purpose != "switch_back":
+        if job.purpose in ("rebuild", "verify"):
             await drop_kind(connection, job.kind)
         await connection.execute(_FORGET_LANES, job.id)
         return await move_job(connection, job, "canceled" if step == "canceled" else "failed", problem=problem)
@@ -221,6 +221,8 @@ class _Rebuild:
                     if not findings.are_good:
                         raise BuildWrong(f"not what the log says: {', '.join(findings.wrong)}")
                     await self._switch(worker)
+                case "replay_parked" | "drop_old":
+                    raise TypeError("no build is made for it")
         finally:
             await worker.close()
 

@@ -73,8 +73,10 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
     await succeeded(world, deployment.json())
     key = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
     invited = await ask(client, "POST", "/tenant/invitations", {"email": "a@b.example", "role": "viewer"}, status=201)
+    job = await world.services.upkeep.request("plans", "rebuild", id=uuid4(), requested_by="test")
     return {
         "project_id": project_id,
+        "job_id": str(job.id),
         "function_id": function_id,
         "deployment_id": deployment.json()["deploymentId"],
         "artifact": files["code_file"].split("/")[3],

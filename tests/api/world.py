@@ -47,11 +47,15 @@ from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
 from eventstore.secret_values import MemorySecretStore, PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
-from projections.engine import Parts, engine
+from projections.catalogue import QUERIES
+from projections.engine import LEASE_NAME, Parts, engine
 from projections.memory_reader import MemoryReader
+from projections.memory_upkeep import MemoryUpkeep
 from projections.monitor import Monitor
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
+from projections.rebuild.steps import Tools
+from projections.upkeep import PostgresUpkeep, Upkeep
 from providers.issuer import token_source
 from providers.simulated.provider import SimulatedProvider
 from tests.api import contract
@@ -136,6 +140,7 @@ async def world_in_memory(
         log,
         LogInstants(log),
         MemoryReader(log, CODEC),
+        MemoryUpkeep(log, _now),
         MemoryContents(),
         MemoryBuildLogs(),
         MemoryTicks(_now),
@@ -155,6 +160,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         enter = exits.enter_async_context
         app = await enter(connect(url, role="dcf_app", size_max=5))
         own = await enter(connect(url, role="dcf_engine", size_max=4))
+        apart = await enter(connect(url, role="dcf_engine", size_min=0, size_max=5))
         log = await enter(PostgresLog(app, url, role="dcf_app"))
         own_log = await enter(PostgresLog(own, url, role="dcf_engine"))
         reader = await enter(PostgresReader(app, sessions(url, role="dcf_app")))
@@ -166,6 +172,17 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
                     leases=PostgresLeases(own),
                     codec=CODEC,
                     monitor=Monitor(CollectorRegistry()),
+                    tools=Tools(
+                        database=apart,
+                        log=own_log,
+                        leases=PostgresLeases(apart),
+                        codec=CODEC,
+                        queries=QUERIES,
+                        lanes=1,
+                        launch=None,
+                        lease_name=LEASE_NAME,
+                        leads=lambda: True,
+                    ),
                 )
             )
         )
@@ -176,6 +193,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             log,
             instants,
             reader,
+            PostgresUpkeep(app),
             contents,
             build_logs,
             ticks,
@@ -190,6 +208,7 @@ async def _world(
     log: Log,
     instants: Instants,
     reader: Reader,
+    upkeep: Upkeep,
     contents: Contents,
     build_logs: BuildLogs,
     ticks: Ticks,
@@ -210,6 +229,7 @@ async def _world(
         log=log,
         instants=instants,
         reader=reader,
+        upkeep=upkeep,
         contents=contents,
         build_logs=build_logs,
         ticks=ticks,
