@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from audit.decisions import Judgement, Plan, Recorded, judge, seen_version
-from audit.replay import Replay, replay
+from audit.replay import Replay, replay, replay_all
 from domain.deployment import DEPLOYMENT, Deployment, DeploymentUnknown
 from domain.event import Fact
 from eventstore.log import StoredEvent
@@ -22,7 +22,7 @@ from runner import plan
 from runner.plan import Step, next_step
 from tests.eventstore.bridge.environments import environment
 from tests.projections.history import CODEC, History, stored
-from tests.projections.stories import STORIES
+from tests.projections.stories import STORIES, about_others
 from tests.runner.simulation import play
 from tests.runner.town import Town
 from tests.support import a
@@ -118,6 +118,22 @@ class TestReplay:
             state = DEPLOYMENT.evolve(state, CODEC.decode(event))
         assert found.state == state
         assert [one.version for one in found.judgements] == list(range(1, len(found.judgements) + 1))
+
+    async def test_of_all_follows_the_log_to_its_end(self, database_url: str, history: History) -> None:
+        await history.record(*STORIES["did not compile"])
+        await history.record_together(about_others(STORIES["deployed and undeployed"], 5))
+        await history.record(a.project_renamed("Shop 2"))
+
+        def every() -> list[Replay]:
+            return list(replay_all(environment(database_url, None)))
+
+        found = await asyncio.to_thread(every)
+
+        assert found[0] == await self._replay(database_url)
+        assert [len(one.judgements) for one in found] == [len(found[0].judgements), 16]
+
+    async def test_of_an_empty_log_is_none(self, database_url: str) -> None:
+        assert await asyncio.to_thread(lambda: list(replay_all(environment(database_url, None)))) == []
 
     async def test_knows_nothing_of_other_ids(self, database_url: str, history: History) -> None:
         await history.record(a.project_created())
