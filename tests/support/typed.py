@@ -11,8 +11,8 @@ import click
 from cli.__main__ import dcf
 from cli.session import Session
 
-# What a shell would take for the end of a command.
-_ENDS = {"|", "&&", "||", ";", ">", ">>", "2>", "&", "|&"}
+# What a shell would take for the end of a command, and a reader for "and so on".
+_ENDS = {"…", "|", "&&", "||", ";", ">", ">>", "2>", "&", "|&"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 
 
@@ -51,8 +51,9 @@ def parse(words: Sequence[str]) -> None:
 
 
 def _words(line: str) -> list[str]:
-    """As a shell splits them: examples may explain themselves behind two spaces, or behind a hash."""
-    lexer = shlex.shlex(re.split(r"\s{3,}(?=[a-z])", line)[0], posix=True, punctuation_chars="|&;>")
+    """As a shell splits them. A line may explain itself behind a hash; help, behind some spaces."""
+    said = re.sub(r"(^|\s)#(\s.*)?$", "", line)
+    lexer = shlex.shlex(re.split(r"\s{3,}(?=[a-z])", said)[0], posix=True, punctuation_chars="|&;>")
     lexer.whitespace_split = True
-    lexer.commenters = "" if re.search(r"\S#", line) and " #" not in line else "#"
+    lexer.commenters = ""
     return list(lexer)
