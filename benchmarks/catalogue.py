@@ -15,6 +15,7 @@ from benchmarks.growth import growth
 from benchmarks.http_command import http_command
 from benchmarks.http_status import http_status
 from benchmarks.load import load
+from benchmarks.read_your_writes import read_your_writes
 from benchmarks.rebuild import rebuild
 
 
@@ -37,5 +38,6 @@ BENCHMARKS = (
         "http_command", "function updates over HTTP, against a bare Litestar handler with an INSERT", http_command
     ),
     Benchmark("catchup", "one worker through the whole log, against the library's runner and a bare read", catchup),
+    Benchmark("read_your_writes", "from a write's answer to a read that shows it, against wait()", read_your_writes),
     Benchmark("rebuild", "a million events into the deployments read model, in two processes", rebuild),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.utils import get_topic
 from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.past import Row
+from benchmarks.past import BEGAN, Row, queued
 from domain.catalogue import AGGREGATES
 from domain.event import Event
 from eventstore.codec import tag_of
@@ -31,6 +31,7 @@ from projections.tables import install
 # Rows are the same as ours without the history, which the library does not have.
 MODEL = msgspec.structs.replace(DEPLOYMENTS, build=1, keeps_history=False)
 INSERTED_TOGETHER = 500
+WAIT_SECONDS_MAX = 10.0
 _TRACKING = "deploymentsprojection_tracking"
 _FORGET = f"DELETE FROM {_TRACKING} WHERE application_name = %s"  # noqa: S608
 
@@ -154,6 +155,38 @@ def catch_up(url: str, seconds: float) -> float:
         runner.run_forever(timeout=seconds)
         reached = runner.view.max_tracking_id(runner.app_name) or 0
         return reached / (time.perf_counter() - began)
+
+
+class Following:
+    """A runner that keeps up with what is recorded meanwhile. Use it as a context."""
+
+    def __init__(self, url: str) -> None:
+        _forget(url)
+        self._runner = ProjectionRunner(
+            application_class=Deployments,
+            projection_class=DeploymentsProjection,
+            view_class=DeploymentRows,
+            env=_environment(url),
+        )
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner.__exit__(*error)
+
+    def record(self, number: int) -> int:
+        """Queue a deployment; the position. Blocks."""
+        stream, event, _ = queued(number)
+        state = _state(stream.tenant_id, BEGAN, msgspec.json.encode(event))
+        stored = StoredEvent(stream.id, 1, tag_of(type(event)), state)
+        (position,) = self._runner.app.recorder.insert_events([stored]) or (0,)
+        return position
+
+    def wait(self, position: int) -> None:
+        """Until the rows show what was recorded there. Blocks."""
+        self._runner.wait(position, timeout=WAIT_SECONDS_MAX)
 
 
 def _forget(url: str) -> None:

@@ -72,6 +72,14 @@ def past(events: int, *, first: int = 1) -> Iterator[Row]:
             position += 1
 
 
+def queued(number: int) -> tuple[StreamRef, DeploymentQueued, Meta]:
+    """The beginning of a deployment that is told apart from those of the past by a number."""
+    project_id, function_id = _id(2, 0), _id(6, number)
+    event = DeploymentQueued(project_id=project_id, number=1, release=_release(function_id, project_id, number))
+    meta = Meta(actor=Actor("key", str(_id(3, 0))), command="QueueDeployment", project_id=project_id)
+    return DEPLOYMENT.stream(UUID(int=1), _id(7, number)), event, meta
+
+
 _Entry = tuple[UUID, UUID, int, tuple[str, int, bytes], bytes]
 
 

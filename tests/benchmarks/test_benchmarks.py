@@ -75,6 +75,14 @@ def test_catchup_prints_how_it_compares_with_both_peers() -> None:
     assert figures["peer_per_second"] > 0
 
 
+def test_read_your_writes_prints_both_latencies() -> None:
+    ended = _asked("read_your_writes", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert min(figures[name] for name in ("p50_ms", "p99_ms", "peer_p50_ms", "peer_p99_ms", "ratio")) > 0
+
+
 def test_rebuild_prints_rate_and_memory() -> None:
     ended = _asked("rebuild", "--json", "--quick")
 
