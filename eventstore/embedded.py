@@ -30,7 +30,7 @@ _CONFIGURATION = {
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "256MB",
-    "max_wal_size": "512MB",
+    "max_wal_size": "1GB",
     # Files of the write-ahead log that are there are written over; making one means writing it twice.
     "min_wal_size": "256MB",
     "checkpoint_timeout": "15min",

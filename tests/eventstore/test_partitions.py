@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 
 from eventstore.database import Pool, connect
-from eventstore.log import Appended, Since
+from eventstore.log import Appended, Duplicate, Since
 from eventstore.postgres import PostgresLog
 from tests.eventstore.make import a_stream, an_append, an_event
 
 SIZE = 20
 
 _MAKE_SMALL = f"""
-    DROP TABLE log.events_1, log.commands_1, log.events_1000001, log.commands_1000001;
-    UPDATE log.layout SET covered_to = 0, partition_size = {SIZE};
+    DROP TABLE log.events_1, log.events_1000001, log.commands_1;
+    UPDATE log.layout SET covered_to = 0, partition_size = {SIZE}, commands_to = 0, commands_size = {SIZE};
     SELECT log.cover(1);
 """
 
@@ -58,6 +58,18 @@ async def test_there_is_always_a_whole_partition_ahead(small: Pool, postgres_log
 
     assert (await names(small))[:4] == ["events_1", "events_21", "events_41", "events_61"]
     assert (await names(small, "log.commands"))[:2] == ["commands_1", "commands_21"]
+
+
+async def test_partitions_of_commands_may_be_larger(small: Pool, postgres_log: PostgresLog) -> None:
+    await small.execute("UPDATE log.layout SET commands_size = $1", 3 * SIZE + 1)
+
+    appends = [an_append(an_event(a_stream())) for _ in range(5 * SIZE)]
+    for append in appends:
+        assert isinstance(await postgres_log.append(append), Appended)
+
+    assert (await names(small, "log.commands"))[:4] == ["commands_1", "commands_21", "commands_41", "commands_102"]
+    for append in appends:
+        assert isinstance(await postgres_log.append(append), Duplicate)
 
 
 async def test_one_batch_may_pass_several_partitions(small: Pool, postgres_log: PostgresLog) -> None:
