@@ -37,6 +37,14 @@ class Basis:
             for (_, stream), found in zip(missing, await self._log.folds.of(CODEC, missing), strict=True):
                 self._take(stream, found)
 
+    async def still_stands(self) -> bool:
+        """Whether nothing came since to any of the streams: all are asked for at one moment, if memory was trusted."""
+        if not self.remembered:
+            return True
+        wanted = [(AGGREGATE_OF[stream.category], stream) for stream in self._found]
+        now = await self._log.folds.of(CODEC, wanted)
+        return all(found.version == before.version for found, before in zip(now, self._found.values(), strict=True))
+
     def version(self, stream: StreamRef) -> int:
         """The version it had; NO_STREAM when there is nothing of it."""
         return self._found[stream].version

@@ -218,9 +218,23 @@ def _answer(append: Append, outcome: Appended | Duplicate | ClaimTaken | Counter
 
 
 async def decide_only(log: Log, command: Command) -> States:
-    """What would be, were the command recorded. Claims and counters are not looked at. Raises the Refusal."""
-    basis = Basis(log, fresh=True)
-    return States(basis.after(await _decision(command, basis)))
+    """What would be, were the command recorded. Claims and counters are not looked at. Raises the Refusal.
+
+    Memory says which streams it takes; they are asked for together, and only if one of them moved it is decided again.
+    """
+    basis = Basis(log, fresh=False)
+    refused: Refusal | None = None
+    decision = Decision()
+    try:
+        decision = await _decision(command, basis)
+    except Refusal as refusal:
+        refused = refusal
+    if not await basis.still_stands():
+        basis = Basis(log, fresh=True)
+        decision, refused = await _decision(command, basis), None
+    if refused is not None:
+        raise refused
+    return States(basis.after(decision))
 
 
 async def _decide(command: Command, basis: Basis, context: Context) -> Decision:

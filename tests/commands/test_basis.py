@@ -31,10 +31,11 @@ class CountingLog(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__(clock)
-        self.loaded = 0
+        self.loaded = self.questions = 0
 
     async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
         self.loaded += len(known)
+        self.questions += 1
         return await super().load_since(known, epoch=epoch, worth=worth)
 
 
@@ -61,6 +62,14 @@ class TestMemory:
 
         assert log.loaded == 0
         assert (await fold(log, FUNCTION, FUNCTION_STREAM)).revision == 12
+
+    async def test_is_confirmed_all_at_once_when_nothing_is_recorded(self, log: CountingLog) -> None:
+        await decide_only(log, a.queue_deployment())
+        log.questions = 0
+
+        await decide_only(log, a.queue_deployment())
+
+        assert log.questions == 2  # What is known of the new deployment: nothing; and then all together.
 
     async def test_is_what_the_log_folds_to(self, log: CountingLog) -> None:
         """*Method:* the life of a deployment; whatever is known then is compared with what reading it all comes to."""
@@ -122,6 +131,16 @@ class TestAnotherProcess:
                 context(2, if_position=(FUNCTION_STREAM, (done.last_position,))),
             )
         await execute(log, a.update_function(description="c"), context(3, if_position=(FUNCTION_STREAM, (theirs,))))
+
+    async def test_is_heard_by_what_is_only_asked_and_would_have_been_refused(self, log: CountingLog) -> None:
+        await do(log, a.queue_deployment(), 1)
+        with pytest.raises(FunctionIsLive):
+            await decide_only(log, a.archive_function())
+        await elsewhere(log, a.deployment_ended())
+
+        states = await decide_only(log, a.archive_function())
+
+        assert states.at(FUNCTION, FUNCTION_STREAM).archived
 
     async def test_is_heard_by_what_is_only_asked(self, log: CountingLog) -> None:
         await do(log, a.update_function(description="one"), 1)
