@@ -15,6 +15,7 @@ from projections.fold import Fold
 from projections.handing_out import HandingOut
 from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
+from projections.recent_rows import RecentRows
 from projections.stored_rows import load_rows
 
 # After so many events others get a turn: the batch before is being written meanwhile, and has to be sent.
@@ -48,12 +49,16 @@ async def fold_batch(
     events: Sequence[StoredEvent],
     *,
     before: Batch | None = None,
+    recent: RecentRows | None = None,
 ) -> Batch:
     """Fold the events, which follow `position`, in memory. `before` is the batch of the same models before this one,
-    should it not be written yet."""
+    should it not be written yet; `recent` is what need not be asked of the tables."""
     held = {model.kind: parked[model.kind].copy() for model in models}
     earlier = before.folds if before else [None] * len(models)
-    folds = [Fold(model, held[model.kind], fold) for model, fold in zip(models, earlier, strict=True)]
+    folds = [
+        Fold(model, held[model.kind], fold, recent.of(model.kind) if recent else None)
+        for model, fold in zip(models, earlier, strict=True)
+    ]
     handing_out = HandingOut(codec, folds)
     for start in range(0, len(events), _EVENTS_AT_A_TIME):
         handing_out.give(events[start : start + _EVENTS_AT_A_TIME])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +32,8 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
     parked: list[Parked] = []
 
 
-class _Row:
-    """One row while the batch is folded. `stored` says that the table has a version of it, `known` that this need not
+class Row:
+    """One row while a batch is folded. `stored` says that the table has a version of it, `known` that this need not
     be asked. `content` is the row's bytes, once somebody has needed them."""
 
     __slots__ = ("changed", "content", "first_position", "known", "position", "row", "stored")
@@ -52,9 +52,14 @@ class _Row:
             self.content = _encode(self.row)
         return self.content
 
-    def as_written(self) -> _Row:
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it has, as far as they are known."""
+        return 0 if self.content is None else len(self.content)
+
+    def as_written(self) -> Row:
         """The row as the next batch finds it."""
-        written = _Row()
+        written = Row()
         written.row = self.row
         written.content = self.content
         written.first_position = self.first_position
@@ -64,24 +69,31 @@ class _Row:
         return written
 
 
-_Taken = tuple[Recorded, Sequence[UUID], Sequence[_Row]]
+_Taken = tuple[Recorded, Sequence[UUID], Sequence[Row]]
 
 
 class Fold:
     """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, `apply`, then `finish`.
 
     `before` is the fold of the batch before, which has been applied but perhaps not yet been written: what it knows of
-    rows is newer than the table.
+    rows is newer than the table. `recent` are rows as the table has them.
     """
 
-    def __init__(self, model: AnyModel, parked: ParkedStreams, before: Fold | None = None) -> None:
+    def __init__(
+        self,
+        model: AnyModel,
+        parked: ParkedStreams,
+        before: Fold | None = None,
+        recent: Mapping[RowKey, Row] | None = None,
+    ) -> None:
         self.model = model
-        self._before = before._rows if before else {}
+        self._before: Mapping[RowKey, Row] = before.rows if before else {}
+        self._recent = recent or {}
         self._applied = 0
         self._streams = parked
         self._taken: list[_Taken] = []
         self._faults: dict[int, Exception] = {}
-        self._rows: dict[RowKey, _Row] = {}
+        self.rows: dict[RowKey, Row] = {}
         self._decode = msgspec.json.Decoder(model.row).decode
         self._closed = PastVersions()
         self._parked: list[Parked] = []
@@ -94,16 +106,16 @@ class Fold:
     @property
     def keys(self) -> list[RowKey]:
         """The rows that the events taken so far touch."""
-        return list(self._rows)
+        return list(self.rows)
 
     @property
     def wanted(self) -> list[RowKey]:
         """Those of them that have to be looked up."""
-        return [] if self.model.append_only else [key for key, row in self._rows.items() if not row.known]
+        return [] if self.model.append_only else [key for key, row in self.rows.items() if not row.known]
 
     def take(self, events: Iterable[Recorded]) -> None:
         """The next events, all of which the model is interested in."""
-        keys, rows, taken, faults = self.model.keys, self._rows, self._taken, self._faults
+        keys, rows, taken, faults = self.model.keys, self.rows, self._taken, self._faults
         for recorded in events:
             ids: Sequence[UUID] = ()
             try:
@@ -121,7 +133,7 @@ class Fold:
 
     def load(self, tenant_id: UUID, id: UUID, first_position: int, position: int, row: bytes) -> None:
         """A row as the table has it."""
-        loaded = self._rows[tenant_id, id]
+        loaded = self.rows[tenant_id, id]
         loaded.row = self._decode(row)
         loaded.content = row
         loaded.first_position = first_position
@@ -151,12 +163,12 @@ class Fold:
     def finish(self) -> Folded:
         """Apply what is left, and say what has become of the rows."""
         self.apply(len(self._taken))
-        self._before = {}
+        self._before = self._recent = {}
         return self._folded()
 
-    def _touch(self, key: RowKey) -> _Row:
-        before = self._before.get(key)
-        row = self._rows[key] = _Row() if before is None else before.as_written()
+    def _touch(self, key: RowKey) -> Row:
+        before = self._before.get(key) or self._recent.get(key)
+        row = self.rows[key] = Row() if before is None else before.as_written()
         return row
 
     def _park(self, recorded: Recorded, ids: Sequence[UUID], error: Exception | None) -> None:
@@ -164,7 +176,7 @@ class Fold:
         text = "" if error is None else error_text(error)
         self._parked.append(Parked(recorded.tenant_id, recorded.stream_id, recorded.position, tuple(ids), text))
 
-    def _change(self, tenant_id: UUID, id: UUID, row: _Row, new: Any, position: int) -> None:
+    def _change(self, tenant_id: UUID, id: UUID, row: Row, new: Any, position: int) -> None:
         if row.row is None:
             row.first_position = position
         elif self.model.keeps_history:
@@ -177,7 +189,7 @@ class Fold:
     def _folded(self) -> Folded:
         folded = Folded(closed=self._closed, parked=self._parked)
         columns = [column.of for column in self.model.columns]
-        for (tenant_id, id), row in self._rows.items():
+        for (tenant_id, id), row in self.rows.items():
             if not row.changed:
                 continue
             if row.row is None:

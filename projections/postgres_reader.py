@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -26,6 +26,7 @@ A = TypeVar("A")
 # How long a query waits for the engine to make what it asks.
 READY_SECONDS_MAX = 2.0
 _LOOK_SECONDS = 0.1
+_ALL = frozenset(model.name for model in READ_MODELS)
 
 
 class PostgresReader:
@@ -41,6 +42,9 @@ class PostgresReader:
         self._listener = Listener(open_session, self._progress)
         self._statements: dict[tuple[str, Served], str] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+        # What every write waits for, worked out once for what is served.
+        self._all_of: Mapping[str, Served] | None = None
+        self._all_kinds: frozenset[str] | None = None
 
     async def __aenter__(self) -> Self:
         await self._listener.__aenter__()
@@ -66,17 +70,27 @@ class PostgresReader:
 
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
         end = time.monotonic() + seconds_max
-        names = {query.model.name for query in queries} or {model.name for model in READ_MODELS}
+        names = frozenset(query.model.name for query in queries) or _ALL
         while True:
             left = end - time.monotonic()
-            if names <= self._listener.active.keys():
-                kinds = frozenset(self._listener.active[name].kind(name) for name in names)
+            kinds = self._kinds(names)
+            if kinds is not None:
                 if await self._progress.reached(kinds, position, seconds_max=max(0.0, left)):
                     return True
             elif left > 0:
                 await self._listener.look(seconds_max=min(left, _LOOK_SECONDS))
             if left <= 0:
                 return False
+
+    def _kinds(self, names: frozenset[str]) -> frozenset[str] | None:
+        """What is served of these models; None: not all of them are yet."""
+        active = self._listener.active
+        if names is _ALL and self._all_of is active:
+            return self._all_kinds
+        kinds = frozenset(active[name].kind(name) for name in names) if names <= active.keys() else None
+        if names is _ALL:
+            self._all_of, self._all_kinds = active, kinds
+        return kinds
 
     async def _fetch(self, query: AnyQuery, values: tuple[Any, ...]) -> list[Row]:
         end = time.monotonic() + READY_SECONDS_MAX

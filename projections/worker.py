@@ -24,6 +24,7 @@ from projections.handing_out import HandingOut
 from projections.monitor import Monitor
 from projections.parking import Parked, ParkedStreams, error_text, parked_streams
 from projections.read_model import AnyModel
+from projections.recent_rows import RecentRows
 
 # Should a notification be missed, the log is looked at again after this long.
 POLL_SECONDS = 1.0
@@ -72,11 +73,13 @@ class Worker:
         self._moved = moved
         self._checkpoints: dict[str, Checkpoint] = {}
         self._parked: dict[str, ParkedStreams] = {}
+        self._recent = RecentRows()
         self._report_due = 0.0
 
     async def start(self) -> None:
         """Shut out every worker of an earlier epoch, and look where the read models stand."""
         kinds = sorted(self._models)
+        self._recent.forget()
         self._checkpoints = await take_over(self._database, kinds, self._epoch)
         self._parked = await parked_streams(self._database, kinds)
         self._monitor.parked({kind: len(parked) for kind, parked in self._parked.items()})
@@ -154,7 +157,9 @@ class Worker:
         parked: Mapping[str, ParkedStreams],
         before: Batch | None = None,
     ) -> Batch:
-        return await fold_batch(self._database, self._codec, models, parked, position, events, before=before)
+        return await fold_batch(
+            self._database, self._codec, models, parked, position, events, before=before, recent=self._recent
+        )
 
     async def _write_or_narrow(self, batch: Batch) -> bool:
         """Write the batch. What the database refuses is narrowed down, first to a model, then to an event, and parked;
@@ -165,6 +170,7 @@ class Worker:
             await self._narrow(batch, error)
             return False
         self._parked.update(batch.parked)
+        self._recent.wrote(batch.folds, events=len(batch.events))
         self._tell_parked(batch.parts)
         return True
 
