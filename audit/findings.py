@@ -46,14 +46,21 @@ Tell = Callable[[Progress], None]
 
 
 class Findings:
-    """What was found so far. `checked` counts by what was looked at, `skipped` says why a part was not."""
+    """What was found so far. `checked` counts by what was looked at, `skipped` says why a part was not; `problems` and
+    `fields` count all differences by their kind, and those of the fields by their paths."""
 
     def __init__(self, differences_max: int = DIFFERENCES_MAX) -> None:
         self._differences_max = differences_max
         self.checked: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
         self.differences: list[Difference] = []
-        self.count = 0
+        self.problems: Counter[Problem] = Counter()
+        self.fields: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many differences there are, described or not."""
+        return self.problems.total()
 
     @property
     def are_good(self) -> bool:
@@ -62,7 +69,9 @@ class Findings:
 
     def add(self, difference: Difference) -> None:
         """One more difference."""
-        self.count += 1
+        self.problems[difference.problem] += 1
+        if difference.problem == "differs":
+            self.fields.update(change.path for change in difference.changes)
         if len(self.differences) < self._differences_max:
             self.differences.append(difference)
 
@@ -71,4 +80,5 @@ class Findings:
         self.checked += other.checked
         self.skipped |= other.skipped
         self.differences += other.differences[: max(0, self._differences_max - len(self.differences))]
-        self.count += other.count
+        self.problems += other.problems
+        self.fields += other.fields

@@ -14,6 +14,7 @@ _MODULES = {
     "diff": "cli.audit_reads",
     "causes": "cli.audit_reads",
     "verify": "cli.audit_verify",
+    "dry-run": "cli.audit_dry_run",
     "replay": "cli.audit_replay",
     "export": "cli.audit_export",
     "import": "cli.audit_export",
