@@ -82,6 +82,7 @@ _PLANS: tuple[tuple[str, Limits, tuple[str, ...]], ...] = (
             requests_per_minute=600_000,
             log_retention_days=90,
             releases_kept=20,
+            artifact_retention_days=365,
         ),
         ("gke",),
     ),

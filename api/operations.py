@@ -91,6 +91,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     requests_per_minute: Count = 600
     log_retention_days: Count = 7
     releases_kept: Count = 5
+    artifact_retention_days: Count = 30
 
 
 class PlanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):

@@ -26,6 +26,7 @@ _COLUMNS = {
     "a minute": "limits.requestsPerMinute",
     "log days": "limits.logRetentionDays",
     "releases": "limits.releasesKept",
+    "file days": "limits.artifactRetentionDays",
     "entitlements": "entitlements",
 }
 _FIELDS = {
@@ -39,6 +40,7 @@ _FIELDS = {
     "requestsPerMinute": "limits.requestsPerMinute",
     "logRetentionDays": "limits.logRetentionDays",
     "releasesKept": "limits.releasesKept",
+    "artifactRetentionDays": "limits.artifactRetentionDays",
     "entitlements": "entitlements",
 }
 _REQUIRED = ("projects", "functionsPerProject", "members", "concurrentDeployments", "queuedDeployments")

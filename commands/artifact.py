@@ -6,7 +6,7 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.artifact import ARTIFACT, ArtifactStaged, DockerfileFacts, artifact_id
+from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, DockerfileFacts, artifact_id
 from domain.clouds import ProviderName
 from domain.event import Decision
 from domain.project import PROJECT, require_open
@@ -31,11 +31,19 @@ class StageArtifact(Command, frozen=True, kw_only=True, tag="StageArtifact"):
         return artifact_id(self.project_id, self.kind, self.file_name, self.digest)
 
 
-ArtifactCommand = StageArtifact
+class DiscardArtifact(Command, frozen=True, kw_only=True, tag="DiscardArtifact"):
+    """Asked by a runner that found nothing that needs the file."""
+
+    artifact_id: UUID
+    retention_days: int
+
+
+ArtifactCommand = StageArtifact | DiscardArtifact
 
 
 def reads(command: ArtifactCommand) -> Reads:
-    yield PROJECT, PROJECT.stream(command.tenant_id, command.project_id)
+    if isinstance(command, StageArtifact):
+        yield PROJECT, PROJECT.stream(command.tenant_id, command.project_id)
     yield ARTIFACT, ARTIFACT.stream(command.tenant_id, command.artifact_id)
 
 
@@ -43,6 +51,8 @@ def decide(command: ArtifactCommand, states: States) -> Decision:
     match command:
         case StageArtifact():
             return _stage(command, states)
+        case DiscardArtifact():
+            return _discard(command, states)
         case _:
             assert_never(command)
 
@@ -50,7 +60,8 @@ def decide(command: ArtifactCommand, states: States) -> Decision:
 def _stage(command: StageArtifact, states: States) -> Decision:
     require_open(states.of(PROJECT, command.tenant_id, command.project_id))
     stream = ARTIFACT.stream(command.tenant_id, command.artifact_id)
-    if states.at(ARTIFACT, stream).exists:
+    known = states.at(ARTIFACT, stream)
+    if known.exists and not known.discarded:
         return Decision()  # The same file twice is one artifact.
     staged = ArtifactStaged(
         project_id=command.project_id,
@@ -66,4 +77,13 @@ def _stage(command: StageArtifact, states: States) -> Decision:
     return Decision(facts=facts(stream, staged))
 
 
-ARTIFACTS = Decider(commands=(StageArtifact,), reads=reads, decide=decide)
+def _discard(command: DiscardArtifact, states: States) -> Decision:
+    stream = ARTIFACT.stream(command.tenant_id, command.artifact_id)
+    known = states.at(ARTIFACT, stream)
+    if not known.exists or known.discarded:
+        return Decision()
+    discarded = ArtifactDiscarded(retention_days=command.retention_days, size_bytes=known.size_bytes)
+    return Decision(facts=facts(stream, discarded))
+
+
+ARTIFACTS = Decider(commands=(StageArtifact, DiscardArtifact), reads=reads, decide=decide)

@@ -12,6 +12,7 @@ from commands.person import PEOPLE
 from commands.plan import PLANS
 from commands.progress import PROGRESS
 from commands.project import PROJECTS
+from commands.retention import RETENTION
 from commands.runtime import RUNTIME_COMMANDS
 from commands.tenant import TENANTS
 
@@ -27,5 +28,6 @@ DECIDERS: tuple[Decider, ...] = (
     FUNCTIONS,
     DEPLOYMENTS,
     PROGRESS,
+    RETENTION,
 )
 DECIDER_OF: dict[type[Command], Decider] = {command: decider for decider in DECIDERS for command in decider.commands}

@@ -10,7 +10,7 @@ import msgspec
 from commands.command import States
 from commands.dockerfile import notices
 from commands.entitlements import require_runtime_target
-from domain.artifact import ARTIFACT, Artifact, ArtifactOfAnotherKind, ArtifactUnknown
+from domain.artifact import ARTIFACT, Artifact, ArtifactGone, ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName, Target, check_provider
 from domain.deployment import Notice
 from domain.function import FUNCTION, ArtifactFiles, require_open
@@ -107,6 +107,9 @@ def same_release(tenant_id: UUID, project_id: UUID, release: Release, at: dateti
     if release.image is not None:
         return _run_again(pinned, release.image, at, states)
     dates = require_deployable(states.at(RUNTIMES, RUNTIMES_STREAM), release.runtime, at)
+    for source in release.sources:
+        if states.of(ARTIFACT, tenant_id, source.artifact_id).discarded:
+            raise ArtifactGone(f"{source.file_name} of that release is kept no longer.")
     return pinned, _retiring(release.runtime, dates, at)
 
 
@@ -202,6 +205,8 @@ def _artifact(wanted: Wanted, field: str, kind: ArtifactKind, artifact_id: UUID,
     if artifact.kind != kind:
         message = f"this is an upload of {artifact.kind}, not of {kind}"
         raise ArtifactOfAnotherKind(errors=(FieldError(field=f"artifactFiles.{field}", message=message),))
+    if artifact.discarded:
+        raise ArtifactGone(errors=(FieldError(field=f"artifactFiles.{field}", message="kept no longer"),))
     return artifact
 
 

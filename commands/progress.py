@@ -197,7 +197,7 @@ def decide(command: ProgressCommand, states: States) -> Decision:
             return _end(command, release, failed_again)
         case RecordWithdrawn():
             _require_withdrawing(deployment)
-            return _note(command, [DeploymentWithdrawn(epoch=command.epoch, remaining=command.remaining)])
+            return _note(command, _withdrawn(command, deployment))
         case RecordDrift():
             return _note(command, _drift(command, deployment, release, states))
         case _:
@@ -398,6 +398,14 @@ def _end(
     )
 
 
+def _withdrawn(command: RecordWithdrawn, deployment: Deployment) -> list[DeploymentEvent]:
+    """Every try counts while it is being ended; of what is kept no longer only a change is news."""
+    told = (deployment.withdrawn, deployment.remaining) == (not command.remaining, command.remaining)
+    if deployment.status == "succeeded" and deployment.withdrawals and told:
+        return []
+    return [DeploymentWithdrawn(epoch=command.epoch, remaining=command.remaining)]
+
+
 def _drift(command: RecordDrift, deployment: Deployment, release: Release, states: States) -> list[DeploymentEvent]:
     """Only what serves can differ from what was released; what was found of one that does not any more is over."""
     active = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(target_key(release.target))
@@ -426,9 +434,10 @@ def _require_canceling(deployment: Deployment) -> None:
 
 
 def _require_withdrawing(deployment: Deployment) -> None:
-    """What it made is taken away when it is undeployed, fails or is canceled, and never otherwise."""
+    """What it made is taken away when it is undeployed, fails, is canceled or is kept no longer, and never otherwise."""
     ending = deployment.status in ("running", "deploying") and (deployment.failing or deployment.cancel_requested)
-    if not ending and deployment.status != "undeploying":
+    retired = deployment.status == "succeeded" and deployment.retired
+    if not ending and not retired and deployment.status != "undeploying":
         raise ReportOutOfPlace
 
 

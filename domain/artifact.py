@@ -46,11 +46,19 @@ class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
     dockerfile: DockerfileFacts | None = None
 
 
-ArtifactEvent = ArtifactStaged
+class ArtifactDiscarded(Event, frozen=True, kw_only=True, tag="artifact.discarded"):
+    """Nothing needed the file for as long as the plan keeps such files: it can no longer be deployed, and its bytes go."""
+
+    retention_days: int
+    size_bytes: int
+
+
+ArtifactEvent = ArtifactStaged | ArtifactDiscarded
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     exists: bool = False
+    discarded: bool = False
     project_id: UUID = UUID(int=0)
     kind: ArtifactKind = "code"
     file_name: str = ""
@@ -77,6 +85,13 @@ class ArtifactOfAnotherKind(Invalid):
     remedy = "Give code_file an upload of code, docker_file one of docker, yaml_file one of yaml."
 
 
+class ArtifactGone(Invalid):
+    """The file is kept no longer: no function names it, and no kept release was made from it."""
+
+    code = "artifact_gone"
+    remedy = "Upload the file again; it is then the same artifact as before."
+
+
 def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
     match event:
         case ArtifactStaged():
@@ -93,11 +108,13 @@ def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
                 dockerfile=event.dockerfile,
                 created_at=event.at,
             )
+        case ArtifactDiscarded():
+            return msgspec.structs.replace(artifact, discarded=True)
         case _:
             assert_never(event)
 
 
-ARTIFACT = Aggregate(name="artifact", events=(ArtifactStaged,), initial=Artifact(), evolve=evolve)
+ARTIFACT = Aggregate(name="artifact", events=(ArtifactStaged, ArtifactDiscarded), initial=Artifact(), evolve=evolve)
 
 
 def artifact_id(project_id: UUID, kind: ArtifactKind, file_name: str, digest: str) -> UUID:

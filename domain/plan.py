@@ -24,7 +24,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     upload_bytes: int = 2 * MEBIBYTE
     requests_per_minute: int = 600
     log_retention_days: int = 7
+    # Of each function and target, besides the active one: the newest that succeeded.
     releases_kept: int = 5
+    # Files that no function names and no kept release was made from.
+    artifact_retention_days: int = 30
 
 
 class PlanDefined(Event, frozen=True, kw_only=True, tag="plan.defined"):

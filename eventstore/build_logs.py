@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -23,6 +25,14 @@ class BuildLog(msgspec.Struct, frozen=True, kw_only=True):
     dropped_bytes: int = 0
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A log that is kept, and when it was last written to."""
+
+    tenant_id: UUID
+    deployment_id: UUID
+    written_at: datetime
+
+
 class BuildLogs(Protocol):
     """The logs of all builds, one a deployment. A cursor is the provider's own, and rises."""
 
@@ -36,6 +46,14 @@ class BuildLogs(Protocol):
 
     async def read(self, tenant_id: UUID, deployment_id: UUID, *, after: int = 0) -> BuildLog:
         """What is kept beyond the cursor `after`, in order."""
+        ...
+
+    async def kept(self, *, after: tuple[UUID, UUID], limit: int) -> list[Kept]:
+        """Logs in the order of their (tenant, deployment), beyond the one given; without those that have expired."""
+        ...
+
+    async def expire(self, tenant_id: UUID, deployment_id: UUID, note: str) -> None:
+        """Forget what the build said. Whoever reads it finds the note in its place."""
         ...
 
 
@@ -68,18 +86,61 @@ class PostgresBuildLogs:
         kept = [_Chunk(row["next_cursor"], row["begins_at"], row["content"]) for row in rows]
         return _joined(kept, after)
 
+    _KEPT = """
+          WITH RECURSIVE logs AS (
+               (SELECT l.tenant_id, l.deployment_id
+                  FROM work.build_logs l
+                 WHERE (l.tenant_id, l.deployment_id) > ($1, $2)
+                 ORDER BY l.tenant_id, l.deployment_id LIMIT 1)
+                UNION ALL
+               SELECT n.tenant_id, n.deployment_id
+                 FROM logs g
+                CROSS JOIN LATERAL (
+                       SELECT l.tenant_id, l.deployment_id
+                         FROM work.build_logs l
+                        WHERE (l.tenant_id, l.deployment_id) > (g.tenant_id, g.deployment_id)
+                        ORDER BY l.tenant_id, l.deployment_id LIMIT 1) n
+          )
+        SELECT g.tenant_id, g.deployment_id, w.written_at
+          FROM logs g
+         CROSS JOIN LATERAL (
+                SELECT max(l.written_at) AS written_at
+                  FROM work.build_logs l
+                 WHERE l.tenant_id = g.tenant_id AND l.deployment_id = g.deployment_id) w
+         WHERE w.written_at < 'infinity'
+         LIMIT $3
+    """
+
+    async def kept(self, *, after: tuple[UUID, UUID], limit: int) -> list[Kept]:
+        return [Kept(*row) for row in await self._database.fetch(self._KEPT, *after, limit)]
+
+    # No chunk has this cursor, and none is written later than for ever.
+    _EXPIRE = """
+          WITH gone AS (
+               DELETE FROM work.build_logs WHERE tenant_id = $1 AND deployment_id = $2 RETURNING next_cursor)
+        INSERT INTO work.build_logs (tenant_id, deployment_id, cursor, next_cursor, begins_at, content, written_at)
+        SELECT $1, $2, -1, max(next_cursor), 0, $3, 'infinity' FROM gone HAVING count(*) > 0
+            ON CONFLICT (tenant_id, deployment_id, cursor) DO NOTHING
+    """
+
+    async def expire(self, tenant_id: UUID, deployment_id: UUID, note: str) -> None:
+        await self._database.execute(self._EXPIRE, tenant_id, deployment_id, note.encode())
+
 
 class MemoryBuildLogs:
-    """The logs as long as their process lives."""
+    """The logs as long as their process lives, under a clock of the caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._kept: dict[tuple[UUID, UUID], list[_Chunk]] = {}
+        self._written_at: dict[tuple[UUID, UUID], datetime] = {}
 
     async def append(self, tenant_id: UUID, deployment_id: UUID, text: str, *, cursor: int, next_cursor: int) -> None:
         kept = self._kept.setdefault((tenant_id, deployment_id), [])
         if kept and cursor < kept[-1].next_cursor:
             return
         begins_at = kept[-1].ends_at if kept else 0
+        self._written_at[tenant_id, deployment_id] = self._clock()
         kept.append(_Chunk(next_cursor, begins_at, bounded(text).encode("utf-8", "replace")))
         tail = kept[-1].ends_at - TAIL_BYTES_MAX
         kept[:] = [chunk for chunk in kept if chunk.begins_at < HEAD_BYTES_MAX or chunk.ends_at > tail]
@@ -91,6 +152,14 @@ class MemoryBuildLogs:
     async def read(self, tenant_id: UUID, deployment_id: UUID, *, after: int = 0) -> BuildLog:
         kept = self._kept.get((tenant_id, deployment_id), [])
         return _joined([chunk for chunk in kept if chunk.next_cursor > after], after)
+
+    async def kept(self, *, after: tuple[UUID, UUID], limit: int) -> list[Kept]:
+        return [Kept(*key, at) for key, at in sorted(self._written_at.items()) if key > after][:limit]
+
+    async def expire(self, tenant_id: UUID, deployment_id: UUID, note: str) -> None:
+        key = (tenant_id, deployment_id)
+        if self._written_at.pop(key, None) is not None:
+            self._kept[key] = [_Chunk(self._kept[key][-1].next_cursor, 0, note.encode())]
 
 
 class _Chunk(msgspec.Struct, frozen=True):

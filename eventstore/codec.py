@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,16 +11,9 @@ from domain.event import Aggregate, Event, StreamRef
 from eventstore.fingerprint import fingerprint
 from eventstore.log import NewEvent, StoredEvent
 from eventstore.meta import Meta, encode_meta
+from eventstore.upcasters import UPCASTERS, Upcaster
 
 FIRST_SCHEMA_VERSION = 1
-
-
-class Upcaster(msgspec.Struct, frozen=True):
-    """Turns what was stored as `version` of an event type into what `version + 1` would have stored."""
-
-    type: str
-    version: int
-    upcast: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class UnknownEventType(Exception):
@@ -39,7 +32,7 @@ class Codec:
     are decoded as they are: unknown fields are ignored, so old and new code can run side by side.
     """
 
-    def __init__(self, aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster] = ()) -> None:
+    def __init__(self, aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster] = UPCASTERS) -> None:
         self._decoders = {tag_of(event): msgspec.json.Decoder(event) for a in aggregates for event in a.events}
         if len(self._decoders) != sum(len(a.events) for a in aggregates):
             raise ValueError("Two events share a tag, or one event belongs to two aggregates.")

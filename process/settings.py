@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     runner_deployments_max: Count = 100
     # How long clouds are left alone between two looks at what serves.
     drift_seconds: Seconds = 300.0
+    # Between two rounds of taking away what plans keep no longer.
+    retention_seconds: Seconds = 3600.0
 
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

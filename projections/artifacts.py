@@ -7,17 +7,19 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from domain.artifact import ArtifactStaged, artifact_path
+from domain.artifact import ArtifactDiscarded, ArtifactStaged, artifact_path
 from domain.clouds import ProviderName
 from domain.release import ArtifactKind
 from projections.query import ROWS, Found, Query, page_of
-from projections.read_model import Column, Index, ReadModel, own_stream
+from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`digest` is `sha256:` and 64 hexadecimal digits; `provider` is None for what our own store keeps."""
+    """`digest` is `sha256:` and 64 hexadecimal digits; `provider` is None for what our own store keeps. From
+    `discardedAt` on the file is kept no longer; uploaded again, it is the same artifact."""
 
     artifact_id: UUID
     path: str
@@ -27,6 +29,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     size_bytes: int
     provider: ProviderName | None
     created_at: datetime
+    discarded_at: datetime | UnsetType = UNSET
 
 
 class ArtifactRow(Artifact, frozen=True, kw_only=True, rename="camel"):
@@ -47,24 +50,28 @@ def project(row: ArtifactRow | None, recorded: Recorded) -> ArtifactRow | None:
                 created_at=recorded.at,
                 project_id=event.project_id,
             )
+        case ArtifactDiscarded():
+            return msgspec.structs.replace(present(row), discarded_at=recorded.at)
         case _:
             return row
 
 
 ARTIFACTS = ReadModel(
     name="artifacts",
-    version=1,
+    version=2,
     row=ArtifactRow,
-    interests=(ArtifactStaged,),
+    interests=(ArtifactStaged, ArtifactDiscarded),
     keys=own_stream,
     project=project,
     columns=(
         Column("project_id", "uuid", lambda row: row.project_id),
         Column("digest", "text", lambda row: row.digest),
+        Column("kept", "boolean", lambda row: row.discarded_at is UNSET),
     ),
     indexes=(
         Index("in_order", "tenant_id, project_id, first_position"),
         Index("by_digest", "tenant_id, project_id, digest"),
+        Index("kept", "tenant_id, first_position", where="kept"),
     ),
 )
 
@@ -115,4 +122,22 @@ ARTIFACTS_LIST = Query(
       LIMIT $4""",
     select=_page,
     order="newest_first",
+)
+
+
+def _kept(rows: Iterable[Found[ArtifactRow]], tenant_id: UUID, after: int, limit: int) -> list[Found[ArtifactRow]]:
+    mine = (found for found in rows if found.tenant_id == tenant_id and found.row.discarded_at is UNSET)
+    return page_of(mine, "oldest_first", after, limit)
+
+
+# All artifacts of a tenant that are kept. Arguments: the tenant.
+ARTIFACTS_KEPT = Query(
+    name="artifacts_kept",
+    model=ARTIFACTS,
+    answer=Artifact,
+    parameters=("uuid", "bigint", "integer"),
+    sql=ROWS + " WHERE t.tenant_id = $1 AND t.kept AND t.first_position > $2 ORDER BY t.first_position LIMIT $3",
+    select=_kept,
+    audience="engine",
+    order="oldest_first",
 )

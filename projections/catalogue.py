@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS, API_KEYS_LIST
-from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_LIST
+from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS, ARTIFACTS_KEPT, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES
 from projections.audit_trail import (
     AUDIT_EVENTS,
@@ -17,11 +17,14 @@ from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
+    DEPLOYMENT_FATES,
     DEPLOYMENTS_BY_STATUS,
     DEPLOYMENTS_OF_FUNCTION,
     DEPLOYMENTS_OF_PROJECT,
     DEPLOYMENTS_ON_RUNTIME,
     DEPLOYMENTS_WATCHED,
+    RELEASES_KEPT,
+    RELEASES_LEFTOVER,
 )
 from projections.deployments import DEPLOYMENTS
 from projections.functions import (
@@ -91,6 +94,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     ARTIFACT,
     ARTIFACT_BY_DIGEST,
     ARTIFACTS_LIST,
+    ARTIFACTS_KEPT,
     INTEGRATION_GET,
     INTEGRATIONS_LIST,
     FUNCTION_GET,
@@ -105,6 +109,9 @@ QUERIES: tuple[AnyQuery, ...] = (
     DEPLOYMENTS_BY_STATUS,
     DEPLOYMENTS_OF_FUNCTION,
     DEPLOYMENTS_WATCHED,
+    DEPLOYMENT_FATES,
+    RELEASES_KEPT,
+    RELEASES_LEFTOVER,
     TIMELINE,
     TIMELINE_OF_PROJECT,
     USAGE_LIST,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from domain.clouds import Target, target_key
 from domain.deployment import DeploymentStatus
-from projections.deployments import DEPLOYMENTS, Deployment, address_of
+from domain.release import SourceRef
+from projections.deployments import DEPLOYMENTS, Deployment, address_of, is_former, slot_of
 from projections.query import ROWS, Found, Query, page_of
 
 Rows = Iterable[Found[Deployment]]
@@ -188,6 +190,97 @@ DEPLOYMENTS_WATCHED = Query(
     select=_watched,
     audience="engine",
     order="oldest_first",
+)
+
+
+class ReleaseFiles(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of a release, only what it was made from."""
+
+    sources: tuple[SourceRef, ...]
+
+
+class KeptRelease(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A release that serves, or that a function can go back to."""
+
+    deployment_id: UUID
+    function_id: UUID
+    target: Target
+    active: bool
+    number: int
+    release: ReleaseFiles
+
+    @property
+    def slot(self) -> str:
+        """The place it was released to."""
+        return f"{self.function_id}/{target_key(self.target)}"
+
+
+def _kept(rows: Rows, tenant_id: UUID, slot: str, number: int, limit: int) -> list[Found[Deployment]]:
+    mine = (found for found in rows if found.tenant_id == tenant_id and (found.row.active or is_former(found.row)))
+    following = [found for found in mine if _place(found.row) > (slot, number)]
+    return sorted(following, key=lambda found: _place(found.row))[:limit]
+
+
+def _place(row: Deployment) -> tuple[str, int]:
+    return slot_of(row), row.number
+
+
+# The releases of a tenant that are kept, place by place, each place's in their order. Arguments: the tenant, the place and
+# number to go on from, how many.
+RELEASES_KEPT = Query(
+    name="releases_kept",
+    model=DEPLOYMENTS,
+    answer=KeptRelease,
+    parameters=("uuid", "text", "bigint", "integer"),
+    sql=ROWS
+    + """
+     WHERE t.tenant_id = $1 AND (t.active OR t.former) AND (t.slot, t.number) > ($2, $3)
+     ORDER BY t.slot, t.number
+     LIMIT $4""",
+    select=_kept,
+    audience="engine",
+)
+
+
+def _leftover(rows: Rows, after: int, limit: int) -> list[Found[Deployment]]:
+    left = (found for found in rows if found.row.retired and not found.row.withdrawn)
+    return page_of(left, "oldest_first", after, limit)
+
+
+# What is kept no longer, and has not been taken away yet.
+RELEASES_LEFTOVER = Query(
+    name="releases_leftover",
+    model=DEPLOYMENTS,
+    answer=Watched,
+    parameters=("bigint", "integer"),
+    sql=ROWS + " WHERE t.leftover AND t.first_position > $1 ORDER BY t.first_position LIMIT $2",
+    select=_leftover,
+    audience="engine",
+    order="oldest_first",
+)
+
+
+class Fate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What has become of a deployment."""
+
+    status: DeploymentStatus
+    active: bool
+    retired: bool
+
+
+def _fates(rows: Rows, tenant_id: UUID, deployment_ids: Sequence[UUID]) -> list[Found[Deployment]]:
+    return [found for found in rows if found.tenant_id == tenant_id and found.id in deployment_ids]
+
+
+# Arguments: the tenant, and deployments of it.
+DEPLOYMENT_FATES = Query(
+    name="deployment_fates",
+    model=DEPLOYMENTS,
+    answer=Fate,
+    parameters=("uuid", "uuid[]"),
+    sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = ANY ($2)",
+    select=_fates,
+    audience="engine",
 )
 
 

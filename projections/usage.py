@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.artifact import ArtifactStaged
+from domain.artifact import ArtifactDiscarded, ArtifactStaged
 from domain.deployment import DeploymentFailed, DeploymentQueued, DeploymentSucceeded
 from domain.function import FunctionArchived, FunctionCreated
 from domain.project import ProjectArchived, ProjectCreated
@@ -65,6 +65,8 @@ def _counted(row: Usage, recorded: Recorded) -> Usage:
             return replace(row, members=row.members - 1)
         case ArtifactStaged() as event:
             return replace(row, artifacts=row.artifacts + 1, artifact_bytes=row.artifact_bytes + event.size_bytes)
+        case ArtifactDiscarded() as event:
+            return replace(row, artifacts=row.artifacts - 1, artifact_bytes=row.artifact_bytes - event.size_bytes)
         case DeploymentQueued():
             return replace(row, deployments=row.deployments + 1)
         case DeploymentSucceeded():
@@ -77,7 +79,7 @@ def _counted(row: Usage, recorded: Recorded) -> Usage:
 
 USAGE = ReadModel(
     name="usage",
-    version=1,
+    version=2,
     row=Usage,
     interests=(
         TenantCreated,
@@ -89,6 +91,7 @@ USAGE = ReadModel(
         MemberAdded,
         MemberRemoved,
         ArtifactStaged,
+        ArtifactDiscarded,
         DeploymentQueued,
         DeploymentSucceeded,
         DeploymentFailed,

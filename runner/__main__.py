@@ -89,6 +89,7 @@ async def _run(settings: Settings) -> None:
                 registry=REGISTRY,
                 deployments_max=settings.runner_deployments_max,
                 drift_seconds=settings.drift_seconds,
+                retention_seconds=settings.retention_seconds,
             )
             await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
             structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])

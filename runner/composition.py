@@ -19,10 +19,15 @@ from eventstore.memory import MemoryLog
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
 from process.logs import redact
+from projections.artifacts import ARTIFACTS
 from projections.deployments import DEPLOYMENTS
+from projections.functions import FUNCTIONS
 from projections.memory_reader import MemoryReader
+from projections.plans import PLANS
+from projections.projects import PROJECTS
 from projections.reader import Reader
 from projections.schedules import SCHEDULES
+from projections.tenants import TENANTS
 from projections.work import WORK
 from providers.provider import Provider
 from runner.drift import Drift
@@ -30,9 +35,13 @@ from runner.duties import Duties
 from runner.loop import Runner
 from runner.metrics import Metrics
 from runner.plan import next_step
+from runner.retention import Retention
 from runner.schedules import Schedules
 from runner.work_list import ProjectedWork
 from runner.world import Plan, World
+
+# What a runner asks, itself or by its duties.
+_MODELS = (WORK, SCHEDULES, DEPLOYMENTS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +61,10 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
     log = MemoryLog(clock)
     return Stores(
         log=log,
-        reader=MemoryReader(log, CODEC, (WORK, SCHEDULES, DEPLOYMENTS)),
+        reader=MemoryReader(log, CODEC, _MODELS),
         leases=MemoryLeases(clock),
-        contents=MemoryContents(),
-        build_logs=MemoryBuildLogs(),
+        contents=MemoryContents(clock),
+        build_logs=MemoryBuildLogs(clock),
         secrets=SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES)),
         ticks=MemoryTicks(clock),
     )
@@ -71,9 +80,11 @@ def make_runner(
     registry: CollectorRegistry,
     deployments_max: int,
     drift_seconds: float = 300.0,
+    retention_seconds: float = 3600.0,
     plan: Plan = next_step,
 ) -> Runner:
-    """A runner of its own name. Start it with `run`. `drift_seconds` is how long clouds are left alone between two looks."""
+    """A runner of its own name. Start it with `run`. `drift_seconds` is how long clouds are left alone between two looks,
+    `retention_seconds` how long nothing is taken away between two rounds."""
     world = World(
         log=stores.log,
         providers=providers,
@@ -90,7 +101,8 @@ def make_runner(
     runner_id = new_id()
     schedules = Schedules(stores.reader, stores.ticks, providers, clock=clock, random=random, metrics=world.metrics)
     drift = Drift(stores.reader, world, runner_id=runner_id, pause_seconds=drift_seconds)
-    duties = Duties((schedules, drift), stores.leases, runner_id=runner_id, random=random)
+    retention = Retention(stores.reader, stores.ticks, world, runner_id=runner_id, pause_seconds=retention_seconds)
+    duties = Duties((schedules, drift, retention), stores.leases, runner_id=runner_id, random=random)
     work = ProjectedWork(stores.reader)
     return Runner(world, work, stores.leases, duties, runner_id=runner_id, deployments_max=deployments_max)
 

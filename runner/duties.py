@@ -26,8 +26,11 @@ class Duty(Protocol):
     """Breaking a round off anywhere loses nothing: the next one, here or in another runner, does what is left."""
 
     name: str
-    # Between two rounds.
-    pause_seconds: float
+
+    @property
+    def pause_seconds(self) -> float:
+        """Before the next round, as of the end of the last one."""
+        ...
 
     def begin(self) -> None:
         """This runner has the duty now. What is remembered of an earlier time may be out of date."""

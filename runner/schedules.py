@@ -34,6 +34,7 @@ LOOK_BACK = timedelta(days=1)
 MISSED_MAX = 100
 # How soon a schedule that begins or ends is heard of.
 READ_SECONDS = 5.0
+PAUSE_SECONDS_MIN = 0.05
 TAKE_MAX = 500
 CALLS_MAX = 200
 TENANT_CALLS_MAX = 20
@@ -80,7 +81,6 @@ class Schedules:
     """A Duty. Several runners that both believe to have it call nothing twice: a tick is taken by one of them."""
 
     name = "schedules"
-    pause_seconds = 0.5
 
     def __init__(
         self,
@@ -105,6 +105,14 @@ class Schedules:
         self._stopping = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS_MAX)
         self._calls_of: defaultdict[UUID, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(TENANT_CALLS_MAX))
+
+    @property
+    def pause_seconds(self) -> float:
+        """Until something is due, or it is time to look which schedules there are."""
+        now = self._clock()
+        due = [kept.next_at for kept in self._kept.values() if kept.next_at is not None]
+        read = now if self._read_at is None else self._read_at + timedelta(seconds=READ_SECONDS)
+        return max((min([read, *due]) - now).total_seconds(), PAUSE_SECONDS_MIN)
 
     def begin(self) -> None:
         self._kept, self._read_at = {}, None

@@ -125,6 +125,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "remaining": REMAINING,
     "differences": st.sampled_from([(), ("memory",)]),
     "role": st.sampled_from(["owner", "developer", "viewer"]),
+    "artifact_id": st.sampled_from([a.staged_id("code"), a.staged_id("yaml"), a.id_of(99)]),
+    "retention_days": st.just(30),
+    "releases_kept": st.just(5),
+    "deployments_requested": st.integers(0, 6),
     "limits": st.sampled_from([a.limits(), a.limits(projects=1, concurrent_deployments=1, queued_deployments=1)]),
     "authored": st.builds(a.authored, name=NAMES, trigger=TRIGGERS, runtime=VERSIONS, artifact_files=FILES),
     "changes": st.builds(

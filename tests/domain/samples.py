@@ -123,6 +123,7 @@ _ALL: tuple[Event, ...] = (
         provider="local",
         sdk_constraint="^3.5.0",
     ),
+    artifact.ArtifactDiscarded(retention_days=30, size_bytes=60),
     integration.IntegrationConnected(project_id=id_of(3), provider="local", identity=LocalIdentity()),
     integration.IdentityChecked(status="failed", steps=(_STEP,)),
     integration.StorageChecked(storage=LocalStorage(), status="failed", steps=(_STEP,)),

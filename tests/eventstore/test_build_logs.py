@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 import pytest
 
 from eventstore.build_logs import (
@@ -92,3 +95,29 @@ class TestRead:
             assert await app.fetchval("SELECT count(*) FROM work.build_logs") == 0
             with pytest.raises(Exception, match="permission denied"):
                 await PostgresBuildLogs(app).append(*IDS, "two\n", cursor=4, next_cursor=8)
+
+
+class TestExpire:
+    async def test_leaves_a_note_in_place_of_what_the_build_said(self, build_logs: BuildLogs) -> None:
+        await build_logs.append(*IDS, "one\n", cursor=0, next_cursor=4)
+        await build_logs.append(*IDS, "two\n", cursor=4, next_cursor=9)
+
+        await build_logs.expire(*IDS, "Kept for 7 days.\n")
+        await build_logs.expire(a.TENANT_ID, a.LATER_DEPLOYMENT_ID, "nothing was there")
+
+        assert (await build_logs.read(*IDS)).text == "Kept for 7 days.\n"
+        assert (await build_logs.read(*IDS, after=9)).text == ""
+        assert (await build_logs.read(a.TENANT_ID, a.LATER_DEPLOYMENT_ID)).text == ""
+
+    async def test_shows_which_logs_are_kept_still(self, build_logs: BuildLogs) -> None:
+        ids = [(a.TENANT_ID, a.id_of(number)) for number in (20, 21, 22)] + [(a.OTHER_TENANT_ID, a.id_of(20))]
+        for tenant_id, deployment_id in ids:
+            await build_logs.append(tenant_id, deployment_id, "one\n", cursor=0, next_cursor=4)
+            await build_logs.append(tenant_id, deployment_id, "two\n", cursor=4, next_cursor=8)
+        await build_logs.expire(*ids[1], "gone")
+
+        first = await build_logs.kept(after=(UUID(int=0), UUID(int=0)), limit=2)
+        rest = await build_logs.kept(after=(first[-1].tenant_id, first[-1].deployment_id), limit=2)
+
+        assert [(one.tenant_id, one.deployment_id) for one in (*first, *rest)] == [ids[0], ids[2], ids[3]]
+        assert all(one.written_at <= datetime.now(UTC) for one in first)

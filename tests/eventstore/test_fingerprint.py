@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from domain.catalogue import AGGREGATES
-from eventstore.codec import Codec, Upcaster
+from eventstore.codec import Codec
 from eventstore.fingerprint import fingerprint
+from eventstore.upcasters import Upcaster
 from tests.eventstore.tally import TALLY
 
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from domain.event import Aggregate, Claim, Event
 from eventstore.canonical import NotCanonical, decode_canonical, encode_canonical
-from eventstore.codec import Codec, UnknownEventType, UnreadableEvent, Upcaster
+from eventstore.codec import Codec, UnknownEventType, UnreadableEvent
 from eventstore.log import StoredEvent
 from eventstore.meta import Actor, Meta, decode_meta, encode_meta
 from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch, format_position, parse_position
+from eventstore.upcasters import Upcaster
 
 STORED = StoredEvent(
     position=258,

@@ -97,6 +97,12 @@ STORIES: dict[str, Story] = {
         a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID),
         a.function_undeployed(a.LATER_DEPLOYMENT_ID),
     ),
+    "kept no longer, and uploaded again": (
+        *a.function_ready(),
+        a.artifact_discarded("code"),
+        a.artifact_discarded("yaml"),
+        a.artifact_staged("code"),
+    ),
     "about the rest": (
         *a.tenant_with_plan(),
         a.plan_chosen(),

@@ -21,7 +21,7 @@ from eventstore.leases import PostgresLeases
 from eventstore.session import sessions
 from projections.active import activate
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS_LIST
-from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST
+from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_KEPT, ARTIFACTS_LIST
 from projections.as_of import AS_OF_QUERIES, as_of
 from projections.audit_trail import (
     AUDIT_EVENTS,
@@ -37,8 +37,11 @@ from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
+    DEPLOYMENT_FATES,
     DEPLOYMENTS_ON_RUNTIME,
     DEPLOYMENTS_WATCHED,
+    RELEASES_KEPT,
+    RELEASES_LEFTOVER,
     DeploymentFilter,
     deployments_list,
 )
@@ -183,6 +186,11 @@ ENGINE_QUESTIONS: list[tuple[AnyQuery, tuple[Any, ...]]] = [
     (WORK_UNDER_WAY, (0, 10)),
     (SCHEDULES_KEPT, (0, 10)),
     (DEPLOYMENTS_WATCHED, (0, 10)),
+    (DEPLOYMENT_FATES, (a.TENANT_ID, [a.DEPLOYMENT_ID, a.id_of(999)])),
+    (RELEASES_KEPT, (a.TENANT_ID, "", 0, 10)),
+    (RELEASES_KEPT, (a.TENANT_ID, f"{a.FUNCTION_ID}/local", 1, 10)),
+    (RELEASES_LEFTOVER, (0, 10)),
+    (ARTIFACTS_KEPT, (a.TENANT_ID, 0, 10)),
 ]
 
 

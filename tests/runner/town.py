@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -19,7 +20,7 @@ from commands.progress import ClaimDeployment
 from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
 from domain.clouds import LocalTarget
 from domain.deployment import DEPLOYMENT, Deployment
-from domain.event import Event, Fact
+from domain.event import Aggregate, Event, Fact, StreamRef
 from domain.function import FUNCTION, ArtifactFiles, Function
 from domain.release import ArtifactKind, Trigger
 from eventstore.log import NO_STREAM, Append
@@ -110,9 +111,10 @@ class Town:
         """The deployments a runner still has something to do for."""
         return [id for _, id in self.deployments if (await self.deployment(id)).is_claimable]
 
-    async def found(self, *, concurrent: int = 2) -> None:
+    async def found(self, *, concurrent: int = 2, **limits: int) -> None:
         """What belongs to no tenant. `concurrent` deployments may be under way in each."""
-        await self.record(a.plan_defined(concurrent_deployments=concurrent, queued_deployments=50), a.runtime_added())
+        given: dict[str, Any] = {"concurrent_deployments": concurrent, "queued_deployments": 50, **limits}
+        await self.record(a.plan_defined(**given), a.runtime_added())
 
     async def settle(self, functions: int = 1, trigger: Trigger | None = None) -> UUID:
         """A tenant that can deploy functions, all with the same trigger."""
@@ -234,6 +236,10 @@ class Town:
 
     def tenant_of(self, deployment_id: UUID) -> UUID:
         return next(tenant_id for tenant_id, id in self.deployments if id == deployment_id)
+
+    async def fold(self, aggregate: Aggregate[Any], stream: StreamRef) -> Any:
+        """The state of any stream."""
+        return await fold(self.log, aggregate, stream)
 
     async def deployment(self, deployment_id: UUID) -> Deployment:
         state: Deployment = await fold(

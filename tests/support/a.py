@@ -22,7 +22,7 @@ from commands import (
     tenant,
 )
 from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyRevoked
-from domain.artifact import ARTIFACT, ArtifactStaged, artifact_id
+from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, artifact_id
 from domain.clouds import LocalIdentity, LocalStorage, LocalTarget, ProviderName
 from domain.deployment import (
     DEPLOYMENT,
@@ -258,6 +258,12 @@ def artifact_staged(kind: ArtifactKind = "code", project_id: UUID = PROJECT_ID, 
     return Fact(ARTIFACT.stream(TENANT_ID, staged_id(kind, project_id)), staged)
 
 
+def artifact_discarded(kind: ArtifactKind = "code") -> Fact:
+    """Of what `artifact_staged` stages."""
+    discarded = ArtifactDiscarded(retention_days=30, size_bytes=120)
+    return Fact(ARTIFACT.stream(TENANT_ID, staged_id(kind)), discarded)
+
+
 _INTEGRATION = INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "local"))
 
 
@@ -312,6 +318,11 @@ def _of_function(event: Any) -> Fact:
 
 def function_updated(**changes: Any) -> Fact:
     return _of_function(FunctionUpdated(authored=authored(**changes)))
+
+
+def function_updated_of(tenant_id: UUID, function_id: UUID, **changes: Any) -> Fact:
+    """Of another function than that of all the other facts."""
+    return Fact(FUNCTION.stream(tenant_id, function_id), FunctionUpdated(authored=authored(**changes)))
 
 
 def archive_requested(reason: str = "") -> Fact:

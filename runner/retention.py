@@ -1,0 +1,271 @@
+"""Takes away what plans keep no longer: releases, files, build logs, ticks.
+
+The active release of a place and the newest others that succeeded are never touched, nor what they were made from or
+what their builds said. Every step is small and looks again, so a round that is broken off is simply begun anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from itertools import groupby
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from commands.artifact import DiscardArtifact
+from commands.basis import fold
+from commands.command import Command
+from commands.execute import Context, execute
+from commands.progress import RecordWithdrawn
+from commands.retention import RetireDeployment
+from domain.deployment import DeploymentStatus
+from domain.event import SYSTEM_TENANT
+from domain.function import FUNCTION, Function
+from domain.plan import Limits, plan_stream
+from domain.refusal import Refusal
+from eventstore.meta import Actor
+from eventstore.ticks import Ticks
+from projections.artifacts import ARTIFACTS_KEPT
+from projections.deployment_lists import (
+    DEPLOYMENT_FATES,
+    DEPLOYMENTS_BY_STATUS,
+    RELEASES_KEPT,
+    RELEASES_LEFTOVER,
+    KeptRelease,
+    Watched,
+)
+from projections.functions import FUNCTIONS_LIST
+from projections.plans import PLAN
+from projections.projects import PROJECTS_LIST
+from projections.query import Found, Query
+from projections.reader import Reader
+from projections.tenants import TENANTS_LIST
+from providers.provider import ProviderBusy, ProviderRefused
+from runner.access import access_of
+from runner.perform import foreseen, provider_of
+from runner.seen import Seen, look, order_of
+from runner.world import Held, World
+
+PAGE_ROWS = 100
+STEP_ROWS_MAX = 500
+CAUGHT_UP_SECONDS_MAX = 30.0
+# Bytes that nothing names may be about to be named.
+BYTES_SECONDS = 24 * 3600.0
+
+_NO_OUTCOME: tuple[DeploymentStatus, ...] = ("queued", "running", "deploying")
+_NOBODY = UUID(int=0)
+A = TypeVar("A")
+
+log = structlog.get_logger()
+
+
+class _Needed(msgspec.Struct, frozen=True):
+    """The files a tenant still needs: those its functions name, and those that releases were made from."""
+
+    artifact_ids: set[UUID]
+    digests: set[str]
+
+
+class Retention:
+    """A Duty."""
+
+    name = "retention"
+
+    def __init__(self, reader: Reader, ticks: Ticks, world: World, *, runner_id: UUID, pause_seconds: float) -> None:
+        self.pause_seconds = pause_seconds
+        self._reader = reader
+        self._ticks = ticks
+        self._world = world
+        self._runner_id = runner_id
+
+    def begin(self) -> None:
+        """Nothing is remembered between rounds."""
+
+    async def hand_over(self, seconds_max: float) -> None:
+        """Nothing is under way between rounds."""
+
+    async def round(self) -> None:
+        """Once through everything. Read models that are behind are left for the next round: what they do not show yet
+        may be needed."""
+        head = await self._world.log.head()
+        if not await self._reader.wait_for(head, seconds_max=CAUGHT_UP_SECONDS_MAX):
+            return
+        async for found in self._pages(RELEASES_LEFTOVER, None):
+            await self._withdraw(found)
+        plans: dict[UUID, Limits] = {}
+        async for tenant in self._pages(TENANTS_LIST, None):
+            plan = await self._reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.row.plan).id)
+            if plan is not None:
+                plans[tenant.tenant_id] = plan.row.limits
+        for tenant_id, limits in plans.items():
+            await self._retire(tenant_id, limits)
+            await self._discard(tenant_id, limits)
+            await self._ticks.prune(tenant_id, self._before(limits.log_retention_days), limit=STEP_ROWS_MAX)
+        await self._expire_logs(plans)
+
+    def _before(self, days: int) -> Any:
+        return self._world.clock() - timedelta(days=days)
+
+    async def _pages(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> AsyncIterator[Found[A]]:
+        after: int | None = None
+        while True:
+            page = await self._reader.page(query, tenant_id, *args, after=after, limit=PAGE_ROWS)
+            for found in page.items:
+                yield found
+            after = page.next_after
+            if after is None:
+                return
+
+    # Releases.
+
+    async def _kept(self, tenant_id: UUID) -> AsyncIterator[tuple[str, Found[KeptRelease]]]:
+        """The tenant's kept releases, each with the name of its place."""
+        slot, number = "", 0
+        while True:
+            rows = await self._reader.rows(RELEASES_KEPT, None, tenant_id, slot, number, PAGE_ROWS)
+            for found in rows:
+                slot, number = found.row.slot, found.row.number
+                yield slot, found
+            if len(rows) < PAGE_ROWS:
+                return
+
+    async def _retire(self, tenant_id: UUID, limits: Limits) -> None:
+        kept = [(slot, found.row) async for slot, found in self._kept(tenant_id)]
+        for _, place in groupby(kept, key=lambda one: one[0]):
+            former = [row for _, row in place if not row.active]
+            beyond = former[: max(0, len(former) - limits.releases_kept)]
+            for row in beyond:
+                await self._retire_one(tenant_id, row, limits)
+
+    async def _retire_one(self, tenant_id: UUID, row: KeptRelease, limits: Limits) -> None:
+        stream = FUNCTION.stream(tenant_id, row.function_id)
+        function: Function = await fold(self._world.log, FUNCTION, stream)
+        await self._ask(
+            RetireDeployment(
+                tenant_id=tenant_id,
+                at=self._world.clock(),
+                deployment_id=row.deployment_id,
+                function_id=row.function_id,
+                releases_kept=limits.releases_kept,
+                deployments_requested=function.deployments_requested,
+            ),
+            row.deployment_id,
+        )
+
+    async def _withdraw(self, found: Found[Watched]) -> None:
+        """Take away what a retired release had made. What remains is tried again in the next round."""
+        held = Held(
+            tenant_id=found.tenant_id,
+            deployment_id=found.id,
+            function_id=found.row.function_id,
+            epoch=0,
+            runner_id=str(self._runner_id),
+        )
+        recorded = (await look(self._world.log, held, Seen())).deployment
+        if recorded.status != "succeeded" or not recorded.retired:
+            return  # It is being undeployed, which takes the same away.
+        order = order_of(held, recorded, await access_of(self._world.log, held, recorded))
+        if order is None:
+            return
+        try:
+            async with foreseen("withdraw"):
+                remaining = await provider_of(order, self._world).withdraw(order)
+        except (ProviderBusy, ProviderRefused) as problem:
+            log.warning("release_not_withdrawn", deployment_id=str(found.id), problem=str(problem))
+            return
+        await self._ask(
+            RecordWithdrawn(
+                tenant_id=found.tenant_id,
+                at=self._world.clock(),
+                deployment_id=found.id,
+                function_id=found.row.function_id,
+                epoch=recorded.epoch,
+                remaining=remaining,
+            ),
+            found.id,
+        )
+
+    # Files.
+
+    async def _discard(self, tenant_id: UUID, limits: Limits) -> None:
+        """Files first, and their bytes a round later at the earliest: whatever was queued with one before is seen then."""
+        needed = await self._needed(tenant_id)
+        digests = set(needed.digests)
+        before = self._before(limits.artifact_retention_days)
+        async for found in self._pages(ARTIFACTS_KEPT, None, tenant_id):
+            digests.add(found.row.digest)
+            if found.row.created_at < before and found.id not in needed.artifact_ids:
+                await self._ask(
+                    DiscardArtifact(
+                        tenant_id=tenant_id,
+                        at=self._world.clock(),
+                        artifact_id=found.id,
+                        retention_days=limits.artifact_retention_days,
+                    ),
+                    found.id,
+                )
+        await self._world.contents.sweep(tenant_id, digests, older_than_seconds=BYTES_SECONDS, limit=STEP_ROWS_MAX)
+
+    async def _needed(self, tenant_id: UUID) -> _Needed:
+        needed = _Needed(set(), set())
+        async for _, kept in self._kept(tenant_id):
+            for source in kept.row.release.sources:
+                needed.artifact_ids.add(source.artifact_id)
+                needed.digests.add(source.digest)
+        async for project in self._pages(PROJECTS_LIST, tenant_id):
+            await self._needed_in(tenant_id, project.id, needed)
+        return needed
+
+    async def _needed_in(self, tenant_id: UUID, project_id: UUID, needed: _Needed) -> None:
+        async for function in self._pages(FUNCTIONS_LIST, tenant_id, project_id):
+            files = function.row.artifact_files
+            named = (files.code_file, files.docker_file, files.yaml_file)
+            if function.row.status != "archived":
+                needed.artifact_ids.update(id for id in named if id is not None)
+        for status in _NO_OUTCOME:
+            asked = (project_id, None, None, None, status)
+            async for deployment in self._pages(DEPLOYMENTS_BY_STATUS, tenant_id, *asked):
+                for source in deployment.row.release.sources:
+                    needed.artifact_ids.add(source.artifact_id)
+                    needed.digests.add(source.digest)
+
+    # Logs.
+
+    async def _expire_logs(self, plans: dict[UUID, Limits]) -> None:
+        """What a build said is kept as long as its release, and otherwise for as many days as the plan says."""
+        after = (_NOBODY, _NOBODY)
+        while rows := await self._world.build_logs.kept(after=after, limit=PAGE_ROWS):
+            for tenant_id, mine in groupby(rows, key=lambda row: row.tenant_id):
+                limits = plans.get(tenant_id)
+                if limits is None:
+                    continue
+                before = self._before(limits.log_retention_days)
+                old = [row.deployment_id for row in mine if row.written_at < before]
+                await self._expire(tenant_id, old, limits.log_retention_days)
+            after = (rows[-1].tenant_id, rows[-1].deployment_id)
+
+    async def _expire(self, tenant_id: UUID, deployment_ids: list[UUID], days: int) -> None:
+        if not deployment_ids:
+            return
+        for found in await self._reader.rows(DEPLOYMENT_FATES, None, tenant_id, deployment_ids):
+            fate = found.row
+            kept = fate.active or (fate.status == "succeeded" and not fate.retired)
+            if not kept and fate.status not in _NO_OUTCOME:
+                note = f"What the build said was kept for {days} days, as the plan says.\n"
+                await self._world.build_logs.expire(tenant_id, found.id, note)
+
+    async def _ask(self, command: Command, correlation_id: UUID) -> None:
+        context = Context(
+            actor=Actor("runner", str(self._runner_id)),
+            command_id=self._world.new_id(),
+            correlation_id=correlation_id,
+            record_refusals=False,
+        )
+        try:
+            await execute(self._world.log, command, context)
+        except Refusal as refusal:
+            # Something has happened meanwhile; the next round sees what.
+            log.info("retention_put_off", about=str(correlation_id), code=refusal.code)
