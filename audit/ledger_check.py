@@ -27,7 +27,7 @@ CounterKey = tuple[UUID, str, str]
 _METAS = """
     SELECT e.position, e.meta
       FROM log.events e
-     WHERE e.position > $1 AND e.position <= $2
+     WHERE e.position > log.beyond_archives($1) AND e.position <= $2
        AND (position('"claims"'::bytea IN e.meta) > 0 OR position('"counters"'::bytea IN e.meta) > 0)
      ORDER BY e.position
 """

@@ -37,7 +37,7 @@ class Piece(msgspec.Struct, frozen=True):
 _EVENTS = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
       FROM log.events e
-     WHERE e.position > $1 AND e.position <= $2
+     WHERE e.position > log.beyond_archives($1) AND e.position <= $2
        AND ($3::text[] IS NULL OR e.type = ANY($3))
        AND ($4::uuid IS NULL OR e.tenant_id = $4)
        AND (e.type = ANY($5::text[])

@@ -21,11 +21,14 @@ from audit.refold import recorded_of
 from audit.stream_check import StreamCheck
 from domain.event import Aggregate, StreamRef
 from domain.refusal import NotFound
+from eventstore.archived import told_if_archived
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.active import active_versions
 from projections.read_model import AnyModel, RowKey, kind_of
+
+_FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 
 # A model that is switched while it is looked at is begun again so often.
 ATTEMPTS_MAX = 5
@@ -50,7 +53,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 async def verify(
     parts: Parts, tell: Tell, *, tenant_id: UUID | None = None, streams: Collection[UUID] = ()
 ) -> Findings:
-    """Look at everything, at one tenant's, or at some streams with all that is shown of them. Raises StreamUnknown."""
+    """Look at everything, at one tenant's, or at some streams with all that is shown of them.
+
+    Raises StreamUnknown; EventsArchived when parts of the log are not in the database.
+    """
     findings = Findings()
     looking = StreamCheck(parts.database, parts.codec, parts.aggregates, findings, tell)
     if streams:
@@ -59,6 +65,8 @@ async def verify(
         for tenant, own in groupby(sorted(found, key=lambda stream: stream.tenant_id), lambda stream: stream.tenant_id):
             await _check_named(parts, findings, tell, tenant, list(own))
         return findings
+    with told_if_archived():
+        await parts.database.fetchval(_FROM_THE_BEGINNING)
     await looking.run(tenant_id)
     await check_ledger(parts.database, tenant_id, findings, tell)
     for model in parts.models:

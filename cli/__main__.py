@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "cli.audit",
     "operators": "cli.operators",
     "projections": "cli.projections",
+    "log": "cli.log",
     "migrate": "cli.operating",
     "backup": "cli.operating",
     "restore": "cli.operating",

@@ -21,6 +21,7 @@ from cli.session import Session, shown
 from cli.trouble import Trouble
 from commands.basis import CODEC
 from domain.catalogue import AGGREGATES
+from eventstore.archived import EventsArchived
 from projections.catalogue import READ_MODELS
 
 # How often a line that shows progress is moved.
@@ -59,6 +60,8 @@ def verify(session: Session, tenant: UUID | None, streams: tuple[UUID, ...], mod
         findings = with_store(session, work)
     except StreamUnknown as unknown:
         raise Trouble(unknown.detail, then="dcf audit log", exit_code=exits.USAGE) from unknown
+    except EventsArchived as archived:
+        raise Trouble(archived.detail, then="dcf log unarchive") from archived
     show_findings(session, findings)
     return exits.OK if findings.are_good else exits.FAILED
 

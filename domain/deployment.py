@@ -496,6 +496,19 @@ def _stepped(deployment: Deployment, event: DeploymentEvent, **changes: object) 
     return msgspec.structs.replace(deployment, step_since=event.at, claims_in_step=0, **changes)
 
 
+def is_over(deployment: Deployment) -> bool:
+    """Nothing of it is left anywhere, and nothing will ever be made of it again; one that can be gone back to is not over."""
+    match deployment.status:
+        case "undeployed":
+            return True
+        case "failed" | "canceled":
+            return not deployment.remaining
+        case "succeeded":
+            return deployment.retired
+        case "queued" | "running" | "deploying" | "undeploy_queued" | "undeploying" | "undeploy_failed":
+            return False
+
+
 DEPLOYMENT = Aggregate(
     name="deployment",
     events=(
@@ -528,6 +541,7 @@ DEPLOYMENT = Aggregate(
     ),
     initial=Deployment(),
     evolve=evolve,
+    is_over=is_over,
 )
 
 

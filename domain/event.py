@@ -33,13 +33,26 @@ class StreamRef(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     id: UUID
 
 
+def _never(_state: Any) -> bool:
+    return False
+
+
 class Aggregate(msgspec.Struct, Generic[S], frozen=True):
-    """What the log needs to know to fold one kind of stream."""
+    """What the log needs to know to fold one kind of stream.
+
+    Nothing is recorded any more in a stream that `is_over`, so that its events may leave for an archive once they are old.
+    """
 
     name: str
     events: tuple[type[Event], ...]
     initial: S
     evolve: Callable[[S, Any], S]
+    is_over: Callable[[S], bool] = _never
+
+    @property
+    def ends(self) -> bool:
+        """Whether its streams can be over at all."""
+        return self.is_over is not _never
 
     def stream(self, tenant_id: UUID, id: UUID) -> StreamRef:
         return StreamRef(tenant_id=tenant_id, category=self.name, id=id)

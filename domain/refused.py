@@ -31,4 +31,9 @@ def evolve(refused: Refused, event: CommandRefused) -> Refused:
             assert_never(event)
 
 
-REFUSED = Aggregate(name="command", events=(CommandRefused,), initial=Refused(), evolve=evolve)
+def is_over(_refused: Refused) -> bool:
+    """One event is all there is."""
+    return True
+
+
+REFUSED = Aggregate(name="command", events=(CommandRefused,), initial=Refused(), evolve=evolve, is_over=is_over)

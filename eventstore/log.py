@@ -186,13 +186,16 @@ class Log(Protocol):
         ...
 
     async def load(self, streams: Sequence[StreamRef], *, after: int = 0) -> list[list[StoredEvent]]:
-        """Each stream's events with a version above `after`, in version order, one list a stream; all from one snapshot."""
+        """Each stream's events with a version above `after`, in version order, one list a stream; all from one snapshot.
+
+        Raises EventsArchived for a stream that was taken out of the database.
+        """
         ...
 
     async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
         """What came of each stream, all from one snapshot; by a state kept, where that saves reading `worth` events.
 
-        `epoch` is the one in which it became known. Raises EpochChanged when it is over.
+        `epoch` is the one in which it became known. Raises EpochChanged when it is over; EventsArchived.
         """
         ...
 
@@ -201,7 +204,7 @@ class Log(Protocol):
         ...
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
-        """Events with a position above `after`, in order, at most `limit`; never skips one."""
+        """Events with a position above `after`, in order, at most `limit`; never skips one. Raises EventsArchived."""
         ...
 
     async def head(self) -> int:

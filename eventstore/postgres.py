@@ -13,6 +13,7 @@ import structlog
 
 from domain.event import StreamRef
 from eventstore.appender import Appender
+from eventstore.archived import told_if_archived
 from eventstore.batch import find
 from eventstore.database import Database, Role
 from eventstore.folds import Folds
@@ -110,23 +111,25 @@ class PostgresLog:
 
     async def load(self, streams: Sequence[StreamRef], *, after: int = NO_STREAM) -> list[list[StoredEvent]]:
         loaded: list[list[StoredEvent]] = [[] for _ in streams]
-        rows = await self._database.fetch(_LOAD, [s.tenant_id for s in streams], [s.id for s in streams], after)
+        with told_if_archived():
+            rows = await self._database.fetch(_LOAD, [s.tenant_id for s in streams], [s.id for s in streams], after)
         for n, position, *rest in rows:
             stream = streams[n - 1]
             loaded[n - 1].append(StoredEvent(position, stream.tenant_id, stream.id, *rest))
         return loaded
 
     async def load_since(self, known: Sequence[Since], *, epoch: int, worth: int) -> list[News]:
-        rows = await self._database.fetch(
-            _LOAD_SINCE,
-            epoch,
-            [since.stream.tenant_id for since in known],
-            [since.stream.id for since in known],
-            [since.version for since in known],
-            [since.position for since in known],
-            [since.code for since in known],
-            worth,
-        )
+        with told_if_archived():
+            rows = await self._database.fetch(
+                _LOAD_SINCE,
+                epoch,
+                [since.stream.tenant_id for since in known],
+                [since.stream.id for since in known],
+                [since.version for since in known],
+                [since.position for since in known],
+                [since.code for since in known],
+                worth,
+            )
         news = [News([]) for _ in known]
         for n, position, version, type, *rest in rows:
             if n == 0:
@@ -154,7 +157,8 @@ class PostgresLog:
         )
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
-        return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]
+        with told_if_archived():
+            return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]
 
     async def head(self) -> int:
         end: int = await self._database.fetchval(_HEAD, self._notifier.end)

@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Those it had before, with spaces between, until what they closed is wrapped anew.
     former_master_keys: Secret | None = None
 
+    # Where `dcf log archive` puts old parts of the log, and where replays read on in them.
+    archive_dir: Path | None = None
     # How many days a repeated request, by its Idempotency-Key, is answered what the first one was.
     idempotency_days: Count = 30
     request_bytes_max: Count = 1_000_000

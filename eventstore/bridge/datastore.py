@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event import SYSTEM_TENANT
+from eventstore.archive.whole import Shelf
 from eventstore.bridge.background import Background, Closed
 from eventstore.bridge.schema import prepare
 from eventstore.bridge.scope import Scope
@@ -39,6 +40,7 @@ class Reach(msgspec.Struct, frozen=True):
     log: PostgresLog
     streams: Streams
     scope: Scope
+    shelf: Shelf
 
     @property
     def home(self) -> UUID:
@@ -148,7 +150,7 @@ async def _open(scope: Scope, exits: AsyncExitStack, *, creates_tables: bool) ->
         statement_cache_size=cache_size,
     )
     await exits.enter_async_context(log)
-    return Reach(database, log, Streams(database, scope.tenant_id), scope)
+    return Reach(database, log, Streams(database, scope.tenant_id), scope, Shelf(settings.archive_dir))
 
 
 def _end(background: Background, exits: AsyncExitStack) -> None:

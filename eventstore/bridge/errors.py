@@ -16,6 +16,8 @@ from eventsourcing.persistence import (
     ProgrammingError,
 )
 
+from eventstore.archive.manifest import ArchiveDamaged
+from eventstore.archived import EventsArchived
 from eventstore.bridge.background import Closed
 from eventstore.bridge.schema import SchemaMissing
 from eventstore.bridge.streams import AmbiguousStream, ServiceStream
@@ -26,7 +28,9 @@ from eventstore.session import HINDERED, LOST
 _OURS = (
     AmbiguousStream,
     AppendRefused,
+    ArchiveDamaged,
     Closed,
+    EventsArchived,
     LogBusy,
     OutcomeUnknown,
     PostgresUnavailable,
@@ -55,7 +59,9 @@ def _translated(error: Exception) -> PersistenceError:
             return ProgrammingError(message)
         case Closed():
             return InterfaceError(message)
-        case LogBusy() | OutcomeUnknown() | SchemaMissing() | PostgresUnavailable():
+        case EventsArchived(remedy=remedy):
+            return OperationalError(f"{message} {remedy}")
+        case ArchiveDamaged() | LogBusy() | OutcomeUnknown() | SchemaMissing() | PostgresUnavailable():
             return OperationalError(message)
         case _:
             lost = isinstance(error, (*LOST, *HINDERED))

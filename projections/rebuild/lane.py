@@ -58,7 +58,7 @@ _ADVANCE = """
 _READ = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
       FROM log.events e
-     WHERE e.position > $1 AND e.position <= $2 AND e.type = ANY($3)
+     WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3)
        AND (get_byte(uuid_send(e.stream_id), 15) % $5 = $6 OR e.type = ANY($4))
      ORDER BY e.position
 """

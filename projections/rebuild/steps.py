@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
+from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.codec import Codec
 from eventstore.database import Connection, Database
 from eventstore.leases import Leases
@@ -37,6 +38,7 @@ LOOK_SECONDS = 0.25
 # So close to the end of the log the rest is applied while the others wait.
 LEVEL_EVENTS_MAX = 500
 
+_FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 _LANES = """
     INSERT INTO views.rebuild_lanes (rebuild_id, lane, epoch)
     SELECT $1, n, $2 FROM generate_series(0, $3::int - 1) n
@@ -90,6 +92,8 @@ async def carry_out(tools: Tools, job: Job, model: AnyModel) -> Job:
         return await _give_up(tools.database, job, "canceled", "")
     except BuildWrong as problem:
         return await _give_up(tools.database, job, "failed", str(problem))
+    except EventsArchived as problem:
+        return await _give_up(tools.database, job, "failed", f"{problem.detail} {problem.remedy}")
 
 
 async def fail(database: Database, job: Job, problem: str) -> Job:
@@ -128,7 +132,9 @@ class _Rebuild:
         return self._job
 
     async def _begin(self, lanes: int) -> None:
-        """Make the empty table, and the lanes that will fill it."""
+        """Make the empty table, and the lanes that will fill it from the log's beginning."""
+        with told_if_archived():
+            await self._database.fetchval(_FROM_THE_BEGINNING)
         head = await self._tools.log.head()
         lanes = 1 if head <= self._tools.one_lane_events_max else lanes
         async with self._database.transaction() as connection:

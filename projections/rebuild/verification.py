@@ -58,7 +58,7 @@ _DIFFERING = """
 _EVENTS = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
       FROM log.events e
-     WHERE e.position > $1 AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
+     WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
      ORDER BY e.position
 """
 _ROWS = """

@@ -59,6 +59,7 @@ class World:
         stored = CODEC.decode_data(tag, version, data)
         assert stored == event
         aggregate = AGGREGATE_OF[stream.category]
+        assert stream not in self.events or not aggregate.is_over(self.states[stream]), f"{tag} follows what is over"
         self.events.setdefault(stream, []).append(event)
         state = aggregate.evolve(self.states.get(stream, aggregate.initial), event)
         # What the log keeps of it as a snapshot is the same.

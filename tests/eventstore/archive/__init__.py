@@ -1,0 +1,1 @@
+"""Archiving: what is written, what stays, what can be read again, and what a crash leaves behind."""
