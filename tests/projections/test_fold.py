@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventstore.codec import tag_of
 from eventstore.log import StoredEvent
 from projections.catalogue import READ_MODELS
 from projections.fold import Fold, Folded
 from projections.handing_out import HandingOut
 from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
+from projections.rebuild.lane import _of_lane
 from tests.projections.history import CODEC, History, fold, memory_log
+from tests.projections.rebuild.test_lane_process import an_order
 from tests.projections.stories import STORIES, about_others, mingle
 
 
@@ -46,6 +49,11 @@ class Table:
             self.history[tenant_id, id, start] = (end, row)
         assert not folded.parked
         return folded
+
+    def as_of(self, position: int) -> dict[Any, bytes]:
+        """The rows that stood at a position, by the history and the present rows."""
+        past = {key[:2]: row for key, (end, row) in self.history.items() if key[2] <= position < end}
+        return past | {key: row for key, (_, start, row) in self.rows.items() if start <= position}
 
 
 @pytest.mark.parametrize("model", READ_MODELS, ids=lambda model: model.name)
@@ -80,3 +88,58 @@ async def test_batches_of_any_size_give_the_rows_and_the_history_of_single_event
         assert {(*key, position) for key, (first, position, _) in plain.items() if position != first} <= followed
     else:
         assert not batched.history
+
+
+@pytest.mark.parametrize("model", [model for model in READ_MODELS if model.keeps_history], ids=lambda model: model.name)
+@settings(max_examples=10, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from(sorted(STORIES)), min_size=1, max_size=2),
+    chance=st.randoms(use_true_random=False),
+    size=st.integers(1, 40),
+)
+async def test_what_stood_at_any_position_is_what_a_snapshot_taken_then_showed(
+    model: AnyModel, chosen: list[str], chance: random.Random, size: int
+) -> None:
+    log = memory_log()
+    stories = [about_others(STORIES[name], number) for number, name in enumerate(chosen, 1)]
+    await History(log).record_together(mingle(stories, chance))
+    events = await log.read(0, limit=10_000)
+    batched, growing = Table(model), Table(model)
+    for start in range(0, len(events), size):
+        batched.apply(events[start : start + size])
+
+    for event in events:
+        growing.apply([event])
+        snapshot = {key: content for key, (_, _, content) in growing.rows.items()}
+        assert batched.as_of(event.position) == snapshot
+
+
+@pytest.mark.parametrize(
+    "model", [model for model in READ_MODELS if not model.append_only], ids=lambda model: model.name
+)
+@settings(max_examples=10, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from(sorted(STORIES)), min_size=1, max_size=3),
+    chance=st.randoms(use_true_random=False),
+    lanes=st.integers(2, 5),
+)
+async def test_lanes_that_each_see_their_share_make_the_whole(
+    model: AnyModel, chosen: list[str], chance: random.Random, lanes: int
+) -> None:
+    log = memory_log()
+    stories = [about_others(STORIES[name], number) for number, name in enumerate(chosen, 1)]
+    await History(log).record_together(mingle(stories, chance))
+    events = await log.read(0, limit=10_000)
+    strays = {tag_of(event) for event in model.strays}
+    rows: dict[Any, tuple[int, int, bytes]] = {}
+
+    for lane in range(lanes):
+        seen = [e for e in events if e.stream_id.bytes[15] % lanes == lane or e.type in strays]
+        table = Table(_of_lane(model, an_order(lane=lane, lanes=lanes)))
+        if seen:
+            table.apply(seen)
+        assert not rows.keys() & table.rows.keys()
+        rows |= table.rows
+
+    plain = {key: (row.first_position, row.position, row.raw) for key, row in (await fold(log, model)).items()}
+    assert rows == plain
