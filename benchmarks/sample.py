@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from random import Random
+from uuid import UUID
 
 from commands.ids import new_id
 from domain.event import Claim, Counter, StreamRef
@@ -24,6 +25,9 @@ REPLY = b'[200,"","last"]\n{"functionId":"0192d3a4-5b6c-7d8e-9f00-112233445577",
 REQUEST_HASH = bytes(range(32))
 
 TENANTS = tuple(UUID(int=n) for n in range(1, 17))
+# Of every command's id. The service's are hashes, so as random as these; asking the system for them would take a call each.
+_CHANCE = Random()
+
 # A caller makes a function and updates it nine times, then begins another.
 STREAM_EVENTS = 10
 
@@ -53,16 +57,22 @@ def full_commands(tenant_id: UUID) -> Iterator[Append]:
 
 
 def _append(stream: StreamRef, version: int, *, claims: bool) -> Append:
-    tenant_id, command_id = stream.tenant_id, uuid4()
-    name = Claim(tenant_id=tenant_id, scope="function", key=command_id.hex, holder=stream.id)
-    quota = Counter(tenant_id=tenant_id, scope="functions", name="project", delta=1, limit=10**9)
+    tenant_id, command_id = stream.tenant_id, UUID(int=_CHANCE.getrandbits(128))
     return Append(
         tenant_id=tenant_id,
         command_id=command_id,
         request_hash=REQUEST_HASH,
         reply=REPLY,
         expected=(Expected(stream, version - 1),),
-        claims=(name,) if claims else (),
-        counters=(quota,) if claims else (),
+        claims=(_name(stream, command_id),) if claims else (),
+        counters=(_quota(tenant_id),) if claims else (),
         events=(NewEvent(stream, version, TYPE, 1, META, DATA),),
     )
+
+
+def _name(stream: StreamRef, command_id: UUID) -> Claim:
+    return Claim(tenant_id=stream.tenant_id, scope="function", key=command_id.hex, holder=stream.id)
+
+
+def _quota(tenant_id: UUID) -> Counter:
+    return Counter(tenant_id=tenant_id, scope="functions", name="project", delta=1, limit=10**9)
