@@ -41,11 +41,11 @@ def recorder(url: str) -> Iterator[PostgresApplicationRecorder]:
 
 
 class Grown:
-    """The library's recorder on a table that was filled with so many events, in streams like ours."""
+    """The library's recorder on a table that was filled with so many events, of which the newest are asked for."""
 
-    def __init__(self, recorder: PostgresApplicationRecorder, events: int) -> None:
+    def __init__(self, recorder: PostgresApplicationRecorder, events: int, newest: int) -> None:
         self._recorder = recorder
-        self._events = events
+        self._events, self._newest = events, newest
         self._chance = random.Random(events)
 
     def append(self, seconds: float) -> Run:
@@ -53,15 +53,15 @@ class Grown:
         return insert(self._recorder, GROWN_THREADS, seconds)
 
     def load(self, seconds: float) -> Run:
-        """Whole streams, anywhere in the table."""
-        anywhere = streams(self._events, seed=self._events)
+        """Whole streams, one after another."""
+        anywhere = streams(self._events, self._newest, seed=self._events)
         return _ask_on(lambda: self._recorder.select_events(next(anywhere).id), seconds)
 
-    def read(self, events: int, seconds: float) -> Run:
-        """So many notifications in order, from anywhere."""
+    def read(self, count: int, seconds: float) -> Run:
+        """So many notifications in order, after any position."""
+        first, last = self._events - self._newest, self._events - count
         return _ask_on(
-            lambda: self._recorder.select_notifications(1 + self._chance.randrange(self._events - events), events),
-            seconds,
+            lambda: self._recorder.select_notifications(1 + self._chance.randrange(first, last), count), seconds
         )
 
 

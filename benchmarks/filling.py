@@ -95,11 +95,11 @@ async def tidy(url: str) -> None:
             await connection.execute(statement)
 
 
-def streams(events: int, seed: int) -> Iterator[StreamRef]:
-    """Streams of a log filled with so many events, anywhere in it, for ever."""
+def streams(events: int, newest: int, seed: int) -> Iterator[StreamRef]:
+    """Streams among the newest so many events that a log was filled with, anywhere there, for ever."""
     chance = random.Random(seed)
     while True:
-        number = chance.randrange(events // STREAM_EVENTS)
+        number = chance.randrange((events - newest) // STREAM_EVENTS, events // STREAM_EVENTS)
         id = UUID(f"{number:012x}70008000{number * 7919:012x}")
         yield StreamRef(TENANTS[number % len(TENANTS)], CATEGORY, id)
 

@@ -31,8 +31,10 @@ READ_EVENTS = 100
 TURNS_A_SECOND = 4
 TURNS_A_ROUND = 2
 
-# What the growth is told of, in the order in which it is measured.
-_KINDS = ("append", "append_alone", "load", "read")
+# What the growth is told of, in the order in which it is measured. What is read again and again is what is new: loads and
+# reads go to as many of the newest events as the smallest log has, so that what differs is the log and not how much of it
+# memory holds. Those that go anywhere are told beside them.
+_KINDS = ("append", "append_alone", "load", "read", "load_anywhere", "read_anywhere")
 
 # Any look at the database gives the transaction its snapshot.
 _LOOK = "SELECT count(*) FROM log.epochs"
@@ -54,7 +56,7 @@ async def growth(effort: Effort) -> Figures:
             contestants: dict[str, Callable[[], Awaitable[Run]]] = {}
             for size, url in urls.items():
                 log = await exits.enter_async_context(_log(url))
-                contestants |= _ours(log, size, effort)
+                contestants |= _ours(log, size, sizes[0], effort)
             with_snapshot = await take_turns("with a snapshot open", contestants, effort)
         for url in urls.values():
             await tidy(url)
@@ -62,7 +64,7 @@ async def growth(effort: Effort) -> Figures:
             url = await place.another_database(f"library_{size}")
             library = exits.enter_context(recorder(url))
             await fill_peer(url, size)
-            contestants |= _theirs(Grown(library, size), size, effort)
+            contestants |= _theirs(Grown(library, size, sizes[0]), size, effort)
         without = await take_turns("without", contestants, effort)
     return _figures(sizes, _costs(without), _costs(with_snapshot), without)
 
@@ -96,17 +98,16 @@ async def _log(url: str) -> AsyncIterator[PostgresLog]:
         yield log
 
 
-def _ours(log: PostgresLog, size: int, effort: Effort) -> Mapping[str, Callable[[], Awaitable[Run]]]:
-    anywhere, chance = streams(size, seed=size), random.Random(size)
+def _ours(log: PostgresLog, size: int, newest: int, effort: Effort) -> Mapping[str, Callable[[], Awaitable[Run]]]:
     writing: list[Ask] = [_writer(log, n) for n in range(CALLERS)]
-
-    async def load() -> object:
-        return await log.load([next(anywhere)])
-
-    async def read() -> object:
-        return await log.read(chance.randrange(size - READ_EVENTS), limit=READ_EVENTS)
-
-    askers: dict[str, Sequence[Ask]] = {"append": writing, "append_alone": writing[:1], "load": [load], "read": [read]}
+    askers: dict[str, Sequence[Ask]] = {
+        "append": writing,
+        "append_alone": writing[:1],
+        "load": [_loader(log, size, newest)],
+        "read": [_reader(log, size, newest)],
+        "load_anywhere": [_loader(log, size, size)],
+        "read_anywhere": [_reader(log, size, size)],
+    }
     return {_name(kind, size): _turn(askers[kind], effort) for kind in _KINDS}
 
 
@@ -124,6 +125,16 @@ def _theirs(library: Grown, size: int, effort: Effort) -> Mapping[str, Callable[
 def _writer(log: PostgresLog, number: int) -> Ask:
     following = commands(TENANTS[number % len(TENANTS)])
     return lambda: log.append(next(following))
+
+
+def _loader(log: PostgresLog, size: int, newest: int) -> Ask:
+    following = streams(size, newest, seed=size)
+    return lambda: log.load([next(following)])
+
+
+def _reader(log: PostgresLog, size: int, newest: int) -> Ask:
+    chance = random.Random(size)
+    return lambda: log.read(chance.randrange(size - newest, size - READ_EVENTS), limit=READ_EVENTS)
 
 
 def _turn(askers: Sequence[Ask], effort: Effort) -> Callable[[], Awaitable[Run]]:
