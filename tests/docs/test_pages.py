@@ -17,10 +17,10 @@ from tests.support.service import ROOT, Service
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    # Whoever reads is at the root of the repository, whose data directory is `.dcf`.
-    running = Service(tmp_path_factory.mktemp("reader") / ".dcf")
+    """A service of the page's own: what another page has made would be in the reader's way."""
+    running = Service(tmp_path_factory.mktemp("service") / "data")
     try:
         running.start()
         yield running
