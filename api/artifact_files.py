@@ -7,7 +7,9 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from commands.function import FileChanges
 from domain.artifact import ArtifactUnknown
 from domain.function import ArtifactFiles
 from domain.refusal import FieldError
@@ -30,6 +32,20 @@ class ArtifactFilesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     code_file: Reference | None = None
     docker_file: Reference | None = None
     yaml_file: Reference | None = None
+
+
+class ArtifactFileChangesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The files to change: what is left out stays, null takes a file from the record."""
+
+    code_file: Reference | UnsetType | None = UNSET
+    docker_file: Reference | UnsetType | None = UNSET
+    yaml_file: Reference | UnsetType | None = UNSET
+
+
+def file_changes(files: ArtifactFileChangesRequest, project_id: UUID | None) -> FileChanges:
+    """The changes with the artifacts that are meant. Raises ArtifactUnknown."""
+    named = {name: value for name in files.__struct_fields__ if (value := getattr(files, name)) is not UNSET}
+    return FileChanges(**{name: _artifact_id(name, value, project_id) for name, value in named.items()})
 
 
 def artifact_ids(files: ArtifactFilesRequest, project_id: UUID | None) -> ArtifactFiles:

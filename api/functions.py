@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
 from api.answer import Answer, encoded, entity
-from api.artifact_files import ArtifactFilesRequest, artifact_ids
+from api.artifact_files import ArtifactFileChangesRequest, ArtifactFilesRequest, artifact_ids, file_changes
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.example_ids import FUNCTION_ID, PROJECT_ID
@@ -90,7 +90,7 @@ class SaveRequest(FunctionRequest, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class ChangesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
-    """What is left out stays as it is; `trigger`, `environment` and `artifactFiles` are replaced whole."""
+    """What is left out stays as it is; `trigger` and `environment` are replaced whole, `artifactFiles` file by file."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
@@ -99,7 +99,7 @@ class ChangesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     access: Access | UnsetType = UNSET
     provider: ProviderName | UnsetType | None = UNSET
     environment: Environment | UnsetType = UNSET
-    artifact_files: ArtifactFilesRequest | UnsetType = UNSET
+    artifact_files: ArtifactFileChangesRequest | UnsetType = UNSET
 
 
 class UpdateRequest(ChangesRequest, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -457,7 +457,9 @@ def _authored(asked_for: FunctionRequest) -> Authored:
 
 def _replacing(asked_for: FunctionRequest) -> ChangesRequest:
     """Every field named, those left out with their defaults."""
-    return ChangesRequest(**{name: getattr(asked_for, name) for name in ChangesRequest.__struct_fields__})
+    named = {name: getattr(asked_for, name) for name in ChangesRequest.__struct_fields__}
+    files = ArtifactFileChangesRequest(**msgspec.structs.asdict(asked_for.artifact_files))
+    return ChangesRequest(**{**named, "artifact_files": files})
 
 
 def _changes(asked_for: ChangesRequest, project_id: UUID | None) -> Changes:
@@ -468,8 +470,8 @@ def _changes(asked_for: ChangesRequest, project_id: UUID | None) -> Changes:
                 pass
             case TriggerRequest() as trigger:
                 named[name] = trigger.trigger
-            case ArtifactFilesRequest() as files:
-                named[name] = artifact_ids(files, project_id)
+            case ArtifactFileChangesRequest() as files:
+                named[name] = file_changes(files, project_id)
             case value:
                 named[name] = value
     return Changes(**named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 import msgspec
@@ -69,6 +69,14 @@ class CreateFunction(Command, frozen=True, kw_only=True, tag="CreateFunction"):
     authored: Authored
 
 
+class FileChanges(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The files to change; what is unset stays, and None takes a file from the record."""
+
+    code_file: UUID | UnsetType | None = UNSET
+    docker_file: UUID | UnsetType | None = UNSET
+    yaml_file: UUID | UnsetType | None = UNSET
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields of the record to change; what is unset stays as it is."""
 
@@ -79,7 +87,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     access: Access | UnsetType = UNSET
     provider: ProviderName | UnsetType | None = UNSET
     environment: dict[str, str] | UnsetType = UNSET
-    artifact_files: ArtifactFiles | UnsetType = UNSET
+    artifact_files: FileChanges = FileChanges()
 
 
 class UpdateFunction(Command, frozen=True, kw_only=True, tag="UpdateFunction"):
@@ -211,8 +219,12 @@ def _open_function(command: SetSecret | RemoveSecret, states: States) -> tuple[S
 
 
 def _changed(authored: Authored, changes: Changes) -> Authored:
-    named = {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) is not UNSET}
-    return msgspec.structs.replace(authored, **named)
+    files = msgspec.structs.replace(authored.artifact_files, **_named(changes.artifact_files))
+    return msgspec.structs.replace(authored, **{**_named(changes), "artifact_files": files})
+
+
+def _named(changes: Changes | FileChanges) -> dict[str, Any]:
+    return {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) is not UNSET}
 
 
 def _renaming(command: UpdateFunction, function: Function, before: Authored, after: Authored) -> tuple[Claim, ...]:

@@ -214,6 +214,19 @@ class TestUpdateFunction:
         assert body["access"] == "private"
         assert is_problem(elsewhere, 404, "function_not_found")
 
+    async def test_files_are_replaced_one_by_one(self, client: httpx.AsyncClient, project_id: str) -> None:
+        function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+        before = (await ask(client, "GET", f"/projects/{project_id}/functions/{function_id}"))["artifactFiles"]
+        newer = (await upload(client, "code", project_id, b"void main() { print(2); }\n")).json()["artifactId"]
+
+        named = {"functionId": function_id, "artifactFiles": {"code_file": newer, "docker_file": None}}
+        changed = (await ask(client, "PUT", "/functions/update", named))["artifactFiles"]
+        whole = a_draft(project_id, artifactFiles={"code_file": newer})
+        saved = (await ask(client, "POST", "/functions/save", whole))["artifactFiles"]
+
+        assert changed == {"code_file": newer, "docker_file": None, "yaml_file": before["yaml_file"]}
+        assert saved == {"code_file": newer, "docker_file": None, "yaml_file": None}
+
     async def test_a_stale_version_is_412(self, client: httpx.AsyncClient, project_id: str) -> None:
         function_id = await a_function(client, project_id)
         tag = (await client.get(f"/api/v1/projects/{project_id}/functions/{function_id}")).headers["etag"]
