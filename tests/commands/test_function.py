@@ -14,6 +14,7 @@ from commands.function import (
     ENVIRONMENT_VARIABLES_MAX,
     SECRETS_MAX,
     EnvironmentTooLarge,
+    FileChanges,
     FunctionExists,
 )
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
@@ -161,6 +162,26 @@ class TestUpdateFunction:
 
     def test_changes_nothing_when_the_record_stays_the_same(self) -> None:
         given(*DRAFT).when(a.update_function(name="Greet", access="private")).then_nothing()
+
+    def test_keeps_the_files_that_are_not_named_and_takes_away_what_is_named_none(self) -> None:
+        staged = (a.artifact_staged("code"), a.artifact_staged("docker"), a.artifact_staged("yaml"))
+        both = ArtifactFiles(code_file=a.staged_id("code"), docker_file=a.staged_id("docker"))
+        changes = FileChanges(yaml_file=a.staged_id("yaml"), docker_file=None)
+
+        given(*PROJECT, *staged, a.function_created(artifact_files=both)).when(
+            a.update_function(artifact_files=changes)
+        ).then(
+            a.function_updated(
+                artifact_files=ArtifactFiles(code_file=a.staged_id("code"), yaml_file=a.staged_id("yaml"))
+            )
+        )
+
+    def test_changes_nothing_when_no_file_is_named(self) -> None:
+        files = ArtifactFiles(code_file=a.staged_id("code"))
+
+        given(*PROJECT, a.artifact_staged("code"), a.function_created(artifact_files=files)).when(
+            a.update_function(artifact_files=FileChanges())
+        ).then_nothing()
 
     def test_claims_a_new_name_and_keeps_the_segment_it_answers_under(self) -> None:
         given(*DRAFT).when(a.update_function(name="Hello")).then(
