@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import asyncpg
@@ -17,6 +19,10 @@ CONNECT_SECONDS_MAX = 10.0
 STATEMENT_SECONDS_MAX = 60.0
 # Beyond this an unused connection is given up.
 IDLE_SECONDS_MAX = 300.0
+# The niceness of work that can wait: whoever does not wait gets some ten times as much of a processor.
+GIVING_WAY = 10
+
+_ALONE = {"max_parallel_workers_per_gather": "0", "max_parallel_maintenance_workers": "0"}
 
 
 class Queries(Protocol):
@@ -120,10 +126,12 @@ async def connect(
     size_min: int = 1,
     statement_cache_size: int = 100,
     application_name: str = "dcf",
+    gives_way: bool = False,
 ) -> AsyncIterator[Pool]:
     """A pool whose every session acts as `role`, closed when the block ends.
 
-    `statement_cache_size` is 0 behind a pooler that pools transactions. Raises OSError or asyncpg's own errors when
+    `statement_cache_size` is 0 behind a pooler that pools transactions. What `gives_way` is for work that can wait: it
+    takes one processor a session at most and, where the server is on this machine, only what others leave of it. Raises OSError or asyncpg's own errors when
     the server is not there.
     """
     async with asyncpg.create_pool(
@@ -134,10 +142,22 @@ async def connect(
         timeout=CONNECT_SECONDS_MAX,
         command_timeout=STATEMENT_SECONDS_MAX,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
-        server_settings={"role": role, "application_name": application_name},
+        server_settings={"role": role, "application_name": application_name} | (_ALONE if gives_way else {}),
+        init=_give_way if gives_way else None,
         reset=_as_it_was,
     ) as pool:
         yield Pool(pool)
+
+
+async def _give_way(connection: Any) -> None:
+    """Lower the priority of the session's own process, when that is one of this machine and may be done."""
+    if not isinstance(connection._addr, str):
+        return
+    server = Path(f"/proc/{connection.get_server_pid()}")
+    with suppress(OSError):
+        # Behind a socket that another container shares, the number may be that of any process.
+        if (server / "cmdline").read_bytes().startswith(b"postgres:"):
+            os.setpriority(os.PRIO_PROCESS, connection.get_server_pid(), GIVING_WAY)
 
 
 async def _as_it_was(connection: Any) -> None:

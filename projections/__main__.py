@@ -108,6 +108,7 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
             size_max=REBUILD_POOL_SIZE_MAX,
             statement_cache_size=settings.statement_cache_size,
             application_name="dcf rebuild",
+            gives_way=True,
         )
     )
     tools = Tools(

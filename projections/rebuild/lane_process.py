@@ -12,7 +12,7 @@ import uvloop
 
 from domain.catalogue import AGGREGATES
 from eventstore.codec import Codec
-from eventstore.database import connect
+from eventstore.database import GIVING_WAY, connect
 from process.garbage import collect_rarely
 from projections.catalogue import READ_MODELS
 from projections.checkpoints import Superseded
@@ -71,6 +71,7 @@ async def run_in_process(assignment: Assignment) -> None:
 def main() -> int:
     """Do as the first line of standard input says; when the input ends before the work, so does the process."""
     collect_rarely()
+    os.nice(GIVING_WAY)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -98,6 +99,7 @@ async def _scan(assignment: Assignment) -> None:
         size_max=1,
         statement_cache_size=assignment.statement_cache_size,
         application_name="dcf rebuild",
+        gives_way=True,
     ) as database:
         await scan(database, Codec(AGGREGATES), msgspec.structs.replace(model, build=order.build), order)
 

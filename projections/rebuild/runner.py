@@ -37,7 +37,8 @@ async def run(tools: Tools, models: Sequence[AnyModel], stop: asyncio.Event) -> 
     while not stop.is_set():
         try:
             await request_changed(tools, models)
-            await _work(tools, models, holder, attempts, stop)
+            while await _work(tools, models, holder, attempts, stop) and not stop.is_set():
+                pass
         except Superseded as problem:
             structlog.get_logger().warning("rebuild_superseded", problem=str(problem))
         except (*LOST, *HINDERED) as problem:
@@ -77,14 +78,15 @@ async def _request(database: Database, model: AnyModel) -> None:
 
 async def _work(
     tools: Tools, models: Sequence[AnyModel], holder: UUID, attempts: dict[UUID, int], stop: asyncio.Event
-) -> None:
+) -> bool:
+    """Take the first job that can be had as far as it goes; whether there was one."""
     known = {(model.name, model.version): model for model in models}
     jobs = [job for job in await open_jobs(tools.database) if (job.model, job.version) in known]
     if not jobs:
-        return
+        return False
     acquired = await tools.leases.acquire([Wanted(LEASE_NAME)], holder=holder, seconds=LEASE_SECONDS)
     if not acquired:
-        return
+        return False
     lease, job = acquired[0], jobs[0]
     model = msgspec.structs.replace(known[job.model, job.version], build=job.build)
     try:
@@ -102,6 +104,7 @@ async def _work(
     finally:
         with contextlib.suppress(Exception):
             await tools.leases.release([lease])
+    return True
 
 
 async def _while_held(tools: Tools, lease: Lease, job: Job, model: AnyModel, stop: asyncio.Event) -> None:

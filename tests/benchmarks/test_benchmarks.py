@@ -83,6 +83,15 @@ def test_read_your_writes_prints_both_latencies() -> None:
     assert min(figures[name] for name in ("p50_ms", "p99_ms", "peer_p50_ms", "peer_p99_ms", "ratio")) > 0
 
 
+def test_rebuild_live_loses_no_read() -> None:
+    ended = _asked("rebuild_live", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert (figures["failed"], figures["empty"]) == (0, 0), figures["failures"]
+    assert min(figures["p99_ms"], figures["p99_ms_without"], figures["ratio"]) > 0
+
+
 def test_rebuild_prints_rate_and_memory() -> None:
     ended = _asked("rebuild", "--json", "--quick")
 
