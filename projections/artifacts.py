@@ -7,7 +7,6 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from domain.artifact import ArtifactDiscarded, ArtifactStaged, artifact_path
 from domain.clouds import ProviderName
@@ -29,7 +28,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     size_bytes: int
     provider: ProviderName | None
     created_at: datetime
-    discarded_at: datetime | UnsetType = UNSET
+    discarded_at: datetime | None = None
 
 
 class ArtifactRow(Artifact, frozen=True, kw_only=True, rename="camel"):
@@ -58,7 +57,7 @@ def project(row: ArtifactRow | None, recorded: Recorded) -> ArtifactRow | None:
 
 ARTIFACTS = ReadModel(
     name="artifacts",
-    version=2,
+    version=3,
     row=ArtifactRow,
     interests=(ArtifactStaged, ArtifactDiscarded),
     keys=own_stream,
@@ -66,7 +65,7 @@ ARTIFACTS = ReadModel(
     columns=(
         Column("project_id", "uuid", lambda row: row.project_id),
         Column("digest", "text", lambda row: row.digest),
-        Column("kept", "boolean", lambda row: row.discarded_at is UNSET),
+        Column("kept", "boolean", lambda row: row.discarded_at is None),
     ),
     indexes=(
         Index("in_order", "tenant_id, project_id, first_position"),
@@ -126,7 +125,7 @@ ARTIFACTS_LIST = Query(
 
 
 def _kept(rows: Iterable[Found[ArtifactRow]], tenant_id: UUID, after: int, limit: int) -> list[Found[ArtifactRow]]:
-    mine = (found for found in rows if found.tenant_id == tenant_id and found.row.discarded_at is UNSET)
+    mine = (found for found in rows if found.tenant_id == tenant_id and found.row.discarded_at is None)
     return page_of(mine, "oldest_first", after, limit)
 
 

@@ -50,6 +50,7 @@ class TestUpload:
             "sizeBytes",
             "provider",
             "createdAt",
+            "discardedAt",
         }
         assert (body["fileName"], body["kind"], body["digest"]) == (NAMES[kind], kind, digest)
         assert (body["sizeBytes"], body["provider"]) == (len(CONTENTS[kind]), None)
