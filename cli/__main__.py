@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "whoami": "cli.signing",
     "projects": "cli.projects",
     "functions": "cli.functions",
+    "secrets": "cli.secrets",
     "artifacts": "cli.artifacts",
     "integrations": "cli.integrations",
     "deploy": "cli.deploy",

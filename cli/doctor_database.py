@@ -144,4 +144,4 @@ async def _parked(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
     which = ", ".join(f"{row['kind']} ({row['streams']} streams)" for row in rows)
     cause = next((row["error"] for row in rows if row["error"]), "")
     message = f"set aside, and not shown as it is: {which}" + (f"; {cause.splitlines()[0]}" if cause else "")
-    return Finding("parked", "fail", message, "mend the cause, then replay what is parked")
+    return Finding("parked", "fail", message, "mend the cause, then: dcf projections replay-parked --all")

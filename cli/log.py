@@ -61,7 +61,7 @@ def log() -> None:
     """
 
 
-@log.command()
+@log.command(epilog=epilog("dcf log show", "dcf log show --json"))
 @shown
 @click.pass_obj
 def show(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,39 @@ class TestMembers:
 
         assert (changed["role"], removed["role"]) == ("admin", "admin")
         assert len(owner.must("members", "list", "--json").json["items"]) == 1
+
+
+class TestSecrets:
+    VALUE = "correct horse battery staple"
+
+    def test_are_set_listed_and_removed_and_never_shown(self, shop: Terminal, tmp_path: Path) -> None:
+        shop.must("functions", "create", "hello")
+        (tmp_path / "token.txt").write_text(f"{self.VALUE}\n")
+
+        told = shop.must("secrets", "set", "hello", "API_TOKEN", "--from-file", str(tmp_path / "token.txt"))
+        listed = shop.must("secrets", "list", "hello", "--json")
+        shown = shop.must("functions", "show", "hello")
+        shop.must("secrets", "remove", "hello", "API_TOKEN")
+
+        assert [(item["name"], item["version"]) for item in listed.json["items"]] == [("API_TOKEN", 1)]
+        assert "API_TOKEN" in shown.out
+        assert not any(self.VALUE in ended.out + ended.err for ended in (told, listed, shown))
+        assert "dcf secrets set hello NAME" in shop.must("secrets", "list", "hello").out
+
+    def test_come_from_standard_input(self, shop: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+        shop.must("functions", "create", "hello")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(self.VALUE.encode())))
+
+        assert shop.must("secrets", "set", "hello", "API_TOKEN", "--from-file", "-", "--json").json["version"] == 1
+
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * 20_000])
+    def test_that_can_be_none_are_refused_without_repeating_them(
+        self, shop: Terminal, tmp_path: Path, content: bytes
+    ) -> None:
+        shop.must("functions", "create", "hello")
+        (tmp_path / "token.txt").write_bytes(content)
+
+        refused = shop.type("secrets", "set", "hello", "API_TOKEN", "--from-file", str(tmp_path / "token.txt"))
+
+        assert refused.code == exits.USAGE
+        assert "xxxx" not in refused.err

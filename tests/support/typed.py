@@ -12,7 +12,7 @@ from cli.__main__ import dcf
 from cli.session import Session
 
 # What a shell would take for the end of a command, and a reader for "and so on".
-_ENDS = {"…", "|", "&&", "||", ";", ">", ">>", "2>", "&", "|&"}
+_ENDS = {"…", "<", "|", "&&", "||", ";", ">", ">>", "2>", "&", "|&"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 
 
@@ -53,7 +53,7 @@ def parse(words: Sequence[str]) -> None:
 def _words(line: str) -> list[str]:
     """As a shell splits them. A line may explain itself behind a hash; help, behind some spaces."""
     said = re.sub(r"(^|\s)#(\s.*)?$", "", line)
-    lexer = shlex.shlex(re.split(r"\s{3,}(?=[a-z])", said)[0], posix=True, punctuation_chars="|&;>")
+    lexer = shlex.shlex(re.split(r"\s{3,}(?=[a-z])", said)[0], posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     lexer.commenters = ""
     return list(lexer)
