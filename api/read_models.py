@@ -217,8 +217,10 @@ async def cancel_projection_job(request: Request[Any, Any, Any], name: FromPath[
 async def _accepted(request: Request[Any, Any, Any], ask: Callable[[Services, Writing], Awaitable[Job]]) -> Answer:
     _, content = await read(request, NoWishes)
     services = services_of(request)
-    job = await ask(services, Writing(request, content))
+    writing = Writing(request, content)
+    job = await ask(services, writing)
     headers = (
+        *writing.preferences,
         (b"location", f"{_JOBS}/{job.id}".encode()),
         # Nothing is recorded in the log: jobs change no fact.
         (b"event-position", (await services.tokens.of(await services.log.head())).encode()),

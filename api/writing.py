@@ -87,6 +87,11 @@ class Writing:
         self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
 
+    @property
+    def preferences(self) -> tuple[Header, ...]:
+        """The header that says which of the caller's wishes was granted."""
+        return ((b"preference-applied", b"respond-async"),) if self._respond_async else ()
+
     def own_id(self, what: str) -> UUID:
         """An id that is this request's own, the same one when it is repeated under its key."""
         return uuid5(self._command_id, what)
@@ -167,8 +172,7 @@ class Writing:
         headers: list[Header] = [(b"event-position", (await self._services.tokens.of(position)).encode())]
         if kept.location:
             headers.append((b"location", kept.location.encode()))
-        if self._respond_async:
-            headers.append((b"preference-applied", b"respond-async"))
+        headers.extend(self.preferences)
         if done is None:
             self._exchange.code = kept.code
             headers.extend(headers_of(kept.status))

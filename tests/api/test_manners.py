@@ -32,7 +32,7 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What these answer moves without an event, and their ETag is for If-Match alone.
 _NEVER_UNCHANGED = {"getKey"}
 # The tenant is connected to this machine only.
-_ELSEWHERE = {"getAwsIntegration", "getAzureIntegration", "getGcpIntegration"}
+_ELSEWHERE = {"getProjectionJob", "getAwsIntegration", "getAzureIntegration", "getGcpIntegration"}
 # Of the writes, those whose example asks for a state that what is seeded is not in, or for a cloud that is not offered.
 _REFUSED = {
     "acceptInvitation": "only_people",
@@ -40,6 +40,7 @@ _REFUSED = {
     "addRuntime": "runtime_exists",
     "archiveProject": "project_is_live",
     "cancelDeployment": "deployment_is_over",
+    "cancelProjectionJob": "no_projection_job",
     "checkGcpBucket": "integration_not_found",
     "configureGcpBucket": "integration_not_found",
     "disconnectAws": "integration_not_found",
@@ -48,6 +49,7 @@ _REFUSED = {
     "leaveTenant": "only_people",
     "retryDeployment": "deployment_not_retryable",
     "rollbackDeployment": "rollback_active",
+    "switchReadModelBack": "nothing_to_switch_back_to",
     "verifyGcp": "integration_not_found",
 }
 # How far a list is walked.

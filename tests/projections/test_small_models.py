@@ -31,6 +31,7 @@ async def test_an_artifact_is_what_the_upload_answered() -> None:
         "sizeBytes": 120,
         "provider": None,
         "createdAt": "2026-03-01T12:00:01Z",
+        "discardedAt": None,
     }
 
 
