@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import signal
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +23,10 @@ from migrations.upgrade import upgrade
 from process.settings import Settings
 
 TEMPLATE = "template_migrated"
+
+# Whoever starts the tests in the background of a script has them ignore interrupts, and all they start with them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine makes every example slow: that is no fault of the code, and no test here is about time.
 hypothesis.register_profile(
