@@ -7,6 +7,7 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -146,7 +147,7 @@ class Issuer:
             "tenant": str(tenant_id),
             "project": str(project_id),
         }
-        return jwt.encode(claims, key.private_pem, algorithm=ALGORITHM, headers={"kid": key.kid})
+        return jwt.encode(claims, _private(key.private_pem), algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def configuration(self) -> dict[str, object]:
         """What stands at /.well-known/openid-configuration."""
@@ -243,10 +244,17 @@ def _decoded(path: Path) -> tuple[SigningKey, ...]:
     return tuple(sorted(keys, key=lambda key: key.signs_from))
 
 
+@lru_cache(maxsize=16)
+def _private(pem: str) -> rsa.RSAPrivateKey:
+    """The key, read once: reading proves that it is whole, which takes about a tenth of a second of CPU, and anybody may ask
+    for our keys."""
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
 def _public(key: SigningKey) -> dict[str, str]:
-    private = serialization.load_pem_private_key(key.private_pem.encode(), password=None)
-    assert isinstance(private, rsa.RSAPrivateKey)
-    numbers = private.public_key().public_numbers()
+    numbers = _private(key.private_pem).public_key().public_numbers()
     return {
         "kty": "RSA",
         "use": "sig",
