@@ -23,10 +23,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 # Epochs of leases only rise, so the newest holder shuts out all before it, whatever these still have under way.
+# All that lock several rows do so in the order of their kinds: two at once would wait for each other for ever.
 _TAKE_OVER = """
+    WITH held AS MATERIALIZED (
+        SELECT c.kind FROM views.checkpoints c WHERE c.kind = ANY($1) ORDER BY c.kind FOR UPDATE
+    )
     UPDATE views.checkpoints c
        SET epoch = $2
-     WHERE c.kind = ANY($1) AND c.epoch <= $2
+      FROM held h
+     WHERE c.kind = h.kind AND c.epoch <= $2
     RETURNING c.kind, c.position, c.generation
 """
 _LOCK = """
