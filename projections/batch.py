@@ -12,7 +12,7 @@ from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.commit import Part
 from projections.fold import Fold
-from projections.handing_out import HandingOut
+from projections.handing_out import HandingOut, interested
 from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
 from projections.recent_rows import RecentRows
@@ -23,17 +23,19 @@ _EVENTS_AT_A_TIME = 100
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """`position` is where the read models stand before it; `parked` is what they must not touch after it."""
+    """`position` is where the read models stand before it; `parked` is what they must not touch after it. There is a
+    fold, and a part, of those models that have an interest in the events."""
 
     position: int
     events: Sequence[StoredEvent]
+    models: Sequence[AnyModel]
     folds: Sequence[Fold]
     parts: Sequence[Part]
     parked: Mapping[str, ParkedStreams]
 
     @property
     def kinds(self) -> list[str]:
-        return [fold.model.kind for fold in self.folds]
+        return [model.kind for model in self.models]
 
     @property
     def last(self) -> StoredEvent:
@@ -53,20 +55,26 @@ async def fold_batch(
 ) -> Batch:
     """Fold the events, which follow `position`, in memory. `before` is the batch of the same models before this one,
     should it not be written yet; `recent` is what need not be asked of the tables."""
-    held = {model.kind: parked[model.kind].copy() for model in models}
-    earlier = before.folds if before else [None] * len(models)
+    concerned = [models[number] for number in sorted(interested(models, {event.type for event in events}))]
+    held = dict(parked) | {model.kind: parked[model.kind].copy() for model in concerned}
+    earlier = {fold.model.kind: fold for fold in before.folds} if before else {}
     folds = [
-        Fold(model, held[model.kind], fold, recent.of(model.kind) if recent else None)
-        for model, fold in zip(models, earlier, strict=True)
+        Fold(model, held[model.kind], earlier.get(model.kind), recent.of(model.kind) if recent else None)
+        for model in concerned
     ]
     handing_out = HandingOut(codec, folds)
     for start in range(0, len(events), _EVENTS_AT_A_TIME):
-        handing_out.give(events[start : start + _EVENTS_AT_A_TIME])
-        await asyncio.sleep(0)
-    await load_rows(queries, folds)
-    for fold in folds:
-        for _ in range(0, fold.taken, _EVENTS_AT_A_TIME):
-            fold.apply(_EVENTS_AT_A_TIME)
+        if start:
             await asyncio.sleep(0)
+        handing_out.give(events[start : start + _EVENTS_AT_A_TIME])
+    await load_rows(queries, folds)
+    applied = 0
+    for fold in folds:
+        for begin in range(0, fold.taken, _EVENTS_AT_A_TIME):
+            fold.apply(_EVENTS_AT_A_TIME)
+            applied += min(_EVENTS_AT_A_TIME, fold.taken - begin)
+            if applied >= _EVENTS_AT_A_TIME:
+                applied = 0
+                await asyncio.sleep(0)
     parts = [(fold.model, fold.finish()) for fold in folds]
-    return Batch(position=position, events=events, folds=folds, parts=parts, parked=held)
+    return Batch(position=position, events=events, models=models, folds=folds, parts=parts, parked=held)

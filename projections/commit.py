@@ -126,9 +126,7 @@ class _Statement:
         self._values = values
 
     def add(self, name: str, template: str, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """One more part, `{values}` standing for the rows."""
-        if not rows:
-            return
+        """One more part, `{values}` standing for the rows, of which there is at least one."""
         first = len(self._values) + 1
         casts = ", ".join(f"${n}::{type}[]" for n, type in enumerate(types, first))
         self._values.extend(list(column) for column in zip(*rows, strict=True))
@@ -153,7 +151,8 @@ def _statement(move: Move, parts: Sequence[Part], *, copied: bool) -> tuple[str,
             f"{move.to_position} {' '.join(kinds)}",
         ],
     )
-    statement.add("unparked", _UNPARKED, ("bigint",), [(position,) for position in move.applied_parked])
+    if move.applied_parked:
+        statement.add("unparked", _UNPARKED, ("bigint",), [(position,) for position in move.applied_parked])
     for number, (model, folded) in enumerate(parts):
         if copied:
             _add_kept(statement, number, model, folded.changed)
@@ -184,7 +183,8 @@ def _add_parked(statement: _Statement, parts: Sequence[Part]) -> None:
         for model, folded in parts
         for p in folded.parked
     ]
-    statement.add("parked", _PARKED, ("text", "uuid", "bigint", "uuid", "text", "text"), parked)
+    if parked:
+        statement.add("parked", _PARKED, ("text", "uuid", "bigint", "uuid", "text", "text"), parked)
 
 
 def _names(model: AnyModel) -> list[str]:
@@ -193,6 +193,8 @@ def _names(model: AnyModel) -> list[str]:
 
 
 def _add_kept(statement: _Statement, number: int, model: AnyModel, kept: Sequence[tuple[Any, ...]]) -> None:
+    if not kept:
+        return
     names = _names(model)
     types = ["uuid", "uuid", "bigint", "bigint", *(column.sql_type for column in model.columns), "bytea"]
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in names[2:])
@@ -209,6 +211,8 @@ def _add_kept(statement: _Statement, number: int, model: AnyModel, kept: Sequenc
 
 
 def _add_gone(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+    if not folded.gone:
+        return
     statement.add(
         f"gone_{number}",
         f"""
@@ -221,6 +225,8 @@ def _add_gone(statement: _Statement, number: int, model: AnyModel, folded: Folde
 
 
 def _add_closed(statement: _Statement, number: int, model: AnyModel, folded: Folded) -> None:
+    if not folded.closed:
+        return
     statement.add(
         f"closed_{number}",
         f"""

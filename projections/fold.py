@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from eventstore.log import NO_STREAM
 from projections.parking import Parked, ParkedStreams, error_text
 from projections.past_versions import PastVersions
 from projections.read_model import AnyModel, RowKey
 from projections.recorded import Recorded
 
 _encode = msgspec.json.Encoder().encode
+_FIRST_VERSION = NO_STREAM + 1
+
+
+class NotItsOwn(Exception):
+    """The event makes a row under an id that is not its stream's, and the model says that none does."""
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +100,8 @@ class Fold:
         self._taken: list[_Taken] = []
         self._faults: dict[int, Exception] = {}
         self.rows: dict[RowKey, Row] = {}
-        self._decode = msgspec.json.Decoder(model.row).decode
+        self._decode: Callable[[bytes], Any] | None = None  # Most small batches load nothing.
+        self._own_only = model.makes_own_rows_only
         self._closed = PastVersions()
         self._parked: list[Parked] = []
 
@@ -124,7 +131,7 @@ class Fold:
             except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
                 faults[recorded.position] = error
             tenant_id = recorded.tenant_id
-            touched = [rows.get((tenant_id, id)) or self._touch((tenant_id, id)) for id in ids]
+            touched = [rows.get((tenant_id, id)) or self._touch((tenant_id, id), recorded) for id in ids]
             taken.append((recorded, ids, touched))
 
     def note_unreadable(self, position: int, error: Exception) -> None:
@@ -134,6 +141,8 @@ class Fold:
     def load(self, tenant_id: UUID, id: UUID, first_position: int, position: int, row: bytes) -> None:
         """A row as the table has it."""
         loaded = self.rows[tenant_id, id]
+        if self._decode is None:
+            self._decode = msgspec.json.Decoder(self.model.row).decode
         loaded.row = self._decode(row)
         loaded.content = row
         loaded.first_position = first_position
@@ -143,13 +152,15 @@ class Fold:
     def apply(self, count: int) -> None:
         """Apply the next so many of the events taken."""
         project, streams, faults = self.model.project, self._streams, self._faults
-        holds = bool(streams)
+        holds, own_only = bool(streams), self._own_only
         begin, self._applied = self._applied, self._applied + count
         for recorded, ids, touched in self._taken[begin : self._applied]:
             fault = faults.get(recorded.position) if faults else None
             if fault is None and not (holds and streams.hold(recorded.tenant_id, recorded.stream_id, ids)):
                 try:
                     after = [project(row.row, recorded) for row in touched]
+                    if own_only and (len(ids) != 1 or ids[0] is not recorded.stream_id):
+                        _check_made(recorded, ids, touched, after)
                 except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
                     fault = error
                 else:
@@ -166,9 +177,11 @@ class Fold:
         self._before = self._recent = {}
         return self._folded()
 
-    def _touch(self, key: RowKey) -> Row:
+    def _touch(self, key: RowKey, recorded: Recorded) -> Row:
         before = self._before.get(key) or self._recent.get(key)
         row = self.rows[key] = Row() if before is None else before.as_written()
+        if before is None and self._own_only and recorded.version == _FIRST_VERSION and key[1] == recorded.stream_id:
+            row.known = True  # Nobody else makes it, and nothing came before: the table cannot have it.
         return row
 
     def _park(self, recorded: Recorded, ids: Sequence[UUID], error: Exception | None) -> None:
@@ -200,3 +213,10 @@ class Fold:
             record = (tenant_id, id, row.first_position, row.position, *values, row.encoded())
             (folded.changed if row.stored else folded.added).append(record)
         return folded
+
+
+def _check_made(recorded: Recorded, ids: Sequence[UUID], before: Sequence[Row], after: Sequence[Any]) -> None:
+    """Raises NotItsOwn: rows of such ids are taken not to exist before their own stream does."""
+    for id, row, new in zip(ids, before, after, strict=True):
+        if row.row is None and new is not None and id != recorded.stream_id:
+            raise NotItsOwn(str(id))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from domain.event import Event
 from eventstore.codec import Codec, tag_of
 from eventstore.log import StoredEvent
 from projections.fold import Fold
+from projections.read_model import AnyModel
 from projections.recorded import Recorded
 
 
@@ -27,27 +29,26 @@ class HandingOut:
 
     def __init__(self, codec: Codec, folds: Sequence[Fold]) -> None:
         self._decode = codec.decode
-        self._takers: dict[str, list[Fold]] = {}
-        for fold in folds:
-            for tag in _tags(fold.model.interests):
-                self._takers.setdefault(tag, []).append(fold)
+        self._takers = _takers(tuple(fold.model.interests for fold in folds))
         self._folds = folds
 
     def give(self, events: Iterable[StoredEvent]) -> None:
         """Decode the next events and let the folds take them."""
-        given: dict[int, list[Recorded]] = {id(fold): [] for fold in self._folds}
-        gives = {tag: [given[id(fold)].append for fold in folds] for tag, folds in self._takers.items()}
+        given: defaultdict[int, list[Recorded]] = defaultdict(list)
+        gives: dict[str, list[Callable[[Recorded], None]]] = {}
         decode = self._decode
         for stored in events:
             takers = gives.get(stored.type)
             if takers is None:
+                takers = gives[stored.type] = [given[number].append for number in self._takers.get(stored.type, ())]
+            if not takers:
                 continue
             try:
                 event = decode(stored)
             except Exception as error:  # noqa: BLE001 - bytes that cannot be read must not stop the others
                 event = _UNREAD
-                for fold in self._takers[stored.type]:
-                    fold.note_unreadable(stored.position, error)
+                for number in self._takers[stored.type]:
+                    self._folds[number].note_unreadable(stored.position, error)
             recorded = Recorded(
                 event,
                 stored.tenant_id,
@@ -59,10 +60,21 @@ class HandingOut:
             )
             for take in takers:
                 take(recorded)
-        for fold in self._folds:
-            fold.take(given[id(fold)])
+        for number, recordeds in given.items():
+            self._folds[number].take(recordeds)
+
+
+def interested(models: Sequence[AnyModel], types: Iterable[str]) -> set[int]:
+    """The numbers of the models that have an interest in events of these types."""
+    takers = _takers(tuple(model.interests for model in models))
+    return {number for type in types for number in takers.get(type, ())}
 
 
 @lru_cache(maxsize=256)
-def _tags(interests: tuple[type[Event], ...]) -> frozenset[str]:
-    return frozenset(map(tag_of, interests))
+def _takers(interests: tuple[tuple[type[Event], ...], ...]) -> Mapping[str, Sequence[int]]:
+    """By the tags of events, whose interests they are."""
+    takers: defaultdict[str, list[int]] = defaultdict(list)
+    for number, types in enumerate(interests):
+        for tag in set(map(tag_of, types)):
+            takers[tag].append(number)
+    return dict(takers)

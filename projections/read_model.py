@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -48,7 +49,7 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     `build` tells the tables of one version apart: each rebuild makes the next.
     An `append_only` model makes a new row of each event and never looks at one again.
     `elsewhere` are those of the `interests` that may change other rows than the one under their own stream's id; only
-    these have to be seen by every part of a rebuild. Left out, it may be any.
+    these have to be seen by every part of a rebuild. They never make such a row. Left out, it may be any, and they may.
     """
 
     name: str
@@ -76,10 +77,16 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
             return self.elsewhere
         return () if self.keys is own_stream else self.interests
 
+    @property
+    def makes_own_rows_only(self) -> bool:
+        """Whether a row is always made by the stream of its own id."""
+        return self.elsewhere is not None or self.keys is own_stream
+
 
 AnyModel = ReadModel[Any]
 
 
+@lru_cache(maxsize=512)
 def kind_of(name: str, version: int, build: int = 0) -> str:
     """The name of one build of one version of a read model."""
     return f"{name}_v{version}_b{build}" if build else f"{name}_v{version}"

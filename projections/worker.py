@@ -116,7 +116,8 @@ class Worker:
                 continue
             events = await self._feed.read(position, up_to=ahead)
             if events:
-                applied += await self._apply_all([self._models[kind] for kind in kinds], position, events)
+                models = [self._models[kind] for kind in kinds]
+                applied += await self._apply_all(models, position, events, up_to=ahead)
         return applied
 
     def _groups(self) -> list[tuple[int, list[str]]]:
@@ -125,8 +126,10 @@ class Worker:
             groups.setdefault(checkpoint.position, []).append(kind)
         return sorted(groups.items())
 
-    async def _apply_all(self, models: Sequence[AnyModel], position: int, events: Sequence[StoredEvent]) -> int:
-        """The events, and while there is a backlog a number of batches more, each folded while the one before it is
+    async def _apply_all(
+        self, models: Sequence[AnyModel], position: int, events: Sequence[StoredEvent], *, up_to: int | None
+    ) -> int:
+        """The events, and while more follow a number of batches more, each read and folded while the one before it is
         being written; how many events that were."""
         began, applied = time.monotonic(), 0
         batch = await self._fold(models, position, events, self._parked)
@@ -134,10 +137,12 @@ class Worker:
             writing = asyncio.create_task(self._write_or_narrow(batch))
             following: Batch | None = None
             try:
-                if self._feed.has_more and number < BATCHES_MAX:
-                    more = await self._feed.read(batch.last.position, up_to=None)
+                position = batch.last.position
+                ends = number == BATCHES_MAX or (up_to is not None and position >= up_to)
+                if not ends and await self._more_meanwhile(writing, position):
+                    more = await self._feed.read(position, up_to=up_to)
                     if more:
-                        following = await self._fold(models, batch.last.position, more, batch.parked, before=batch)
+                        following = await self._fold(models, position, more, batch.parked, before=batch)
             finally:
                 written = await writing
             self._monitor.applied(len(batch.events), time.monotonic() - began)
@@ -148,6 +153,17 @@ class Worker:
                 following = await self._fold(models, following.position, following.events, self._parked)
             batch = following
         return applied
+
+    async def _more_meanwhile(self, writing: asyncio.Task[bool], position: int) -> bool:
+        """Whether there is more beyond the position, or comes to be while something is being written."""
+        if self._feed.has_more:
+            return True
+        news = asyncio.create_task(self._log.wait_beyond(position, seconds_max=POLL_SECONDS))
+        try:
+            await asyncio.wait({writing, news}, return_when=asyncio.FIRST_COMPLETED)
+            return news.done() and news.result()
+        finally:
+            news.cancel()
 
     async def _fold(
         self,
@@ -175,7 +191,7 @@ class Worker:
         return True
 
     async def _narrow(self, batch: Batch, error: Exception) -> None:
-        models = [fold.model for fold in batch.folds]
+        models = batch.models
         half = len(batch.events) // 2
         if len(models) > 1:
             for model in models:

@@ -104,7 +104,7 @@ async def _fold(
 ) -> Folded:
     parked = await parked_streams(queries, [model.kind])
     batch = await fold_batch(queries, codec, [model], parked, position, events)
-    return batch.parts[0][1]
+    return batch.parts[0][1] if batch.parts else Folded()
 
 
 async def _write(
@@ -141,7 +141,7 @@ def _of_lane(model: AnyModel, order: LaneOrder) -> AnyModel:
             raise _StraysUndeclared(type(recorded.event).__name__)
         return [id for id in ids if id.bytes[15] % lanes == lane]
 
-    return msgspec.structs.replace(model, keys=keys)
+    return msgspec.structs.replace(model, keys=keys, elsewhere=strays if model.makes_own_rows_only else None)
 
 
 def _next_size(size: int, events: Sequence[StoredEvent]) -> int:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,11 +17,13 @@ from projections.catalogue import READ_MODELS
 from projections.fold import Fold, Folded
 from projections.handing_out import HandingOut
 from projections.parking import ParkedStreams
+from projections.projects import PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.lane import _of_lane
 from tests.projections.history import CODEC, History, fold, memory_log
 from tests.projections.rebuild.test_lane_process import an_order
 from tests.projections.stories import STORIES, about_others, mingle
+from tests.support import a
 
 
 class Table:
@@ -143,3 +146,18 @@ async def test_lanes_that_each_see_their_share_make_the_whole(
 
     plain = {key: (row.first_position, row.position, row.raw) for key, row in (await fold(log, model)).items()}
     assert rows == plain
+
+
+async def test_sets_aside_what_makes_a_row_under_another_streams_id_undeclared() -> None:
+    """Goal: that a row is not looked up when its stream begins is never a guess. Method: a model whose rows are said to be
+    made by their own streams, and are not."""
+    log = memory_log()
+    await History(log).record(a.project_created())
+    model = msgspec.structs.replace(PROJECTS, keys=lambda _: (a.id_of(77),), elsewhere=())
+
+    batch = Fold(model, ParkedStreams())
+    HandingOut(CODEC, [batch]).give(await log.read(0, limit=10))
+    folded = batch.finish()
+
+    assert [parked.error.partition(":")[0] for parked in folded.parked] == ["NotItsOwn"]
+    assert not folded.added

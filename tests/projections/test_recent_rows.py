@@ -39,6 +39,20 @@ class TestRecentRows:
         assert next(asked) - before - 1 == 1  # The write.
         await assert_is_the_fold(workshop, PROJECTS, FUNCTIONS)
 
+    async def test_what_a_stream_begins_with_is_not_asked_for(self, workshop: Workshop, history: History) -> None:
+        asked = itertools.count()
+
+        async def count() -> None:
+            next(asked)
+
+        worker = await workshop.worker(PROJECTS, FUNCTIONS, database=Watched(workshop.database, count, nothing))
+        before = next(asked)
+        await history.record(a.project_created(), a.function_created())
+        await finish(worker)
+
+        assert next(asked) - before - 1 == 1  # The write.
+        await assert_is_the_fold(workshop, PROJECTS, FUNCTIONS)
+
     async def test_keep_what_a_row_was_in_the_history(self, workshop: Workshop, history: History) -> None:
         await history.record(a.project_created())
         worker = await workshop.worker(PROJECTS, feed=Feed(workshop.log, batch_events_max=1))

@@ -173,7 +173,9 @@ class TestEpoch:
 
         Method: before the write of the first worker the second one takes over and applies the same events.
         """
-        await history.record(a.project_created(), a.project_renamed("Store"))
+        await history.record(a.project_created())
+        await workshop.catch_up(PROJECTS)
+        await history.record(a.project_renamed("Store"))
         asked = itertools.count(1)
 
         async def take_over() -> None:
