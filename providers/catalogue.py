@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -15,15 +15,17 @@ from providers.provider import Provider
 
 
 class Clouds(msgspec.Struct, frozen=True, kw_only=True):
-    """Every provider by name, and the connections they share. Make one a process, close it at the end."""
+    """Every provider by name, and what they share. Make one a process, close it at the end."""
 
     providers: dict[ProviderName, Provider]
     agent: AgentSocket
     token_source: Issuer | ProjectedToken
+    closing: tuple[Callable[[], Awaitable[None]], ...]
 
     async def close(self) -> None:
         """End the connections."""
-        await self.agent.close()
+        for close in self.closing:
+            await close()
 
 
 def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: Callable[[], str]) -> Clouds:
@@ -38,4 +40,9 @@ def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: 
         keys_file=settings.issuer_keys_file,
         token_file=settings.identity_token_file,
     )
-    return Clouds(providers={"local": LocalProvider(agent, functions_url)}, agent=agent, token_source=tokens)
+    return Clouds(
+        providers={"local": LocalProvider(agent, functions_url)},
+        agent=agent,
+        token_source=tokens,
+        closing=(agent.close,),
+    )

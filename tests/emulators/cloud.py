@@ -1,0 +1,68 @@
+"""A cloud that stands in for the real one, together with the customer who has an account there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from domain.clouds import ProviderName
+
+
+class Break(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing the customer got wrong: what does it, which question shows it, and what is said of it then.
+
+    `mend` gets the remedy as the service shows it, and does just what it says: a remedy that does not mend is a bug.
+    """
+
+    what: str
+    act: Callable[[], object]
+    asked: Literal["identity", "bucket", "diagnosis"]
+    step: str
+    code: str
+    mend: Callable[[str], object]
+
+
+class Cloud(Protocol):
+    """What the journey must know of a cloud. Used from other threads than the emulator's own.
+
+    Every path is one below `/projects/{projectId}/integrations/`.
+    """
+
+    name: ProviderName
+    # The variables of the service that lead it here, and what they stand in for, in a sentence.
+    settings: Mapping[str, str]
+    stands_in_for: str
+
+    connect: str
+    verify: str
+    diagnose: str  # Empty where there is no such question.
+    bucket: str  # Followed by /check and /config.
+    identity: Mapping[str, Any]
+    storage: Mapping[str, Any]
+
+    def target(self, name: str) -> dict[str, Any]:
+        """A target for a function of this name."""
+        ...
+
+    def prepare(self, issuer: str, subject: str) -> None:
+        """Do what the customer does before connecting: all of it, for the tokens of one project (their `sub`)."""
+        ...
+
+    def breaks(self) -> tuple[Break, ...]:
+        """Each can be done, shown and mended on its own, in this order."""
+        ...
+
+    def slowly(self) -> AbstractContextManager[bytes]:
+        """While it lasts, a main.dart of these bytes is not built to its end."""
+        ...
+
+    def builds_running(self) -> int: ...
+
+    def remains(self) -> list[str]:
+        """The names of all that deployments made there and that still exists, files in the bucket included."""
+        ...
+
+    def close(self) -> None: ...

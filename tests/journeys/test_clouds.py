@@ -1,0 +1,211 @@
+"""The whole journey on every cloud: connect, mend what is wrong, deploy, call, go back, stop a build, take all away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from domain.clouds import ProviderName
+from tests.emulators.catalogue import EMULATORS
+from tests.emulators.cloud import Break, Cloud
+from tests.emulators.workshop import workshop
+from tests.journeys.this_machine import ThisMachine
+from tests.support.service import HELLO, ROOT, Journey, Service, until
+
+TOOLCHAIN_DIR = Path(os.environ.get("DCF_TOOLCHAIN_DIR") or ROOT / ".dcf" / "toolchain").absolute()
+CHECKED_SECONDS_MAX = 240
+CLOUDS: tuple[ProviderName, ...] = ("local", *EMULATORS)
+
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
+
+
+class Customer(Journey):
+    """Who has an account with the cloud, and a project to deploy there."""
+
+    def __init__(self, api: httpx.Client, cloud: Cloud) -> None:
+        super().__init__(api)
+        self.cloud = cloud
+
+    def make_project(self, name: str) -> None:
+        self.project_id = self.ask("POST", "/projects", {"name": name}, status=201)["projectId"]
+        names = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
+        self.files = {f"{k}_file": self.upload(k, n, (HELLO / n).read_bytes()) for k, n in names.items()}
+
+    def connect(self) -> None:
+        """Set the account up for this project, and tell the service of it."""
+        tenant_id = self.ask("GET", "/me")["tenant"]["tenantId"]
+        issuer = httpx.get(f"{self.api.base_url}/.well-known/openid-configuration").json()["issuer"]
+        self.cloud.prepare(issuer, f"tenant:{tenant_id}:project:{self.project_id}")
+        self.integrate(self.cloud.connect, self.cloud.identity)
+
+    def integrate(self, step: str, body: Any) -> Any:
+        return self.ask("POST", f"/projects/{self.project_id}/integrations/{step}", dict(body), status=(200, 201))
+
+    def look(self, asked: str) -> Any:
+        """One look at the identity, the bucket, or everything."""
+        match asked:
+            case "identity":
+                return self.integrate(self.cloud.verify, {})
+            case "bucket":
+                return self.integrate(f"{self.cloud.bucket}/check", self.cloud.storage)
+            case _:
+                return self.integrate(self.cloud.diagnose, {})
+
+    def settle(self, asked: str) -> Any:
+        """What is seen once nothing is pending any more."""
+
+        def look() -> Any:
+            seen = self.look(asked)
+            return None if seen["status"] == "pending" else seen
+
+        return until(look, seconds=CHECKED_SECONDS_MAX, what=f"{asked} checked")
+
+    def ready(self, name: str) -> None:
+        """A project connected, verified, and with a bucket."""
+        self.make_project(name)
+        self.connect()
+        for asked in ("identity", "bucket"):
+            seen = self.settle(asked)
+            assert seen["status"] == "verified", seen
+        self.integrate(f"{self.cloud.bucket}/config", self.cloud.storage)
+
+    def deploy_to(self, function_id: str, service: str, **changes: object) -> str:
+        return self.deploy(function_id, provider=self.cloud.name, target=self.cloud.target(service), **changes)
+
+    def path(self, deployment_id: str) -> str:
+        return f"/projects/{self.project_id}/deployments/{deployment_id}"
+
+    def undeploy(self, deployment_id: str) -> Any:
+        self.ask("POST", f"{self.path(deployment_id)}/undeploy", {}, status=202)
+
+        def look() -> Any:
+            seen = self.deployment(deployment_id)
+            return seen if seen["status"] in ("undeployed", "undeploy_failed") else None
+
+        return until(look, seconds=120, what="undeployed")
+
+
+@contextmanager
+def _cloud(name: ProviderName, folder: Path) -> Iterator[Cloud]:
+    cloud: Cloud = ThisMachine() if name == "local" else EMULATORS[name](workshop(folder, TOOLCHAIN_DIR, real=False))
+    try:
+        yield cloud
+    finally:
+        cloud.close()
+
+
+@pytest.fixture(scope="module", params=CLOUDS)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Cloud]]:
+    """A cloud, and a service that meets it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with _cloud(request.param, folder / "cloud") as cloud:
+        service = Service(folder / "service", **cloud.settings)
+        try:
+            service.start()
+            yield service, cloud
+        finally:
+            service.stop()
+
+
+@pytest.fixture
+def customer(place: tuple[Service, Cloud]) -> Iterator[Customer]:
+    service, cloud = place
+    with service.client() as api:
+        yield Customer(api, cloud)
+
+
+def test_every_step_that_is_broken_is_named_and_its_remedy_mends_it(customer: Customer) -> None:
+    """
+    Goal: a customer who follows what the service says ends up connected, whatever was wrong.
+    Method: break one thing after another; each is asked about, done what the remedy says, and asked about again.
+    """
+    customer.ready("broken")
+    breaks = customer.cloud.breaks()
+
+    for broken in breaks:
+        broken.act()
+        seen = customer.settle(broken.asked)
+        step = _failed(seen, broken)
+        broken.mend(step["remedy"])
+        mended = customer.settle(broken.asked)
+        assert mended["status"] == "verified", (broken.what, step["remedy"], mended)
+
+    if customer.cloud.diagnose:
+        assert customer.settle("diagnosis")["status"] == "verified"
+
+
+def _failed(seen: Any, broken: Break) -> Any:
+    assert seen["status"] == "failed", (broken.what, seen)
+    [step] = [step for step in seen["steps"] if step["status"] == "failed"]
+    assert (step["name"], step["code"]) == (broken.step, broken.code), (broken.what, step)
+    assert step["message"], broken.what
+    return step
+
+
+def test_a_function_is_deployed_changed_rolled_back_and_taken_away(customer: Customer) -> None:
+    customer.ready("whole")
+    function_id = customer.draft("hello")
+
+    first = customer.ended(customer.deploy_to(function_id, "hello", reason="first"))
+    assert first["status"] == "succeeded", first["failure"]
+    answer = httpx.get(first["url"], timeout=30)
+    changed = (HELLO / "main.dart").read_text().replace("Hello", "Good morning").encode()
+    files = {**customer.files, "code_file": customer.upload("code", "main.dart", changed)}
+    second = customer.ended(customer.deploy_to(function_id, "hello", artifactFiles=files))
+    assert second["status"] == "succeeded", second["failure"]
+    answer_changed = httpx.get(second["url"], timeout=30)
+    broken = {**files, "code_file": customer.upload("code", "main.dart", b"void main() { this is not dart; }\n")}
+    failed = customer.ended(customer.deploy_to(function_id, "hello", artifactFiles=broken))
+    answer_after_failure = httpx.get(second["url"], timeout=30)
+    back = customer.ask(
+        "POST", f"{customer.path(first['deploymentId'])}/rollback", {"reason": "it was better"}, status=202
+    )
+    rolled_back = customer.ended(back["deploymentId"])
+    answer_rolled_back = httpx.get(rolled_back["url"], timeout=30)
+    again = customer.ask("POST", f"{customer.path(second['deploymentId'])}/redeploy", {}, status=202)
+    redeployed = customer.ended(again["deploymentId"])
+    answer_redeployed = httpx.get(redeployed["url"], timeout=30)
+
+    assert answer.text == "Hello, world!\n"
+    assert answer_changed.text == "Good morning, world!\n"
+    assert first["url"] == second["url"] == rolled_back["url"] == redeployed["url"]
+    assert failed["status"] == "failed"
+    assert "main.dart" in failed["failure"]["message"]
+    assert answer_after_failure.text == "Good morning, world!\n"
+    assert (rolled_back["status"], answer_rolled_back.text) == ("succeeded", "Hello, world!\n"), rolled_back
+    types = [event["type"] for event in customer.events(rolled_back["deploymentId"])]
+    assert "deployment.build_started" not in types
+    assert (redeployed["status"], answer_redeployed.text) == ("succeeded", "Good morning, world!\n"), redeployed
+
+    gone = customer.undeploy(redeployed["deploymentId"])
+    assert gone["status"] == "undeployed", gone
+    with pytest.raises(httpx.HTTPStatusError):
+        httpx.get(redeployed["url"], timeout=30).raise_for_status()
+
+
+def test_a_build_is_stopped_when_its_deployment_is_canceled(customer: Customer) -> None:
+    customer.ready("canceled")
+    function_id = customer.draft("slow")
+
+    with customer.cloud.slowly() as code:
+        files = {**customer.files, "code_file": customer.upload("code", "main.dart", code)}
+        deployment_id = customer.deploy_to(function_id, "slow", artifactFiles=files)
+        until(
+            lambda: any(event["type"] == "deployment.build_started" for event in customer.events(deployment_id)),
+            seconds=60,
+            what="a build",
+        )
+        customer.ask("POST", f"{customer.path(deployment_id)}/cancel", {"reason": "too slow"}, status=202)
+        canceled = customer.ended(deployment_id)
+        running = customer.cloud.builds_running()
+
+    assert canceled["status"] == "canceled", canceled
+    assert running == 0
+    assert [name for name in customer.cloud.remains() if deployment_id in name] == []
