@@ -1,0 +1,182 @@
+"""A source file whose bytes are all there becomes an artifact of a project, however it was sent."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from api.answer import Answer
+from api.services import Services
+from api.writing import Reply, Writing, recorded_time
+from commands.artifact import StageArtifact
+from commands.basis import fold
+from commands.command import States
+from commands.dart_source import declares_main
+from commands.dockerfile import DockerfileNotUnderstood, read_dockerfile
+from commands.pubspec import PubspecNotUnderstood, read_pubspec
+from domain.artifact import ARTIFACT, artifact_path
+from domain.clouds import ProviderName
+from domain.event import SYSTEM_TENANT
+from domain.integration import INTEGRATION, Integration, StorageNotConfigured, integration_id
+from domain.plan import plan_stream
+from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
+from domain.refusal import FieldError, Invalid, Refusal
+from domain.release import ArtifactKind
+from domain.version import ConstraintNotUnderstood
+from projections.artifacts import Artifact
+from projections.plans import PLAN
+from projections.tenants import TENANT
+
+# What a file of each kind is called.
+NAMES: dict[ArtifactKind, str] = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
+
+
+class FileEmpty(Invalid):
+    """The file is empty."""
+
+    code = "file_empty"
+    remedy = "Upload the file with its content."
+
+
+class FileNotText(Invalid):
+    """The file is not text in UTF-8."""
+
+    code = "file_not_utf8"
+    remedy = "Save the file as UTF-8 and upload it again."
+
+
+class ProviderAmbiguous(Invalid):
+    """The project keeps files with several providers, so the upload has to name one."""
+
+    code = "provider_ambiguous"
+    remedy = "Send the part `provider`."
+
+
+_UNREADABLE: dict[ArtifactKind, tuple[type[Refusal], ...]] = {
+    "code": (),
+    "docker": (DockerfileNotUnderstood,),
+    "yaml": (PubspecNotUnderstood, ConstraintNotUnderstood),
+}
+
+
+def refusals_of(*kinds: ArtifactKind) -> tuple[type[Refusal], ...]:
+    """Why a file of one of these kinds may not become an artifact."""
+    own = (refusal for kind in kinds for refusal in _UNREADABLE[kind])
+    return (ProjectUnknown, ProjectIsArchived, FileEmpty, FileNotText, ProviderAmbiguous, StorageNotConfigured, *own)
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """`digest` is `sha256:` and 64 hexadecimal digits; `provider` the one the caller named."""
+
+    project_id: UUID
+    kind: ArtifactKind
+    content: bytes
+    digest: str
+    provider: ProviderName | None
+
+
+def digest_of(content: bytes) -> str:
+    """The digest as artifacts have it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+async def stage(services: Services, writing: Writing, file: File) -> Answer:
+    """Keep the bytes and record the artifact. Raises what `refusals_of` its kind lists, and as `Writing.do`."""
+    tenant_id = writing.principal.tenant_id
+    _check(file)
+    facts = _facts(file.kind, file.content)
+    await require_open_project(services, tenant_id, file.project_id)
+    command = StageArtifact(
+        **writing.asked,
+        project_id=file.project_id,
+        kind=file.kind,
+        file_name=NAMES[file.kind],
+        digest=file.digest,
+        size_bytes=len(file.content),
+        provider=await kept_with(services, tenant_id, file.project_id, file.provider),
+        **facts,
+    )
+    # The bytes first: an artifact that is recorded can always be read.
+    await services.contents.put(tenant_id, file.digest, file.content)
+    return await writing.do(command, lambda states: _answer(command, states))
+
+
+async def require_open_project(services: Services, tenant_id: UUID, project_id: UUID) -> None:
+    """Raises ProjectUnknown or ProjectIsArchived."""
+    require_open(await fold(services.log, PROJECT, PROJECT.stream(tenant_id, project_id)))
+
+
+async def bytes_max_of(services: Services, tenant_id: UUID) -> int:
+    """How large a file may be: the smaller of the plan's limit and the service's own."""
+    tenant = await services.reader.one(TENANT, tenant_id)
+    if tenant is None:
+        return services.upload_bytes_max
+    plan = await services.reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.row.plan).id)
+    return min(plan.row.limits.upload_bytes, services.upload_bytes_max) if plan else services.upload_bytes_max
+
+
+async def kept_with(
+    services: Services, tenant_id: UUID, project_id: UUID, named: ProviderName | None
+) -> ProviderName | None:
+    """The provider whose storage keeps a file; None: our own store does, since none is configured yet.
+
+    Raises StorageNotConfigured or ProviderAmbiguous.
+    """
+    configured: list[ProviderName] = []
+    for provider in services.providers:
+        stream = INTEGRATION.stream(tenant_id, integration_id(project_id, provider))
+        state: Integration = await fold(services.log, INTEGRATION, stream)
+        if state.connected and state.storage is not None:
+            configured.append(provider)
+    if named is not None:
+        if named not in configured:
+            raise StorageNotConfigured(errors=(FieldError(field="provider", message="no storage configured"),))
+        return named
+    if len(configured) > 1:
+        raise ProviderAmbiguous(errors=(FieldError(field="provider", message=f"one of {', '.join(configured)}"),))
+    return configured[0] if configured else None
+
+
+def _check(file: File) -> None:
+    if not file.content:
+        raise FileEmpty(errors=(FieldError(field="file", message="empty"),))
+    try:
+        file.content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 from byte {error.start} on"
+        raise FileNotText(errors=(FieldError(field="file", message=message),)) from error
+
+
+def _facts(kind: ArtifactKind, content: bytes) -> dict[str, Any]:
+    """What the file says that deployments are checked by, as fields of the command."""
+    match kind:
+        case "code":
+            return {"has_main": declares_main(content)}
+        case "docker":
+            return {"dockerfile": read_dockerfile(content)}
+        case "yaml":
+            return {"sdk_constraint": read_pubspec(content).sdk}
+
+
+def _answer(command: StageArtifact, states: States) -> Reply:
+    state = states.of(ARTIFACT, command.tenant_id, command.artifact_id)
+    is_new = state.created_at is None
+    body = Artifact(
+        artifact_id=command.artifact_id,
+        path=artifact_path(command.project_id, command.artifact_id, state.file_name),
+        file_name=state.file_name,
+        kind=state.kind,
+        digest=state.digest,
+        size_bytes=state.size_bytes,
+        provider=state.provider,
+        created_at=recorded_time(state.created_at),
+    )
+    return Reply(
+        body=body,
+        status=201 if is_new else 200,
+        location=f"/api/v1/projects/{command.project_id}/artifacts/{command.artifact_id}",
+        position="last" if is_new else "unchanged",
+    )
