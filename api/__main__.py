@@ -40,6 +40,7 @@ from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.server import postgres
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
+from eventstore.uploads import PostgresUploads
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check
@@ -204,6 +205,7 @@ def _services(
         reader=reader,
         upkeep=PostgresUpkeep(database),
         contents=PostgresContents(database),
+        uploads=PostgresUploads(database),
         build_logs=PostgresBuildLogs(database),
         ticks=PostgresTicks(database),
         key_uses=key_uses,

@@ -35,6 +35,8 @@ from api.operations import OPERATION_ROUTES
 from api.operator_tenants import OPERATOR_TENANT_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.read_models import READ_MODEL_ROUTES
+from api.resumable_uploads import PATH as UPLOADS_PATH
+from api.resumable_uploads import RESUMABLE_UPLOAD_ROUTES, upload_limit
 from api.runtime_impact import RUNTIME_IMPACT_ROUTES
 from api.secrets import SECRET_ROUTES
 from api.services import Services
@@ -45,6 +47,8 @@ from api.uploads import UPLOAD_ROUTES
 from api.well_known import WELL_KNOWN_ROUTES
 from process.health import Check, Health
 
+_ROOT = "/api/v1"
+
 ROUTES = (
     *SIGN_IN_ROUTES,
     *ME_ROUTES,
@@ -54,6 +58,7 @@ ROUTES = (
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
     *UPLOAD_ROUTES,
+    *RESUMABLE_UPLOAD_ROUTES,
     *ARTIFACT_ROUTES,
     *FUNCTION_ROUTES,
     *SECRET_ROUTES,
@@ -79,7 +84,7 @@ ROUTES = (
 def routed() -> Litestar:
     """The routes put together, with nothing behind them yet. Raises UndeclaredRoute when one does not say who may use it."""
     return Litestar(
-        route_handlers=[Router(path="/api/v1", route_handlers=list(ROUTES)), *WELL_KNOWN_ROUTES],
+        route_handlers=[Router(path=_ROOT, route_handlers=list(ROUTES)), *WELL_KNOWN_ROUTES],
         before_request=admit,
         exception_handlers={Exception: cast("Any", handle)},  # It answers with an ASGI application of our own.
         openapi_config=None,
@@ -96,5 +101,5 @@ def create_app(services: Services, checks: Mapping[str, Check], note: Note = not
     streams = Streams()
     app.state.update(streams.as_state())
     app.state.update(Description(app).as_state())
-    app.state["methods"] = methods = Methods(app)
+    app.state["methods"] = methods = Methods(app, {f"{_ROOT}{UPLOADS_PATH}": upload_limit(services.upload_bytes_max)})
     return Front(app, Health(checks), methods, streams, note)

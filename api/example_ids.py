@@ -22,5 +22,6 @@ COMMAND_ID = _id(10)
 INTEGRATION_ID = _id(11)
 INVITATION_ID = _id(13)
 JOB_ID = _id(14)
+UPLOAD_ID = _id(15)
 # An id that a cloud gave.
 CLOUD_ID = _id(12)

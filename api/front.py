@@ -57,8 +57,8 @@ class Front:
         elif scope["path"].startswith(_OWN_PATHS):
             await self._health(scope, receive, send)
         else:
-            allowed = self._methods.of(scope["path"]) if scope["method"] == "OPTIONS" else ""
-            app = Answer(b"", status=204, headers=((b"allow", allowed.encode()),)) if allowed else self._app
+            told = self._methods.headers(scope["path"]) if scope["method"] == "OPTIONS" else ()
+            app = Answer(b"", status=204, headers=told) if told else self._app
             passage = _Passage(scope, send)
             await passage.through(app, receive)
             passage.count()

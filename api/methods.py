@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from litestar import Litestar
 
+from api.answer import Header
 from api.operation import operations
 
 _PATTERNS = {"uuid": "[0-9a-fA-F-]{32,36}", "str": "[^/]+"}
@@ -15,11 +16,19 @@ _PATTERNS = {"uuid": "[0-9a-fA-F-]{32,36}", "str": "[^/]+"}
 class Methods:
     """Knows the methods of every address of an application."""
 
-    def __init__(self, app: Litestar) -> None:
+    def __init__(self, app: Litestar, announced: Mapping[str, Header]) -> None:
+        """`announced` gives, by path of a route, what is said of it besides its methods."""
         found: dict[str, set[str]] = {}
         for route, handler, _ in operations(app):
             found.setdefault(route.path, set()).update(handler.http_methods)
         self._taken = [(_pattern(path), _listed(methods)) for path, methods in found.items()]
+        self._announced = [(_pattern(path), header) for path, header in announced.items()]
+
+    def headers(self, path: str) -> tuple[Header, ...]:
+        """What OPTIONS answers; empty when there is nothing at the address."""
+        allowed = self.of(path)
+        more = (header for pattern, header in self._announced if pattern.fullmatch(path.rstrip("/")))
+        return ((b"allow", allowed.encode()), *more) if allowed else ()
 
     def of(self, path: str) -> str:
         """The value of the Allow header; empty when there is nothing at the address."""

@@ -32,7 +32,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     `gives` is the media type of these bodies. `name` is its operationId. `writes`: it takes Idempotency-Key and Prefer, and
     answers with Event-Position; `if_match`: also If-Match.
     `streams`: asked for text/event-stream it goes on with what is new, from Last-Event-ID.
-    `shows` names headers of the answer that not every operation has.
+    `shows` names headers of the answer that not every operation has, `heeds` those of the request, as the description calls
+    them. `takes_bytes` is the media type of a body that is no JSON; `records_nothing`: it changes what is no part of the log.
     `example` is the body most callers send, `examples` are others by name. `refusals` are those of its own: what comes with
     reading a body, being known or recording anything is added by itself (api/openapi/refusals.py).
     """
@@ -45,6 +46,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     gives: str = "application/json"
     takes: Any = None
     takes_form: bool = False
+    takes_bytes: str = ""
+    heeds: tuple[str, ...] = ()
     example: Any = None
     examples: Mapping[str, Any] = MappingProxyType({})
     query: tuple[Parameter, ...] = ()
@@ -52,6 +55,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     streams: bool = False
     shows: tuple[str, ...] = ()
     if_match: bool = False
+    records_nothing: bool = False
     refusals: tuple[type[Refusal], ...] = ()
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Operation:

@@ -23,6 +23,7 @@ from eventstore.log import Log
 from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
 from eventstore.ticks import Ticks
+from eventstore.uploads import Uploads
 from projections.reader import Reader
 from projections.upkeep import Upkeep
 from providers.issuer import Issuer, ProjectedToken
@@ -39,6 +40,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reader: Reader
     upkeep: Upkeep
     contents: Contents
+    uploads: Uploads
     build_logs: BuildLogs
     ticks: Ticks
     key_uses: KeyUses

@@ -20,7 +20,7 @@ from api.principal import Principal
 from api.refusals import ParameterInvalid
 from api.services import Services, services_of
 from commands.command import Command, States
-from commands.execute import Context, Done, RefusedBefore, execute
+from commands.execute import Context, Done, KeyReused, RefusedBefore, execute
 from domain.event import StreamRef
 from domain.refusal import FieldError, PreconditionFailed, Refusal
 
@@ -83,14 +83,36 @@ class Writing:
         self._if_match = header(b"if-match")
         self._respond_async = _prefers_async(header(b"prefer") or "")
         self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
-        address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
-        self._request_hash = hashlib.sha256(address + b"\n" + content).digest()
+        self._address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
+        self.content_is(content)
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
 
     @property
     def preferences(self) -> tuple[Header, ...]:
         """The header that says which of the caller's wishes was granted."""
         return ((b"preference-applied", b"respond-async"),) if self._respond_async else ()
+
+    def content_is(self, content: bytes) -> None:
+        """What the caller sent, where that is known only later."""
+        self._request_hash = hashlib.sha256(self._address + b"\n" + content).digest()
+
+    async def answered_before(self) -> Answer | None:
+        """What this very request was answered under its key; None: nothing was recorded. Raises KeyReused for another."""
+        found = await self._services.log.find(self.principal.tenant_id, self._command_id)
+        if found is None:
+            return None
+        if found.request_hash != self._request_hash:
+            raise KeyReused
+        if found.outcome == "refused":
+            return await self._answer(found.reply, position=found.last_position)
+        done = Done(
+            first_position=found.first_position,
+            last_position=found.last_position,
+            recorded_at=found.recorded_at,
+            reply=found.reply,
+            repeated=True,
+        )
+        return await self._answer(found.reply, position=found.last_position, done=done)
 
     def own_id(self, what: str) -> UUID:
         """An id that is this request's own, the same one when it is repeated under its key."""

@@ -13,11 +13,13 @@ from cli.client import Json
 from cli.completions import artifact_digests
 from cli.epilog import epilog
 from cli.lookup import project_of
+from cli.resuming import RESUMABLE_BYTES_MIN, sent_in_pieces
 from cli.session import Session, shown
 from cli.trouble import Trouble
 
 # By the name the file has; another name needs --kind.
 KINDS = {"main.dart": "code", "Dockerfile": "docker", "pubspec.yaml": "yaml"}
+_NAMES = {kind: name for name, kind in KINDS.items()}
 
 _COLUMNS = {
     "file": "fileName",
@@ -65,7 +67,7 @@ def list_(session: Session, project: str | None, limit: int) -> None:
 def upload(
     session: Session, files: tuple[Path, ...], project: str | None, kind: str | None, provider: str | None
 ) -> None:
-    """Upload source files."""
+    """Upload source files. What was interrupted goes on from where it stood when it is typed again."""
     project_id = project_of(session, project)["projectId"]
     kinds = {file: kind or _kind(file) for file in files}
     uploaded = [uploaded_from(session, kinds[file], project_id, file, provider=provider) for file in files]
@@ -100,12 +102,14 @@ def download(session: Session, digest: str, project: str | None, target: Path | 
 
 
 def uploaded_from(session: Session, kind: str, project_id: str, file: Path, *, provider: str | None = None) -> Json:
-    """Upload a file under its own name. Raises Trouble when it cannot be read."""
+    """Upload a file as what it is to be, whatever its own name; larger ones in pieces. Raises Trouble when it cannot be read."""
     try:
         content = file.read_bytes()
     except OSError as problem:
         raise Trouble(f"{file} cannot be read: {problem.strerror}.", exit_code=exits.USAGE) from problem
-    return session.api.upload(kind, project_id, file.name, content, provider=provider)
+    if len(content) >= RESUMABLE_BYTES_MIN:
+        return sent_in_pieces(session.api, kind, project_id, content, provider=provider)
+    return session.api.upload(kind, project_id, _NAMES[kind], content, provider=provider)
 
 
 def _kind(file: Path) -> str:

@@ -133,6 +133,25 @@ class Api:
         uploaded: Json = self._json(answer)
         return uploaded
 
+    def begin_upload(
+        self, project_id: str, *, key: str, parameters: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Json:
+        """Begin an upload that can be resumed, or come back to the one that was begun under this key."""
+        sent = {"Upload-Complete": "?0", "Idempotency-Key": key, **headers}
+        path = f"projects/{project_id}/uploads"
+        state: Json = self._json(self._answered("POST", path, parameters=parameters, headers=sent))
+        return state
+
+    def append_to_upload(self, path: str, offset: int, piece: bytes, *, is_last: bool) -> Json:
+        """Add a piece; the answer says how far it is now, that to the last piece is the artifact."""
+        sent = {
+            "Upload-Offset": str(offset),
+            "Upload-Complete": "?1" if is_last else "?0",
+            "Content-Type": "application/partial-upload",
+        }
+        answered: Json = self._json(self._answered("PATCH", path, content=piece, headers=sent))
+        return answered
+
     def content(self, path: str) -> bytes:
         """The bytes at an address."""
         return self._answered("GET", path).content
@@ -161,6 +180,7 @@ class Api:
         *,
         parameters: Mapping[str, object] | None = None,
         body: object = None,
+        content: bytes | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -168,7 +188,7 @@ class Api:
         key = str(uuid4())
         sent = dict(headers or {})
         if method != "GET":
-            sent["Idempotency-Key"] = key
+            sent.setdefault("Idempotency-Key", key)
         if files:
             # The edge between the parts is ours, so that a repeated upload is the same to the byte.
             sent["Content-Type"] = f"multipart/form-data; boundary={key}"
@@ -176,6 +196,7 @@ class Api:
             method,
             path.lstrip("/"),
             params={name: str(value) for name, value in (parameters or {}).items() if value is not None},
+            content=content,
             json=body,
             data=form,
             files=files,

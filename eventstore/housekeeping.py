@@ -1,4 +1,4 @@
-"""What the log need not keep is taken away, a little at a time: the command ids whose time is over."""
+"""What need not be kept is taken away, a little at a time: command ids and uploads whose time is over."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ _DELETE = """
 """
 _DROP = "DROP TABLE log.{part}"
 
+# An upload goes with all its pieces, which may be large. One that somebody holds is left for the next round.
+UPLOADS_STEP_MAX = 20
+_DROP_UPLOADS = """
+    DELETE FROM work.uploads u
+     WHERE (u.tenant_id, u.upload_id) IN (SELECT o.tenant_id, o.upload_id FROM work.uploads o
+                                           WHERE o.expires_at <= clock_timestamp()
+                                           ORDER BY o.expires_at LIMIT $1
+                                             FOR UPDATE SKIP LOCKED)
+"""
+
 OpenDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 
@@ -64,6 +74,21 @@ async def prune_commands(owner: Database, *, older_than: timedelta) -> int:
                 deleted = int(status.split()[-1])
                 count += deleted
                 await asyncio.sleep(STEP_PAUSE_SECONDS)
+    return count
+
+
+async def prune_uploads(owner: Database) -> int:
+    """Forget the uploads whose time is over, complete or not, and the pieces there are of them; how many that were.
+
+    What became an artifact has its bytes in the store of contents by then. It may be stopped at any moment, done by
+    several at once, and done again.
+    """
+    count, dropped = 0, UPLOADS_STEP_MAX
+    while dropped == UPLOADS_STEP_MAX:
+        status = await owner.execute(_DROP_UPLOADS, UPLOADS_STEP_MAX)
+        dropped = int(status.split()[-1])
+        count += dropped
+        await asyncio.sleep(STEP_PAUSE_SECONDS)
     return count
 
 
@@ -94,8 +119,9 @@ async def _keep(open_owner: OpenDatabase, commands_kept: timedelta) -> None:
     while True:
         try:
             async with open_owner() as owner:
+                uploads = await prune_uploads(owner)
                 count = await prune_commands(owner, older_than=commands_kept)
-            structlog.get_logger().debug("commands_pruned", count=count)
+            structlog.get_logger().debug("house_kept", commands=count, uploads=uploads)
         except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
             structlog.get_logger().warning("housekeeping_put_off", reason=repr(error))
         await asyncio.sleep(ROUND_SECONDS)

@@ -20,7 +20,7 @@ PROBLEM = "application/problem+json"
 _STATUS_TEXTS = {
     200: "Done.",
     201: "Created.",
-    202: "Accepted; it goes on after the answer.",
+    202: "Accepted; it goes on after the answer, or with the next request.",
     304: "Nothing is newer than the ETag in If-None-Match.",
     400: "The request cannot be read.",
     401: "A credential is needed.",
@@ -77,6 +77,12 @@ HEADERS = {
     "traceparent": _header(
         "Our place in the trace the caller named.", "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
     ),
+    "Upload-Complete": _header("`?1`: this is the answer to the whole file. `?0`: the upload goes on.", "?0"),
+    "Upload-Length": _header("How many bytes the whole file has, once that is known.", "31"),
+    "Upload-Limit": _header(
+        "How large the file may be, and in how many seconds the upload is over.", "max-size=5000000, max-age=86400"
+    ),
+    "Upload-Offset": _header("How many bytes have arrived; the next ones begin there.", "0"),
     "Vary": _header("The request headers the answer depends on.", "Accept-Encoding"),
     "WWW-Authenticate": _header("How to authenticate (RFC 6750).", 'Bearer realm="dcf"', always=True),
     "X-Correlation-Id": _header(
@@ -166,7 +172,7 @@ def _headers(operation: Operation, status: int) -> list[str]:
 
 
 def _is_read(operation: Operation) -> bool:
-    return not operation.writes and operation.takes is None
+    return not operation.writes and operation.takes is None and not operation.records_nothing
 
 
 def _example(kind: type[Refusal]) -> dict[str, Any]:

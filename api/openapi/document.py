@@ -114,6 +114,8 @@ def _request_body(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         "schema": schemas.taken(operation.takes),
         "examples": {name: {"value": value} for name, value in examples.items()},
     }
+    if operation.takes_bytes:
+        return {"required": False, "content": {operation.takes_bytes: media}}  # A piece may be empty.
     media_type = "multipart/form-data" if operation.takes_form else "application/json"
     return {"required": _is_needed(operation.takes), "content": {media_type: media}}
 

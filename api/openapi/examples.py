@@ -29,6 +29,7 @@ from api.example_ids import (
     PERSON_ID,
     PROJECT_ID,
     TENANT_ID,
+    UPLOAD_ID,
 )
 from api.functions import Revision
 from api.invitations import Invitation, InvitationMade, Joined, Left, Withdrawn
@@ -38,6 +39,7 @@ from api.me import Me
 from api.onboarding import Verification
 from api.principal import ALLOWED
 from api.read_models import Build, ParkedEvent, ProjectionJob, ReadModelStatus
+from api.resumable_uploads import UploadState
 from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime
 from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
@@ -87,6 +89,18 @@ _ARTIFACT = Artifact(
     size_bytes=412,
     provider="local",
     created_at=_at(9, 5),
+)
+_UPLOAD = UploadState(
+    upload_id=UPLOAD_ID,
+    project_id=PROJECT_ID,
+    kind="code",
+    offset=0,
+    length=31,
+    bytes_max=5_000_000,
+    complete=False,
+    digest=None,
+    created_at=_at(9, 5),
+    expires_at=datetime(2026, 3, 3, 9, 5, tzinfo=UTC),
 )
 _FUNCTION = Function(
     function_id=FUNCTION_ID,
@@ -240,6 +254,7 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     _TENANT,
     _PROJECT,
     _ARTIFACT,
+    _UPLOAD,
     _FUNCTION,
     _INTEGRATION,
     _SUCCEEDED,

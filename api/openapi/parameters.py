@@ -19,6 +19,7 @@ from api.example_ids import (
     PERSON_ID,
     PROJECT_ID,
     TENANT_ID,
+    UPLOAD_ID,
 )
 from api.instant import Instant
 from api.openapi.schemas import Schema, Schemas
@@ -45,6 +46,7 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     "personId": ("The member.", str(PERSON_ID)),
     "projectId": ("The project.", str(PROJECT_ID)),
     "tenantId": ("The tenant.", str(TENANT_ID)),
+    "uploadId": ("The upload.", str(UPLOAD_ID)),
     "version": ("The version of a Dart SDK.", "3.12.0"),
 }
 
@@ -61,6 +63,8 @@ def _header(name: str, description: str, example: str, schema: Schema = _TEXT) -
 
 
 _KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
+_BYTES = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+_UPLOAD_COMPLETE = {"type": "string", "pattern": r"^\?[01]$"}
 _POSITION_SCHEMA = {"type": "string", "pattern": POSITION_PATTERN}
 
 HEADERS = {
@@ -94,6 +98,16 @@ HEADERS = {
         A_POSITION,
         _POSITION_SCHEMA,
     ),
+    "ReprDigest": _header(
+        "Repr-Digest",
+        "The SHA-256 of the whole file (RFC 9530): other bytes than these are refused.",
+        "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:",
+    ),
+    "UploadComplete": _header(
+        "Upload-Complete", "`?1`: the file ends with this body. `?0`: more of it is to come.", "?1", _UPLOAD_COMPLETE
+    ),
+    "UploadLength": _header("Upload-Length", "How many bytes the whole file has.", "31", _BYTES),
+    "UploadOffset": _header("Upload-Offset", "Where in the file this body begins; needed.", "0", _BYTES),
     "LastEventId": _header("Last-Event-ID", "For a stream: go on after this place.", A_POSITION),
 }
 
@@ -111,9 +125,10 @@ def header_names(operation: Operation) -> list[str]:
     names = ["RequestId", "TraceParent", "AcceptEncoding"]
     if operation.permission != "public":
         names.append("DcfTenant")
+    names += operation.heeds
     if operation.writes:
         names += ["IdempotencyKey", "Prefer", *(["IfMatch"] if operation.if_match else [])]
-    elif operation.takes is None:
+    elif operation.takes is None and not operation.records_nothing:
         names += ["IfNoneMatch"]
         names += ["IfPosition"] if operation.permission != "public" else []
         names += ["LastEventId"] if operation.streams else []

@@ -52,6 +52,7 @@ _FOR_CALLERS: Kinds = (
 )
 _WITH_A_BODY: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
 _WITH_A_FORM: Kinds = (FormMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
+_WITH_BYTES: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken)
 _OF_READS: Kinds = (MalformedPosition, PositionOfAnotherEpoch, NotYetVisible)
 _OF_WRITES: Kinds = (
     TenantIsSuspended,
@@ -77,10 +78,13 @@ def _all(operation: Operation, *, has_path_parameters: bool) -> Iterable[type[Re
     if operation.permission != "public":
         yield from _FOR_CALLERS
     if operation.takes is not None:
-        yield from _WITH_A_FORM if operation.takes_form else _WITH_A_BODY
+        if operation.takes_bytes:
+            yield from _WITH_BYTES
+        else:
+            yield from _WITH_A_FORM if operation.takes_form else _WITH_A_BODY
     if operation.writes:
         yield from _OF_WRITES
-    elif operation.permission != "public":
+    elif operation.permission != "public" and not operation.records_nothing:
         yield from _OF_READS
     if operation.streams:
         yield StreamsFull

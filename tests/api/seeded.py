@@ -41,7 +41,16 @@ class Seeded(msgspec.Struct, frozen=True):
 
     def request(self, method: str, path: str, said: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """The operation's own example as arguments of `httpx.AsyncClient.request`."""
-        return {"method": method, "url": self.address(path, said), **self._body(path, said), **changes}
+        headers = {**_headers_of(said), **changes.pop("headers", {})}
+        params = {**_needed_of(said), **changes.pop("params", {})}
+        return {
+            "method": method,
+            "url": self.address(path, said),
+            "headers": headers,
+            "params": params,
+            **self._body(path, said),
+            **changes,
+        }
 
     def address(self, path: str, said: dict[str, Any]) -> str:
         """The path with the example of each parameter in it."""
@@ -70,9 +79,28 @@ class Seeded(msgspec.Struct, frozen=True):
         example = self.real(media["examples"]["example"]["value"])
         if media_type == "application/json":
             return {"json": example}
+        if media_type != "multipart/form-data":
+            return {"content": example.encode()}
         kind = path.rsplit("/", maxsplit=1)[-1]
         content = example.pop("file", CONTENTS[kind])
         return {"data": example, "files": {"file": (NAMES[kind], content)}}
+
+
+# Without these the operations that heed them cannot be asked at all.
+_NEEDED = {"Upload-Offset", "Upload-Complete"}
+
+
+def _headers_of(said: dict[str, Any]) -> dict[str, str]:
+    """The headers that the operation needs, as their examples are."""
+    heeded = {parameter["name"]: parameter for parameter in map(resolved, said["parameters"])}
+    found = {name: heeded[name]["examples"]["example"]["value"] for name in _NEEDED & heeded.keys()}
+    if found and "requestBody" in said:
+        found["Content-Type"] = next(iter(said["requestBody"]["content"]))
+    return found
+
+
+def _needed_of(said: dict[str, Any]) -> dict[str, str]:
+    return {"kind": "code"} if said["operationId"] == "beginUpload" else {}
 
 
 @asynccontextmanager
@@ -115,6 +143,8 @@ async def seeded(world: World) -> Seeded:
         await ask(client, "POST", "/tenant/members", {"personId": person_id, "role": "viewer"}, status=201)
         invitation = {"email": "ada@example.com", "role": "developer"}
         invited = await ask(client, "POST", "/tenant/invitations", invitation, status=201)
+        uploads = f"/api/v1/projects/{project_id}/uploads?kind=code"
+        begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
     ids = {
         example_ids.TENANT_ID: str(tenant_id),
         example_ids.PROJECT_ID: project_id,
@@ -124,6 +154,7 @@ async def seeded(world: World) -> Seeded:
         example_ids.KEY_ID: key["keyId"],
         example_ids.INVITATION_ID: invited["invitationId"],
         example_ids.PERSON_ID: person_id,
+        example_ids.UPLOAD_ID: begun.json()["uploadId"],
         example_ids.ARTIFACT_ID: files["code_file"].split("/")[3],
         example_ids.CORRELATION_ID: asked.headers["x-correlation-id"],
     }

@@ -317,6 +317,8 @@ def _another(one: Seeded, method: str, path: str, said: Said, **changes: Any) ->
     request = one.request(method, path, said, **changes)
     if "json" in request:
         request["content"] = json.dumps(request.pop("json")) + " "
+    elif "content" in request:
+        request["content"] += b"\n"
     elif "files" in request:
         name, content = request["files"]["file"]
         request["files"] = {"file": (name, content + "\n")}

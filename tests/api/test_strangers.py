@@ -43,6 +43,10 @@ class Request(msgspec.Struct, frozen=True):
             form, files = {"projectId": ids["project_id"]}, {"file": ("main.dart", MAIN_DART)}
             return await client.request(self.method, path, data=form, files=files)
         body = self.operation.example
+        if self.operation.takes_bytes:
+            headers = {"Content-Type": self.operation.takes_bytes, "Upload-Offset": "0", "Upload-Complete": "?1"}
+            params = {"kind": "code"} if self.operation.query else {}
+            return await client.request(self.method, path, content=MAIN_DART, headers=headers, params=params)
         if isinstance(body, dict):
             body = {name: ids[_snake(name)] if name in _IN_BODIES else value for name, value in body.items()}
         return await client.request(self.method, path, json=body)
@@ -73,6 +77,8 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
     await succeeded(world, deployment.json())
     key = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
     invited = await ask(client, "POST", "/tenant/invitations", {"email": "a@b.example", "role": "viewer"}, status=201)
+    uploads = f"/api/v1/projects/{project_id}/uploads?kind=code"
+    begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
     job = await world.services.upkeep.request("plans", "rebuild", id=uuid4(), requested_by="test")
     return {
         "project_id": project_id,
@@ -85,6 +91,7 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
         "entity_id": project_id,
         "correlation_id": deployment.headers["x-request-id"],
         "invitation_id": invited["invitationId"],
+        "upload_id": begun.json()["uploadId"],
     }
 
 

@@ -47,6 +47,7 @@ from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
 from eventstore.secret_values import MemorySecretStore, PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
+from eventstore.uploads import MemoryUploads, PostgresUploads, Uploads
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, engine
 from projections.memory_reader import MemoryReader
@@ -142,6 +143,7 @@ async def world_in_memory(
         MemoryReader(log, CODEC),
         MemoryUpkeep(log, _now),
         MemoryContents(),
+        MemoryUploads(_now),
         MemoryBuildLogs(),
         MemoryTicks(_now),
         MemoryKeyUses(),
@@ -195,6 +197,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             reader,
             PostgresUpkeep(app),
             contents,
+            PostgresUploads(app),
             build_logs,
             ticks,
             key_uses,
@@ -210,6 +213,7 @@ async def _world(
     reader: Reader,
     upkeep: Upkeep,
     contents: Contents,
+    uploads: Uploads,
     build_logs: BuildLogs,
     ticks: Ticks,
     key_uses: KeyUses,
@@ -231,6 +235,7 @@ async def _world(
         reader=reader,
         upkeep=upkeep,
         contents=contents,
+        uploads=uploads,
         build_logs=build_logs,
         ticks=ticks,
         key_uses=key_uses,

@@ -1,4 +1,4 @@
-"""Command ids are kept for their time and no longer, and nobody waits while they go."""
+"""Command ids and uploads are kept for their time and no longer, and nobody waits while they go."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import pytest
 
 from eventstore import housekeeping as module
 from eventstore.database import Pool, connect
-from eventstore.housekeeping import housekeeping, prune_commands
+from eventstore.housekeeping import housekeeping, prune_commands, prune_uploads
 from eventstore.log import Append, Appended, Duplicate
 from eventstore.postgres import PostgresLog
+from eventstore.uploads import PostgresUploads
 from tests.eventstore.make import TENANT, a_stream, an_append, an_event
 from tests.eventstore.test_partitions import SIZE, names, small
+from tests.eventstore.test_uploads import PIECE, app, begun
+from tests.support import a
 
-__all__ = ["small"]
+__all__ = ["app", "small"]
 
 DAY = timedelta(days=1)
 _LONG_AGO = "UPDATE log.commands SET at = at - interval '2 days' WHERE last_position <= $1"
 _COUNT = "SELECT count(*) FROM log.commands"
+_OVER = "UPDATE work.uploads SET expires_at = clock_timestamp() - interval '1 second' WHERE upload_id = ANY ($1)"
 
 
 async def recorded(log: PostgresLog, count: int) -> list[Append]:
@@ -107,18 +111,51 @@ class TestPruneCommands:
         assert [type(await postgres_log.append(append)) for append in appended] == [Duplicate] * 2 * SIZE
 
 
+class TestPruneUploads:
+    async def test_forgets_those_whose_time_is_over_with_their_pieces(
+        self, app: Pool, owner: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "UPLOADS_STEP_MAX", 2)
+        uploads = PostgresUploads(app)
+        over = [await begun(uploads, number, seconds=60) for number in range(5)]
+        kept = await begun(uploads, 9, seconds=60)
+        for upload in (*over, kept):
+            assert await uploads.add(upload, 0, PIECE)
+        await owner.execute(_OVER, [upload.upload_id for upload in over])
+
+        assert await prune_uploads(owner) == 5
+
+        assert await uploads.content(kept) == PIECE
+        assert await owner.fetchval("SELECT count(*) FROM work.upload_pieces") == 1
+        assert await prune_uploads(owner) == 0
+
+    async def test_leaves_what_is_under_way_to_whoever_has_it(self, app: Pool, owner: Pool) -> None:
+        """*Method:* a session holds the row of an upload that is over, as one does that adds a piece at this moment."""
+        uploads = PostgresUploads(app)
+        upload = await begun(uploads)
+        await owner.execute(_OVER, [upload.upload_id])
+
+        async with app.transaction() as connection:
+            await connection.execute("SELECT set_config('dcf.tenant', $1, true)", str(a.TENANT_ID))
+            await connection.execute("SELECT FROM work.uploads FOR UPDATE")
+            assert await prune_uploads(owner) == 0
+
+        assert await prune_uploads(owner) == 1
+
+
 class TestHousekeeping:
     async def test_is_done_at_once_and_in_the_background(
-        self, owner: Pool, database_url: str, postgres_log: PostgresLog
+        self, app: Pool, owner: Pool, database_url: str, postgres_log: PostgresLog
     ) -> None:
         await recorded(postgres_log, 3)
         await owner.execute(_LONG_AGO, 3)
+        await owner.execute(_OVER, [(await begun(PostgresUploads(app))).upload_id])
 
         async with (
             asyncio.timeout(10),
             housekeeping(lambda: connect(database_url, role="dcf_owner", size_max=1), commands_kept=DAY),
         ):
-            while await owner.fetchval(_COUNT):
+            while await owner.fetchval(_COUNT) or await owner.fetchval("SELECT count(*) FROM work.uploads"):
                 await asyncio.sleep(0.02)
 
     async def test_outlives_a_database_that_is_away(self) -> None:

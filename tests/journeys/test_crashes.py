@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 import time
 from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
 
+from api.resumable_uploads import PIECE_BYTES
 from tests.journeys.test_deployment import STEPS
 from tests.support.service import Journey, Service, until
 
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.timeout(400)
 class Patient(Journey):
     """Asks again while the API is away."""
 
-    def ask(self, method: str, path: str, body: object = None, *, status: int | tuple[int, ...] = 200) -> object:
+    def ask(self, method: str, path: str, body: object = None, *, status: int | tuple[int, ...] = 200) -> Any:
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -32,6 +36,56 @@ class Patient(Journey):
                 if method != "GET" or not passing or time.monotonic() > end:
                     raise
                 time.sleep(0.05)
+
+
+def _dropped(api: httpx.Client, location: str, at: int, sent: bytes, *, announced: int) -> socket.socket:
+    """A request that has sent so much of what it announced, and waits."""
+    url = httpx.URL(api.base_url)
+    connection = socket.create_connection((url.host, url.port or 80), timeout=10)
+    head = (
+        f"PATCH {location} HTTP/1.1\r\nHost: here\r\nAuthorization: {api.headers['authorization']}\r\n"
+        f"Content-Type: application/partial-upload\r\nUpload-Offset: {at}\r\nUpload-Complete: ?1\r\n"
+        f"Content-Length: {announced}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + sent)
+    return connection
+
+
+def test_an_upload_goes_on_after_the_api_was_killed_in_the_middle(service: Service) -> None:
+    """Goal: what was taken is there, and comes to the whole file. Method: kill -9 while a piece arrives, twice; resume."""
+    content = b"void main() {}\n" + b"// a line of a large file\n" * 48_000
+    with service.client() as api:
+        journey = Patient(api)
+        project_id = journey.ask("POST", "/projects", {"name": "large"}, status=201)["projectId"]
+        begun = api.post(
+            f"/api/v1/projects/{project_id}/uploads?kind=code",
+            content=content[:PIECE_BYTES],
+            headers={"Upload-Complete": "?0", "Upload-Length": str(len(content))},
+        )
+        location = begun.headers["location"]
+        assert begun.headers["upload-offset"] == str(PIECE_BYTES)
+
+        for _ in range(2):
+            offset = journey.ask("GET", location.removeprefix("/api/v1"))["offset"]
+            with _dropped(
+                api, location, offset, content[offset : offset + PIECE_BYTES + 999], announced=len(content) - offset
+            ):
+                time.sleep(0.2)
+                service.kill("api")
+        offset = journey.ask("GET", location.removeprefix("/api/v1"))["offset"]
+        done = api.patch(
+            location,
+            content=content[offset:],
+            headers={
+                "Upload-Offset": str(offset),
+                "Upload-Complete": "?1",
+                "Content-Type": "application/partial-upload",
+            },
+        )
+
+    assert PIECE_BYTES <= offset < len(content)
+    assert done.status_code == 201, done.text
+    assert done.json()["digest"] == "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def _await_step(journey: Journey, deployment_id: str, step: str) -> None:
