@@ -16,6 +16,7 @@ import uvloop
 from api.access_log import Note, note_as_json, note_in_log, note_nothing
 from api.app import create_app
 from api.auth import Authenticator
+from api.exposure import FirstKeysExposed, has_tenant, require_guarded
 from api.first_start import announce, make_first_start
 from api.functions_origin import FunctionsOrigin
 from api.id_tokens import IdTokens
@@ -75,6 +76,7 @@ def main() -> int:
         uvloop.run(_run(settings))
     except (
         AddressUnusable,
+        FirstKeysExposed,
         MasterKeyUnusable,
         PortTaken,
         PostgresUnavailable,
@@ -166,7 +168,10 @@ def _direct_url(settings: Settings) -> str | None:
 
 
 async def _first_start(settings: Settings, log: Log, database: Database) -> None:
-    announce(await make_first_start(log, _sealing(settings, database), settings.data_dir, _now()), settings.data_dir)
+    await require_guarded(settings, log)
+    sealing = _sealing(settings, database)
+    made = await make_first_start(log, sealing, settings.data_dir, _now(), with_tenant=has_tenant(settings))
+    announce(made, settings.data_dir)
 
 
 def _sealing(settings: Settings, database: Database) -> Sealing:

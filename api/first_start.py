@@ -110,16 +110,20 @@ _RUNTIMES: tuple[tuple[str, Dates], ...] = (
 )
 
 
-async def make_first_start(log: Log, sealing: Sealing, data_dir: Path, at: datetime) -> dict[KeyName, KeyText]:
+async def make_first_start(
+    log: Log, sealing: Sealing, data_dir: Path, at: datetime, *, with_tenant: bool = True
+) -> dict[KeyName, KeyText]:
     """Record what is missing, and answer with the keys that were made now: they are shown to nobody again.
+
+    Without `with_tenant` there is neither a tenant nor an owner's key: where people sign in, operators make tenants.
 
     Doing it again, after a crash at any point or beside another process, changes nothing and repairs what was left
     half done: each command has an id of its own for ever, and a key is written beside its place before it is recorded.
     """
-    for name, command in await _commands(sealing, at):
+    for name, command in [*_catalogues(at), *(await _tenant(sealing, at) if with_tenant else [])]:
         await _once(log, name, command)
     with _alone(data_dir):
-        made = [(name, await _key(log, data_dir, name, at)) for name in _TENANT_OF]
+        made = [(name, await _key(log, data_dir, name, at)) for name in _wanted(with_tenant)]
     return {name: key for name, key in made if key is not None}
 
 
@@ -134,7 +138,20 @@ def announce(keys: dict[KeyName, KeyText], data_dir: Path) -> None:
     sys.stdout.flush()
 
 
-async def _commands(sealing: Sealing, at: datetime) -> list[tuple[str, Command]]:
+async def first_keys_open(log: Log, *, with_tenant: bool) -> list[KeyName]:
+    """Which of the first keys can be used by anybody who has seen them, or are about to be made."""
+    found: list[tuple[KeyName, State]] = [
+        (name, await _recorded(log, tenant_id, _command_id(f"{name} key id"))) for name, tenant_id in _TENANT_OF.items()
+    ]
+    wanted = _wanted(with_tenant)
+    return [name for name, key in found if not key.revoked and (key.exists or name in wanted)]
+
+
+def _wanted(with_tenant: bool) -> tuple[KeyName, ...]:
+    return ("owner", "operator") if with_tenant else ("operator",)
+
+
+def _catalogues(at: datetime) -> list[tuple[str, Command]]:
     plans = [
         (
             f"plan/{name}",
@@ -146,11 +163,13 @@ async def _commands(sealing: Sealing, at: datetime) -> list[tuple[str, Command]]
         (f"runtime/{version}", AddRuntime(tenant_id=SYSTEM_TENANT, at=at, version=version, dates=dates))
         for version, dates in _RUNTIMES
     ]
+    default = SetDefaultRuntime(tenant_id=SYSTEM_TENANT, at=at, version=_DEFAULT_RUNTIME)
+    return [*plans, *runtimes, ("default runtime", default)]
+
+
+async def _tenant(sealing: Sealing, at: datetime) -> list[tuple[str, Command]]:
     name = await sealing.seal(SYSTEM_TENANT, OWNER_ID, "name", "Local owner")
     return [
-        *plans,
-        *runtimes,
-        ("default runtime", SetDefaultRuntime(tenant_id=SYSTEM_TENANT, at=at, version=_DEFAULT_RUNTIME)),
         ("person", RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=OWNER_ID, name=name)),
         ("tenant", CreateTenant(tenant_id=TENANT_ID, at=at, name="default", plan=_PLAN)),
         ("member", AddMember(tenant_id=TENANT_ID, at=at, person_id=OWNER_ID, role="owner")),

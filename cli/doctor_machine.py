@@ -142,9 +142,11 @@ def _keys(settings: Settings) -> Finding:
             f"{data_dir / MASTER_KEY} is gone: names and secrets in the database cannot be opened",
             "put it back from a backup before the service starts and makes another",
         )
-    if not (data_dir / "owner.key").exists():
-        return Finding("keys", "warn", "there is no owner's key here", "dcf serve makes it at its first start")
-    return Finding("keys", "ok", f"{data_dir / 'owner.key'} is yours alone")
+    # Where people sign in there is no owner's key.
+    first = data_dir / ("operator.key" if settings.sign_in_issuers else "owner.key")
+    if not first.exists():
+        return Finding("keys", "warn", f"there is no {first.name} here", "dcf serve makes it at its first start")
+    return Finding("keys", "ok", f"{first} is yours alone")
 
 
 def _tools() -> Finding:

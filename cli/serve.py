@@ -14,8 +14,11 @@ from contextlib import contextmanager
 import httpx
 import structlog
 
+from api.exposure import FirstKeysExposed, require_guarded
 from cli.supervisor import Child
+from eventstore.database import connect
 from eventstore.embedded import PostgresUnavailable
+from eventstore.postgres import PostgresLog
 from eventstore.server import postgres
 from migrations.upgrade import MigrationFailed, migrate
 from process import logs, ports
@@ -58,6 +61,7 @@ def run(environment: Mapping[str, str]) -> int:
     except (
         AddressUnusable,
         AlreadyServed,
+        FirstKeysExposed,
         MigrationFailed,
         PortTaken,
         PostgresUnavailable,
@@ -100,9 +104,19 @@ async def _serve(settings: Settings, environment: Mapping[str, str]) -> None:
         async with postgres(settings) as url:
             await migrate(url)
             log.info("database_ready", embedded=settings.database_url is None)
+            # Here once, rather than in the API's own log again and again.
+            await _require_guarded(settings, url)
             ports.forget(settings.data_dir)
             await _supervise(settings, environment, stop)
     log.info("stopped")
+
+
+async def _require_guarded(settings: Settings, url: str) -> None:
+    async with (
+        connect(url, role="dcf_app", size_max=1) as database,
+        PostgresLog(database, url, role="dcf_app") as known,
+    ):
+        await require_guarded(settings, known)
 
 
 async def _supervise(settings: Settings, environment: Mapping[str, str], stop: asyncio.Event) -> None:

@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""
+    # True lets the service listen beyond this machine while the keys of its first start are good.
+    first_keys_exposed: bool = False
     # Whether who signs in for the first time waits for an invitation, or gets a workspace (a tenant) on this plan.
     first_sign_in: Literal["invitation", "workspace"] = "invitation"
     sign_up_plan: str = "sandbox"

@@ -86,6 +86,18 @@ class TestMakeFirstStart:
         assert (sorted(runtimes.dates), runtimes.default) == (["3.10.0", "3.11.0", "3.9.0"], "3.11.0")
         assert (await fold(log, TENANT, TENANT.stream(TENANT_ID, TENANT_ID))).members == {OWNER_ID: "owner"}
 
+    async def test_where_people_sign_in_makes_no_tenant_and_no_owners_key(self, tmp_path: Path) -> None:
+        log = a_log()
+
+        for _ in range(2):
+            await make_first_start(log, Sealing(MemoryPersonKeys()), tmp_path, AT, with_tenant=False)
+
+        assert not (await fold(log, TENANT, TENANT.stream(TENANT_ID, TENANT_ID))).exists
+        assert sorted(path.name for path in tmp_path.glob("*.key*")) == ["operator.key"]
+        text = (tmp_path / "operator.key").read_text().strip()
+        assert (await recorded(log, "operator", text)).role == "operator"
+        assert "person.registered" not in {event.type for event in await log.read(0, limit=100)}
+
     async def test_a_second_start_changes_nothing(self, tmp_path: Path) -> None:
         log = a_log()
         await start(log, tmp_path)

@@ -62,3 +62,10 @@ class TestServe:
         assert refused.returncode == 1
         assert "Cannot serve:" in refused.stderr
         assert "hunter2" not in refused.stderr
+
+    def test_does_not_go_beyond_this_machine_with_the_first_keys(self, tmp_path: Path) -> None:
+        refused = _serve("--host", "0.0.0.0", DCF_DATA_DIR=str(tmp_path), DCF_DATABASE_DURABLE="false")
+
+        assert refused.returncode == 1
+        assert "DCF_FIRST_KEYS_EXPOSED" in refused.stderr
+        assert list(tmp_path.glob("*.key")) == []
