@@ -33,6 +33,7 @@ from api.openapi.description import Description
 from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
 from api.operator_tenants import OPERATOR_TENANT_ROUTES
+from api.persons import PERSON_ROUTES
 from api.projects import PROJECT_ROUTES
 from api.read_models import READ_MODEL_ROUTES
 from api.resumable_uploads import PATH as UPLOADS_PATH
@@ -52,6 +53,7 @@ _ROOT = "/api/v1"
 ROUTES = (
     *SIGN_IN_ROUTES,
     *ME_ROUTES,
+    *PERSON_ROUTES,
     *TENANT_ROUTES,
     *INVITATION_ROUTES,
     *KEY_ROUTES,

@@ -19,12 +19,14 @@ from api.example_ids import INVITATION_ID, TENANT_ID
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
+from api.persons import signed_in
 from api.reading import found_or, reached, tenant_of
+from api.refusals import OnlyPeople
 from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
 from commands.command import States
 from commands.tenant import AcceptInvitation, InviteMember, RemoveMember, WithdrawInvitation
-from domain.refusal import FieldError, Forbidden, Invalid, LimitReached
+from domain.refusal import FieldError, Invalid, LimitReached
 from domain.tenant import (
     TENANT,
     AlreadyMember,
@@ -49,13 +51,6 @@ _EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,255}$"
 
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=_EMAIL, examples=["ada@example.com"])]
 Days = Annotated[int, msgspec.Meta(ge=1, le=DAYS_MAX)]
-
-
-class OnlyPeople(Forbidden):
-    """Only somebody who is signed in may do this; an API key belongs to its tenant and to nobody."""
-
-    code = "only_people"
-    remedy = "Sign in, and send the ID token instead of an API key."
 
 
 class InvitationMalformed(Invalid):
@@ -261,7 +256,7 @@ _ACCEPT = Operation(
 @post("/me/memberships", status_code=200, opt=_ACCEPT.as_opt())
 async def accept_invitation(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, AcceptRequest)
-    person_id = _person(request)
+    person_id = signed_in(request)
     parts = _TEXT.fullmatch(asked_for.invitation.strip())
     if parts is None:
         raise InvitationMalformed(errors=(FieldError(field="invitation", message="no invitation"),))
@@ -306,7 +301,7 @@ _LEAVE = Operation(
 
 @delete("/me/memberships/{tenant_id:uuid}", status_code=200, opt=_LEAVE.as_opt())
 async def leave_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID]) -> Answer:
-    person_id, writing = _person(request), Writing(request, b"")
+    person_id, writing = signed_in(request), Writing(request, b"")
     command = RemoveMember(tenant_id=tenant_id, at=services_of(request).clock(), person_id=person_id)
     body = Left(tenant_id=tenant_id)
     try:
@@ -319,13 +314,6 @@ async def leave_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID
 def _is_member(request: Request[Any, Any, Any], tenant_id: UUID) -> bool:
     principal = exchange_of(request.scope).principal
     return principal is not None and any(m.tenant_id == tenant_id for m in principal.memberships)
-
-
-def _person(request: Request[Any, Any, Any]) -> UUID:
-    principal = exchange_of(request.scope).principal
-    if principal is None or principal.actor.type != "person":
-        raise OnlyPeople
-    return UUID(principal.actor.id)
 
 
 async def _shown(services: Services, found: Found[Row]) -> Invitation:

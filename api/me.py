@@ -11,6 +11,7 @@ from litestar import Request, get
 from api.answer import Answer, encoded
 from api.exchange import exchange_of
 from api.operation import Operation
+from api.persons import PersonShown, persons_of
 from api.principal import Membership, PrincipalRole
 from api.reading import reached
 from api.services import Services
@@ -29,13 +30,15 @@ class MembershipShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """`tenant` is null for operators, who belong to none, and for people who act in none; `memberships` are theirs."""
+    """`tenant` is null for operators, who belong to none, and for people who act in none; `memberships` are theirs, and
+    `person` is who they are. For keys it is null."""
 
     actor: Actor
     role: PrincipalRole
     permissions: list[str]
     tenant: Tenant | None
     memberships: list[MembershipShown]
+    person: PersonShown | None
 
 
 _ME = Operation(
@@ -50,12 +53,14 @@ async def get_me(request: Request[Any, Any, Any]) -> Answer:
     assert principal is not None, "a route with a permission has a caller"
     acts = principal.tenant_id != SYSTEM_TENANT
     found = await services.reader.one(TENANT, principal.tenant_id) if acts else None
+    person_id = UUID(principal.actor.id) if principal.actor.type == "person" else None
     me = Me(
         actor=principal.actor,
         role=principal.role,
         permissions=sorted(principal.permissions),
         tenant=found.row if found else None,
         memberships=[await _shown(services, membership) for membership in principal.memberships],
+        person=None if person_id is None else (await persons_of(services, [person_id]))[person_id],
     )
     return Answer(encoded(me))
 

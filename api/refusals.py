@@ -33,6 +33,13 @@ class TenantNotChosen(Forbidden):
     remedy = "Send the id of one of them in the header Dcf-Tenant; GET /api/v1/me lists them."
 
 
+class OnlyPeople(Forbidden):
+    """Only somebody who is signed in may do this; an API key belongs to its tenant and to nobody."""
+
+    code = "only_people"
+    remedy = "Sign in, and send the ID token instead of an API key."
+
+
 class NoMembership(Forbidden):
     """The caller is signed in, and a member of no tenant."""
 

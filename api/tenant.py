@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,12 +11,14 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.params import FromPath
 
-from api.answer import Answer, entity
+from api.answer import Answer, encoded, entity, etag
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.example_ids import PERSON_ID
-from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
+from api.exchange import exchange_of
+from api.listing import PAGE_PARAMETERS, Listed, asked, listed, row_bytes
 from api.operation import Operation
+from api.persons import persons_of
 from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
@@ -37,6 +40,7 @@ from domain.tenant import (
     TenantUnknown,
 )
 from projections.members import MEMBER, MEMBERS_LIST, Member
+from projections.query import Found
 from projections.tenants import TENANT as TENANT_GET
 from projections.tenants import Tenant
 
@@ -52,6 +56,13 @@ class RoleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """The member's role from here on."""
 
     role: Role
+
+
+class MemberShown(Member, frozen=True, kw_only=True, rename="camel"):
+    """`name` is null for who was erased. `email` is shown to who may change members, and to the member."""
+
+    name: str | None
+    email: str | None
 
 
 _TENANT = Operation(
@@ -77,7 +88,7 @@ _LIST = Operation(
     permission="tenant:read",
     summary="List the members of the tenant, oldest first",
     tag="Tenant",
-    answers={200: Listed[Member]},
+    answers={200: Listed[MemberShown]},
     query=(*PAGE_PARAMETERS, AS_OF),
 )
 
@@ -87,7 +98,8 @@ async def list_members(request: Request[Any, Any, Any]) -> Answer:
     services = await reached_as_of(request)
     wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(MEMBERS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
-    return await page(services, MEMBERS_LIST, found)
+    cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
+    return listed(await _shown(request, found.items), cursor)
 
 
 _GET = Operation(
@@ -95,7 +107,7 @@ _GET = Operation(
     permission="tenant:read",
     summary="Get a member of the tenant",
     tag="Tenant",
-    answers={200: Member},
+    answers={200: MemberShown},
     query=(AS_OF,),
     refusals=(MemberUnknown,),
 )
@@ -105,7 +117,24 @@ _GET = Operation(
 async def get_member(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
     services = await reached_as_of(request)
     found = found_or(MemberUnknown, await services.reader.one(MEMBER, tenant_of(request), person_id))
-    return entity(request, row_bytes(MEMBER, found), found.position)
+    (shown,) = await _shown(request, [found])
+    # The name goes when the person is erased, which is no event of the membership: there is no 304 for it.
+    return Answer(shown, headers=((b"etag", etag(found.position)), (b"cache-control", b"private, no-cache")))
+
+
+async def _shown(request: Request[Any, Any, Any], found: Sequence[Found[Member]]) -> list[bytes]:
+    """The members with their names of today, for whoever is entitled to them."""
+    principal = exchange_of(request.scope).principal
+    assert principal is not None, "a route with a permission has a caller"
+    persons = await persons_of(services_of(request), [item.id for item in found])
+
+    def shown(member: Member) -> MemberShown:
+        person = persons[member.person_id]
+        entitled = "members:write" in principal.permissions or principal.actor.id == str(member.person_id)
+        email = person.email if entitled else None
+        return MemberShown(**msgspec.structs.asdict(member), name=person.name, email=email)
+
+    return [encoded(shown(item.row)) for item in found]
 
 
 _ADD = Operation(

@@ -6,10 +6,11 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from commands.tenant import CreateTenant, founded
+from commands.tenant import CreateTenant, founded, membership_ended, require_other_owner
 from domain.event import SYSTEM_TENANT, Claim, Decision, StreamRef
 from domain.person import PERSON, Person, PersonErased, PersonExists, PersonRegistered, PersonUnknown
 from domain.sealed import Sealed
+from domain.tenant import TENANT
 
 
 class RegisterPerson(Command, frozen=True, kw_only=True, tag="RegisterPerson"):
@@ -34,7 +35,14 @@ class SignUp(Command, frozen=True, kw_only=True, tag="SignUp"):
 
 
 class ErasePerson(Command, frozen=True, kw_only=True, tag="ErasePerson"):
+    """Ends the person's memberships of these tenants too. The key is destroyed by whoever asks, once this is recorded.
+
+    `leaving_owners`: a tenant whose last owner this is may be left without one; only operators can give it another.
+    """
+
     person_id: UUID
+    tenant_ids: tuple[UUID, ...] = ()
+    leaving_owners: bool = False
 
 
 PersonCommand = RegisterPerson | SignUp | ErasePerson
@@ -42,6 +50,9 @@ PersonCommand = RegisterPerson | SignUp | ErasePerson
 
 def reads(command: PersonCommand) -> Reads:
     yield PERSON, PERSON.stream(SYSTEM_TENANT, command.person_id)
+    if isinstance(command, ErasePerson):
+        for tenant_id in command.tenant_ids:
+            yield TENANT, TENANT.stream(tenant_id, tenant_id)
 
 
 def decide(command: PersonCommand, states: States) -> Decision:
@@ -59,7 +70,7 @@ def decide(command: PersonCommand, states: States) -> Decision:
         case ErasePerson():
             if not person.exists:
                 raise PersonUnknown
-            return Decision() if person.erased else _erase(stream, person)
+            return _erase(command, stream, person, states)
         case _:
             assert_never(command)
 
@@ -77,10 +88,26 @@ def _sign_up(command: SignUp, stream: StreamRef, states: States) -> Decision:
     return Decision(facts=(*alone.facts, *made.facts), claims=(*alone.claims, *made.claims), counters=made.counters)
 
 
-def _erase(stream: StreamRef, person: Person) -> Decision:
+def _erase(command: ErasePerson, stream: StreamRef, person: Person, states: States) -> Decision:
     """Who signs in again afterwards is somebody new."""
-    freed = (_identity(person.identity, stream.id, release=True),) if person.identity else ()
-    return Decision(facts=facts(stream, PersonErased()), claims=freed)
+    left = [_left(command, tenant_id, states) for tenant_id in command.tenant_ids]
+    erased = () if person.erased else facts(stream, PersonErased())
+    is_known = bool(person.identity) and not person.erased
+    return Decision(
+        facts=(*erased, *(fact for ended in left for fact in ended.facts)),
+        claims=(_identity(person.identity, stream.id, release=True),) if is_known else (),
+        counters=tuple(counter for ended in left for counter in ended.counters),
+    )
+
+
+def _left(command: ErasePerson, tenant_id: UUID, states: States) -> Decision:
+    """The end of one membership, if it is still one."""
+    tenant = states.of(TENANT, tenant_id, tenant_id)
+    if command.person_id not in tenant.members:
+        return Decision()
+    if not command.leaving_owners:
+        require_other_owner(tenant, command.person_id)
+    return membership_ended(tenant_id, command.person_id)
 
 
 def _identity(identity: str, person_id: UUID, *, release: bool = False) -> Claim:

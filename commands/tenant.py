@@ -256,18 +256,22 @@ def _change_role(command: ChangeRole, tenant: Tenant) -> Decision:
     require_within(command.asked_by, role, command.role)
     if role == command.role:
         return Decision()
-    if role == "owner":
-        _require_other_owner(tenant)
+    require_other_owner(tenant, command.person_id)
     return _record(command, MemberRoleChanged(person_id=command.person_id, role=command.role))
 
 
 def _remove_member(command: RemoveMember, tenant: Tenant) -> Decision:
     role = _role_of(tenant, command.person_id)
     require_within(command.asked_by, role)
-    if role == "owner":
-        _require_other_owner(tenant)
-    count = Counter(tenant_id=command.tenant_id, scope="members", name="tenant", delta=-1)
-    return Decision(facts=_record(command, MemberRemoved(person_id=command.person_id)).facts, counters=(count,))
+    require_other_owner(tenant, command.person_id)
+    return membership_ended(command.tenant_id, command.person_id)
+
+
+def membership_ended(tenant_id: UUID, person_id: UUID) -> Decision:
+    """A member is none any more, and makes room for another."""
+    removed = facts(TENANT.stream(tenant_id, tenant_id), MemberRemoved(person_id=person_id))
+    count = Counter(tenant_id=tenant_id, scope="members", name="tenant", delta=-1)
+    return Decision(facts=removed, counters=(count,))
 
 
 def _role_of(tenant: Tenant, person_id: UUID) -> Role:
@@ -277,9 +281,10 @@ def _role_of(tenant: Tenant, person_id: UUID) -> Role:
         raise MemberUnknown from None
 
 
-def _require_other_owner(tenant: Tenant) -> None:
-    if list(tenant.members.values()).count("owner") < 2:
-        raise LastOwner
+def require_other_owner(tenant: Tenant, person_id: UUID) -> None:
+    """Raise LastOwner if nobody would be one without this member."""
+    if [id for id, role in tenant.members.items() if role == "owner"] == [person_id]:
+        raise LastOwner(f"{tenant.name} would have no owner without this member.")
 
 
 def _require_plan(name: str, states: States) -> None:

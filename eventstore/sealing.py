@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
@@ -27,6 +27,14 @@ class Erased(msgspec.Struct, frozen=True):
     person_id: UUID
 
 
+class SealedField(msgspec.Struct, frozen=True):
+    """A sealed value, of whom it is and what."""
+
+    person_id: UUID
+    field: str
+    sealed: Sealed
+
+
 class PersonErased(Exception):
     """The person was erased; nothing can be sealed for them any more."""
 
@@ -40,6 +48,10 @@ class PersonKeys(Protocol):
 
     async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
         """The key as it was put in; Erased after `destroy`; None when there never was one."""
+        ...
+
+    async def find_all(self, tenant_id: UUID, person_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
+        """Those keys of several persons that there are, in one go."""
         ...
 
     async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
@@ -77,11 +89,23 @@ class Sealing:
         kept = await self._keys.find(tenant_id, person_id)
         if kept is None or isinstance(kept, Erased):
             return Erased(person_id)
+        return self._opened(SealedField(person_id, field, sealed), kept)
+
+    async def open_all(self, tenant_id: UUID, values: Sequence[SealedField]) -> list[str | Erased]:
+        """The values in their order, as `open` gives each; the keys are asked for together. Raises NotSealed."""
+        keys = await self._keys.find_all(tenant_id, {value.person_id for value in values})
+        return [
+            self._opened(value, keys[value.person_id]) if value.person_id in keys else Erased(value.person_id)
+            for value in values
+        ]
+
+    def _opened(self, value: SealedField, kept: bytes) -> str:
         try:
-            content = base64.b64decode(sealed, validate=True)
+            content = base64.b64decode(value.sealed, validate=True)
         except binascii.Error as error:
             raise NotSealed from error
-        return _decrypt(AESGCM(self._unwrap(person_id, kept)), content, _bound_to(person_id, field)).decode()
+        cipher = AESGCM(self._unwrap(value.person_id, kept))
+        return _decrypt(cipher, content, _bound_to(value.person_id, value.field)).decode()
 
     async def erase(self, tenant_id: UUID, person_id: UUID) -> None:
         """Destroy the person's key."""
@@ -126,6 +150,10 @@ class MemoryPersonKeys:
     async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
         return self._keys.get((tenant_id, person_id))
 
+    async def find_all(self, tenant_id: UUID, person_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
+        found = {id: self._keys.get((tenant_id, id)) for id in person_ids}
+        return {id: key for id, key in found.items() if isinstance(key, bytes)}
+
     async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
         return self._keys.setdefault((tenant_id, person_id), key)
 
@@ -134,6 +162,13 @@ class MemoryPersonKeys:
 
 
 _FIND = "SELECT key FROM vault.find_person_key($1, $2)"
+
+_FIND_ALL = """
+    SELECT p.id, k.key
+      FROM unnest($2::uuid[]) AS p (id)
+     CROSS JOIN LATERAL vault.find_person_key($1, p.id) AS k (key)
+     WHERE k.key IS NOT NULL
+"""
 
 _ADD = "SELECT vault.add_person_key($1, $2, $3)"
 
@@ -152,6 +187,10 @@ class PostgresPersonKeys:
             return None
         key: bytes | None = row["key"]
         return Erased(person_id) if key is None else key
+
+    async def find_all(self, tenant_id: UUID, person_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
+        rows = await self._database.fetch(_FIND_ALL, tenant_id, list(person_ids))
+        return {UUID(int=row["id"].int): row["key"] for row in rows}
 
     async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
         kept: bytes | None = await self._database.fetchval(_ADD, tenant_id, person_id, key)

@@ -38,7 +38,7 @@ from projections.functions import (
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS, INTEGRATIONS_LIST
 from projections.invitations import INVITATION, INVITATIONS, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS, MEMBERS_LIST, MEMBERSHIPS
-from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS
+from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS, PERSONS_AMONG
 from projections.plans import PLAN, PLANS, PLANS_LIST
 from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS, PROJECTS_LIST
 from projections.query import AnyQuery
@@ -78,6 +78,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     PLANS_LIST,
     PERSON,
     PERSON_IDENTIFIED,
+    PERSONS_AMONG,
     MEMBER,
     MEMBERS_LIST,
     MEMBERSHIPS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -66,6 +66,21 @@ PERSON = Query(
     parameters=("uuid",),
     sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = $2",
     select=_one,
+)
+
+
+def _among(rows: Iterable[Found[Person]], person_ids: Sequence[UUID]) -> list[Found[Person]]:
+    return [found for found in rows if found.id in person_ids]
+
+
+# Several persons. Asked for the tenant of the service itself. Arguments: their ids.
+PERSONS_AMONG = Query(
+    name="persons_among",
+    model=PERSONS,
+    answer=Person,
+    parameters=("uuid[]",),
+    sql=ROWS + " WHERE t.tenant_id = $1 AND t.id = ANY($2)",
+    select=_among,
 )
 
 

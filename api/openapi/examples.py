@@ -37,12 +37,14 @@ from api.keys import Key, KeyMade
 from api.listing import Listed
 from api.me import Me
 from api.onboarding import Verification
+from api.persons import PersonErased
 from api.principal import ALLOWED
 from api.read_models import Build, ParkedEvent, ProjectionJob, ReadModelStatus
 from api.resumable_uploads import UploadState
 from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime
 from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
+from api.tenant import MemberShown
 from api.ticks import Tick
 from api.well_known import IssuerConfiguration, KeySet
 from audit.changes import Change
@@ -270,8 +272,11 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         permissions=sorted(ALLOWED["developer"]),
         tenant=_TENANT,
         memberships=[],
+        person=None,
     ),
     _MEMBER,
+    MemberShown(**msgspec.structs.asdict(_MEMBER), name="Ada Lovelace", email="ada@example.com"),
+    PersonErased(person_id=PERSON_ID),
     Plan(name="standard", limits=_LIMITS, entitlements=("gke",)),
     IssuerConfiguration(
         issuer="https://dcf.example",

@@ -30,7 +30,7 @@ Said = dict[str, Any]
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What these answer moves without an event, and their ETag is for If-Match alone.
-_NEVER_UNCHANGED = {"getKey"}
+_NEVER_UNCHANGED = {"getKey", "getMember"}
 # The tenant is connected to this machine only.
 _ELSEWHERE = {"getProjectionJob", "getAwsIntegration", "getAzureIntegration", "getGcpIntegration"}
 # Of the writes, those whose example asks for a state that what is seeded is not in, or for a cloud that is not offered.
@@ -46,6 +46,7 @@ _REFUSED = {
     "disconnectAws": "integration_not_found",
     "disconnectAzure": "integration_not_found",
     "disconnectGcp": "integration_not_found",
+    "eraseMe": "only_people",
     "leaveTenant": "only_people",
     "retryDeployment": "deployment_not_retryable",
     "rollbackDeployment": "rollback_active",

@@ -6,6 +6,7 @@ from commands.claimed import holder_of, taken
 from domain.event import SYSTEM_TENANT, Counter
 from domain.person import IdentityTaken, PersonExists, PersonUnknown
 from domain.plan import PlanUnknown
+from domain.tenant import LastOwner
 from tests.support import a
 from tests.support.scenario import given
 
@@ -69,6 +70,36 @@ class TestErasePerson:
 
     def test_asking_twice_changes_nothing(self) -> None:
         given(a.person_registered(), a.person_erased()).when(a.erase_person()).then_nothing()
+
+    def test_ends_every_membership_that_is_named_and_still_one(self) -> None:
+        given(a.person_registered(), a.tenant_created(), a.member_added(), a.member_added(a.OTHER_TENANT_ID)).when(
+            a.erase_person(tenant_ids=(a.TENANT_ID, a.OTHER_TENANT_ID))
+        ).then(
+            a.person_erased(),
+            a.member_removed(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=-1),),
+        )
+
+    def test_refuses_the_last_owner_unless_told_to_leave_the_tenant_without(self) -> None:
+        owned = given(a.person_registered(), a.tenant_created(), a.member_added(role="owner"))
+
+        owned.when(a.erase_person(tenant_ids=(a.TENANT_ID,))).then_refused(LastOwner)
+        owned.when(a.erase_person(tenant_ids=(a.TENANT_ID,), leaving_owners=True)).then(
+            a.person_erased(),
+            a.member_removed(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=-1),),
+        )
+
+    def test_asked_again_ends_what_began_meanwhile(self) -> None:
+        given(a.person_registered(), a.tenant_created(), a.member_added(), a.person_erased()).when(
+            a.erase_person(tenant_ids=(a.TENANT_ID,))
+        ).then(
+            a.member_removed(),
+            claims=(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=-1),),
+        )
 
     def test_refuses_a_person_who_never_registered(self) -> None:
         given().when(a.erase_person()).then_refused(PersonUnknown)

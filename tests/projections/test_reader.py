@@ -58,7 +58,7 @@ from projections.invitations import INVITATION, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS_LIST, MEMBERSHIPS
 from projections.memory_reader import MemoryReader
 from projections.monitor import Monitor
-from projections.persons import PERSON, PERSON_IDENTIFIED
+from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS_AMONG
 from projections.plans import PLAN, PLANS_LIST
 from projections.postgres_reader import PostgresReader
 from projections.progress import Progress
@@ -135,6 +135,7 @@ def _questions_now() -> list[Question]:
         (PLANS_LIST, SYSTEM_TENANT, ()),
         (PERSON, SYSTEM_TENANT, (a.PERSON_ID,)),
         (PERSON_IDENTIFIED, None, ("ada",)),
+        (PERSONS_AMONG, SYSTEM_TENANT, ([a.PERSON_ID],)),
         (MEMBER, tenant, (a.PERSON_ID,)),
         (MEMBERS_LIST, tenant, (0, 10)),
         (MEMBERSHIPS, None, (a.PERSON_ID,)),
