@@ -18,6 +18,7 @@ from benchmarks.load import load
 from benchmarks.read_your_writes import read_your_writes
 from benchmarks.rebuild import rebuild
 from benchmarks.rebuild_live import rebuild_live
+from benchmarks.runner import runner
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ BENCHMARKS = (
     ),
     Benchmark("catchup", "one worker through the whole log, against the library's runner and a bare read", catchup),
     Benchmark("read_your_writes", "from a write's answer to a read that shows it, against wait()", read_your_writes),
+    Benchmark("runner", "100, 1,000 and 3,000 deployments in flight in one runner on a slow cloud", runner),
     Benchmark("rebuild", "a million events into the deployments read model, in two processes", rebuild),
     Benchmark("rebuild_live", "reads over HTTP while every read model is rebuilt, against reads without", rebuild_live),
 )

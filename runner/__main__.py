@@ -13,31 +13,21 @@ import structlog
 from prometheus_client import REGISTRY
 
 from commands.ids import new_id
-from eventstore.build_logs import PostgresBuildLogs
-from eventstore.contents import PostgresContents
-from eventstore.database import Database, Role, connect
 from eventstore.embedded import PostgresUnavailable
-from eventstore.leases import PostgresLeases
-from eventstore.postgres import PostgresLog
-from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.server import postgres
-from eventstore.session import sessions
-from eventstore.ticks import PostgresTicks
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check, Health
-from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
+from process.master_key import MasterKeyUnusable, former_master_keys
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
 from process.stopping import stop_requested
-from projections.postgres_reader import PostgresReader
 from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
-
-_ROLE: Role = "dcf_engine"
+from runner.postgres_stores import stores_on_postgres
 
 
 def main() -> int:
@@ -72,7 +62,7 @@ async def _run(settings: Settings) -> None:
         async with AsyncExitStack() as exits:
             url = await exits.enter_async_context(postgres(settings))
             await migrate(url)
-            stores = await _stores(settings, url, exits)
+            stores = await stores_on_postgres(settings, url, exits)
             offered = clouds(
                 settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
             )
@@ -94,39 +84,6 @@ async def _run(settings: Settings) -> None:
             await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
             structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
             await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
-
-
-async def _stores(settings: Settings, url: str, exits: AsyncExitStack) -> Stores:
-    cache = settings.statement_cache_size
-    database = await exits.enter_async_context(
-        connect(
-            url,
-            role=_ROLE,
-            size_max=settings.pool_size_max,
-            statement_cache_size=cache,
-            application_name="dcf runner",
-        )
-    )
-    listen_url = settings.database_direct_url.reveal() if settings.database_direct_url else None
-    log = PostgresLog(database, url, role=_ROLE, listen_url=listen_url, statement_cache_size=cache)
-    await exits.enter_async_context(log)
-    reader = PostgresReader(database, sessions(listen_url or url, role=_ROLE))
-    await exits.enter_async_context(reader)
-    return Stores(
-        log=log,
-        reader=reader,
-        leases=PostgresLeases(database),
-        contents=PostgresContents(database),
-        build_logs=PostgresBuildLogs(database),
-        secrets=_secrets(settings, database),
-        ticks=PostgresTicks(database),
-    )
-
-
-def _secrets(settings: Settings, database: Database) -> SecretVault:
-    former = [key_for(key, "function-secrets") for key in former_master_keys(settings)]
-    key = key_for(master_key(settings), "function-secrets")
-    return SecretVault(PostgresSecretStore(database), key=key, former=former)
 
 
 def _checks(stores: Stores) -> dict[str, Check]:

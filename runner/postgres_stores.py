@@ -1,0 +1,54 @@
+"""The stores of a runner on PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from eventstore.build_logs import PostgresBuildLogs
+from eventstore.contents import PostgresContents
+from eventstore.database import Database, Role, connect
+from eventstore.leases import PostgresLeases
+from eventstore.postgres import PostgresLog
+from eventstore.secret_values import PostgresSecretStore, SecretVault
+from eventstore.session import sessions
+from eventstore.ticks import PostgresTicks
+from process.master_key import former_master_keys, key_for, master_key
+from process.settings import Settings
+from projections.postgres_reader import PostgresReader
+from runner.composition import Stores
+
+_ROLE: Role = "dcf_engine"
+
+
+async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack) -> Stores:
+    """Open until `exits` closes."""
+    cache = settings.statement_cache_size
+    database = await exits.enter_async_context(
+        connect(
+            url,
+            role=_ROLE,
+            size_max=settings.pool_size_max,
+            statement_cache_size=cache,
+            application_name="dcf runner",
+        )
+    )
+    listen_url = settings.database_direct_url.reveal() if settings.database_direct_url else None
+    log = PostgresLog(database, url, role=_ROLE, listen_url=listen_url, statement_cache_size=cache)
+    await exits.enter_async_context(log)
+    reader = PostgresReader(database, sessions(listen_url or url, role=_ROLE))
+    await exits.enter_async_context(reader)
+    return Stores(
+        log=log,
+        reader=reader,
+        leases=PostgresLeases(database),
+        contents=PostgresContents(database),
+        build_logs=PostgresBuildLogs(database),
+        secrets=_secrets(settings, database),
+        ticks=PostgresTicks(database),
+    )
+
+
+def _secrets(settings: Settings, database: Database) -> SecretVault:
+    former = [key_for(key, "function-secrets") for key in former_master_keys(settings)]
+    key = key_for(master_key(settings), "function-secrets")
+    return SecretVault(PostgresSecretStore(database), key=key, former=former)
