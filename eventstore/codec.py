@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from domain.event import Aggregate, Event, StreamRef
+from domain.refusal import Busy
 from eventstore.fingerprint import fingerprint
 from eventstore.log import NewEvent, StoredEvent
 from eventstore.meta import Meta, encode_meta
@@ -20,6 +21,14 @@ class UnknownEventType(Exception):
     """No aggregate of the catalogue has an event of this type."""
 
 
+class EventOfNewerCode(Busy, UnknownEventType):
+    """A newer version of the service has recorded here what this one does not know."""
+
+    code = "newer_version_needed"
+    remedy = "Ask again shortly: while the service is upgraded, processes of the newer version answer too."
+    retry_after_seconds = 5
+
+
 class UnreadableEvent(Exception):
     """The stored bytes are no event of their type."""
 
@@ -29,7 +38,8 @@ class Codec:
 
     An event type's schema version is one more than the version its newest upcaster takes, so it cannot
     be raised without saying how older events are read. Events of a newer version than this code knows
-    are decoded as they are: unknown fields are ignored, so old and new code can run side by side.
+    are decoded as they are: unknown fields are ignored, so old and new code can run side by side. What cannot be
+    decoded so is left to the newer code, like a type that is not known at all.
     """
 
     def __init__(self, aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster] = UPCASTERS) -> None:
@@ -38,6 +48,7 @@ class Codec:
             raise ValueError("Two events share a tag, or one event belongs to two aggregates.")
         self._upcasters = {(u.type, u.version): u for u in upcasters}
         self._versions = {tag: self._newest(tag) for tag in self._decoders}
+        self._families = {_family(tag) for tag in self._decoders}
         # Names the code that reads and folds these events: states kept under another name are not to be used.
         self.code = fingerprint(_modules(aggregates, upcasters))
         self._present = {(tag, self._versions[tag]): decoder.decode for tag, decoder in self._decoders.items()}
@@ -53,6 +64,10 @@ class Codec:
         """Whether events of this type can be decoded; foreign ones are skipped by our own readers."""
         return type in self._decoders
 
+    def is_of_newer_code(self, type: str) -> bool:
+        """Whether only newer code has events of this type: it is not known, and named as ours are."""
+        return type not in self._decoders and _family(type) in self._families
+
     def encode(self, event: Event) -> tuple[str, int, bytes]:
         """The event's type, schema version and data. Raises UnknownEventType when it is in no aggregate."""
         tag = tag_of(type(event))
@@ -66,7 +81,7 @@ class Codec:
         return NewEvent(stream, version, tag, schema_version, encode_meta(meta), data)
 
     def decode(self, stored: StoredEvent) -> Event:
-        """The event with `at` filled in. Raises UnknownEventType or UnreadableEvent."""
+        """The event with `at` filled in. Raises EventOfNewerCode or UnreadableEvent."""
         decode = self._present.get((stored.type, stored.schema_version))
         try:
             # The short way for what nearly all events are: of the present version.
@@ -81,12 +96,17 @@ class Codec:
         return event
 
     def decode_data(self, type: str, schema_version: int, data: bytes) -> Event:
-        """The event without the time of its recording. Raises UnknownEventType or UnreadableEvent."""
+        """The event without the time of its recording. Raises EventOfNewerCode or UnreadableEvent."""
+        if type not in self._decoders:
+            raise EventOfNewerCode(f"This version of the service knows no event “{type}”.")
         if schema_version < self.schema_version(type):
             data = self._upcast(type, schema_version, data)
         try:
             return self._decoders[type].decode(data)
         except msgspec.MsgspecError as error:
+            if schema_version > self._versions[type] and isinstance(error, msgspec.ValidationError):
+                said = f"This version of the service cannot read version {schema_version} of the event “{type}”."
+                raise EventOfNewerCode(said) from error
             raise UnreadableEvent(f"{type} {schema_version}: {error}") from error
 
     def _newest(self, tag: str) -> int:
@@ -108,6 +128,10 @@ def _modules(aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster]
         yield aggregate.evolve.__module__
         yield type(aggregate.initial).__module__
         yield from (event.__module__ for event in aggregate.events)
+
+
+def _family(tag: str) -> str:
+    return tag.partition(".")[0]
 
 
 def tag_of(event: type[Event]) -> str:

@@ -36,6 +36,12 @@ class Monitor:
         self._batches = Histogram(
             "dcf_projection_batch_seconds", "Time to apply a batch", buckets=_BATCH_SECONDS, registry=registry
         )
+        self._of_newer_code = Counter(
+            "dcf_projection_events_of_newer_code",
+            "Events passed over since only newer code knows their type",
+            ("type",),
+            registry=registry,
+        )
         self._kinds: set[str] = set()
         self._parked_now: dict[str, int] = {}
         self.leads = False
@@ -44,6 +50,10 @@ class Monitor:
         """A batch was applied and committed."""
         self._events.inc(events)
         self._batches.observe(seconds)
+
+    def passed_over(self, type: str, count: int) -> None:
+        """Events of a type that only newer code knows."""
+        self._of_newer_code.labels(type).inc(count)
 
     def reached(self, kind: str, position: int, *, head: int, behind_since: datetime | None) -> None:
         """Where a read model stands while the log ends at `head`. `behind_since`: when the oldest event that is not

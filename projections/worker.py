@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -145,6 +146,7 @@ class Worker:
                         following = await self._fold(models, position, more, batch.parked, before=batch)
             finally:
                 written = await writing
+            self._tell_of_newer_code(batch)
             self._monitor.applied(len(batch.events), time.monotonic() - began)
             began, applied = time.monotonic(), applied + len(batch.events)
             if following is None:
@@ -248,6 +250,15 @@ class Worker:
                     )
         if told:
             self._monitor.parked({kind: len(streams) for kind, streams in self._parked.items()})
+
+    def _tell_of_newer_code(self, batch: Batch) -> None:
+        """What only newer code knows is no row of ours. A newer worker makes its own read models from it."""
+        for type, count in Counter(stored.type for stored in batch.events).items():
+            if self._codec.is_of_newer_code(type):
+                self._monitor.passed_over(type, count)
+                structlog.get_logger().warning(
+                    "events_of_newer_code", type=type, count=count, up_to=batch.last.position
+                )
 
     async def _report(self) -> None:
         """Lag, looked at now and then: it costs the database a few questions. What is served although nobody feeds it,

@@ -20,6 +20,7 @@ from commands.execute import Context, execute
 from commands.progress import RecordDrift
 from domain.deployment import Deployment
 from domain.refusal import Refusal
+from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
 from projections.deployment_lists import DEPLOYMENTS_WATCHED, Watched
 from projections.query import Found
@@ -112,7 +113,8 @@ class Drift:
             if one.found.id not in doubtful:
                 await self._record(one)
         for found in (found for found in settled if not found.row.active):
-            await self._record(await self._no_more(found))
+            if (gone := await self._no_more(found)) is not None:
+                await self._record(gone)
         if doubtful:
             await asyncio.sleep(CONFIRM_SECONDS)
             for one in await self._looks(found for found in settled if found.id in doubtful):
@@ -142,8 +144,8 @@ class Drift:
 
     async def _look(self, found: Found[Watched]) -> _Look | float | None:
         """What there is to see; for how many seconds the cloud asks to be left alone; or nothing."""
-        held, recorded = await self._recorded(found)
         try:
+            held, recorded = await self._recorded(found)
             order = order_of(held, recorded, await access_of(self._world.log, held, recorded))
             if order is None:
                 return None
@@ -151,15 +153,18 @@ class Drift:
                 observed = await provider_of(order, self._world).observe(order)
         except ProviderBusy as busy:
             return busy.retry_in_seconds
-        except ProviderRefused as refused:
+        except (ProviderRefused, EventOfNewerCode) as refused:
             log.warning("drift_not_seen", deployment_id=str(found.id), code=refused.code)
             return None
         seen = differences(recorded, observed)
         return None if seen is None else _Look(found=found, held=held, recorded=recorded, differences=seen)
 
-    async def _no_more(self, found: Found[Watched]) -> _Look:
+    async def _no_more(self, found: Found[Watched]) -> _Look | None:
         """One that serves no more differs from nothing."""
-        held, recorded = await self._recorded(found)
+        try:
+            held, recorded = await self._recorded(found)
+        except EventOfNewerCode:
+            return None
         return _Look(found=found, held=held, recorded=recorded, differences=())
 
     async def _recorded(self, found: Found[Watched]) -> tuple[Held, Deployment]:

@@ -7,6 +7,7 @@ what their builds said. Every step is small and looks again, so a round that is 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from domain.event import SYSTEM_TENANT
 from domain.function import FUNCTION, Function
 from domain.plan import Limits, plan_stream
 from domain.refusal import Refusal
+from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
 from eventstore.ticks import Ticks
 from projections.artifacts import ARTIFACTS_KEPT
@@ -94,7 +96,8 @@ class Retention:
         if not await self._reader.wait_for(head, seconds_max=CAUGHT_UP_SECONDS_MAX):
             return
         async for found in self._pages(RELEASES_LEFTOVER, None):
-            await self._withdraw(found)
+            with suppress(EventOfNewerCode):
+                await self._withdraw(found)
         plans: dict[UUID, Limits] = {}
         async for tenant in self._pages(TENANTS_LIST, None):
             plan = await self._reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.row.plan).id)
@@ -138,7 +141,8 @@ class Retention:
             former = [row for _, row in place if not row.active]
             beyond = former[: max(0, len(former) - limits.releases_kept)]
             for row in beyond:
-                await self._retire_one(tenant_id, row, limits)
+                with suppress(EventOfNewerCode):  # Newer code knows what has become of it, and does this too.
+                    await self._retire_one(tenant_id, row, limits)
 
     async def _retire_one(self, tenant_id: UUID, row: KeptRelease, limits: Limits) -> None:
         stream = FUNCTION.stream(tenant_id, row.function_id)

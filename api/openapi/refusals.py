@@ -30,6 +30,7 @@ from api.refusals import (
 )
 from commands.execute import KeyReused, TooMuchContention
 from domain.refusal import PreconditionFailed, Refusal
+from eventstore.codec import EventOfNewerCode
 from eventstore.log import LogBusy
 from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch
 from projections.reader import ReadModelNotReady
@@ -61,6 +62,7 @@ _OF_WRITES: Kinds = (
     NotRecordable,
     TooMuchContention,
     LogBusy,
+    EventOfNewerCode,
     OutcomeNotKnown,
 )
 

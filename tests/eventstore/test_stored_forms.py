@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from domain.event import Aggregate, Claim, Event
 from eventstore.canonical import NotCanonical, decode_canonical, encode_canonical
-from eventstore.codec import Codec, UnknownEventType, UnreadableEvent
+from eventstore.codec import Codec, EventOfNewerCode, UnknownEventType, UnreadableEvent
 from eventstore.log import StoredEvent
 from eventstore.meta import Actor, Meta, decode_meta, encode_meta
 from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch, format_position, parse_position
@@ -107,6 +107,21 @@ class TestCodec:
     def test_an_unknown_type_is_named(self) -> None:
         with pytest.raises(UnknownEventType, match="lamp\\.broken"):
             Codec((LAMP,)).decode(msgspec.structs.replace(STORED, type="lamp.broken"))
+
+    def test_a_type_like_ours_that_is_not_known_is_newer_codes_and_a_foreign_one_is_not(self) -> None:
+        codec = Codec((LAMP,))
+
+        assert codec.is_of_newer_code("lamp.broken")
+        assert not codec.is_of_newer_code("lamp.lit")
+        assert not codec.is_of_newer_code("shop.orders:OrderPlaced")
+
+    def test_what_only_newer_code_can_decode_is_left_to_it(self) -> None:
+        codec, unfit = Codec((LAMP,)), b'{"type":"lamp.lit","brightnessPercent":"half"}'
+
+        with pytest.raises(EventOfNewerCode, match="version 9"):
+            codec.decode(msgspec.structs.replace(STORED, schema_version=9, data=unfit))
+        with pytest.raises(UnreadableEvent):
+            codec.decode(msgspec.structs.replace(STORED, schema_version=1, data=unfit))
 
     def test_bytes_that_are_no_event_are_refused(self) -> None:
         with pytest.raises(UnreadableEvent):
