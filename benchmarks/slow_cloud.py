@@ -32,7 +32,7 @@ from runner.postgres_stores import stores_on_postgres
 
 BUILD_SECONDS_VARIABLE = "DCF_BENCHMARK_BUILD_SECONDS"
 SLOW = Weather(latency_seconds_max=0.6)
-HEALTHY_AFTER_SECONDS = 4.0
+HEALTHY_AFTER_SECONDS_MAX = 4.0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,8 @@ class SlowCloud(SimulatedProvider):
 
     def __init__(self, build_seconds: float) -> None:
         super().__init__(0, clock=time.monotonic, weather=SLOW)
-        slow = Behaviour(build_seconds=build_seconds, healthy_after_seconds=HEALTHY_AFTER_SECONDS)
+        healthy_after = min(build_seconds, HEALTHY_AFTER_SECONDS_MAX)
+        slow = Behaviour(build_seconds=build_seconds, healthy_after_seconds=healthy_after)
         self.behaviour = defaultdict(lambda: slow)
         self.first_steps: dict[UUID, float] = {}
 

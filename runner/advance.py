@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import structlog
 
 from commands.command import Command
@@ -9,6 +11,7 @@ from commands.execute import Context, execute
 from commands.progress import RecordWaiting
 from domain.deployment import Deployment, Failure, StaleEpoch
 from domain.refusal import Busy, Conflict
+from eventstore.codec import EventOfNewerCode
 from eventstore.log import NO_STREAM, OutcomeUnknown
 from eventstore.meta import Actor
 from providers.provider import Observation, Order, ProviderBusy, ProviderRefused
@@ -27,6 +30,9 @@ SENDINGS_MAX = 3
 WAITING_NEWS_SECONDS = 5.0
 WAITING_NEWS_FAILURES = 2
 WAITING_EVENTS_MAX = 20
+# While nothing is heard of a deployment, what was read of it is taken for what is recorded for so long: a report is fenced
+# by its epoch anyway, and of a request to cancel the runner hears.
+READ_AGAIN_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -36,6 +42,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.seen = Seen()
+        self.seen_at: datetime | None = None
         self.output = BuildOutput()
         self.polls = 0
         self.failures = 0
@@ -62,13 +69,18 @@ class Turns:
         return True
 
 
-async def advance(held: Held, turns: Turns, world: World) -> float | None:
-    """One turn. Returns how many seconds to wait before the next; None when there is nothing more to do for this runner.
+async def advance(held: Held, turns: Turns, world: World, *, news: bool) -> float | None:
+    """One turn; with `news` something was heard of the deployment since the last one.
 
-    Breaking it off anywhere loses nothing: the next turn, here or in another runner, looks first. Raises only what the
-    store raises.
+    Returns how many seconds to wait before the next; None when there is nothing more to do for this runner.
+
+    Breaking it off anywhere loses nothing: the next turn, here or in another runner, looks first. Raises EventOfNewerCode,
+    and what the store raises.
     """
-    turns.seen = await look(world.log, held, turns.seen)
+    at = world.clock()
+    if news or turns.seen_at is None or at - turns.seen_at > timedelta(seconds=READ_AGAIN_SECONDS):
+        turns.seen = await look(world.log, held, turns.seen)
+        turns.seen_at = at
     deployment = turns.seen.deployment
     order = order_of(held, deployment, await access_of(world.log, held, deployment))
     if order is None or deployment.epoch != held.epoch or not deployment.is_under_way:
@@ -183,17 +195,19 @@ async def _record(note: Note, held: Held, turns: Turns, world: World) -> float:
 
 
 async def _report(command: Command, held: Held, turns: Turns, world: World) -> None:
-    """Record it. What no longer fits where the deployment stands is dropped: the next turn looks again. Raises StaleEpoch."""
+    """Record it. What no longer fits where the deployment stands is dropped: the next turn looks again. Raises StaleEpoch or
+    EventOfNewerCode."""
     context = Context(
         actor=Actor("runner", held.runner_id),
         command_id=world.new_id(),
         correlation_id=turns.seen.correlation_id or held.deployment_id,
         causation_id=str(turns.seen.position),
     )
+    turns.seen_at = None
     for sending in range(1, SENDINGS_MAX + 1):
         try:
             await execute(world.log, command, context)
-        except StaleEpoch:
+        except (StaleEpoch, EventOfNewerCode):
             raise
         except (OutcomeUnknown, Busy):
             if sending == SENDINGS_MAX:

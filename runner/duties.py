@@ -103,9 +103,10 @@ class Duties:
     async def _beat(self, lease: Lease) -> None:
         """Keep the lease; returns when it is lost, or could not be kept for so long that it may be."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + LEASE_SECONDS
+        asked_at = loop.time()
+        until = asked_at + LEASE_SECONDS
         while loop.time() < until - HEARTBEAT_SECONDS:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(max(asked_at + HEARTBEAT_SECONDS - loop.time(), 0.0))
             asked_at = loop.time()
             with suppress(Exception):
                 async with asyncio.timeout(max(until - HEARTBEAT_SECONDS - asked_at, 0.1)):

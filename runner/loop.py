@@ -14,6 +14,7 @@ from commands.execute import Context, execute
 from commands.progress import ClaimDeployment
 from domain.deployment import SlotTaken, TooManyRunning
 from domain.refusal import Refusal
+from eventstore.codec import EventOfNewerCode
 from eventstore.leases import Lease, Leases, Wanted
 from eventstore.meta import Actor
 from runner.advance import Turns, advance
@@ -28,6 +29,10 @@ from runner.world import Held, World
 LEASE_SECONDS = 6.0
 HEARTBEAT_SECONDS = 1.5
 LEASE_SECONDS_MARGIN = 1.5
+# A runner whose leases take so long to be kept has as much as it can do, and takes nothing more until they do not.
+BEAT_SECONDS_MAX = 1.0
+# Between two looks for work, however much happens.
+LOOK_SECONDS_MIN = 0.05
 # How often what other runners have is looked through for what nobody holds any more.
 TAKEOVER_SECONDS = 1.0
 # Behind every wake-up there is a look after so long anyway.
@@ -39,6 +44,8 @@ CLAIMS_AT_ONCE_MAX = 20
 # A deployment that could not be begun is tried again after so long, sooner when something of its tenant ends.
 PUT_OFF_SECONDS = 2.0
 GIVEN_UP_SECONDS = 60.0
+# What newer code has recorded of a deployment this code may never understand; it looks again after so long.
+NEWER_CODE_SECONDS = 10.0
 # Turns of one deployment that may break off in a row before it is left to another runner.
 TURNS_FAILED_MAX = 10
 STOP_SECONDS_MAX = 8.0
@@ -54,6 +61,7 @@ class _InHand:
         self.lease = lease
         self.nudged = asyncio.Event()
         self.driving: asyncio.Task[None] | None = None
+        self.lost = False
 
 
 class Runner:
@@ -81,6 +89,7 @@ class Runner:
         self._put_off = PutOff(_seconds)
         self._waiting_since: dict[UUID, float] = {}
         self._leased_until = 0.0
+        self._beat_seconds = 0.0
         self._took_over_at = -TAKEOVER_SECONDS
         self._claiming = asyncio.Semaphore(CLAIMS_AT_ONCE_MAX)
 
@@ -93,7 +102,7 @@ class Runner:
         ]
         duties = asyncio.create_task(self._duties.run(self._stopping, stop_seconds_max=stop_seconds_max), name="duties")
         try:
-            await self._again(self._look_and_rest, 0.0)
+            await self._again(self._look_and_rest, LOOK_SECONDS_MIN)
             await self._hand_over(duties, stop_seconds_max)
         finally:
             for task in (duties, *helpers, *self._drives()):
@@ -101,12 +110,14 @@ class Runner:
             await asyncio.gather(duties, *helpers, *self._drives(), return_exceptions=True)
 
     async def _again(self, action: Callable[[], Awaitable[None]], seconds: float) -> None:
-        """Repeat until it is time to stop (the heartbeat: until cancelled). A store in trouble ends nothing."""
+        """Repeat every so many seconds until it is time to stop (the heartbeat: until cancelled). A store in trouble ends
+        nothing."""
         failures = 0
         while action == self._beat or not self._stopping.is_set():
+            began = _seconds()
             try:
                 await action()
-                failures, wait = 0, seconds
+                failures, wait = 0, max(began + seconds - _seconds(), 0.0)
             except Exception as error:  # noqa: BLE001 - whatever the store raises passes; the runner stays
                 failures += 1
                 wait = min(retry_seconds(failures, 0.0, self._world.random), HINDERED_SECONDS_MAX)
@@ -162,7 +173,9 @@ class Runner:
         return [task for task in tasks if task.deployment_id not in self._in_hand]
 
     def _room(self) -> int:
-        return 0 if self._stopping.is_set() else max(0, self._deployments_max - len(self._in_hand))
+        if self._stopping.is_set() or self._beat_seconds > BEAT_SECONDS_MAX:
+            return 0
+        return max(0, self._deployments_max - len(self._in_hand))
 
     async def _take(self, tasks: list[Task]) -> None:
         by_name = {_name(task): task for task in tasks[: self._room()]}
@@ -213,9 +226,17 @@ class Runner:
                 self._put_off.tenant(task, PUT_OFF_SECONDS)
             case SlotTaken():
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
+            case EventOfNewerCode():
+                self._leave_to_newer_code(task, refusal)
             case _:
                 log.info("claim_refused", deployment_id=str(task.deployment_id), code=refusal.code)
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
+
+    def _leave_to_newer_code(self, task: Task, refusal: EventOfNewerCode) -> None:
+        """Nothing is decided by half a story: a runner of the newer version takes it, or this one after its upgrade."""
+        self._world.metrics.left_to_newer_code.inc()
+        log.warning("left_to_newer_code", deployment_id=str(task.deployment_id), problem=refusal.detail)
+        self._put_off.deployment(task, NEWER_CODE_SECONDS)
 
     # Driving what was taken.
 
@@ -240,10 +261,14 @@ class Runner:
     async def _drive_on(self, in_hand: _InHand, held: Held) -> None:
         turns, failures = Turns(), 0
         while not self._stopping.is_set():
+            news = in_hand.nudged.is_set()
             in_hand.nudged.clear()
             try:
-                seconds = await advance(held, turns, self._world)
+                seconds = await advance(held, turns, self._world, news=news)
                 failures = 0
+            except EventOfNewerCode as refusal:
+                self._leave_to_newer_code(in_hand.task, refusal)
+                return
             except Exception:
                 failures += 1
                 self._world.metrics.turns_failed.inc()
@@ -262,6 +287,8 @@ class Runner:
     async def _let_go(self, in_hand: _InHand) -> None:
         self._in_hand.pop(in_hand.task.deployment_id, None)
         self._world.metrics.in_flight.set(len(self._in_hand))
+        if in_hand.lost:
+            return
         try:
             await self._leases.release([in_hand.lease])
         except Exception as error:  # noqa: BLE001 - it runs out by itself
@@ -272,16 +299,18 @@ class Runner:
     async def _beat(self) -> None:
         """Renew all leases at once. What was lost, or could not be renewed in time, is not worked on any more."""
         if not self._in_hand:
+            self._beat_seconds = 0.0
             return
         mine, asked_at = list(self._in_hand.values()), _seconds()
         try:
             async with asyncio.timeout(max(self._leased_until - LEASE_SECONDS_MARGIN - asked_at, 0.1)):
                 kept = await self._leases.renew([one.lease for one in mine], seconds=LEASE_SECONDS)
         except Exception:
+            self._beat_seconds = _seconds() - asked_at
             if _seconds() > self._leased_until - LEASE_SECONDS_MARGIN:
                 self._drop(mine)
             raise
-        self._leased_until = asked_at + LEASE_SECONDS
+        self._leased_until, self._beat_seconds = asked_at + LEASE_SECONDS, _seconds() - asked_at
         epochs = {(lease.name, lease.epoch) for lease in kept}
         self._drop(one for one in mine if (one.lease.name, one.lease.epoch) not in epochs)
 
@@ -290,6 +319,7 @@ class Runner:
             if in_hand.driving is not None and not in_hand.driving.done():
                 self._world.metrics.leases_lost.inc()
                 log.warning("lease_lost", deployment_id=str(in_hand.task.deployment_id), epoch=in_hand.lease.epoch)
+                in_hand.lost = True
                 in_hand.driving.cancel()
 
     # Hearing of news.

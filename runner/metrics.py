@@ -41,3 +41,8 @@ class Metrics:
         )
         self.turns_failed = Counter("dcf_runner_turns_failed", "Turns broken off by an error.", registry=registry)
         self.leases_lost = Counter("dcf_runner_leases_lost", "Deployments taken by another runner.", registry=registry)
+        self.left_to_newer_code = Counter(
+            "dcf_runner_left_to_newer_code",
+            "Times a deployment was left alone for an event that only newer code knows.",
+            registry=registry,
+        )

@@ -32,6 +32,10 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
             application_name="dcf runner",
         )
     )
+    # What keeps a runner's work its own never queues behind that work.
+    for_leases = await exits.enter_async_context(
+        connect(url, role=_ROLE, size_max=2, statement_cache_size=cache, application_name="dcf runner leases")
+    )
     listen_url = settings.database_direct_url.reveal() if settings.database_direct_url else None
     log = PostgresLog(database, url, role=_ROLE, listen_url=listen_url, statement_cache_size=cache)
     await exits.enter_async_context(log)
@@ -40,7 +44,7 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
     return Stores(
         log=log,
         reader=reader,
-        leases=PostgresLeases(database),
+        leases=PostgresLeases(for_leases),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
         secrets=_secrets(settings, database),

@@ -101,6 +101,15 @@ def test_rebuild_prints_rate_and_memory() -> None:
     assert figures["doubled"]["peak_memory_mb"] > 0
 
 
+def test_runner_prints_memory_effort_and_how_soon_it_begins() -> None:
+    ended = _asked("runner", "--json", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    told = ("peak_memory_mb", "claim_p99_ms", "cpu_ms_per_deployment", "cpu_growth", "memory_growth")
+    assert min(figures[name] for name in told) > 0
+
+
 def test_growth_prints_one_json_object_last() -> None:
     ended = _asked("growth", "--json", "--quick")
 

@@ -38,7 +38,7 @@ async def drive(held: Held, world: World) -> None:
     """Turn after turn until it is over for this runner."""
     turns = Turns()
     for _ in range(TURNS_MAX):
-        seconds = await advance(held, turns, world)
+        seconds = await advance(held, turns, world, news=True)
         if seconds is None:
             return
         await asyncio.sleep(seconds)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
-from eventstore.leases import Wanted
-from eventstore.meta import decode_meta
+import msgspec
+import pytest
+
+from domain.deployment import DEPLOYMENT
+from eventstore.codec import EventOfNewerCode
+from eventstore.leases import Lease, Leases, Wanted
+from eventstore.log import Append, NewEvent
+from eventstore.meta import Actor, Meta, decode_meta, encode_meta
 from providers.simulated.weather import FAIR, Behaviour, Weather
-from runner.loop import LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
+from runner.loop import BEAT_SECONDS_MAX, LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
 from tests.runner.test_advance import OUTCOMES
 from tests.runner.town import Town
 from tests.support import virtual_time
 from tests.support.mortal import Mortal
+
+NEWER = Actor("runner", "newer")
 
 Scene = Callable[[Town], Awaitable[None]]
 
@@ -219,6 +227,80 @@ class TestSeveralRunners:
                 assert other.epoch > lease.epoch
 
         play(scene)
+
+    def test_take_nothing_more_while_they_can_hardly_keep_what_they_have(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=10)
+            await town.settle(2)
+            slow = SlowToRenew(town.stores.leases)
+            town.stores = msgspec.structs.replace(town.stores, leases=slow)
+            await town.queue(*town.functions[0], behaviour=Behaviour(build_seconds=120))
+            async with Working(town.runner()):
+                await asyncio.sleep(5)
+                slow.seconds = 1.5 * BEAT_SECONDS_MAX
+                await asyncio.sleep(10)
+                await town.queue(*town.functions[1])
+                await asyncio.sleep(30)
+                assert (await statuses(town)) == ["running", "queued"]
+
+                slow.seconds = 0.0
+                await asyncio.sleep(10)
+                assert "queued" not in await statuses(town)
+
+        play(scene)
+
+    def test_leave_to_newer_code_what_they_do_not_know_and_go_on_with_the_rest(self) -> None:
+        """The event of a newer version comes while the deployment is under way, and is there before another is begun."""
+
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=10)
+            await town.settle(3)
+            under_way = await town.queue(*town.functions[0], behaviour=Behaviour(build_seconds=20))
+            async with Working(town.runner()):
+                await asyncio.sleep(5)
+                await of_newer_code(town, under_way)
+                before = await story_types(town, under_way)
+                waiting = await town.queue(*town.functions[1])
+                await of_newer_code(town, waiting)
+                rest = await town.queue(*town.functions[2])
+                await asyncio.sleep(120)
+
+            assert (await town.deployment(rest)).status == "succeeded"
+            assert await story_types(town, under_way) == before
+            assert await story_types(town, waiting) == ["deployment.queued", "deployment.inspected"]
+            assert await town.stores.leases.held([f"deployment/{id}" for _, id in town.deployments]) == []
+            with pytest.raises(EventOfNewerCode):
+                await town.cancel(waiting)
+
+        play(scene)
+
+
+class SlowToRenew:
+    """Leases that take `seconds` to be renewed."""
+
+    def __init__(self, leases: Leases) -> None:
+        self.seconds = 0.0
+        self._leases = leases
+        self.acquire, self.release, self.held = leases.acquire, leases.release, leases.held
+
+    async def renew(self, leases: Sequence[Lease], *, seconds: float) -> list[Lease]:
+        await asyncio.sleep(self.seconds)
+        return await self._leases.renew(leases, seconds=seconds)
+
+
+async def story_types(town: Town, deployment_id: UUID) -> list[str]:
+    """Of a story that this code does not know to its end."""
+    [events] = await town.log.load([DEPLOYMENT.stream(town.tenant_of(deployment_id), deployment_id)])
+    return [event.type for event in events]
+
+
+async def of_newer_code(town: Town, deployment_id: UUID) -> None:
+    """Newer code records something of the deployment that this code does not know."""
+    stream = DEPLOYMENT.stream(town.tenant_of(deployment_id), deployment_id)
+    [events] = await town.log.load([stream])
+    version = events[-1].version + 1
+    event = NewEvent(stream, version, "deployment.inspected", 1, encode_meta(Meta(actor=NEWER)), b"{}")
+    await town.log.append(Append(tenant_id=stream.tenant_id, command_id=town.new_id(), events=(event,)))
 
 
 class TestStop:

@@ -1,0 +1,29 @@
+"""The stores of a runner on PostgreSQL: what keeps its work its own does not queue behind that work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import uuid4
+
+from eventstore.leases import Wanted
+from process.settings import Settings
+from runner.postgres_stores import stores_on_postgres
+
+POOL = 2
+
+
+async def test_leases_are_renewed_while_every_other_connection_is_taken(database_url: str, tmp_path: Path) -> None:
+    """Goal: a runner with more to do than it has connections for still keeps its leases. Method: hold all of them."""
+    settings = Settings(data_dir=tmp_path, pool_size_max=POOL)
+    async with AsyncExitStack() as exits:
+        stores = await stores_on_postgres(settings, database_url, exits)
+        leases = await stores.leases.acquire([Wanted("deployment/1")], holder=uuid4(), seconds=6)
+        async with AsyncExitStack() as held:
+            for _ in range(POOL):
+                await held.enter_async_context(stores.contents._database.acquire())  # type: ignore[attr-defined]
+            async with asyncio.timeout(5):
+                renewed = await stores.leases.renew(leases, seconds=6)
+
+    assert [lease.epoch for lease in renewed] == [lease.epoch for lease in leases]
