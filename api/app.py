@@ -43,6 +43,7 @@ from api.secrets import SECRET_ROUTES
 from api.services import Services
 from api.sign_in_issuers import SIGN_IN_ROUTES
 from api.tenant import TENANT_ROUTES
+from api.tenant_closing import TENANT_CLOSING_ROUTES
 from api.ticks import TICK_ROUTES
 from api.uploads import UPLOAD_ROUTES
 from api.well_known import WELL_KNOWN_ROUTES
@@ -77,6 +78,7 @@ ROUTES = (
     *CAUSES_ROUTES,
     *OPERATION_ROUTES,
     *OPERATOR_TENANT_ROUTES,
+    *TENANT_CLOSING_ROUTES,
     *READ_MODEL_ROUTES,
     *RUNTIME_IMPACT_ROUTES,
     *OPENAPI_ROUTES,

@@ -36,6 +36,7 @@ from api.trusted_issuers import TrustedIssuer
 from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
+from domain.tenant import TENANT, Tenant
 from eventstore.key_uses import APART, KeyUses
 from eventstore.log import Log
 from eventstore.meta import Actor
@@ -143,6 +144,8 @@ class Authenticator:
         # From here on the caller has proven to know the key, and may know what became of it.
         if state.revoked:
             raise CredentialUnknown("The API key was revoked.", remedy=_NEW_KEY)
+        if (await _tenant_of(self._log, found.tenant_id)).closed:
+            raise CredentialUnknown("The tenant of the API key was closed.")
         if found.row.expires_at is not None and found.row.expires_at <= self._clock():
             raise _expired("API key", found.row.expires_at)
         await self._note_use(found.tenant_id, key.key_id)
@@ -160,6 +163,11 @@ class Authenticator:
             await self._uses.note(tenant_id, key_id, self._clock())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as problem:
             structlog.get_logger().warning("key_use_not_noted", key_id=str(key_id), problem=str(problem))
+
+
+async def _tenant_of(log: Log, tenant_id: UUID) -> Tenant:
+    state: Tenant = await fold(log, TENANT, TENANT.stream(tenant_id, tenant_id))
+    return state
 
 
 def _expired(what: str, at: datetime) -> CredentialUnknown:

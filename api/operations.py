@@ -42,7 +42,7 @@ from domain.runtime import (
     RuntimeUnknown,
     RuntimeVersionInvalid,
 )
-from domain.tenant import TENANT, TenantUnknown
+from domain.tenant import TENANT, TenantIsClosed, TenantUnknown
 from projections.plans import PLAN as PLAN_GET
 from projections.plans import PLANS_LIST, Plan
 from projections.tenants import TENANT as TENANT_GET
@@ -270,6 +270,7 @@ _CHOOSE = Operation(
     if_match=True,
     refusals=(
         TenantUnknown,
+        TenantIsClosed,
         PlanUnknown,
     ),
 )

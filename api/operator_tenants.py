@@ -21,7 +21,7 @@ from commands.command import States
 from commands.tenant import CreateTenant, ResumeTenant, SuspendTenant
 from domain.naming import NameNotAllowed, slug
 from domain.plan import PlanUnknown
-from domain.tenant import TENANT, TenantUnknown, TooManyInvitations
+from domain.tenant import TENANT, TenantIsClosed, TenantUnknown, TooManyInvitations
 from projections.tenants import TENANT as TENANT_GET
 from projections.tenants import Tenant
 
@@ -82,7 +82,7 @@ _INVITE = Operation(
     answers={201: InvitationMade},
     example={"email": "ada@example.com", "role": "owner"},
     writes=True,
-    refusals=(TenantUnknown, TooManyInvitations),
+    refusals=(TenantUnknown, TenantIsClosed, TooManyInvitations),
 )
 
 
@@ -104,7 +104,7 @@ _SUSPEND = Operation(
     example={"reason": "The invoice of October is open."},
     writes=True,
     if_match=True,
-    refusals=(TenantUnknown,),
+    refusals=(TenantUnknown, TenantIsClosed),
 )
 
 
@@ -124,7 +124,7 @@ _RESUME = Operation(
     answers={200: Tenant},
     writes=True,
     if_match=True,
-    refusals=(TenantUnknown,),
+    refusals=(TenantUnknown, TenantIsClosed),
 )
 
 

@@ -127,7 +127,7 @@ class SignIn:
         for row in found:
             tenant: Tenant = await fold(self._log, TENANT, TENANT.stream(row.tenant_id, row.tenant_id))
             role = tenant.members.get(person_id)
-            if role is not None:
+            if role is not None and not tenant.closed:
                 memberships.append(Membership(tenant_id=row.tenant_id, role=role))
         return tuple(memberships)
 

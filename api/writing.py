@@ -123,6 +123,11 @@ class Writing:
         """The same for requests that are repeated under one Idempotency-Key, another for all others."""
         return self._command_id
 
+    @property
+    def correlation_id(self) -> UUID:
+        """What everything that this request sets in motion is known by."""
+        return self._exchange.correlation_id
+
     def new_id(self) -> UUID:
         """An id for what the command makes."""
         return self._services.new_id()

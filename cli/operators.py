@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.epilog import epilog
+from cli.operator_persons import persons
 from cli.operator_plans import plans
 from cli.operator_runtimes import runtimes
 from cli.operator_tenants import tenants
@@ -29,3 +30,4 @@ def operators() -> None:
 operators.add_command(runtimes)
 operators.add_command(plans)
 operators.add_command(tenants)
+operators.add_command(persons)

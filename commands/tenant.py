@@ -33,9 +33,11 @@ from domain.tenant import (
     PlanChosen,
     Role,
     Tenant,
+    TenantClosed,
     TenantCreated,
     TenantEvent,
     TenantExists,
+    TenantIsClosed,
     TenantResumed,
     TenantSuspended,
     TenantUnknown,
@@ -106,6 +108,10 @@ class ResumeTenant(Command, frozen=True, kw_only=True, tag="ResumeTenant"):
     pass
 
 
+class CloseTenant(Command, frozen=True, kw_only=True, tag="CloseTenant"):
+    reason: str = ""
+
+
 TenantCommand = (
     CreateTenant
     | AddMember
@@ -117,6 +123,7 @@ TenantCommand = (
     | ChoosePlan
     | SuspendTenant
     | ResumeTenant
+    | CloseTenant
 )
 
 
@@ -128,6 +135,8 @@ def decide(command: TenantCommand, states: States) -> Decision:
     tenant = states.of(TENANT, command.tenant_id, command.tenant_id)
     if not isinstance(command, CreateTenant) and not tenant.exists:
         raise TenantUnknown
+    if tenant.closed and not isinstance(command, CreateTenant | CloseTenant | RemoveMember):
+        raise TenantIsClosed
     match command:
         case CreateTenant():
             if tenant.exists:
@@ -147,8 +156,8 @@ def decide(command: TenantCommand, states: States) -> Decision:
         case ChoosePlan():
             _require_plan(command.plan, states)
             return _record(command, PlanChosen(plan=command.plan)) if command.plan != tenant.plan else Decision()
-        case SuspendTenant() | ResumeTenant():
-            return _suspend_or_resume(command, tenant)
+        case SuspendTenant() | ResumeTenant() | CloseTenant():
+            return _about_standing(command, tenant)
         case _:
             assert_never(command)
 
@@ -179,7 +188,9 @@ def _add_member(command: AddMember, states: States) -> Decision:
     return Decision(facts=_record(command, added).facts, counters=(_one_more(command, states),))
 
 
-def _suspend_or_resume(command: SuspendTenant | ResumeTenant, tenant: Tenant) -> Decision:
+def _about_standing(command: SuspendTenant | ResumeTenant | CloseTenant, tenant: Tenant) -> Decision:
+    if isinstance(command, CloseTenant):
+        return Decision() if tenant.closed else _record(command, TenantClosed(reason=command.reason))
     reason = command.reason if isinstance(command, SuspendTenant) else None
     if reason == tenant.suspended:
         return Decision()
@@ -283,7 +294,7 @@ def _role_of(tenant: Tenant, person_id: UUID) -> Role:
 
 def require_other_owner(tenant: Tenant, person_id: UUID) -> None:
     """Raise LastOwner if nobody would be one without this member."""
-    if [id for id, role in tenant.members.items() if role == "owner"] == [person_id]:
+    if not tenant.closed and [id for id, role in tenant.members.items() if role == "owner"] == [person_id]:
         raise LastOwner(f"{tenant.name} would have no owner without this member.")
 
 
@@ -308,6 +319,7 @@ TENANTS = Decider(
         ChoosePlan,
         SuspendTenant,
         ResumeTenant,
+        CloseTenant,
     ),
     reads=reads,
     decide=decide,

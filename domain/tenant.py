@@ -72,6 +72,12 @@ class TenantResumed(Event, frozen=True, kw_only=True, tag="tenant.resumed"):
     pass
 
 
+class TenantClosed(Event, frozen=True, kw_only=True, tag="tenant.closed"):
+    """For good: no key and no member gets in any more. What was recorded stays, for operators to read and export."""
+
+    reason: str = ""
+
+
 TenantEvent = (
     TenantCreated
     | MemberAdded
@@ -83,6 +89,7 @@ TenantEvent = (
     | PlanChosen
     | TenantSuspended
     | TenantResumed
+    | TenantClosed
 )
 
 
@@ -101,6 +108,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     plan: str = ""
     # Why; None: it is not.
     suspended: str | None = None
+    closed: bool = False
     members: dict[UUID, Role] = msgspec.field(default_factory=dict)
     invitations: dict[UUID, Invitation] = msgspec.field(default_factory=dict)
 
@@ -109,6 +117,12 @@ class TenantUnknown(NotFound):
     """There is no such tenant."""
 
     code = "tenant_not_found"
+
+
+class TenantIsClosed(Conflict):
+    """The tenant was closed, for good."""
+
+    code = "tenant_is_closed"
 
 
 class TenantExists(Conflict):
@@ -185,6 +199,8 @@ def evolve(tenant: Tenant, event: TenantEvent) -> Tenant:
             return msgspec.structs.replace(tenant, suspended=event.reason)
         case TenantResumed():
             return msgspec.structs.replace(tenant, suspended=None)
+        case TenantClosed():
+            return msgspec.structs.replace(tenant, closed=True, invitations={})
         case _:
             assert_never(event)
 
@@ -202,6 +218,7 @@ TENANT = Aggregate(
         PlanChosen,
         TenantSuspended,
         TenantResumed,
+        TenantClosed,
     ),
     initial=Tenant(),
     evolve=evolve,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.tenant import PlanChosen, TenantCreated, TenantResumed, TenantSuspended
+from domain.tenant import PlanChosen, TenantClosed, TenantCreated, TenantResumed, TenantSuspended
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
@@ -21,6 +21,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     plan: str
     # Why nothing of it may be changed; null: it may.
     suspended: str | None = None
+    # When it was closed for good; null: it is open.
+    closed_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -42,15 +44,17 @@ def project(row: Tenant | None, recorded: Recorded) -> Tenant | None:
             return msgspec.structs.replace(present(row), suspended=event.reason, updated_at=recorded.at)
         case TenantResumed():
             return msgspec.structs.replace(present(row), suspended=None, updated_at=recorded.at)
+        case TenantClosed():
+            return msgspec.structs.replace(present(row), closed_at=recorded.at, updated_at=recorded.at)
         case _:
             return row
 
 
 TENANTS = ReadModel(
     name="tenants",
-    version=2,
+    version=3,
     row=Tenant,
-    interests=(TenantCreated, PlanChosen, TenantSuspended, TenantResumed),
+    interests=(TenantCreated, PlanChosen, TenantSuspended, TenantResumed, TenantClosed),
     keys=own_stream,
     project=project,
     columns=(Column("slug", "text", lambda row: row.slug),),

@@ -460,6 +460,7 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("archiveFunction", 200): msgspec.structs.replace(_FUNCTION, status="archived", updated_at=_at(10)),
     ("disconnectLocal", 200): msgspec.structs.replace(_INTEGRATION, status="disconnected", updated_at=_at(10)),
     ("revokeKey", 200): msgspec.structs.replace(_KEY, revoked_at=_at(10)),
+    ("closeTenant", 200): msgspec.structs.replace(_TENANT, closed_at=_at(10), updated_at=_at(10)),
     ("changeMemberRole", 200): msgspec.structs.replace(_MEMBER, role="admin"),
     ("downloadArtifact", 200): "void main() => print('hello');\n",
     ("getOpenApi", 200): {"openapi": "3.1.0", "info": {"title": "Dart Cloud Functions", "version": "1"}, "paths": {}},

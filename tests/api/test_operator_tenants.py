@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import httpx
 
 from api.first_start import TENANT_ID
-from tests.api.steps import ask, is_problem
+from tests.api.runs import succeeded
+from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
 from tests.api.world import World
+
+PLACE = f"/api/v1/operations/tenants/{TENANT_ID}"
 
 
 class TestCreateTenant:
@@ -61,3 +65,52 @@ class TestSuspendTenant:
             for verb in ("suspend", "resume"):
                 answer: httpx.Response = await operator.post(f"/api/v1/operations/tenants/{uuid4()}/{verb}", json={})
                 assert is_problem(answer, 404, "tenant_not_found")
+
+
+class TestCloseTenant:
+    async def test_names_what_is_live_and_changes_nothing(self, world: World, client: httpx.AsyncClient) -> None:
+        await _live(world, client)
+        async with world.client(world.operator_key) as operator:
+            refused = await operator.post(f"{PLACE}/close", json={})
+
+        assert is_problem(refused, 409, "tenant_is_live")
+        assert "hello" in refused.json()["detail"]
+        assert (await client.get("/api/v1/tenant")).json()["closedAt"] is None
+
+    async def test_undeploys_first_when_told_and_lets_nobody_in(self, world: World, client: httpx.AsyncClient) -> None:
+        deployment_id = await _live(world, client)
+        async with world.client(world.operator_key) as operator:
+            once = {"Idempotency-Key": uuid4().hex}
+            asked = {"undeployFirst": True, "reason": "moved"}
+            closed, again = [await operator.post(f"{PLACE}/close", json=asked, headers=once) for _ in range(2)]
+            await asyncio.sleep(0.6)
+            refused = await client.get("/api/v1/me")
+            events = (await ask(operator, "GET", f"/audit/events?tenantId={TENANT_ID}&order=newestFirst"))["items"]
+            kept = await ask(operator, "GET", f"/audit/entities/{deployment_id}?tenantId={TENANT_ID}")
+            resumed = await operator.post(f"{PLACE}/resume")
+
+        assert closed.status_code == 200, closed.text
+        assert closed.json()["closedAt"] is not None
+        assert again.content == closed.content
+        assert is_problem(refused, 401, "credential_unknown")
+        assert "closed" in refused.json()["detail"]
+        assert {"tenant.closed", "function.archive_requested", "deployment.undeploy_requested"} <= {
+            event["type"] for event in events
+        }
+        assert kept["value"]["status"] == "undeploy_queued"
+        assert is_problem(resumed, 409, "tenant_is_closed")
+
+    async def test_is_for_operators(self, client: httpx.AsyncClient) -> None:
+        assert is_problem(await client.post(f"{PLACE}/close", json={}), 403, "permission_missing")
+
+
+async def _live(world: World, client: httpx.AsyncClient) -> str:
+    """The id of a deployment that serves."""
+    project_id = await a_project(client)
+    await connected(client, project_id)
+    function_id = await a_function(client, project_id, artifactFiles=await the_files(client, project_id))
+    wanted = {"functionId": function_id, "provider": "local", "target": {}}
+    deployment = await client.post(f"/api/v1/projects/{project_id}/deployments", json=wanted)
+    await succeeded(world, deployment.json())
+    deployment_id: str = deployment.json()["deploymentId"]
+    return deployment_id

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.first_start import OWNER_ID
 from cli import exits
 from process import ports
 from tests.api.runs import succeeded
@@ -107,6 +108,25 @@ class TestTenants:
 
         assert moved["plan"] == "sandbox"
         assert operator.type("operators", "tenants", "choose-plan", tenant["tenantId"], "gold").code == exits.FAILED
+
+    def test_are_made_suspended_resumed_and_closed(self, operator: Terminal) -> None:
+        made = operator.must("operators", "tenants", "create", "acme", "standard", "--json").json
+        invited = operator.must("operators", "tenants", "invite-owner", made["tenantId"], "a@b.example").out
+        suspended = operator.must("operators", "tenants", "suspend", made["tenantId"], "--reason", "unpaid", "--json")
+        resumed = operator.must("operators", "tenants", "resume", made["tenantId"], "--json")
+        closed = operator.must("operators", "tenants", "close", made["tenantId"], "--undeploy-first", "--json")
+
+        assert invited.startswith("dcfi_")
+        assert (suspended.json["suspended"], resumed.json["suspended"]) == ("unpaid", None)
+        assert closed.json["closedAt"]
+        assert operator.type("operators", "tenants", "resume", made["tenantId"]).code == exits.FAILED
+
+
+class TestPersons:
+    def test_are_erased(self, operator: Terminal) -> None:
+        erased = operator.must("operators", "persons", "erase", str(OWNER_ID), "--json").json
+
+        assert erased == {"personId": str(OWNER_ID)}
 
 
 class TestWhichKey:

@@ -17,6 +17,7 @@ from domain.tenant import (
     MemberUnknown,
     RoleAboveOwn,
     TenantExists,
+    TenantIsClosed,
     TenantUnknown,
     TooManyInvitations,
 )
@@ -242,3 +243,29 @@ class TestResumeTenant:
 
     def test_asking_it_of_one_that_is_not_suspended_changes_nothing(self) -> None:
         given(*a.tenant_with_plan()).when(a.resume_tenant()).then_nothing()
+
+
+class TestCloseTenant:
+    def test_records_why(self) -> None:
+        given(*a.tenant_with_plan()).when(a.close_tenant()).then(a.tenant_closed())
+
+    def test_asking_twice_changes_nothing(self) -> None:
+        given(*a.tenant_with_plan(), a.tenant_closed()).when(a.close_tenant()).then_nothing()
+
+    def test_lets_nobody_in_and_nothing_be_resumed(self) -> None:
+        closed = given(*a.tenant_with_plan(), a.person_registered(), a.member_invited(), a.tenant_closed())
+
+        for command in (
+            a.add_member(),
+            a.invite_member(),
+            a.accept_invitation(),
+            a.suspend_tenant(),
+            a.resume_tenant(),
+        ):
+            closed.when(command).then_refused(TenantIsClosed)
+
+    def test_lets_its_last_owner_go(self) -> None:
+        given(a.tenant_created(), a.member_added(role="owner"), a.tenant_closed()).when(a.remove_member()).then(
+            a.member_removed(),
+            counters=(Counter(tenant_id=a.TENANT_ID, scope="members", name="tenant", delta=-1),),
+        )

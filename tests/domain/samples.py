@@ -81,6 +81,7 @@ _ALL: tuple[Event, ...] = (
     tenant.MemberRemoved(person_id=id_of(7)),
     tenant.TenantSuspended(reason="unpaid"),
     tenant.TenantResumed(),
+    tenant.TenantClosed(reason="moved"),
     tenant.MemberInvited(
         invitation_id=id_of(8),
         email=Sealed("c2VhbGVk"),

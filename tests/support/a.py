@@ -97,6 +97,7 @@ from domain.tenant import (
     MemberRoleChanged,
     PlanChosen,
     Role,
+    TenantClosed,
     TenantCreated,
     TenantResumed,
     TenantSuspended,
@@ -154,6 +155,10 @@ def member_removed(person_id: UUID = PERSON_ID) -> Fact:
 
 def plan_chosen(plan: str = "standard") -> Fact:
     return Fact(TENANT.stream(TENANT_ID, TENANT_ID), PlanChosen(plan=plan))
+
+
+def tenant_closed() -> Fact:
+    return Fact(TENANT.stream(TENANT_ID, TENANT_ID), TenantClosed(reason="moved"))
 
 
 def tenant_suspended(reason: str = "unpaid") -> Fact:
@@ -592,6 +597,10 @@ def remove_member(**changes: Any) -> tenant.RemoveMember:
 
 def suspend_tenant(**changes: Any) -> tenant.SuspendTenant:
     return tenant.SuspendTenant(**_filled({"reason": "unpaid"}, changes))
+
+
+def close_tenant() -> tenant.CloseTenant:
+    return tenant.CloseTenant(**_filled({"reason": "moved"}, {}))
 
 
 def resume_tenant() -> tenant.ResumeTenant:
