@@ -7,6 +7,7 @@ from uuid import UUID
 
 from litestar import Request
 
+from api.example_ids import TENANT_ID
 from api.exchange import exchange_of
 from api.operation import Parameter
 from api.reading import tenant_of
@@ -17,6 +18,7 @@ AUDITED_TENANT = Parameter(
     name="tenantId",
     type=UUID,
     description="For operators: the tenant that is asked about; left out, what belongs to the service itself.",
+    example=str(TENANT_ID),
 )
 
 

@@ -18,6 +18,7 @@ from domain.refusal import FieldError
 T = TypeVar("T")
 
 _PLACE = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
+_GOT_FLOAT = "got `float`"
 _NAMED = re.compile(r"field `([^`]+)`")
 
 
@@ -76,10 +77,32 @@ def decoded(body: bytes, type: type[T]) -> T:
     try:
         value: T = _decoder(cast("Hashable", type)).decode(body)
     except msgspec.ValidationError as error:
+        if _GOT_FLOAT in str(error):
+            return _with_whole_numbers(body, type)
         raise invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyMalformed(f"The body is not JSON: {error}.") from error
     return value
+
+
+def _with_whole_numbers(body: bytes, type: type[T]) -> T:
+    """As `decoded`, with `3.0` for 3: to JSON Schema, and to languages that know one kind of number, both are integers."""
+    try:
+        return msgspec.convert(_whole(msgspec.json.decode(body)), type)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(item) for item in value]
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def invalid(error: msgspec.ValidationError, *, within: str = "") -> BodyInvalid:

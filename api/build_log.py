@@ -17,6 +17,7 @@ from api.event_stream import streams_of, wants_stream
 from api.exchange import exchange_of
 from api.listing import arguments
 from api.operation import Operation, Parameter
+from api.patterns import whole
 from api.reading import found_or, reached, tenant_of
 from api.refusals import ParameterInvalid
 from api.services import Services
@@ -43,7 +44,7 @@ class BuildLog(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _CURSOR = Parameter(
     name="cursor",
-    type=Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{_CURSOR_DIGITS_MAX}}}$")],
+    type=Annotated[str, msgspec.Meta(pattern=whole(rf"^[0-9]{{1,{_CURSOR_DIGITS_MAX}}}$"))],
     description="The nextCursor of the piece before.",
     example="2048",
 )

@@ -11,6 +11,7 @@ from litestar import Request, get
 from api.answer import Answer, encoded
 from api.as_of import AS_OF, reached_as_of
 from api.operation import Operation
+from api.reading import reached
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.runtime import Dates, SupportPhase, standing
@@ -88,6 +89,7 @@ _TRIGGERS = Operation(
 
 @get("/functions/trigger-types", opt=_TRIGGERS.as_opt())
 async def list_trigger_types(request: Request[Any, Any, Any]) -> Answer:
+    await reached(request)
     return Answer(_TRIGGER_TYPES)
 
 

@@ -24,7 +24,14 @@ from api.writing import Reply, Writing, recorded_time
 from commands.basis import CODEC
 from commands.claimed import Taken
 from commands.command import States
-from commands.function import ArchiveFunction, Changes, CreateFunction, EnvironmentTooLarge, UpdateFunction
+from commands.function import (
+    ENVIRONMENT_NAME_PATTERN,
+    ArchiveFunction,
+    Changes,
+    CreateFunction,
+    EnvironmentTooLarge,
+    UpdateFunction,
+)
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import ProviderName
 from domain.function import (
@@ -40,7 +47,7 @@ from domain.function import (
     NameOfBoth,
 )
 from domain.function import Function as State
-from domain.naming import NameNotAllowed, slug
+from domain.naming import NAME_PATTERN, NameNotAllowed, slug
 from domain.project import ProjectIsArchived, ProjectUnknown
 from domain.refusal import LimitReached, Refusal
 from domain.release import Access, Trigger
@@ -50,12 +57,21 @@ from eventstore.log import StoredEvent
 from eventstore.meta import Actor, decode_meta
 from projections.functions import FUNCTION_BY_NAME, FUNCTION_GET, FUNCTIONS_LIST, Function
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["hello"])]
+# Checked by the domain, with a refusal of its own; this only keeps what is read small.
+Name = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=63, examples=["hello"], extra_json_schema={"pattern": NAME_PATTERN}),
+]
 Description = Annotated[str, msgspec.Meta(max_length=2000, examples=["Says hello"])]
 RuntimeVersion = Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["3.11.0"])]
 Reason = Annotated[str, msgspec.Meta(max_length=500, examples=["no longer needed"])]
 # How many variables there may be and how long is decided with the command; this only names the type.
-Environment = Annotated[dict[str, str], msgspec.Meta(examples=[{"GREETING": "Hello"}])]
+Environment = Annotated[
+    dict[str, str],
+    msgspec.Meta(
+        examples=[{"GREETING": "Hello"}], extra_json_schema={"propertyNames": {"pattern": ENVIRONMENT_NAME_PATTERN}}
+    ),
+]
 
 
 class TriggerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -14,6 +14,7 @@ from api.answer import Answer, encoded
 from api.body import read
 from api.onboarding import Verification
 from api.operation import Operation
+from api.patterns import whole
 from api.reading import tenant_of
 from api.services import services_of
 from api.targets import GcpProjectId, ProviderNotOffered, offered
@@ -25,7 +26,7 @@ from providers.provider import Diagnosing
 
 
 def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
-    return msgspec.Meta(pattern=pattern, max_length=length_max, examples=[example])
+    return msgspec.Meta(pattern=whole(pattern), max_length=length_max, examples=[example])
 
 
 _EMAIL = r"^[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.:]*\.gserviceaccount\.com$"

@@ -19,6 +19,7 @@ from api.example_ids import INVITATION_ID, TENANT_ID
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
+from api.patterns import whole
 from api.persons import signed_in
 from api.reading import found_or, reached, tenant_of
 from api.refusals import OnlyPeople
@@ -47,9 +48,10 @@ from projections.query import Found
 SECRET_BYTES = 32
 DAYS_MAX = 90
 _TEXT = re.compile(r"dcfi_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
-_EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,255}$"
+# Python and JSON Schema do not agree on all that is a space; what either calls one is left out.
+_EMAIL = r"^[^@\s\x00-\x1f\x7f-\x9f\ufeff]{1,64}@[^@\s\x00-\x1f\x7f-\x9f\ufeff]{1,255}$"
 
-Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=_EMAIL, examples=["ada@example.com"])]
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=whole(_EMAIL), examples=["ada@example.com"])]
 Days = Annotated[int, msgspec.Meta(ge=1, le=DAYS_MAX)]
 
 

@@ -18,6 +18,7 @@ from api.body import read
 from api.instant import in_utc
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
+from api.patterns import whole
 from api.principal import Permission, Principal, permissions_of
 from api.reading import found_or, tenant_of
 from api.services import Services, services_of
@@ -31,7 +32,9 @@ from domain.tenant import RoleAboveOwn
 from projections.api_keys import API_KEY_GET, API_KEYS_LIST, ApiKey
 from projections.query import Found
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ci"])]
+Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=100, pattern=whole(r"^[^\x00-\x1f\x7f]+$"), examples=["ci"])
+]
 SCOPES_MAX = 50
 Scopes = Annotated[tuple[Permission, ...], msgspec.Meta(max_length=SCOPES_MAX, examples=[["deployments:write"]])]
 

@@ -24,6 +24,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     type: Any
     description: str
     example: str | int | None = None
+    required: bool = False
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

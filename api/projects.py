@@ -20,7 +20,7 @@ from api.writing import Reply, Writing, recorded_time
 from commands.claimed import FunctionsChanged
 from commands.command import States
 from commands.project import ArchiveProject, CreateProject, RenameProject
-from domain.naming import NameNotAllowed
+from domain.naming import NAME_PATTERN, NameNotAllowed
 from domain.project import PROJECT, ProjectIsArchived, ProjectIsLive, ProjectNameTaken, ProjectUnknown
 from domain.refusal import LimitReached
 from projections.functions import FUNCTIONS_LIST
@@ -29,7 +29,10 @@ from projections.projects import PROJECTS_LIST, Project
 from projections.reader import PAGE_ROWS_MAX
 
 # Names are checked by the domain; this only keeps what is read small.
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, examples=["shop"])]
+Name = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=63, examples=["shop"], extra_json_schema={"pattern": NAME_PATTERN}),
+]
 
 
 class ProjectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -120,7 +120,7 @@ class UploadState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _HEADERS = ("UploadComplete", "UploadLength", "ReprDigest")
 _SHOWN = ("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit")
-_KIND = Parameter(name="kind", type=ArtifactKind, description="What the file is; needed.")
+_KIND = Parameter(name="kind", type=ArtifactKind, description="What the file is.", required=True)
 _PROVIDER = Parameter(
     name="provider", type=ProviderName, description="Whose storage keeps the file, when that of several is configured."
 )
@@ -217,7 +217,7 @@ _APPEND = Operation(
     tag="Artifacts",
     takes=FileBytes,
     takes_bytes=PARTIAL,
-    heeds=("UploadOffset", "UploadComplete", "UploadLength"),
+    heeds=("UploadOffset", "PieceComplete", "UploadLength"),
     answers={200: Artifact, 201: Artifact, 202: UploadState},
     example=_EXAMPLE,
     writes=True,

@@ -7,6 +7,7 @@ from typing import Annotated, assert_never
 import msgspec
 
 from api.example_ids import CLOUD_ID
+from api.patterns import whole
 from api.services import Services
 from domain.clouds import (
     AwsTarget,
@@ -28,7 +29,7 @@ class ProviderNotOffered(Invalid):
 
 
 def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
-    return msgspec.Meta(pattern=pattern, max_length=length_max, examples=[example])
+    return msgspec.Meta(pattern=whole(pattern), max_length=length_max, examples=[example])
 
 
 _LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"

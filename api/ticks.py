@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from api.answer import Answer, encoded
 from api.listing import PAGE_PARAMETERS, PAGE_ROWS, Listed, arguments, listed
 from api.operation import Operation, Parameter
+from api.patterns import whole
 from api.reading import found_or, reached, tenant_of
 from domain.function import FunctionUnknown
 from eventstore.ticks import END_OF_TIME, TickStatus
@@ -41,7 +42,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _CURSOR = Parameter(
     name="cursor",
-    type=Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,16}$")],
+    type=Annotated[str, msgspec.Meta(pattern=whole(r"^[0-9]{1,16}$"))],
     description="The nextCursor of the page before.",
     example="1772442000000000",
 )

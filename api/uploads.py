@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, post
+from msgspec import UNSET, UnsetType
 
 from api.answer import Answer
 from api.body import streamed
@@ -38,12 +39,12 @@ FileBytes = Annotated[
 ]
 
 
-class UploadForm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class UploadForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """The parts of the form. `provider` is needed only when the storage of several is configured."""
 
     file: FileBytes
     project_id: UUID
-    provider: ProviderName | None = None
+    provider: ProviderName | UnsetType = UNSET
 
 
 _EXAMPLES: dict[ArtifactKind, str] = {

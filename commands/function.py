@@ -47,7 +47,8 @@ from domain.trigger import check_trigger
 ENVIRONMENT_VARIABLES_MAX = 100
 ENVIRONMENT_BYTES_MAX = 32_768
 SECRETS_MAX = 50
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+ENVIRONMENT_NAME_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_ENVIRONMENT_NAME = re.compile(ENVIRONMENT_NAME_PATTERN.strip("^$"))
 
 
 class FunctionExists(Conflict):

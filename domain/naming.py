@@ -7,7 +7,8 @@ import re
 from domain.refusal import FieldError, Invalid
 
 NAME_LENGTH_MAX = 63
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,61}[A-Za-z0-9])?")
+NAME_PATTERN = "^[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,61}[A-Za-z0-9])?$"
+_NAME = re.compile(NAME_PATTERN.strip("^$"))
 _BETWEEN_WORDS = re.compile(r"[ ._-]+")
 
 

@@ -82,7 +82,12 @@ def document(declared: Iterable[Declared]) -> Document:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An API key, as POST /api/v1/keys shows it once, or an ID token of an issuer that is trusted.",
-                }
+                },
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The key of an operator, as the first start shows it once.",
+                },
             },
         },
     }
@@ -101,6 +106,8 @@ def _operation(route: HTTPRoute, operation: Operation, schemas: Schemas, answers
     if operation.permission == "public":
         described["security"] = []
     else:
+        if operation.permission == "operate":
+            described["security"] = [{"operator": []}]
         described["description"] = f"Needs the permission `{operation.permission}`."
         described["x-permission"] = operation.permission
     return described

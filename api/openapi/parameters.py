@@ -51,11 +51,13 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
 }
 
 
-def _header(name: str, description: str, example: str, schema: Schema = _TEXT) -> dict[str, Any]:
+def _header(
+    name: str, description: str, example: str, schema: Schema = _TEXT, *, required: bool = False
+) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
-        "required": False,
+        "required": required,
         "description": description,
         "schema": schema,
         "examples": {"example": {"value": example}},
@@ -79,8 +81,8 @@ HEADERS = {
     "DcfTenant": _header(
         "Dcf-Tenant",
         "In which tenant a person acts who is a member of several; GET /api/v1/me lists them.",
+        # Of no format: generated clients do not turn a UUID into a header.
         str(TENANT_ID),
-        {"type": "string", "format": "uuid"},
     ),
     "AcceptEncoding": _header("Accept-Encoding", "`gzip`: answers that are not small come compressed.", "gzip"),
     "IdempotencyKey": _header(
@@ -107,7 +109,10 @@ HEADERS = {
         "Upload-Complete", "`?1`: the file ends with this body. `?0`: more of it is to come.", "?1", _UPLOAD_COMPLETE
     ),
     "UploadLength": _header("Upload-Length", "How many bytes the whole file has.", "31", _BYTES),
-    "UploadOffset": _header("Upload-Offset", "Where in the file this body begins; needed.", "0", _BYTES),
+    "UploadOffset": _header("Upload-Offset", "Where in the file this body begins.", "0", _BYTES, required=True),
+    "PieceComplete": _header(
+        "Upload-Complete", "`?1`: this is the last piece. `?0`: more is to come.", "?1", _UPLOAD_COMPLETE, required=True
+    ),
     "LastEventId": _header("Last-Event-ID", "For a stream: go on after this place.", A_POSITION),
 }
 
@@ -164,7 +169,7 @@ def _in_query(parameter: Parameter, schemas: Schemas) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": "query",
-        "required": False,
+        "required": parameter.required,
         "description": parameter.description,
         "schema": schemas.taken(parameter.type),
         **_examples(parameter),

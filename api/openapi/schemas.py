@@ -34,6 +34,7 @@ from msgspec.inspect import (
 from api.functions import TriggerRequest
 from api.listing import Listed
 from api.openapi.names import ENUMERATIONS, UNIONS, values_of
+from api.patterns import described
 from domain.release import Trigger
 from domain.trigger import TRIGGER_TYPES
 from eventstore.meta import Actor, ActorType
@@ -245,7 +246,11 @@ def _default(field: Field) -> Any:
 def _scalar(type: Type) -> Schema:
     match type:
         case StrType(pattern=pattern):
-            return {"type": "string", **_lengths(type, "Length"), **({"pattern": pattern} if pattern else {})}
+            return {
+                "type": "string",
+                **_lengths(type, "Length"),
+                **({"pattern": described(pattern)} if pattern else {}),
+            }
         case IntType():
             return {"type": "integer", **_bounds(type)}
         case FloatType():

@@ -13,15 +13,18 @@ import httpx
 import msgspec
 
 from api import example_ids
+from api.access_log import Note, note_nothing
+from api.id_tokens import IdTokens
+from api.sign_in import Newcomers
 from commands.ids import new_id
-from commands.tenant import CreateTenant
+from commands.tenant import AddMember, CreateTenant
 from eventstore.ticks import Tick
 from tests.api.contract import resolved
 from tests.api.runs import succeeded
 from tests.api.steps import CONTENTS, NAMES, a_function, a_project, ask, connected, the_files, upload
 from tests.api.world import World, world_in_memory
 
-_PLENTY = 10_000
+_PLENTY = 1_000_000
 _MANY = 10**9
 # The runtime that the examples speak of.
 _RUNTIME = "3.12.0"
@@ -104,9 +107,15 @@ def _needed_of(said: dict[str, Any]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def roomy_world(data_dir: Path) -> AsyncIterator[World]:
-    """A world whose tenants may have as much as its tests make."""
-    async with world_in_memory(data_dir) as world:
+async def roomy_world(
+    data_dir: Path,
+    *,
+    tokens: IdTokens | None = None,
+    newcomers: Newcomers | None = None,
+    note: Note = note_nothing,
+) -> AsyncIterator[World]:
+    """A world whose tenants may have as much as its tests make, and in which nobody waits long for what never comes."""
+    async with world_in_memory(data_dir, tokens=tokens, newcomers=newcomers, wait_seconds_max=0.05, note=note) as world:
         async with world.client(world.operator_key) as operator:
             for plan in (await ask(operator, "GET", "/operations/plans"))["items"]:
                 limits = {name: max(limit, _PLENTY) for name, limit in plan["limits"].items()}
@@ -115,8 +124,8 @@ async def roomy_world(data_dir: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def seeded(world: World) -> Seeded:
-    """A tenant of its own for one test, in a world that many share."""
+async def seeded(world: World, *, token: str = "") -> Seeded:
+    """A tenant of its own for one test, in a world that many share; its owner signs in with the token when there is one."""
     tenant_id = new_id()
     name = f"tenant-{tenant_id.hex[-12:]}"
     await world.record(CreateTenant(tenant_id=tenant_id, at=world.services.clock(), name=name, plan="sandbox"))
@@ -125,6 +134,8 @@ async def seeded(world: World) -> Seeded:
     async with world.client(world.operator_key) as operator:
         released = {"version": runtime, "releasedAt": "2026-05-13T00:00:00Z"}
         await ask(operator, "POST", "/operations/runtimes", released, status=201)
+    if token:
+        await _make_owner(world, tenant_id, token)
     async with world.client(owner_key) as client:
         project_id = await a_project(client, "the shop")
         await connected(client, project_id)
@@ -158,9 +169,17 @@ async def seeded(world: World) -> Seeded:
         example_ids.ARTIFACT_ID: files["code_file"].split("/")[3],
         example_ids.CORRELATION_ID: asked.headers["x-correlation-id"],
     }
-    one = Seeded(world, owner_key, {_RUNTIME: runtime, **{str(example): real for example, real in ids.items()}})
+    one = Seeded(
+        world, token or owner_key, {_RUNTIME: runtime, **{str(example): real for example, real in ids.items()}}
+    )
     await _tick(one)
     return one
+
+
+async def _make_owner(world: World, tenant_id: UUID, token: str) -> None:
+    async with world.client(token) as person:
+        person_id = UUID((await ask(person, "GET", "/me"))["actor"]["id"])
+    await world.record(AddMember(tenant_id=tenant_id, at=world.services.clock(), person_id=person_id, role="owner"))
 
 
 async def more(one: Seeded) -> None:

@@ -24,17 +24,26 @@ class Message(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def served(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    """The owner's client. Streams are closed before the server is asked to stop, as the service does."""
+async def served_at(world: World) -> AsyncIterator[str]:
+    """The address. Streams are closed before the server is asked to stop, as the service does."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    headers = {"Authorization": f"Bearer {world.owner_key}"}
     async with serving(world.app, listener):
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
-                yield client
+            yield f"http://127.0.0.1:{port}"
         finally:
             world.app.streams.close()
+
+
+@asynccontextmanager
+async def served(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """The owner's client."""
+    headers = {"Authorization": f"Bearer {world.owner_key}"}
+    async with (
+        served_at(world) as address,
+        httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as client,
+    ):
+        yield client
 
 
 @asynccontextmanager

@@ -45,6 +45,7 @@ class TestCreateKey:
             pytest.param({"scopes": ["made:up"]}, 422, "body_invalid", ["scopes[0]"], id="an unknown scope"),
             pytest.param({"name": ""}, 422, "body_invalid", ["name"], id="no name"),
             pytest.param({"name": "a\nb"}, 422, "body_invalid", ["name"], id="a name over two lines"),
+            pytest.param({"name": "a\n"}, 422, "body_invalid", ["name"], id="a line break at the end"),
             pytest.param({"expiresAt": "2020-01-01T00:00:00Z"}, 422, "expiry_passed", ["expiresAt"], id="a passed end"),
             pytest.param({"expiresAt": "2040-01-01T00:00:00"}, 422, "body_invalid", ["expiresAt"], id="no zone"),
             pytest.param(

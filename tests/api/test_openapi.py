@@ -103,6 +103,12 @@ class TestSchemas:
         schemas = the_document()["components"]["schemas"]
         assert [name for name in schemas if not re.fullmatch(r"[A-Z][A-Za-z0-9]+", name)] == []
 
+    def test_a_pattern_is_one_that_other_languages_read(self) -> None:
+        patterns = {part["pattern"] for part in _parts(the_document()) if isinstance(part.get("pattern"), str)}
+
+        assert patterns
+        assert [pattern for pattern in patterns if "(?" in pattern.replace("(?:", "")] == []
+
     def test_an_enumeration_stands_under_its_name(self) -> None:
         named = {id(schema) for schema in the_document()["components"]["schemas"].values()}
         nameless = [part["enum"] for part in _parts(the_document()) if "enum" in part and id(part) not in named]

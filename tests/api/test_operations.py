@@ -168,6 +168,17 @@ class TestPlans:
         )
         assert is_problem(await operator.get("/api/v1/operations/plans/gold"), 404, "plan_not_found")
 
+    async def test_takes_whole_numbers_however_they_are_written(self, operator: httpx.AsyncClient) -> None:
+        limits = {"projects": 3.0, "functionsPerProject": 1, "members": 1}
+        limits |= {"concurrentDeployments": 1e1, "queuedDeployments": 1}
+
+        defined = await ask(operator, "PUT", "/operations/plans/gold", {"limits": limits})
+        broken = await operator.put("/api/v1/operations/plans/gold", json={"limits": {**limits, "projects": 3.5}})
+
+        assert (defined["limits"]["projects"], defined["limits"]["concurrentDeployments"]) == (3, 10)
+        assert is_problem(broken, 422, "body_invalid")
+        assert fields_of(broken) == ["limits.projects"]
+
 
 class TestUsage:
     async def test_counts_what_each_tenant_has(

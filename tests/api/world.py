@@ -13,6 +13,7 @@ import httpx
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from api.access_log import Note, note_nothing
 from api.api_keys import new_key
 from api.app import create_app
 from api.auth import Authenticator
@@ -62,6 +63,7 @@ from providers.simulated.provider import SimulatedProvider
 from tests.api import contract
 
 REQUEST_BYTES_MAX = 20_000
+WAIT_SECONDS_MAX = 5.0
 UPLOAD_BYTES_MAX = 50_000
 MAIN_DART = b"void main() { print('hello'); }\n"
 DOCKERFILE = b'FROM dart:stable AS build\nFROM scratch\nENTRYPOINT ["/server"]\n'
@@ -133,9 +135,14 @@ class World(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def world_in_memory(
-    data_dir: Path, *, tokens: IdTokens | None = None, newcomers: Newcomers | None = None
+    data_dir: Path,
+    *,
+    tokens: IdTokens | None = None,
+    newcomers: Newcomers | None = None,
+    wait_seconds_max: float = WAIT_SECONDS_MAX,
+    note: Note = note_nothing,
 ) -> AsyncIterator[World]:
-    """Everything in memory. With `tokens` people may sign in."""
+    """Everything in memory. With `tokens` people may sign in; `note` is told of each request."""
     log = MemoryLog(_now)
     yield await _world(
         log,
@@ -152,6 +159,8 @@ async def world_in_memory(
         data_dir,
         tokens,
         newcomers,
+        wait_seconds_max,
+        note,
     )
 
 
@@ -222,6 +231,8 @@ async def _world(
     data_dir: Path,
     tokens: IdTokens | None = None,
     newcomers: Newcomers | None = None,
+    wait_seconds_max: float = WAIT_SECONDS_MAX,
+    note: Note = note_nothing,
 ) -> World:
     sign_in = (
         None
@@ -251,12 +262,12 @@ async def _world(
         new_id=new_id,
         request_bytes_max=REQUEST_BYTES_MAX,
         upload_bytes_max=UPLOAD_BYTES_MAX,
-        wait_seconds_max=5.0,
+        wait_seconds_max=wait_seconds_max,
     )
     await reader.wait_for(await log.head(), seconds_max=10)
     # An installation that was begun before made them then.
     texts = {name: (data_dir / f"{name}.key").read_text().strip() for name in ("owner", "operator")}
-    return World(create_app(services, {}), services, texts["owner"], texts["operator"], data_dir)
+    return World(create_app(services, {}, note), services, texts["owner"], texts["operator"], data_dir)
 
 
 def _now() -> datetime:
