@@ -107,7 +107,8 @@ class _Passage:
 
     def _headers(self, given: dict[bytes, bytes]) -> list[Header]:
         exchange = self._exchange
-        headers = [*given.items(), *SECURITY_HEADERS, *exchange.limits, (b"x-request-id", exchange.request_id.encode())]
+        headers = [*given.items(), *(header for header in SECURITY_HEADERS if header[0] not in given), *exchange.limits]
+        headers.append((b"x-request-id", exchange.request_id.encode()))
         headers.append((b"x-correlation-id", str(exchange.correlation_id).encode()))
         if exchange.traceparent:
             headers.append((b"traceparent", exchange.traceparent))

@@ -10,6 +10,7 @@ from litestar import Litestar, Request
 from api.answer import encoded
 from api.compression import gzipped
 from api.openapi.document import Document, document
+from api.openapi.page import Page, page
 from api.operation import operations
 
 _KEY = "description"
@@ -35,6 +36,16 @@ class Description:
     def as_json_gzipped(self) -> bytes:
         """The same, compressed."""
         return gzipped(self.as_json)
+
+    @cached_property
+    def page(self) -> Page:
+        """The same for people."""
+        return page(self.document)
+
+    @cached_property
+    def page_gzipped(self) -> bytes:
+        """The page, compressed."""
+        return gzipped(self.page.html)
 
     def as_state(self) -> dict[str, Any]:
         """The application state in which `description_of` finds it."""

@@ -463,6 +463,7 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("closeTenant", 200): msgspec.structs.replace(_TENANT, closed_at=_at(10), updated_at=_at(10)),
     ("changeMemberRole", 200): msgspec.structs.replace(_MEMBER, role="admin"),
     ("downloadArtifact", 200): "void main() => print('hello');\n",
+    ("getDocs", 200): '<!DOCTYPE html><html lang="en">…</html>',
     ("getOpenApi", 200): {"openapi": "3.1.0", "info": {"title": "Dart Cloud Functions", "version": "1"}, "paths": {}},
 }
 
