@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cached_property
 from typing import Any, cast
 
@@ -21,6 +22,11 @@ class Description:
 
     def __init__(self, app: Litestar) -> None:
         self._declared = list(operations(app))
+        self.is_made = False
+
+    def make(self) -> None:
+        """Make all there is. What two threads make at once is the same, and either may stay."""
+        self.is_made = bool(self.as_json_gzipped and self.page_gzipped)
 
     @cached_property
     def document(self) -> Document:
@@ -52,6 +58,9 @@ class Description:
         return {_KEY: self}
 
 
-def description_of(request: Request[Any, Any, Any]) -> Description:
-    """The description of the application a request came to."""
-    return cast("Description", request.app.state[_KEY])
+async def description_of(request: Request[Any, Any, Any]) -> Description:
+    """The description of the application a request came to, made by now: by a thread, while others are answered."""
+    description = cast("Description", request.app.state[_KEY])
+    if not description.is_made:
+        await asyncio.to_thread(description.make)
+    return description

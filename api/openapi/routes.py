@@ -25,7 +25,7 @@ _DESCRIBE = Operation(
 
 @get("/openapi.json", opt=_DESCRIBE.as_opt())
 async def get_openapi(request: Request[Any, Any, Any]) -> Answer:
-    description = description_of(request)
+    description = await description_of(request)
     return _kept(request, description.as_json, description.as_json_gzipped, JSON)
 
 
@@ -41,7 +41,7 @@ _SHOW = Operation(
 
 @get("/docs", opt=_SHOW.as_opt())
 async def get_docs(request: Request[Any, Any, Any]) -> Answer:
-    description = description_of(request)
+    description = await description_of(request)
     page = description.page
     policy = (b"content-security-policy", page.policy)
     return _kept(request, page.html, description.page_gzipped, b"text/html; charset=utf-8", policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -132,3 +133,11 @@ class TestPage:
         assert answer.headers["cache-control"].startswith("public")
         assert again.status_code == 304
         assert (head.status_code, head.content) == (200, b"")
+
+
+class TestDescription:
+    async def test_is_made_once_however_many_ask_at_once(self, client: httpx.AsyncClient) -> None:
+        answers = await asyncio.gather(*(client.get(f"/api/v1/{name}") for name in ("docs", "openapi.json") * 4))
+
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert len({answer.content for answer in answers}) == 2
