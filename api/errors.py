@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from domain.refusal import (
     Refusal,
     Unauthenticated,
 )
-from eventstore.log import AppendRefused, OutcomeUnknown
+from eventstore.log import AppendRefused, DiskFull, OutcomeUnknown, StoreUnavailable
 from providers.provider import ProviderBusy, ProviderRefused
 
 # The first that fits counts, so the special stands before the general.
@@ -132,12 +133,21 @@ def refusal_of(error: Exception) -> Refusal:
             return refusals.ProviderRefusedUs(error.message, remedy=error.remedy)
         case ProviderBusy():
             return refusals.ProviderAway(error.message)
+        case _ if _is_about_room(error):
+            structlog.get_logger().error("disk_full", problem=str(error))
+            return DiskFull()
         case _ if isinstance(error, _UNREACHABLE):
             structlog.get_logger().warning("store_unavailable", problem=str(error) or type(error).__name__)
-            return refusals.StoreUnavailable()
+            return StoreUnavailable()
         case _:
             structlog.get_logger().error("request_failed", exc_info=error)
             return refusals.Unexpected()
+
+
+def _is_about_room(error: Exception) -> bool:
+    """Whether a disk is full, the database's or our own."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or isinstance(error, asyncpg.DiskFullError)
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Answer:

@@ -120,13 +120,6 @@ class NotYetVisible(Busy):
     remedy = "Ask again in a moment."
 
 
-class StoreUnavailable(Busy):
-    """The service cannot reach its database."""
-
-    code = "store_unavailable"
-    remedy = "Repeat the request in a moment; with the same Idempotency-Key it is done once."
-
-
 class OutcomeNotKnown(Busy):
     """The connection was lost while the request was recorded; it is done, or it is not."""
 

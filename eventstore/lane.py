@@ -9,13 +9,23 @@ import asyncpg
 import structlog
 
 from eventstore.batch import send
-from eventstore.log import Append, Appended, AppendRefused, Duplicate, LogBusy, Outcome, OutcomeUnknown
+from eventstore.log import (
+    Append,
+    Appended,
+    AppendRefused,
+    DiskFull,
+    Duplicate,
+    LogBusy,
+    Outcome,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from eventstore.session import HINDERED, LOST, OpenSession, Session
 
 RESEND_SECONDS_FIRST = 0.02
 RESEND_SECONDS_LONGEST = 0.5
 
-Settled = Outcome | AppendRefused | OutcomeUnknown | LogBusy
+Settled = Outcome | AppendRefused | OutcomeUnknown | LogBusy | DiskFull | StoreUnavailable
 
 
 # What PostgreSQL says of the values it was given; all else it says is about the schema, or itself.
@@ -80,7 +90,7 @@ class Lane:
                 return outcomes
             if asyncio.get_running_loop().time() > give_up_at:
                 structlog.get_logger().error("appends_not_delivered", count=len(appends), reason=repr(reason))
-                return [OutcomeUnknown(str(reason)) if was_sent else LogBusy()] * len(appends)
+                return [OutcomeUnknown(str(reason)) if was_sent else _hindrance(reason)] * len(appends)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESEND_SECONDS_LONGEST)
 
@@ -102,6 +112,19 @@ def _made_plain(append: Append, outcome: Outcome, end_before: int) -> Outcome:
             return Appended(outcome.first_position, outcome.last_position, outcome.recorded_at)
         case _:
             return outcome
+
+
+def _hindrance(reason: Exception) -> LogBusy | DiskFull | StoreUnavailable:
+    """Why nothing of it happened, for whoever asked."""
+    match reason:
+        case asyncpg.DiskFullError():
+            return DiskFull()
+        case asyncpg.TooManyConnectionsError() | asyncpg.ReadOnlySQLTransactionError():
+            return StoreUnavailable()
+        case _ if isinstance(reason, LOST):
+            return StoreUnavailable()
+        case _:
+            return LogBusy()
 
 
 def _refusal(error: Exception) -> AppendRefused | OutcomeUnknown:

@@ -164,6 +164,21 @@ class LogBusy(Busy):
     code = "log_busy"
 
 
+class StoreUnavailable(Busy):
+    """The service cannot reach its database."""
+
+    code = "store_unavailable"
+    remedy = "Repeat the request in a moment; with the same Idempotency-Key it is done once."
+
+
+class DiskFull(Busy):
+    """The service has no room left on its disk; nothing was recorded."""
+
+    code = "disk_full"
+    remedy = "Ask the operators to make room; then repeat the request, with the same Idempotency-Key."
+    retry_after_seconds = 30
+
+
 class Log(Protocol):
     """An append-only log of all tenants, with one order."""
 
@@ -178,7 +193,7 @@ class Log(Protocol):
         ...
 
     async def append(self, append: Append) -> Outcome:
-        """Record it, durably, before returning. Raises OutcomeUnknown, AppendRefused or LogBusy."""
+        """Record it, durably, before returning. Raises OutcomeUnknown, AppendRefused, LogBusy, DiskFull or StoreUnavailable."""
         ...
 
     async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:

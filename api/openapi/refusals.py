@@ -24,14 +24,13 @@ from api.refusals import (
     ParameterInvalid,
     PermissionMissing,
     RouteUnknown,
-    StoreUnavailable,
     TenantNotChosen,
     Unexpected,
 )
 from commands.execute import KeyReused, TooMuchContention
 from domain.refusal import PreconditionFailed, Refusal
 from eventstore.codec import EventOfNewerCode
-from eventstore.log import LogBusy
+from eventstore.log import DiskFull, LogBusy, StoreUnavailable
 from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch
 from projections.reader import ReadModelNotReady
 
@@ -49,6 +48,7 @@ _FOR_CALLERS: Kinds = (
     PermissionMissing,
     TooManyRequests,
     StoreUnavailable,
+    DiskFull,
     ReadModelNotReady,
 )
 _WITH_A_BODY: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)

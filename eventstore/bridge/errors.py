@@ -16,13 +16,14 @@ from eventsourcing.persistence import (
     ProgrammingError,
 )
 
+from domain.refusal import Busy
 from eventstore.archive.manifest import ArchiveDamaged
 from eventstore.archived import EventsArchived
 from eventstore.bridge.background import Closed
 from eventstore.bridge.schema import SchemaMissing
 from eventstore.bridge.streams import AmbiguousStream, ServiceStream
 from eventstore.embedded import PostgresUnavailable
-from eventstore.log import AppendRefused, LogBusy, OutcomeUnknown
+from eventstore.log import AppendRefused, OutcomeUnknown
 from eventstore.session import HINDERED, LOST
 
 _OURS = (
@@ -31,7 +32,7 @@ _OURS = (
     ArchiveDamaged,
     Closed,
     EventsArchived,
-    LogBusy,
+    Busy,
     OutcomeUnknown,
     PostgresUnavailable,
     SchemaMissing,
@@ -61,7 +62,7 @@ def _translated(error: Exception) -> PersistenceError:
             return InterfaceError(message)
         case EventsArchived(remedy=remedy):
             return OperationalError(f"{message} {remedy}")
-        case ArchiveDamaged() | LogBusy() | OutcomeUnknown() | SchemaMissing() | PostgresUnavailable():
+        case ArchiveDamaged() | Busy() | OutcomeUnknown() | SchemaMissing() | PostgresUnavailable():
             return OperationalError(message)
         case _:
             lost = isinstance(error, (*LOST, *HINDERED))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
+import asyncpg
 import httpx
 import pytest
 
 from api.errors import refusal_of
-from api.refusals import OutcomeNotKnown, StoreUnavailable, Unexpected
-from eventstore.log import OutcomeUnknown
+from api.refusals import OutcomeNotKnown, Unexpected
+from eventstore.log import DiskFull, OutcomeUnknown, StoreUnavailable
 from tests.api.steps import a_project, is_problem
 from tests.api.world import World
 
@@ -81,6 +84,8 @@ class TestErrors:
             (OutcomeUnknown(), OutcomeNotKnown),
             (ConnectionRefusedError(), StoreUnavailable),
             (TimeoutError(), StoreUnavailable),
+            (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
+            (asyncpg.DiskFullError("could not extend file"), DiskFull),
             (KeyError("x"), Unexpected),
         ],
     )

@@ -22,6 +22,7 @@ from eventstore.log import (
     LogBusy,
     Outcome,
     OutcomeUnknown,
+    StoreUnavailable,
 )
 from eventstore.postgres import PostgresLog
 from eventstore.session import OpenSession, sessions
@@ -104,7 +105,7 @@ class TestLostSession:
 
     async def test_what_could_not_be_sent_at_all_may_come_again(self) -> None:
         async with appending(unreachable, resend_seconds_max=0.05) as appender:
-            with pytest.raises(LogBusy):
+            with pytest.raises(StoreUnavailable):
                 await appender.append(an_append(an_event(a_stream())))
 
     async def test_terminated_sessions_lose_and_repeat_nothing(
