@@ -26,7 +26,7 @@ from commands.integration import (
 )
 from domain.clouds import Identity, ProviderName, Storage, provider_of
 from domain.event import StreamRef
-from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationUnknown, integration_id
+from domain.integration import INTEGRATION, CheckStatus, CheckStep, IdentityChanged, IntegrationUnknown, integration_id
 from domain.integration import Integration as State
 from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
 from domain.refusal import Refusal
@@ -46,6 +46,7 @@ CONNECTED = (
     ProjectUnknown,
     ProjectIsArchived,
     IntegrationUnknown,
+    IdentityChanged,
     ProviderNotOffered,
     ProviderRefusedUs,
     ProviderAway,
@@ -96,7 +97,12 @@ async def verify(request: Request[Any, Any, Any], content: bytes, project_id: UU
     identity = await identity_of(services, tenant_id, project_id, provider)
     finding = await offered(services, provider).verify_identity(tenant_id, project_id, identity)
     command = RecordIdentityChecked(
-        **writing.asked, project_id=project_id, provider=provider, status=finding.status, steps=steps_of(finding)
+        **writing.asked,
+        project_id=project_id,
+        provider=provider,
+        identity=identity,
+        status=finding.status,
+        steps=steps_of(finding),
     )
     return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
 
@@ -111,6 +117,7 @@ async def check(request: Request[Any, Any, Any], content: bytes, project_id: UUI
         **writing.asked,
         project_id=project_id,
         provider=provider,
+        identity=identity,
         storage=storage,
         status=finding.status,
         steps=steps_of(finding),

@@ -20,15 +20,15 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached
 from api.services import services_of
-from api.writing import Reply, Writing, recorded_time
-from commands.basis import fold
+from api.tenant_reply import tenant_reply
+from api.writing import Reply, Writing
 from commands.command import States
 from commands.plan import DefinePlan
-from commands.runtime import AddRuntime, RuntimeCommand, SetDefaultRuntime, SetRuntimeDates
+from commands.runtime import AddRuntime, DateChanges, RuntimeCommand, SetDefaultRuntime, SetRuntimeDates
 from commands.tenant import ChoosePlan
 from domain.event import SYSTEM_TENANT
 from domain.naming import NameNotAllowed
-from domain.plan import MEBIBYTE, PLAN, Limits, PlanUnknown, plan_stream
+from domain.plan import MEBIBYTE, Limits, PlanUnknown, plan_stream
 from domain.runtime import (
     RUNTIMES,
     RUNTIMES_STREAM,
@@ -38,7 +38,6 @@ from domain.runtime import (
     RuntimeExists,
     RuntimeNotFound,
     RuntimeNotSelectable,
-    Runtimes,
     RuntimeUnknown,
     RuntimeVersionInvalid,
 )
@@ -153,11 +152,7 @@ _DATES = Operation(
 async def set_runtime_dates(request: Request[Any, Any, Any], version: FromPath[str]) -> Answer:
     asked_for, content = await read(request, DatesRequest)
     writing = Writing(request, content)
-    runtimes: Runtimes = await fold(services_of(request).log, RUNTIMES, RUNTIMES_STREAM)
-    if version not in runtimes.dates:
-        raise RuntimeNotFound
-    dates = msgspec.structs.replace(runtimes.dates[version], **_given(asked_for))
-    command = SetRuntimeDates(**writing.asked, version=version, dates=dates)
+    command = SetRuntimeDates(**writing.asked, version=version, date_changes=DateChanges(**_given(asked_for)))
     return await writing.do(command, lambda states: _runtime(command, version, states))
 
 
@@ -249,13 +244,12 @@ async def define_plan(request: Request[Any, Any, Any], name: FromPath[str]) -> A
     writing = Writing(request, content)
     limits = Limits(**msgspec.structs.asdict(asked_for.limits))
     command = DefinePlan(**writing.asked, name=name, limits=limits, entitlements=asked_for.entitlements)
-    before = await fold(services_of(request).log, PLAN, plan_stream(name))
-    same = (before.limits, before.entitlements) == (limits, asked_for.entitlements)
-    reply = Reply(
-        body=Plan(name=name, limits=limits, entitlements=asked_for.entitlements),
-        position="unchanged" if same else "last",
-    )
-    return await writing.do(command, lambda _: reply, entity=plan_stream(name))
+    body = Plan(name=name, limits=limits, entitlements=asked_for.entitlements)
+
+    def answer(states: States) -> Reply:
+        return Reply(body=body, position="last" if states.moved(plan_stream(name)) else "unchanged")
+
+    return await writing.do(command, answer, entity=plan_stream(name))
 
 
 _CHOOSE = Operation(
@@ -285,13 +279,7 @@ async def choose_tenant_plan(request: Request[Any, Any, Any], tenant_id: FromPat
     command = ChoosePlan(tenant_id=tenant_id, at=writing.asked["at"], plan=asked_for.plan)
     stream = TENANT.stream(tenant_id, tenant_id)
 
-    def answer(states: States) -> Reply:
-        same = known.plan == asked_for.plan
-        updated_at = known.updated_at if same else recorded_time(None)
-        body = msgspec.structs.replace(known, plan=states.at(TENANT, stream).plan, updated_at=updated_at)
-        return Reply(body=body, position="unchanged" if same else "last")
-
-    return await writing.do(command, answer, entity=stream)
+    return await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
 
 
 _USAGE = Operation(

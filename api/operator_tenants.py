@@ -15,9 +15,9 @@ from api.invitations import InvitationMade, InvitationRequest, invite
 from api.operation import Operation
 from api.reading import found_or
 from api.services import services_of
+from api.tenant_reply import tenant_reply
 from api.writing import Reply, Writing, recorded_time
 from commands.claimed import TenantNameTaken
-from commands.command import States
 from commands.tenant import CreateTenant, ResumeTenant, SuspendTenant
 from domain.naming import NameNotAllowed, slug
 from domain.plan import PlanUnknown
@@ -138,15 +138,7 @@ async def _changed(request: Request[Any, Any, Any], writing: Writing, command: S
     tenant_id = command.tenant_id
     known = found_or(TenantUnknown, await services_of(request).reader.one(TENANT_GET, tenant_id)).row
     stream = TENANT.stream(tenant_id, tenant_id)
-
-    def answer(states: States) -> Reply:
-        suspended = states.at(TENANT, stream).suspended
-        if suspended == known.suspended:
-            return Reply(body=known, position="unchanged")
-        body = msgspec.structs.replace(known, suspended=suspended, updated_at=recorded_time(None))
-        return Reply(body=body)
-
-    return await writing.do(command, answer, entity=stream)
+    return await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
 
 
 OPERATOR_TENANT_ROUTES = (create_tenant, invite_owner, suspend_tenant, resume_tenant)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,16 +32,27 @@ class NotLoaded(Exception):
 class States:
     """The folded streams a decision may look at, and nothing else.
 
-    `recall` is asked for what is not among them: whether it is now.
+    `recall` is asked for what is not among them: whether it is now. `moved` are the streams the decision adds to.
     """
 
-    def __init__(self, folded: Mapping[StreamRef, Any], recall: Callable[[StreamRef], bool] | None = None) -> None:
+    def __init__(
+        self,
+        folded: Mapping[StreamRef, Any],
+        recall: Callable[[StreamRef], bool] | None = None,
+        *,
+        moved: Collection[StreamRef] = (),
+    ) -> None:
         self._folded = folded
         self._recall = recall
+        self._moved = moved
 
     def of(self, aggregate: Aggregate[S], tenant_id: UUID, id: UUID) -> S:
         """The aggregate's present state; its initial one when nothing was ever recorded. Raises NotLoaded."""
         return self.at(aggregate, aggregate.stream(tenant_id, id))
+
+    def moved(self, stream: StreamRef) -> bool:
+        """Whether the decision these states come after adds to the stream."""
+        return stream in self._moved
 
     def at(self, aggregate: Aggregate[S], stream: StreamRef) -> S:
         try:

@@ -268,7 +268,7 @@ def _append(command: Command, context: Context, decision: Decision, basis: Basis
         tenant_id=command.tenant_id,
         command_id=context.command_id,
         request_hash=context.request_hash,
-        reply=context.on_recorded(States(after)),
+        reply=context.on_recorded(States(after, moved=[fact.stream for fact in decision.facts])),
         expected=basis.expected,
         claims=decision.claims,
         counters=decision.counters,

@@ -12,6 +12,7 @@ from domain.integration import (
     INTEGRATION,
     CheckStatus,
     CheckStep,
+    IdentityChanged,
     IdentityChecked,
     Integration,
     IntegrationConnected,
@@ -36,11 +37,17 @@ class ConnectProvider(_OfProvider, frozen=True, kw_only=True, tag="ConnectProvid
 
 
 class RecordIdentityChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
+    """`identity` is the one that was looked at; another may have been connected while the cloud was asked."""
+
+    identity: Identity
     status: CheckStatus
     steps: tuple[CheckStep, ...]
 
 
 class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordStorageChecked"):
+    """`identity` is the one it was looked at with."""
+
+    identity: Identity
     storage: Storage
     status: CheckStatus
     steps: tuple[CheckStep, ...]
@@ -76,6 +83,12 @@ def _events(command: IntegrationCommand, integration: Integration) -> list[Integ
         return []  # Asking twice is not an error.
     if not isinstance(command, ConnectProvider) and not integration.connected:
         raise IntegrationUnknown
+    if isinstance(command, RecordIdentityChecked | RecordStorageChecked) and command.identity != integration.identity:
+        raise IdentityChanged
+    return _recorded(command, integration)
+
+
+def _recorded(command: IntegrationCommand, integration: Integration) -> list[IntegrationEvent]:
     match command:
         case ConnectProvider():
             check_provider(command.identity, command.provider, field="provider")

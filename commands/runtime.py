@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import pairwise
 from typing import assert_never
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from commands.command import Command, Decider, Reads, States, facts
 from domain.event import Decision
@@ -30,9 +34,18 @@ class AddRuntime(Command, frozen=True, kw_only=True, tag="AddRuntime"):
     dates: Dates
 
 
+class DateChanges(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The dates to move; what is unset stays as it is, and None takes an announcement back."""
+
+    released_at: datetime | UnsetType = UNSET
+    deprecation_announced_at: datetime | UnsetType | None = UNSET
+    block_new_deploys_after: datetime | UnsetType | None = UNSET
+    disable_execution_after: datetime | UnsetType | None = UNSET
+
+
 class SetRuntimeDates(Command, frozen=True, kw_only=True, tag="SetRuntimeDates"):
     version: str
-    dates: Dates
+    date_changes: DateChanges
 
 
 class SetDefaultRuntime(Command, frozen=True, kw_only=True, tag="SetDefaultRuntime"):
@@ -58,15 +71,21 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
         case SetRuntimeDates():
             if command.version not in runtimes.dates:
                 raise RuntimeNotFound(f"There is no runtime {command.version!r}.")
-            _check_order(command.dates)
-            changed = runtimes.dates[command.version] != command.dates
-            return _record(RuntimeDatesSet(version=command.version, dates=command.dates)) if changed else Decision()
+            before = runtimes.dates[command.version]
+            dates = _moved(before, command.date_changes)
+            _check_order(dates)
+            return Decision() if dates == before else _record(RuntimeDatesSet(version=command.version, dates=dates))
         case SetDefaultRuntime():
             require_selectable(runtimes, command.version, command.at)
             changed = runtimes.default != command.version
             return _record(RuntimeDefaultSet(version=command.version)) if changed else Decision()
         case _:
             assert_never(command)
+
+
+def _moved(before: Dates, changes: DateChanges) -> Dates:
+    named = {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) is not UNSET}
+    return msgspec.structs.replace(before, **named)
 
 
 def _check_version(text: str) -> None:

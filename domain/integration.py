@@ -101,6 +101,13 @@ class IdentityNotVerified(Conflict):
     remedy = "Verify it: POST …/integrations/{provider}/verify, and mend the step that fails."
 
 
+class IdentityChanged(Conflict):
+    """Another identity was connected while this one was checked, so what was seen says nothing of it."""
+
+    code = "identity_changed"
+    remedy = "Verify again; to connect an identity once more, connect it first."
+
+
 class StorageNotChecked(Conflict):
     """This storage has not passed its check."""
 

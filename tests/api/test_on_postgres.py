@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -93,6 +94,38 @@ class TestOnPostgres:
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["etag"] for answer in answers}) == 50
 
+    async def test_a_full_disk_is_named_and_forgotten_once_there_is_room(
+        self, postgres_client: httpx.AsyncClient, database_url: str
+    ) -> None:
+        """*Method:* a trigger on the log's table raises what PostgreSQL does when it cannot extend a file."""
+        owner = await asyncpg.connect(database_url)
+        headers = {"Idempotency-Key": str(uuid4())}
+        await owner.execute(_FULL)
+        full = await postgres_client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+        await owner.execute("DROP TRIGGER disk_full ON log.streams")
+        await owner.close()
+
+        assert is_problem(full, 503, "disk_full")
+        assert int(full.headers["retry-after"]) == 30
+        again = await postgres_client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+        assert again.status_code == 201
+
+    async def test_two_who_move_dates_of_one_runtime_at_once_both_do(self, postgres_world: World) -> None:
+        """*Goal:* nobody's date is lost. *Method:* each names another date; ten times, as ever at once."""
+        dates = {"deprecationAnnouncedAt": "2031-01-0{}T00:00:00Z", "blockNewDeploysAfter": "2032-01-0{}T00:00:00Z"}
+        async with postgres_world.client(postgres_world.operator_key) as operator:
+            for day in range(1, 6):
+                named = {name: text.format(day) for name, text in dates.items()}
+                await asyncio.gather(
+                    *(
+                        operator.patch("/api/v1/operations/runtimes/3.11.0", json={name: text})
+                        for name, text in named.items()
+                    )
+                )
+                found = (await operator.get("/api/v1/runtimes")).json()["supported"]
+                row = next(item for item in found if item["version"] == "3.11.0")
+                assert {name: row[name] for name in named} == named
+
     async def test_a_log_that_has_no_room_says_when_to_come_again(
         self, postgres_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -103,3 +136,13 @@ class TestOnPostgres:
         assert is_problem(refused, 503, "log_busy")
         assert int(refused.headers["retry-after"]) >= 1
         assert (await postgres_client.post("/api/v1/projects", json={"name": "shop"})).status_code == 201
+
+
+_FULL = """
+CREATE FUNCTION log.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full';
+END
+$$;
+CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON log.streams FOR EACH STATEMENT EXECUTE FUNCTION log.disk_full();
+"""

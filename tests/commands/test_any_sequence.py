@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import UNSET
 
 from commands.catalogue import DECIDERS
 from commands.command import Command
@@ -28,7 +29,8 @@ from commands.progress import (
     RecordUndeployFailed,
     RecordWithdrawn,
 )
-from domain.clouds import LocalTarget
+from commands.runtime import DateChanges
+from domain.clouds import LocalIdentity, LocalTarget
 from domain.deployment import DEPLOYMENT, Deployment, DeploymentStatus
 from domain.event import SYSTEM_TENANT, Decision, StreamRef
 from domain.function import FUNCTION, ArtifactFiles
@@ -110,6 +112,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "plan": st.sampled_from(["sandbox", "standard", "gold"]),
     "version": VERSIONS,
     "dates": DATES,
+    "date_changes": st.builds(
+        DateChanges,
+        released_at=st.just(UNSET) | TIMES,
+        deprecation_announced_at=st.just(UNSET) | st.none() | TIMES,
+        block_new_deploys_after=st.just(UNSET) | st.none() | TIMES,
+        disable_execution_after=st.just(UNSET) | st.none() | TIMES,
+    ),
+    "identity": st.just(LocalIdentity()),
     "status": STATUSES,
     "steps": STEPS,
     "provider": PROVIDERS,

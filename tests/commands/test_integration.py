@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from commands.command import Command
-from domain.clouds import ProviderMismatch
-from domain.integration import CheckStep, IntegrationUnknown, StorageNotChecked
+from domain.clouds import GcpIdentity, ProviderMismatch
+from domain.integration import CheckStep, IdentityChanged, IntegrationUnknown, StorageNotChecked
 from domain.project import ProjectIsArchived, ProjectUnknown
 from tests.support import a
 from tests.support.scenario import fold, given
@@ -94,6 +94,21 @@ class TestDisconnectProvider:
 
     def test_asking_twice_changes_nothing(self) -> None:
         given(*CONNECTED, a.integration_disconnected()).when(a.disconnect_provider()).then_nothing()
+
+
+class TestChecksOfAnIdentity:
+    @pytest.mark.parametrize("record", [a.record_identity_checked, a.record_storage_checked])
+    def test_say_nothing_of_another_that_was_connected_meanwhile(self, record: Any) -> None:
+        """*Goal:* a check that takes its time never verifies an identity it did not look at."""
+        checked = GcpIdentity(
+            gcp_project_id="shop-1",
+            service_account_email="dcf@shop-1.iam.gserviceaccount.com",
+            workload_identity_project_number="123456789012",
+            workload_identity_pool="dcf-pool",
+            workload_identity_provider="dcf-provider",
+        )
+
+        given(*CONNECTED).when(record(identity=checked)).then_refused(IdentityChanged)
 
 
 class TestEveryCommand:

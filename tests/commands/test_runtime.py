@@ -68,9 +68,14 @@ class TestSetRuntimeDates:
         )
 
     def test_takes_an_announcement_back(self) -> None:
-        given(a.runtime_added(deprecation_announced_at=ANNOUNCED)).when(a.set_runtime_dates()).then(
-            a.runtime_dates_set()
-        )
+        given(a.runtime_added(deprecation_announced_at=ANNOUNCED)).when(
+            a.set_runtime_dates(deprecation_announced_at=None)
+        ).then(a.runtime_dates_set())
+
+    def test_leaves_what_it_does_not_name_as_another_has_set_it(self) -> None:
+        given(a.runtime_added(), a.runtime_dates_set(deprecation_announced_at=ANNOUNCED)).when(
+            a.set_runtime_dates(block_new_deploys_after=BLOCKED)
+        ).then(a.runtime_dates_set(deprecation_announced_at=ANNOUNCED, block_new_deploys_after=BLOCKED))
 
     def test_changes_nothing_when_they_are_the_same(self) -> None:
         given(a.runtime_added()).when(a.set_runtime_dates()).then_nothing()

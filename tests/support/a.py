@@ -671,7 +671,9 @@ def add_runtime(version: str = RUNTIME, **changes: Any) -> runtime.AddRuntime:
 
 
 def set_runtime_dates(version: str = RUNTIME, **changes: Any) -> runtime.SetRuntimeDates:
-    return runtime.SetRuntimeDates(tenant_id=SYSTEM_TENANT, at=AT, version=version, dates=dates(**changes))
+    return runtime.SetRuntimeDates(
+        tenant_id=SYSTEM_TENANT, at=AT, version=version, date_changes=runtime.DateChanges(**changes)
+    )
 
 
 def set_default_runtime(version: str = RUNTIME, at: datetime = AT) -> runtime.SetDefaultRuntime:
@@ -692,11 +694,13 @@ def connect_provider(**changes: Any) -> integration.ConnectProvider:
 
 
 def record_identity_checked(**changes: Any) -> integration.RecordIdentityChecked:
-    return integration.RecordIdentityChecked(**_filled({**_LOCAL, "status": "verified", "steps": ()}, changes))
+    return integration.RecordIdentityChecked(
+        **_filled({**_LOCAL, "identity": LocalIdentity(), "status": "verified", "steps": ()}, changes)
+    )
 
 
 def record_storage_checked(**changes: Any) -> integration.RecordStorageChecked:
-    defaults = {**_LOCAL, "storage": LocalStorage(), "status": "verified", "steps": ()}
+    defaults = {**_LOCAL, "identity": LocalIdentity(), "storage": LocalStorage(), "status": "verified", "steps": ()}
     return integration.RecordStorageChecked(**_filled(defaults, changes))
 
 
