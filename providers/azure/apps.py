@@ -1,0 +1,181 @@
+"""Container apps and their revisions as Azure shows them, and the calls that read and change them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from domain.clouds import AzureTarget
+from providers.azure import naming
+from providers.azure.account import Account
+from providers.azure.errors import Answered
+from providers.azure.wire import Reply
+from providers.provider import ProviderBusy
+
+VERSION = "2025-01-01"
+LAST_WORDS_LINES, LAST_WORDS_BYTES = 30, 4000
+IN_PROGRESS = ("InProgress", "Updating", "Deleting", "Waiting")
+
+
+class Weight(msgspec.Struct, rename="camel", omit_defaults=True):
+    """Who gets how much of the traffic; one with a label and no weight is only reachable at an address of its own."""
+
+    revision_name: str = ""
+    weight: int = 0
+    label: str | None = None
+
+
+class Ingress(msgspec.Struct, rename="camel"):
+    fqdn: str | None = None
+    external: bool = False
+    traffic: list[Weight] | None = None
+
+
+class Secret(msgspec.Struct):
+    name: str = ""
+    value: str = ""
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name}, ********)"
+
+
+class Secrets(msgspec.Struct):
+    value: list[Secret] = []
+
+
+class _Configuration(msgspec.Struct):
+    ingress: Ingress | None = None
+
+
+class _Container(msgspec.Struct):
+    image: str = ""
+
+
+class Template(msgspec.Struct, rename="camel"):
+    revision_suffix: str | None = None
+    containers: list[_Container] | None = None
+
+    @property
+    def digest(self) -> str:
+        """That of the image that is run."""
+        return self.containers[0].image.partition("@")[2] if self.containers else ""
+
+
+class _AppProperties(msgspec.Struct, rename="camel"):
+    provisioning_state: str = ""
+    configuration: _Configuration | None = None
+    template: Template | None = None
+
+
+class App(msgspec.Struct):
+    """A container app. Its tags say which deployment serves, once one does."""
+
+    tags: dict[str, str] | None = None
+    properties: _AppProperties = msgspec.field(default_factory=_AppProperties)
+
+    @property
+    def ingress(self) -> Ingress:
+        return (self.properties.configuration and self.properties.configuration.ingress) or Ingress()
+
+    @property
+    def traffic(self) -> list[Weight]:
+        return self.ingress.traffic or []
+
+    @property
+    def is_changing(self) -> bool:
+        return self.properties.provisioning_state in IN_PROGRESS
+
+
+class _RevisionProperties(msgspec.Struct, rename="camel"):
+    active: bool = False
+    health_state: str = ""
+    provisioning_state: str = ""
+    provisioning_error: str | None = None
+    running_state: str = ""
+    running_state_details: str | None = None
+    template: Template | None = None
+
+
+class Revision(msgspec.Struct):
+    name: str = ""
+    properties: _RevisionProperties = msgspec.field(default_factory=_RevisionProperties)
+
+
+class _Revisions(msgspec.Struct):
+    value: list[Revision] = []
+
+
+class _ReplicaContainer(msgspec.Struct, rename="camel"):
+    log_stream_endpoint: str = ""
+
+
+class _ReplicaProperties(msgspec.Struct, rename="camel"):
+    containers: list[_ReplicaContainer] | None = None
+
+
+class _Replica(msgspec.Struct):
+    properties: _ReplicaProperties = msgspec.field(default_factory=_ReplicaProperties)
+
+
+class _Replicas(msgspec.Struct):
+    value: list[_Replica] = []
+
+
+class _PassProperties(msgspec.Struct):
+    token: str = ""
+
+
+class _Pass(msgspec.Struct):
+    properties: _PassProperties = msgspec.field(default_factory=_PassProperties)
+
+
+class Apps:
+    """One container app, as one account sees it."""
+
+    def __init__(self, account: Account, target: AzureTarget) -> None:
+        self._account, self._path = account, naming.app_path(target)
+
+    async def app(self) -> App | None:
+        return await self._account.found("GET", self._path, VERSION, App)
+
+    async def revision(self, name: str) -> Revision | None:
+        return await self._account.found("GET", f"{self._path}/revisions/{name}", VERSION, Revision)
+
+    async def revisions(self) -> list[Revision]:
+        found = await self._account.found("GET", f"{self._path}/revisions", VERSION, _Revisions)
+        return found.value if found else []
+
+    async def make(self, body: dict[str, Any]) -> Reply:
+        """Make the app. Raises Answered."""
+        return await self._account.ask("PUT", self._path, VERSION, body=body)
+
+    async def change(self, body: dict[str, Any]) -> Reply:
+        """Change what is named only; a new revision comes of a new template. Raises Answered."""
+        return await self._account.ask("PATCH", self._path, VERSION, body=body)
+
+    async def remove(self) -> Reply:
+        return await self._account.ask("DELETE", self._path, VERSION)
+
+    async def deactivate(self, name: str) -> None:
+        """Stop a revision; Azure keeps it as a record, and lets nobody remove it."""
+        await self._account.ask("POST", f"{self._path}/revisions/{name}/deactivate", VERSION)
+
+    async def secrets(self) -> list[Secret]:
+        """Those of all its revisions, with their values: a change must repeat what it is to leave."""
+        return (await self._account.call("POST", f"{self._path}/listSecrets", VERSION, Secrets)).value
+
+    async def last_words(self, name: str) -> str:
+        """The end of what a replica of the revision wrote; empty when there is none, or it may not be read."""
+        try:
+            found = await self._account.call("GET", f"{self._path}/revisions/{name}/replicas", VERSION, _Replicas)
+            places = [c.log_stream_endpoint for replica in found.value for c in replica.properties.containers or []]
+            place = next((place for place in places if self._account.wire.leads_to_logs(place)), "")
+            if not place:
+                return ""
+            opened = await self._account.call("POST", f"{self._path}/getAuthToken", VERSION, _Pass)
+            query = {"follow": "false", "output": "text", "tailLines": str(LAST_WORDS_LINES)}
+            reply = await self._account.wire.call("GET", place, token=opened.properties.token, query=query)
+        except (Answered, ProviderBusy):
+            return ""
+        return reply.content[-LAST_WORDS_BYTES:].decode(errors="replace").strip()

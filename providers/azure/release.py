@@ -1,0 +1,296 @@
+"""A release as a revision of a container app, beside the one that serves, without traffic until it is promoted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any, Literal
+
+from providers.azure import naming
+from providers.azure.account import Account, target_of
+from providers.azure.apps import App, Apps, Revision, Weight
+from providers.azure.errors import Answered
+from providers.azure.operation import Operations
+from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+
+PORT = 8080
+CONCURRENCY = 80
+REPLICAS_MAX = 10
+START_SECONDS_MAX = 240
+# Container Apps have half a processor for each gibibyte, in quarters.
+MEMORY_MB_STEP, MEMORY_MB_MAX = 512, 8192
+# Former revisions that may be waiting without traffic and replicas; older ones are deactivated.
+FORMER_MAX = 10
+INACTIVE_MAX = 20
+RESERVED = ("PORT", "CONTAINER_APP_NAME", "CONTAINER_APP_REVISION", "CONTAINER_APP_REPLICA_NAME")
+
+
+class Releases:
+    """The release of one order, as one account sees it."""
+
+    def __init__(self, account: Account, operations: Operations, order: Order) -> None:
+        self._account, self._operations, self._order = account, operations, order
+        self._apps = Apps(account, target_of(order))
+        self._own = naming.revision_name(order)
+
+    async def shown(self) -> Service | None:
+        """The release as it is now; None when there is none of this deployment."""
+        app, revision = await asyncio.gather(self._apps.app(), self._apps.revision(self._own))
+        if app is None or not self._is_ours(app):
+            return None
+        if revision is None and not self._is_newest(app):
+            return None
+        if revision is not None and not revision.properties.active:
+            return None  # Withdrawn: Azure keeps its record.
+        return await self._shown(app, revision)
+
+    async def apply(self, image: Image, secrets: Secrets) -> Service:
+        """Make the revision, or find it made. It gets no traffic."""
+        app = await self._apps.app()
+        if app is not None and not self._is_ours(app):
+            raise self._taken()
+        revision = await self._apps.revision(self._own) if app else None
+        if revision is None and (app is None or not self._is_newest(app)):
+            if app is None:
+                reply = await self._apps.make(self._whole(image, secrets))
+            else:
+                if app.is_changing:
+                    raise ProviderBusy("The container app is being changed.")
+                reply = await self._apps.change(await self._more(image, app, secrets))
+            self._operations.begin(self._order.deployment_id, reply)
+            app = await self._apps.app()
+            revision = await self._apps.revision(self._own)
+        if app is None or not app.ingress.fqdn:
+            raise ProviderBusy("Azure has not named the container app yet.")
+        return await self._shown(app, revision)
+
+    async def promote(self) -> Service:
+        """Lead all traffic here, and open the app as the release says. Raises ProviderRefused (`overtaken`)."""
+        app, revision = await self._apps.app(), await self._apps.revision(self._own)
+        if app is None or revision is None or not self._is_ours(app):
+            raise self._not_healthy("There is no such release.")
+        if int((app.tags or {}).get("dcf-number", "0")) > self._order.number:
+            raise ProviderRefused(
+                "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
+            )
+        if not self._serves(app):
+            if _health(revision) != "healthy":
+                raise self._not_healthy("The release is not healthy.")
+            if app.is_changing:
+                raise ProviderBusy("The container app is being changed.")
+            self._operations.begin(self._order.deployment_id, await self._apps.change(self._lead(app)))
+            await self._operations.settle(self._account, self._order.deployment_id)
+            app = await self._apps.app() or app
+        if self._serves(app):
+            await self._stop_former(app)
+        return await self._shown(app, revision)
+
+    async def withdraw(self) -> tuple[str, ...]:
+        """Take the revision away, and with the one that serves the whole app; the names of what is still there."""
+        app = await self._apps.app()
+        if app is None or not self._is_ours(app):
+            return ()
+        if self._is_alone(app):
+            name = f"container app {target_of(self._order).app_name}"
+            if not app.is_changing:
+                self._operations.begin(self._order.deployment_id, await self._apps.remove())
+                await self._operations.settle(self._account, self._order.deployment_id)
+            return () if await self._apps.app() is None else (name,)
+        revision = await self._apps.revision(self._own)
+        if revision is None or not revision.properties.active:
+            return ()
+        others = [share for share in app.traffic if share.revision_name != self._own]
+        if len(others) < len(app.traffic):
+            body = {"properties": {"configuration": {"ingress": {"traffic": others}}}}
+            self._operations.begin(self._order.deployment_id, await self._apps.change(body))
+            if await self._operations.settle(self._account, self._order.deployment_id) == "running":
+                return (f"revision {self._own}",)
+        await self._apps.deactivate(self._own)
+        return ()
+
+    def _lead(self, app: App) -> dict[str, Any]:
+        # Candidates of other deployments keep their places; whoever served before has none any more.
+        candidates = [share for share in app.traffic if not share.weight and share.revision_name != self._own]
+        shares = [Weight(revision_name=self._own, weight=100, label=naming.mark(self._order)), *candidates]
+        ingress = {"external": self._order.release.access == "public", "traffic": shares}
+        return {
+            "tags": {**(app.tags or {}), **naming.tags(self._order)},
+            "properties": {"configuration": {"ingress": ingress}},
+        }
+
+    async def _stop_former(self, app: App) -> None:
+        """Those without traffic have no replicas soon; the oldest of them are deactivated."""
+        kept = {share.revision_name for share in app.traffic}
+        former = [r.name for r in await self._apps.revisions() if r.properties.active and r.name not in kept]
+        for name in former[:-FORMER_MAX]:
+            await self._apps.deactivate(name)
+
+    async def _shown(self, app: App, revision: Revision | None) -> Service:
+        status = self._status(app, revision)
+        message, remedy = "", ""
+        if revision is None:
+            try:
+                await self._operations.look(self._account, self._order.deployment_id)
+            except Answered as error:
+                status, message = "unhealthy", error.message
+        if status == "unhealthy" and not message:
+            message, remedy = _why(app, revision)
+            words = await self._apps.last_words(self._own) if revision else ""
+            message = "\n".join(part for part in (message, words) if part)
+        template = revision.properties.template if revision else app.properties.template
+        return Service(
+            status=status,
+            url=self._url(app),
+            revision=template.digest if template else "",
+            serving=self._serves(app),
+            message=message,
+            remedy=remedy,
+        )
+
+    def _status(self, app: App, revision: Revision | None) -> Literal["starting", "healthy", "unhealthy", "stopped"]:
+        if revision is None:
+            return "unhealthy" if app.properties.provisioning_state in ("Failed", "Canceled") else "starting"
+        if _failed(revision):
+            return "unhealthy"
+        if not any(share.revision_name == self._own for share in app.traffic):
+            return "starting" if app.is_changing and self._is_newest(app) else "stopped"
+        return _health(revision)
+
+    def _url(self, app: App) -> str:
+        """Where it answers once it is open: only an app that is not has `internal` in its name."""
+        # An emulator names the scheme it answers by.
+        scheme, _, host = (app.ingress.fqdn or "").rpartition("://")
+        name = target_of(self._order).app_name
+        if self._order.release.access == "public":
+            host = host.replace(f"{name}.internal.", f"{name}.", 1)
+        return f"{scheme or 'https'}://{host}"
+
+    def _serves(self, app: App) -> bool:
+        leads = any(share.revision_name == self._own and share.weight == 100 for share in app.traffic)
+        opened = app.ingress.external == (self._order.release.access == "public")
+        mine = (app.tags or {}).get("dcf-deployment") == str(self._order.deployment_id)
+        return leads and opened and mine and (app.tags or {}).get("dcf-number") != "0" and not app.is_changing
+
+    def _is_ours(self, app: App) -> bool:
+        tags = app.tags or {}
+        mine = tags.get("managed-by") == naming.MANAGED_BY
+        return mine and tags.get("dcf-function") == str(self._order.release.function_id)
+
+    def _is_newest(self, app: App) -> bool:
+        template = app.properties.template
+        return template is not None and template.revision_suffix == naming.mark(self._order)
+
+    def _is_alone(self, app: App) -> bool:
+        """Without this revision nothing would serve."""
+        leaders = {share.revision_name for share in app.traffic if share.weight}
+        return leaders <= {self._own} and (self._own in leaders or self._is_newest(app))
+
+    def _taken(self) -> ProviderRefused:
+        target = target_of(self._order)
+        return ProviderRefused(
+            "service_taken",
+            f"The container app {target.app_name} in {target.resource_group} is not this function's.",
+            "Choose another appName, or remove the container app that has it.",
+        )
+
+    def _not_healthy(self, message: str) -> ProviderRefused:
+        return ProviderRefused("release_not_healthy", message, "Deploy again.")
+
+    def _whole(self, image: Image, secrets: Secrets) -> dict[str, Any]:
+        """A new app. Its first revision takes all its traffic, so nobody from outside is let in before it is promoted."""
+        target, pull = target_of(self._order), naming.pull_identity(target_of(self._order))
+        share = Weight(revision_name=self._own, weight=100, label=naming.mark(self._order))
+        return {
+            "location": target.region,
+            "tags": {**naming.tags(self._order), "dcf-number": "0"},
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": {pull: {}}},
+            "properties": {
+                "environmentId": naming.environment_path(target),
+                "configuration": {
+                    "activeRevisionsMode": "Multiple",
+                    "maxInactiveRevisions": INACTIVE_MAX,
+                    "ingress": {
+                        "external": False,
+                        "targetPort": PORT,
+                        "transport": "Auto",
+                        "allowInsecure": False,
+                        "traffic": [share],
+                    },
+                    "registries": [{"server": naming.login_server(target), "identity": pull}],
+                    "secrets": self._closed(secrets),
+                },
+                "template": self._template(image, secrets),
+            },
+        }
+
+    async def _more(self, image: Image, app: App, secrets: Secrets) -> dict[str, Any]:
+        """One more revision, without traffic."""
+        before = [share for share in app.traffic if share.revision_name != self._own]
+        share = Weight(revision_name=self._own, label=naming.mark(self._order))
+        configuration: dict[str, Any] = {"ingress": {"traffic": [*before, share]}}
+        if secrets:
+            own = self._closed(secrets)
+            names = {secret["name"] for secret in own}
+            kept = [{"name": s.name, "value": s.value} for s in await self._apps.secrets() if s.name not in names]
+            configuration["secrets"] = [*kept, *own]
+        return {"properties": {"configuration": configuration, "template": self._template(image, secrets)}}
+
+    def _closed(self, secrets: Secrets) -> list[dict[str, str]]:
+        return [{"name": self._secret(name), "value": secret.reveal()} for name, secret in sorted(secrets.items())]
+
+    def _secret(self, name: str) -> str:
+        """An app's secrets are those of all its revisions: each deployment has names of its own."""
+        return f"{naming.mark(self._order)}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+    def _template(self, image: Image, secrets: Secrets) -> dict[str, Any]:
+        release = self._order.release
+        steps = -(-min(release.memory_mb_max, MEMORY_MB_MAX) // MEMORY_MB_STEP)
+        open_ones = [{"name": n, "value": v} for n, v in sorted(release.environment.items()) if n not in RESERVED]
+        closed = [{"name": name, "secretRef": self._secret(name)} for name in sorted(secrets)]
+        return {
+            "revisionSuffix": naming.mark(self._order),
+            "containers": [
+                {
+                    "name": "app",
+                    "image": image.reference,
+                    "env": [{"name": "PORT", "value": str(PORT)}, *open_ones, *closed],
+                    "resources": {"cpu": steps * 0.25, "memory": f"{steps * 0.5:g}Gi"},
+                    "probes": [
+                        {
+                            "type": "Startup",
+                            "tcpSocket": {"port": PORT},
+                            "periodSeconds": 1,
+                            "timeoutSeconds": 1,
+                            "failureThreshold": min(release.start_seconds_max, START_SECONDS_MAX),
+                        }
+                    ],
+                }
+            ],
+            "scale": {
+                "minReplicas": 0,
+                "maxReplicas": REPLICAS_MAX,
+                "rules": [{"name": "http", "http": {"metadata": {"concurrentRequests": str(CONCURRENCY)}}}],
+            },
+        }
+
+
+def _failed(revision: Revision) -> bool:
+    seen = revision.properties
+    return seen.provisioning_state == "Failed" or seen.running_state in ("Failed", "Degraded")
+
+
+def _health(revision: Revision) -> Literal["starting", "healthy", "unhealthy"]:
+    seen = revision.properties
+    if _failed(revision) or seen.health_state == "Unhealthy":
+        return "unhealthy"
+    return "healthy" if seen.provisioning_state == "Provisioned" and seen.health_state == "Healthy" else "starting"
+
+
+def _why(app: App, revision: Revision | None) -> tuple[str, str]:
+    if revision is None:
+        return f"The container app ended as {app.properties.provisioning_state}.", ""
+    said = (revision.properties.provisioning_error, revision.properties.running_state_details)
+    message = "\n".join(part for part in said if part)
+    if "UNAUTHORIZED" in message or "ImagePull" in message:
+        return message, "Let the pull identity read the registry: give it the role AcrPull there."
+    return message, ""
