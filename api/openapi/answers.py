@@ -61,6 +61,7 @@ def _header(description: str, example: str | int, *, always: bool = False, **sch
 
 
 HEADERS = {
+    "Access-Control-Allow-Origin": _header("Which pages of other origins may read the answer.", "*"),
     "Cache-Control": _header("Who may keep the answer, and for how long.", "private, no-cache", always=True),
     "Content-Disposition": _header("The name of the file.", 'attachment; filename="main.dart"'),
     "Repr-Digest": _header(

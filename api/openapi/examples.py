@@ -32,6 +32,7 @@ from api.example_ids import (
     UPLOAD_ID,
 )
 from api.functions import Revision
+from api.integrations_azure import ArmTemplate, AzureRegistered
 from api.invitations import Invitation, InvitationMade, Joined, Left, Withdrawn
 from api.keys import Key, KeyMade
 from api.listing import Listed
@@ -285,6 +286,16 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         subject_types_supported=["public"],
         id_token_signing_alg_values_supported=["RS256"],
         claims_supported=["iss", "sub", "aud"],
+    ),
+    AzureRegistered(
+        dcf_correlation_id=INTEGRATION_ID,
+        portal_url="https://portal.azure.com/#create/Microsoft.Template/uri/https%3A%2F%2Fdcf.example%2Fapi%2Fv1%2Fazure",
+    ),
+    ArmTemplate(
+        schema="https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        content_version="1.0.0.0",
+        resources=[{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}],
+        outputs={"clientId": {"type": "string", "value": "[reference('dcf').clientId]"}},
     ),
     KeySet(keys=[{"kty": "RSA", "kid": "2026-03", "use": "sig", "alg": "RS256", "n": "0vx7…", "e": "AQAB"}]),
     Usage(tenant_id=TENANT_ID, name="Acme", plan="standard", projects=1, functions=1, members=1, deployments=2),

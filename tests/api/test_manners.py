@@ -41,7 +41,9 @@ _REFUSED = {
     "archiveProject": "project_is_live",
     "cancelDeployment": "deployment_is_over",
     "cancelProjectionJob": "no_projection_job",
+    "checkAzureBucket": "integration_not_found",
     "checkGcpBucket": "integration_not_found",
+    "configureAzureBucket": "integration_not_found",
     "configureGcpBucket": "integration_not_found",
     "disconnectAws": "integration_not_found",
     "disconnectAzure": "integration_not_found",
@@ -51,6 +53,7 @@ _REFUSED = {
     "retryDeployment": "deployment_not_retryable",
     "rollbackDeployment": "rollback_active",
     "switchReadModelBack": "nothing_to_switch_back_to",
+    "verifyAzure": "integration_not_found",
     "verifyGcp": "integration_not_found",
 }
 # How far a list is walked.

@@ -117,7 +117,8 @@ class TestStrangers:
                 random = await request.by(stranger, {**_DEFAULTS, **made_up})
 
                 assert _said(real, ids) == _said(random, made_up), request.operation.name
-                assert real.status_code not in (200, 201, 202), request.operation.name
+                # What is public is made of the ids alone: it is the same for any, as was just seen.
+                assert request.operation.permission == "public" or real.status_code not in (200, 201, 202)
 
         assert len(asked_of) > 40
         # A new kind of id gets a real one above, or no stranger is tried on it.
