@@ -146,10 +146,10 @@ class Authenticator:
             raise CredentialUnknown("The API key was revoked.", remedy=_NEW_KEY)
         if (await _tenant_of(self._log, found.tenant_id)).closed:
             raise CredentialUnknown("The tenant of the API key was closed.")
-        if found.row.expires_at is not None and found.row.expires_at <= self._clock():
-            raise _expired("API key", found.row.expires_at)
+        if state.expires_at is not None and state.expires_at <= self._clock():
+            raise _expired("API key", state.expires_at)
         await self._note_use(found.tenant_id, key.key_id)
-        return _Known(_principal(found), found.row.expires_at, self._monotonic() + CACHE_SECONDS)
+        return _Known(_principal(found), state.expires_at, self._monotonic() + CACHE_SECONDS)
 
     async def _note_use(self, tenant_id: UUID, key_id: UUID) -> None:
         """A use that cannot be noted is no reason to turn anybody away."""

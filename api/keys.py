@@ -1,4 +1,4 @@
-"""API keys: create, get, list, revoke."""
+"""API keys: create, get, list, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from api.principal import Permission, Principal, permissions_of
 from api.reading import found_or, tenant_of
 from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
-from commands.api_key import CreateApiKey, RevokeApiKey
+from commands.api_key import CreateApiKey, RevokeApiKey, RotateApiKey
+from commands.basis import fold
 from commands.command import States
-from domain.api_key import API_KEY, ApiKeyUnknown, ExpiryPassed, KeyRole, RoleOutOfPlace
+from domain.api_key import API_KEY, ApiKeyEnded, ApiKeyUnknown, ExpiryPassed, KeyRole, RoleOutOfPlace
+from domain.api_key import ApiKey as State
 from domain.refusal import FieldError, Forbidden, Invalid
 from domain.runtime import Instant
 from domain.tenant import RoleAboveOwn
@@ -59,6 +61,14 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     name: Name
     role: KeyRole
     scopes: Scopes = ()
+    expires_at: Instant | None = None
+
+
+class RotationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """The key as it is works until `overlapUntil`, for a day when that is left out; without `expiresAt` the new one lives
+    as long as the other was given to live."""
+
+    overlap_until: Instant | None = None
     expires_at: Instant | None = None
 
 
@@ -165,6 +175,63 @@ async def list_keys(request: Request[Any, Any, Any]) -> Answer:
     return listed(await _with_uses(services, tenant_id, found.items), cursor)
 
 
+_ROTATE = Operation(
+    name="rotateKey",
+    permission="keys:write",
+    summary="Make a key that takes another's place; both work until the former ends",
+    tag="API keys",
+    takes=RotationRequest,
+    answers={201: KeyMade},
+    example={"overlapUntil": "2030-06-01T00:00:00Z"},
+    writes=True,
+    refusals=(ApiKeyUnknown, ApiKeyEnded, ScopeAboveOwn, RoleAboveOwn, ExpiryPassed),
+)
+
+
+@post("/keys/{key_id:uuid}/rotate", status_code=201, opt=_ROTATE.as_opt())
+async def rotate_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) -> Answer:
+    asked_for, content = await read(request, RotationRequest)
+    writing = Writing(request, content)
+    tenant_id = writing.principal.tenant_id
+    # Its role and scopes never change, so what is looked at here is what the decision sees.
+    former: State = await fold(services_of(request).log, API_KEY, API_KEY.stream(tenant_id, key_id))
+    if former.exists:
+        _require_no_more(former.role, former.scopes, writing.principal)
+    made = new_key(writing.new_id())
+    command = RotateApiKey(
+        **writing.asked,
+        key_id=made.key_id,
+        replaces=key_id,
+        secret_hash=made.secret_hash,
+        overlap_until=_moment(asked_for.overlap_until, "overlapUntil"),
+        expires_at=_moment(asked_for.expires_at, "expiresAt"),
+        asked_by=writing.principal.role,
+    )
+    stream = API_KEY.stream(tenant_id, made.key_id)
+
+    def answer(states: States) -> Reply:
+        state = states.at(API_KEY, stream)
+        body = KeyMade(
+            key_id=made.key_id,
+            name=state.name,
+            role=state.role,
+            scopes=state.scopes,
+            expires_at=state.expires_at,
+            created_at=recorded_time(None),
+            revoked_at=None,
+            replaces=key_id,
+            last_used_at=None,
+            key=SHOWN_ONCE,
+        )
+        return Reply(status=201, location=f"/api/v1/keys/{made.key_id}", body=body, position="first")
+
+    return await writing.do(command, answer, secret=made.text)
+
+
+def _moment(given: datetime | None, field: str) -> datetime | None:
+    return None if given is None else in_utc(given, field)
+
+
 _REVOKE = Operation(
     name="revokeKey",
     permission="keys:write",
@@ -197,6 +264,8 @@ async def revoke_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) ->
             expires_at=state.expires_at,
             created_at=recorded_time(state.created_at),
             revoked_at=recorded_time(state.revoked_at),
+            replaces=state.replaces,
+            replaced_by=state.replaced_by,
             last_used_at=uses.get(key_id),
         )
         return Reply(body=body, position="last" if state.revoked_at is None else "unchanged")
@@ -213,8 +282,12 @@ def _require_own(asked_for: KeyRequest, principal: Principal) -> None:
             f"The role {asked_for.role} does not allow {outside[0]}.",
             errors=(FieldError(field="scopes", message=f"{outside[0]} is not the role's"),),
         )
-    # Without scopes of its own the maker is held to its role by the decision itself.
-    above = sorted(given - principal.permissions)
+    _require_no_more(asked_for.role, asked_for.scopes, principal)
+
+
+def _require_no_more(role: KeyRole, scopes: tuple[str, ...], principal: Principal) -> None:
+    """Without scopes of its own the maker is held to its role by the decision itself."""
+    above = sorted(permissions_of(role, scopes) - principal.permissions)
     if above and principal.is_narrowed:
         raise ScopeAboveOwn(f"Your own key does not allow {', '.join(above)}.")
 
@@ -226,4 +299,4 @@ async def _with_uses(services: Services, tenant_id: UUID, found: Iterable[Found[
     return [encoded(key) for key in shown]
 
 
-KEY_ROUTES = (create_key, get_key, list_keys, revoke_key)
+KEY_ROUTES = (create_key, get_key, list_keys, rotate_key, revoke_key)

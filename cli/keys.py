@@ -24,6 +24,7 @@ _COLUMNS = {
     "role": "role",
     "scopes": "scopes",
     "expires": "expiresAt",
+    "replaced by": "replacedBy",
     "last used": "lastUsedAt",
     "revoked": "revokedAt",
 }
@@ -79,10 +80,32 @@ def create(session: Session, name: str, role: str, scopes: tuple[str, ...], expi
     if scopes:
         body["scopes"] = list(scopes)
     if expires_in:
-        body["expiresAt"] = (datetime.now(UTC) + _lifetime(expires_in)).isoformat().replace("+00:00", "Z")
+        body["expiresAt"] = _from_now(expires_in)
     made = session.api.write("POST", "keys", body)
     if made["key"] is None:
         _withdraw(session, made)
+    session.screen.warn("The key is shown only this once: keep it now.")
+    session.screen.result(made, made["key"])
+
+
+@keys.command(epilog=epilog("dcf keys rotate ci", "dcf keys rotate ci --overlap 7d > ci.key"))
+@click.argument("key", metavar="NAME|ID", shell_complete=key_names)
+@click.option("--overlap", metavar="TIME", help="How long the former goes on: 12h, 7d or 2w (24h).")
+@click.option("--expires-in", metavar="TIME", help="12h, 90d or 8w; without it as long as the former was given.")
+@shown
+@click.pass_obj
+def rotate(session: Session, key: str, overlap: str | None, expires_in: str | None) -> None:
+    """Make a key in the place of another and print it, this once. The former works on for a while."""
+    known = _known(session, key)
+    given = {"overlapUntil": overlap, "expiresAt": expires_in}
+    body = {name: _from_now(time) for name, time in given.items() if time}
+    made = session.api.write("POST", f"keys/{known['keyId']}/rotate", body)
+    if made["key"] is None:
+        session.api.write("DELETE", f"keys/{made['keyId']}")
+        raise Trouble(
+            "The connection was lost when the new key was shown; it is revoked again, and the former ends soon.",
+            then=f"dcf keys create {known['name']}",
+        )
     session.screen.warn("The key is shown only this once: keep it now.")
     session.screen.result(made, made["key"])
 
@@ -110,7 +133,7 @@ def _withdraw(session: Session, made: Json) -> NoReturn:
 def _known(session: Session, wanted: str) -> Json:
     valid = [key for key in session.api.items("keys") if not key.get("revokedAt")]
     by_id = [key for key in valid if key["keyId"] == wanted.lower()]
-    match by_id or [key for key in valid if key["name"] == wanted]:
+    match by_id or [key for key in valid if key["name"] == wanted and not key.get("replacedBy")]:
         case [only]:
             return only
         case []:
@@ -121,8 +144,12 @@ def _known(session: Session, wanted: str) -> Json:
             )
 
 
+def _from_now(text: str) -> str:
+    return (datetime.now(UTC) + _lifetime(text)).isoformat().replace("+00:00", "Z")
+
+
 def _lifetime(text: str) -> timedelta:
     found = _LIFETIME.fullmatch(text)
     if found is None:
-        raise Trouble(f"--expires-in takes 12h, 90d or 8w, not {text!r}.", exit_code=exits.USAGE)
+        raise Trouble(f"A time is like 12h, 90d or 8w, not {text!r}.", exit_code=exits.USAGE)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

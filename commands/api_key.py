@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
 from domain.api_key import (
     API_KEY,
+    ApiKey,
     ApiKeyCreated,
+    ApiKeyEnded,
     ApiKeyExists,
+    ApiKeyReplaced,
     ApiKeyRevoked,
     ApiKeyUnknown,
     ExpiryPassed,
@@ -34,17 +37,37 @@ class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
     asked_by: str | None = None
 
 
+# How long the former key goes on when nothing else is said.
+OVERLAP = timedelta(hours=24)
+
+
+class RotateApiKey(Command, frozen=True, kw_only=True, tag="RotateApiKey"):
+    """A key of id `key_id` takes the place of another, which works until `overlap_until`, a day from now if that is None.
+
+    Without `expires_at` the new one lives as long as the other was given to live.
+    """
+
+    key_id: UUID
+    replaces: UUID
+    secret_hash: str
+    overlap_until: datetime | None = None
+    expires_at: datetime | None = None
+    asked_by: str | None = None
+
+
 class RevokeApiKey(Command, frozen=True, kw_only=True, tag="RevokeApiKey"):
     key_id: UUID
     reason: str = ""
     asked_by: str | None = None
 
 
-ApiKeyCommand = CreateApiKey | RevokeApiKey
+ApiKeyCommand = CreateApiKey | RotateApiKey | RevokeApiKey
 
 
 def reads(command: ApiKeyCommand) -> Reads:
     yield API_KEY, API_KEY.stream(command.tenant_id, command.key_id)
+    if isinstance(command, RotateApiKey):
+        yield API_KEY, API_KEY.stream(command.tenant_id, command.replaces)
 
 
 def decide(command: ApiKeyCommand, states: States) -> Decision:
@@ -66,6 +89,10 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
                 expires_at=command.expires_at,
             )
             return Decision(facts=facts(stream, created))
+        case RotateApiKey():
+            if key.exists:
+                raise ApiKeyExists
+            return _rotate(command, states)
         case RevokeApiKey():
             if not key.exists:
                 raise ApiKeyUnknown
@@ -73,6 +100,40 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
             return Decision() if key.revoked else Decision(facts=facts(stream, ApiKeyRevoked(reason=command.reason)))
         case _:
             assert_never(command)
+
+
+def _rotate(command: RotateApiKey, states: States) -> Decision:
+    stream = API_KEY.stream(command.tenant_id, command.replaces)
+    former: ApiKey = states.at(API_KEY, stream)
+    if not former.exists:
+        raise ApiKeyUnknown
+    _require_role(former.role, command.asked_by)
+    expired = former.expires_at is not None and former.expires_at <= command.at
+    if former.revoked or expired or former.replaced_by is not None:
+        raise ApiKeyEnded
+    for field, moment in (("overlapUntil", command.overlap_until), ("expiresAt", command.expires_at)):
+        if moment is not None and moment <= command.at:
+            raise ExpiryPassed(errors=(FieldError(field=field, message="in the past"),))
+    overlap = command.overlap_until or command.at + OVERLAP
+    ends_at = overlap if former.expires_at is None else min(overlap, former.expires_at)
+    created = ApiKeyCreated(
+        name=former.name,
+        secret_hash=command.secret_hash,
+        role=former.role,
+        scopes=former.scopes,
+        expires_at=command.expires_at or _as_long(former, command.at),
+        replaces=command.replaces,
+    )
+    replaced = ApiKeyReplaced(replaced_by=command.key_id, ends_at=ends_at)
+    new = API_KEY.stream(command.tenant_id, command.key_id)
+    return Decision(facts=(*facts(new, created), *facts(stream, replaced)))
+
+
+def _as_long(former: ApiKey, at: datetime) -> datetime | None:
+    """When a key that lives as long as the former one was given to live ends."""
+    if former.expires_at is None or former.created_at is None:
+        return former.expires_at
+    return at + (former.expires_at - former.created_at)
 
 
 def _require_place(command: CreateApiKey, states: States) -> None:
@@ -87,4 +148,4 @@ def _require_role(role: KeyRole, asked_by: str | None) -> None:
         require_within(asked_by, role)
 
 
-API_KEYS = Decider(commands=(CreateApiKey, RevokeApiKey), reads=reads, decide=decide)
+API_KEYS = Decider(commands=(CreateApiKey, RotateApiKey, RevokeApiKey), reads=reads, decide=decide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal, assert_never
+from uuid import UUID
 
 import msgspec
 
@@ -21,13 +22,22 @@ class ApiKeyCreated(Event, frozen=True, kw_only=True, tag="api_key.created"):
     # Empty: all that the role allows.
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    # The key whose place it takes.
+    replaces: UUID | None = None
+
+
+class ApiKeyReplaced(Event, frozen=True, kw_only=True, tag="api_key.replaced"):
+    """Another key has its name, role and scopes; this one works until `ends_at`."""
+
+    replaced_by: UUID
+    ends_at: datetime
 
 
 class ApiKeyRevoked(Event, frozen=True, kw_only=True, tag="api_key.revoked"):
     reason: str = ""
 
 
-ApiKeyEvent = ApiKeyCreated | ApiKeyRevoked
+ApiKeyEvent = ApiKeyCreated | ApiKeyReplaced | ApiKeyRevoked
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +50,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     created_at: datetime | None = None
     revoked_at: datetime | None = None
+    replaces: UUID | None = None
+    replaced_by: UUID | None = None
 
 
 class ApiKeyUnknown(NotFound):
@@ -61,6 +73,13 @@ class ExpiryPassed(Invalid):
     remedy = "Send an expiresAt in the future, or leave it out."
 
 
+class ApiKeyEnded(Conflict):
+    """The API key was revoked, has expired, or was replaced before: there is nothing to rotate."""
+
+    code = "api_key_ended"
+    remedy = "Rotate the key that took its place, or create a new one."
+
+
 class ApiKeyExists(Conflict):
     """The API key was created before."""
 
@@ -78,11 +97,16 @@ def evolve(key: ApiKey, event: ApiKeyEvent) -> ApiKey:
                 secret_hash=event.secret_hash,
                 expires_at=event.expires_at,
                 created_at=event.at,
+                replaces=event.replaces,
             )
+        case ApiKeyReplaced():
+            return msgspec.structs.replace(key, replaced_by=event.replaced_by, expires_at=event.ends_at)
         case ApiKeyRevoked():
             return msgspec.structs.replace(key, revoked=True, revoked_at=event.at)
         case _:
             assert_never(event)
 
 
-API_KEY = Aggregate(name="api_key", events=(ApiKeyCreated, ApiKeyRevoked), initial=ApiKey(), evolve=evolve)
+API_KEY = Aggregate(
+    name="api_key", events=(ApiKeyCreated, ApiKeyReplaced, ApiKeyRevoked), initial=ApiKey(), evolve=evolve
+)

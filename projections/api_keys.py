@@ -8,14 +8,15 @@ from uuid import UUID
 
 import msgspec
 
-from domain.api_key import ApiKeyCreated, ApiKeyRevoked, KeyRole
+from domain.api_key import ApiKeyCreated, ApiKeyReplaced, ApiKeyRevoked, KeyRole
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What may be shown of a key. No scopes: all that the role allows."""
+    """What may be shown of a key. No scopes: all that the role allows. One that another took the place of goes on until
+    `expiresAt`."""
 
     key_id: UUID
     name: str
@@ -24,6 +25,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: datetime | None
     created_at: datetime
     revoked_at: datetime | None
+    replaces: UUID | None = None
+    replaced_by: UUID | None = None
 
 
 class ApiKeyRow(ApiKey, frozen=True, kw_only=True, rename="camel"):
@@ -44,7 +47,10 @@ def project(row: ApiKeyRow | None, recorded: Recorded) -> ApiKeyRow | None:
                 created_at=recorded.at,
                 revoked_at=None,
                 secret_hash=event.secret_hash,
+                replaces=event.replaces,
             )
+        case ApiKeyReplaced() as event:
+            return msgspec.structs.replace(present(row), replaced_by=event.replaced_by, expires_at=event.ends_at)
         case ApiKeyRevoked():
             return msgspec.structs.replace(present(row), revoked_at=recorded.at)
         case _:
@@ -53,9 +59,9 @@ def project(row: ApiKeyRow | None, recorded: Recorded) -> ApiKeyRow | None:
 
 API_KEYS = ReadModel(
     name="api_keys",
-    version=1,
+    version=2,
     row=ApiKeyRow,
-    interests=(ApiKeyCreated, ApiKeyRevoked),
+    interests=(ApiKeyCreated, ApiKeyReplaced, ApiKeyRevoked),
     keys=own_stream,
     project=project,
     indexes=(Index("by_id", "id"), Index("in_order", "tenant_id, first_position")),

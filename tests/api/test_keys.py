@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -153,3 +154,50 @@ class TestLastUse:
         assert unused["lastUsedAt"] is None
         assert used["lastUsedAt"] is not None
         assert (soon, later) == (noted, at + timedelta(seconds=90))
+
+
+class TestRotateKey:
+    async def test_has_both_work_until_the_former_ends(self, world: World, client: httpx.AsyncClient) -> None:
+        asked = {"name": "ci", "role": "developer", "scopes": ["projects:read"]}
+        former = await ask(client, "POST", "/keys", asked, status=201)
+        ends_at = world.services.clock() + timedelta(seconds=1.5)
+        once = {"Idempotency-Key": uuid4().hex}
+        body = {"overlapUntil": ends_at.isoformat()}
+
+        made, again = [
+            await client.post(f"/api/v1/keys/{former['keyId']}/rotate", json=body, headers=once) for _ in range(2)
+        ]
+
+        new = made.json()
+        assert again.json() == {**new, "key": None}
+        assert (new["name"], new["role"], new["scopes"], new["replaces"]) == (*asked.values(), former["keyId"])
+        async with world.client(former["key"]) as old, world.client(new["key"]) as fresh:
+            assert [(await one.get("/api/v1/projects")).status_code for one in (old, fresh)] == [200, 200]
+            listed = {key["keyId"]: key for key in (await ask(client, "GET", "/keys"))["items"]}
+            await asyncio.sleep(2.1)
+            late = await old.get("/api/v1/projects")
+            assert (await fresh.get("/api/v1/projects")).status_code == 200
+
+        assert listed[former["keyId"]]["replacedBy"] == new["keyId"]
+        assert all(listed[id]["lastUsedAt"] for id in (former["keyId"], new["keyId"]))
+        assert is_problem(late, 401, "credential_unknown")
+        assert "expired" in late.json()["detail"]
+
+    async def test_is_no_way_to_more_than_the_callers_own_key_may(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        wide = await ask(client, "POST", "/keys", {"name": "wide", "role": "developer"}, status=201)
+        async with world.client(await world.key(TENANT_ID, "admin", "keys:write")) as narrow:
+            answer = await narrow.post(f"/api/v1/keys/{wide['keyId']}/rotate", json={})
+
+        assert is_problem(answer, 403, "scope_above_own")
+
+    async def test_rotates_an_operators_key_too(self, world: World) -> None:
+        async with world.client(world.operator_key) as operator:
+            mine = (await ask(operator, "GET", "/me"))["actor"]["id"]
+            new = await ask(operator, "POST", f"/keys/{mine}/rotate", {}, status=201)
+            twice = await operator.post(f"/api/v1/keys/{mine}/rotate", json={})
+            async with world.client(new["key"]) as fresh:
+                assert (await ask(fresh, "GET", "/me"))["role"] == "operator"
+
+        assert is_problem(twice, 409, "api_key_ended")

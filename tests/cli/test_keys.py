@@ -46,6 +46,26 @@ class TestCreate:
         assert script.asked == []
 
 
+class TestRotate:
+    def test_prints_the_new_key_alone_and_asks_for_the_overlap(self, terminal: Terminal) -> None:
+        answers = [LISTED, Answered(201, MADE)]
+
+        rotated, script = _type(terminal, answers, "rotate", "ci", "--overlap", "7d")
+
+        assert rotated.out == "dcf_shown_once\n"
+        assert script.asked[1].path == f"/api/v1/keys/{NEW}/rotate"
+        assert json.loads(script.asked[1].body)["overlapUntil"].endswith("Z")
+
+    def test_revokes_one_that_was_lost_on_the_way(self, terminal: Terminal) -> None:
+        answers = [LISTED, Answered(201, {**MADE, "key": None}), Answered(200, KEYS[0])]
+
+        lost, script = _type(terminal, answers, "rotate", "ci")
+
+        assert lost.code == exits.FAILED
+        assert "dcf keys create ci" in lost.err
+        assert (script.asked[2].method, script.asked[2].path) == ("DELETE", f"/api/v1/keys/{NEW}")
+
+
 class TestList:
     def test_leaves_out_revoked_ones_unless_asked(self, terminal: Terminal) -> None:
         some, _ = _type(terminal, [LISTED], "list", "--json")

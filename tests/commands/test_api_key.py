@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyExists, ApiKeyUnknown, ExpiryPassed, RoleOutOfPlace
+from commands.api_key import OVERLAP
+from domain.api_key import (
+    API_KEY,
+    ApiKeyCreated,
+    ApiKeyEnded,
+    ApiKeyExists,
+    ApiKeyReplaced,
+    ApiKeyUnknown,
+    ExpiryPassed,
+    RoleOutOfPlace,
+)
 from domain.event import SYSTEM_TENANT, Fact
 from domain.tenant import RoleAboveOwn, TenantUnknown
 from tests.support import a
@@ -64,3 +75,39 @@ class TestRevokeApiKey:
 
     def test_refuses_a_key_that_never_was(self) -> None:
         given().when(a.revoke_api_key()).then_refused(ApiKeyUnknown)
+
+
+class TestRotateApiKey:
+    def test_gives_another_key_its_place_and_a_day_to_the_former(self) -> None:
+        given(a.tenant_created(), a.api_key_created()).when(a.rotate_api_key()).then(
+            _replacing(), _replaced(a.AT + OVERLAP)
+        )
+
+    def test_goes_by_the_ends_that_are_named_and_never_beyond_that_of_the_former(self) -> None:
+        soon, later = a.AT + timedelta(hours=1), a.AT + timedelta(days=30)
+
+        given(a.tenant_created(), a.api_key_created(expires_at=soon)).when(
+            a.rotate_api_key(overlap_until=later, expires_at=later)
+        ).then(_replacing(expires_at=later), _replaced(soon))
+
+    def test_refuses_what_has_ended_or_was_rotated_before(self) -> None:
+        for ended in (a.api_key_revoked(), _replaced(a.AT + OVERLAP)):
+            given(a.tenant_created(), a.api_key_created(), ended).when(a.rotate_api_key()).then_refused(ApiKeyEnded)
+        given(a.tenant_created(), a.api_key_created(expires_at=a.AT)).when(a.rotate_api_key()).then_refused(ApiKeyEnded)
+
+    def test_refuses_a_key_that_never_was_an_end_that_passed_and_a_role_above(self) -> None:
+        made = given(a.tenant_created(), a.api_key_created(role="owner"))
+
+        given(a.tenant_created()).when(a.rotate_api_key()).then_refused(ApiKeyUnknown)
+        made.when(a.rotate_api_key(overlap_until=a.AT)).then_refused(ExpiryPassed, fields=("overlapUntil",))
+        made.when(a.rotate_api_key(asked_by="admin")).then_refused(RoleAboveOwn)
+
+
+def _replacing(**changes: Any) -> Fact:
+    created = ApiKeyCreated(name="CI", secret_hash="cd" * 32, role="developer", replaces=a.KEY_ID, **changes)
+    return Fact(API_KEY.stream(a.TENANT_ID, a.OTHER_TENANT_ID), created)
+
+
+def _replaced(ends_at: datetime) -> Fact:
+    event = ApiKeyReplaced(replaced_by=a.OTHER_TENANT_ID, ends_at=ends_at)
+    return Fact(API_KEY.stream(a.TENANT_ID, a.KEY_ID), event)

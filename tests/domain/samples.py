@@ -108,6 +108,7 @@ _ALL: tuple[Event, ...] = (
         scopes=("functions:read",),
         expires_at=AT,
     ),
+    api_key.ApiKeyReplaced(replaced_by=id_of(9), ends_at=AT),
     api_key.ApiKeyRevoked(reason="leaked"),
     project.ProjectCreated(name="Shop", slug="shop"),
     project.ProjectRenamed(name="Store"),
@@ -275,6 +276,9 @@ VARIANTS |= {
     ),
     (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_INPUTS
+    ),
+    (api_key.ApiKeyCreated, "rotated"): api_key.ApiKeyCreated(
+        name="CI", secret_hash="ab" * 32, role="developer", replaces=id_of(9)
     ),
     (person.PersonRegistered, "identity"): person.PersonRegistered(
         name=Sealed("c2VhbGVk"),

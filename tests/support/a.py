@@ -654,6 +654,11 @@ def create_api_key(**changes: Any) -> api_key.CreateApiKey:
     return api_key.CreateApiKey(**_filled(defaults, changes))
 
 
+def rotate_api_key(**changes: Any) -> api_key.RotateApiKey:
+    defaults = {"key_id": OTHER_TENANT_ID, "replaces": KEY_ID, "secret_hash": "cd" * 32}
+    return api_key.RotateApiKey(**_filled(defaults, changes))
+
+
 def revoke_api_key(**changes: Any) -> api_key.RevokeApiKey:
     return api_key.RevokeApiKey(**_filled({"key_id": KEY_ID}, changes))
 
