@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -13,8 +14,9 @@ from litestar import Litestar, Router
 
 from api.app import ROUTES
 from api.first_start import OWNER_ID, TENANT_ID
+from api.openapi.permissions import page
 from api.operation import Operation, operations
-from api.principal import ALLOWED
+from api.principal import ALLOWED, PrincipalRole
 from domain.tenant import ROLES_RISING
 from tests.api.runs import succeeded
 from tests.api.steps import a_function, a_project, ask, connected, the_files
@@ -126,6 +128,11 @@ class TestStrangers:
 
 
 class TestRoles:
+    def test_stand_in_the_documentation_as_they_are(self) -> None:
+        written = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
+
+        assert written == page(), "make it anew: python -m api.openapi.permissions > docs/permissions.md"
+
     async def test_that_do_not_suffice_are_refused_everywhere(self, world: World, ids: Ids) -> None:
         refused = 0
         for role in ROLES_RISING:
@@ -141,6 +148,40 @@ class TestRoles:
                     refused += 1
 
         assert refused > 60
+
+    async def test_reach_what_they_suffice_for(self, world: World, ids: Ids) -> None:
+        """Goal: the table allows what it says. Method: every role at every route that reads, with ids of its own tenant, or,
+        so that nothing changes for the next, at every route that writes with ids of nothing."""
+        made_up = {name: str(uuid4()) for name in ids}
+        keys: list[tuple[PrincipalRole, str]] = [(role, await world.key(TENANT_ID, role)) for role in ROLES_RISING]
+        keys.append(("operator", world.operator_key))
+        for role, key in keys:
+            async with world.client(key) as client:
+                for request in REQUESTS:
+                    if request.operation.permission in ({"public"} | ALLOWED[role]):
+                        given = made_up if request.operation.writes else ids
+                        answer = await request.by(client, {**_DEFAULTS, **given})
+                        code = answer.json().get("code") if answer.status_code >= 400 else ""
+                        assert answer.status_code < 500, (role, request.operation.name, answer.text)
+                        assert code not in ("permission_missing", "credential_unknown"), (role, request.operation.name)
+
+    async def test_every_scope_alone_allows_its_own_routes_and_no_others(self, world: World, ids: Ids) -> None:
+        """Every permission as the only scope of an owner's key, at every route, with ids of nothing."""
+        made_up = {name: str(uuid4()) for name in ids}
+        for scope in sorted(ALLOWED["owner"] - {"self"}):
+            async with world.client(await world.key(TENANT_ID, "owner", scope)) as client:
+                for request in REQUESTS:
+                    answer = await request.by(client, {**_DEFAULTS, **made_up})
+                    missing = answer.status_code == 403 and answer.json()["code"] == "permission_missing"
+                    allowed = request.operation.permission in ("public", "self", scope)
+                    assert missing is not allowed, (scope, request.operation.name, answer.text)
+
+    async def test_of_operators_reach_nothing_of_a_tenant(self, world: World, ids: Ids) -> None:
+        async with world.client(world.operator_key) as operator:
+            for request in REQUESTS:
+                if request.operation.permission not in ({"public"} | ALLOWED["operator"]):
+                    answer = await request.by(operator, {**_DEFAULTS, **ids})
+                    assert (answer.status_code, answer.json()["code"]) == (403, "permission_missing")
 
     async def test_scopes_narrow_every_role(self, world: World, ids: Ids) -> None:
         async with world.client(await world.key(TENANT_ID, "owner", "catalogue:read")) as client:
