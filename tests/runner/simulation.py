@@ -123,15 +123,15 @@ def _behaviour(random: Random) -> Behaviour:
     )
 
 
-async def check(town: Town) -> None:
-    """What must hold of the log and the cloud once all is quiet. Raises Violated."""
+async def check(town: Town, *, concurrent: int = CONCURRENT) -> None:
+    """What must hold of the log and the cloud once all is quiet, `concurrent` being what the plan allows. Raises Violated."""
     if town.cloud.violations:
         raise Violated("; ".join(town.cloud.violations))
     for _, deployment_id in town.deployments:
         await _check_deployment(town, deployment_id)
     for tenant_id, function_id in town.functions:
         await _check_function(town, tenant_id, function_id)
-    await _check_running(town)
+    await _check_running(town, concurrent)
 
 
 async def _check_deployment(town: Town, deployment_id: UUID) -> None:
@@ -175,7 +175,7 @@ def _check_logs(lines: Sequence[Mapping[str, object]]) -> None:
             raise Violated(f"what nobody foresaw: {line}")
 
 
-async def _check_running(town: Town) -> None:
+async def _check_running(town: Town, concurrent: int) -> None:
     """Never more under way than the plan allows, by the log's own account; none at the end."""
     running: dict[UUID, int] = {}
     for stored in await town.log.read(0, limit=100_000):
@@ -183,7 +183,7 @@ async def _check_running(town: Town) -> None:
             mark = running_counter(counter.tenant_id, 0)
             if (counter.scope, counter.name) == (mark.scope, mark.name):
                 running[counter.tenant_id] = running.get(counter.tenant_id, 0) + counter.delta
-                if not 0 <= running[counter.tenant_id] <= CONCURRENT:
+                if not 0 <= running[counter.tenant_id] <= concurrent:
                     raise Violated(f"{running[counter.tenant_id]} were under way at position {stored.position}")
     if any(running.values()):
         raise Violated(f"the count of what is under way ends at {running}")
