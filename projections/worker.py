@@ -31,6 +31,10 @@ from projections.recent_rows import RecentRows
 POLL_SECONDS = 1.0
 
 REPORT_SECONDS = 1.0
+# Where events come in crowds, they are waited for a little: many small batches would take the processors from whoever
+# makes the events. Who writes alone does not wait.
+CROWD_EVENTS_MIN = 4
+GATHER_SECONDS = 0.004
 # So many batches in a row, before anything else is looked at.
 BATCHES_MAX = 16
 
@@ -140,7 +144,7 @@ class Worker:
             try:
                 position = batch.last.position
                 ends = number == BATCHES_MAX or (up_to is not None and position >= up_to)
-                if not ends and await self._more_meanwhile(writing, position):
+                if not ends and await self._more_meanwhile(writing, batch):
                     more = await self._feed.read(position, up_to=up_to)
                     if more:
                         following = await self._fold(models, position, more, batch.parked, before=batch)
@@ -156,10 +160,15 @@ class Worker:
             batch = following
         return applied
 
-    async def _more_meanwhile(self, writing: asyncio.Task[bool], position: int) -> bool:
-        """Whether there is more beyond the position, or comes to be while something is being written."""
+    async def _more_meanwhile(self, writing: asyncio.Task[bool], batch: Batch) -> bool:
+        """Whether there is more beyond the batch, or comes to be while it is being written."""
         if self._feed.has_more:
             return True
+        position = batch.last.position
+        if len(batch.events) >= CROWD_EVENTS_MIN:
+            await asyncio.wait({writing})
+            await asyncio.sleep(GATHER_SECONDS)
+            return await self._log.wait_beyond(position, seconds_max=0)
         news = asyncio.create_task(self._log.wait_beyond(position, seconds_max=POLL_SECONDS))
         try:
             await asyncio.wait({writing, news}, return_when=asyncio.FIRST_COMPLETED)
