@@ -99,7 +99,7 @@ async def erase_person(request: Request[Any, Any, Any], person_id: FromPath[UUID
 
 
 async def _erase(request: Request[Any, Any, Any], person_id: UUID, *, leaving_owners: bool) -> Answer:
-    """First the facts, then the key: cut off in between, the runner's next round destroys it."""
+    """First the facts, then the key: cut off in between, the log's housekeeping destroys it within the hour."""
     writing, services = Writing(request, b""), services_of(request)
     command = ErasePerson(
         tenant_id=SYSTEM_TENANT,

@@ -1,4 +1,4 @@
-"""What need not be kept is taken away, a little at a time: command ids and uploads whose time is over."""
+"""What need not or must not be kept is taken away: command ids and uploads whose time is over, keys of erased people."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 import structlog
 
+from domain.person import PersonErased
 from eventstore.database import Database, Row
 from eventstore.session import HINDERED, LOST
 
@@ -54,6 +55,16 @@ _DROP_UPLOADS = """
                                              FOR UPDATE SKIP LOCKED)
 """
 
+# One look into the index of streams for each key there is.
+_DESTROY_KEYS = """
+    UPDATE vault.person_keys k
+       SET key = NULL, destroyed_at = clock_timestamp()
+     WHERE k.destroyed_at IS NULL
+       AND EXISTS (SELECT FROM log.events e
+                    WHERE e.stream_id = k.person_id AND e.tenant_id = k.tenant_id AND e.type = $1)
+"""
+_ERASED = PersonErased.__struct_config__.tag
+
 OpenDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 
@@ -92,6 +103,16 @@ async def prune_uploads(owner: Database) -> int:
     return count
 
 
+async def destroy_keys(owner: Database) -> int:
+    """Destroy the keys of those whom the log says are erased; how many that were.
+
+    Erasing destroys the key right after the record of it; this finds what a crash in between has left. `owner` acts as
+    dcf_owner. It may be done by several at once, and done again.
+    """
+    status = await owner.execute(_DESTROY_KEYS, _ERASED)
+    return int(status.split()[-1])
+
+
 async def _drop(owner: Database, part: Row, older_than: timedelta) -> None:
     """Unless it is still needed, or somebody is in the way: then it is left for the next time."""
     with contextlib.suppress(asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
@@ -119,9 +140,10 @@ async def _keep(open_owner: OpenDatabase, commands_kept: timedelta) -> None:
     while True:
         try:
             async with open_owner() as owner:
+                keys = await destroy_keys(owner)
                 uploads = await prune_uploads(owner)
                 count = await prune_commands(owner, older_than=commands_kept)
-            structlog.get_logger().debug("house_kept", commands=count, uploads=uploads)
+            structlog.get_logger().debug("house_kept", commands=count, keys=keys, uploads=uploads)
         except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
             structlog.get_logger().warning("housekeeping_put_off", reason=repr(error))
         await asyncio.sleep(ROUND_SECONDS)

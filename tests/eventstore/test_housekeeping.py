@@ -1,4 +1,4 @@
-"""Command ids and uploads are kept for their time and no longer, and nobody waits while they go."""
+"""What is over goes in its time, what must go goes, and nobody waits meanwhile."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from eventstore import housekeeping as module
 from eventstore.database import Pool, connect
-from eventstore.housekeeping import housekeeping, prune_commands, prune_uploads
-from eventstore.log import Append, Appended, Duplicate
+from eventstore.housekeeping import destroy_keys, housekeeping, prune_commands, prune_uploads
+from eventstore.log import Append, Appended, Duplicate, NewEvent
 from eventstore.postgres import PostgresLog
 from eventstore.uploads import PostgresUploads
 from tests.eventstore.make import TENANT, a_stream, an_append, an_event
@@ -24,6 +24,8 @@ __all__ = ["app", "small"]
 DAY = timedelta(days=1)
 _LONG_AGO = "UPDATE log.commands SET at = at - interval '2 days' WHERE last_position <= $1"
 _COUNT = "SELECT count(*) FROM log.commands"
+_ADD_KEY = "SELECT vault.add_person_key($1, $2, 'key')"
+_KEY = "SELECT key FROM vault.person_keys WHERE person_id = $1"
 _OVER = "UPDATE work.uploads SET expires_at = clock_timestamp() - interval '1 second' WHERE upload_id = ANY ($1)"
 
 
@@ -141,6 +143,22 @@ class TestPruneUploads:
             assert await prune_uploads(owner) == 0
 
         assert await prune_uploads(owner) == 1
+
+
+class TestDestroyKeys:
+    async def test_of_the_erased_and_of_nobody_else(self, owner: Pool, postgres_log: PostgresLog) -> None:
+        """*Goal:* erasing holds although the process died between the record and the destruction."""
+        erased, stays = a_stream(), a_stream()
+        for stream in (erased, stays):
+            await owner.fetchval(_ADD_KEY, stream.tenant_id, stream.id)
+            await postgres_log.append(an_append(NewEvent(stream, 1, "person.registered", 1, b"{}", b"{}")))
+        await postgres_log.append(an_append(NewEvent(erased, 2, "person.erased", 1, b"{}", b"{}")))
+
+        assert await destroy_keys(owner) == 1
+
+        assert await owner.fetchval(_KEY, erased.id) is None
+        assert await owner.fetchval(_KEY, stays.id) == b"key"
+        assert await destroy_keys(owner) == 0
 
 
 class TestHousekeeping:
