@@ -17,9 +17,11 @@ from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
 from api.operation import Operation, Parameter
 from api.reading import reached
 from api.services import Services
+from api.tenant import members_shown
 from audit.changes import Change
 from audit.history import Entity, EntityUnknown, Entry, difference, entity_of, history, standing
 from eventstore.meta import Actor
+from projections.members import Member
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -87,6 +89,9 @@ async def get_entity_as_of(request: Request[Any, Any, Any], entity_id: FromPath[
     found = await standing(services.reader, tenant_id, entity, position)
     if found is None:
         raise EntityUnknown(f"The {entity.kind} was not there at that moment.")
+    value: Any = found.row
+    if isinstance(value, Member):
+        value = msgspec.Raw((await members_shown(request, [found]))[0])
     return Answer(
         encoded(
             EntityAsOf(
@@ -94,7 +99,7 @@ async def get_entity_as_of(request: Request[Any, Any, Any], entity_id: FromPath[
                 kind=entity.kind,
                 as_of=await services.tokens.of(position),
                 position=await services.tokens.of(found.position),
-                value=found.row,
+                value=value,
             )
         )
     )

@@ -99,7 +99,7 @@ async def list_members(request: Request[Any, Any, Any]) -> Answer:
     wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(MEMBERS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
-    return listed(await _shown(request, found.items), cursor)
+    return listed(await members_shown(request, found.items), cursor)
 
 
 _GET = Operation(
@@ -117,12 +117,12 @@ _GET = Operation(
 async def get_member(request: Request[Any, Any, Any], person_id: FromPath[UUID]) -> Answer:
     services = await reached_as_of(request)
     found = found_or(MemberUnknown, await services.reader.one(MEMBER, tenant_of(request), person_id))
-    (shown,) = await _shown(request, [found])
+    (shown,) = await members_shown(request, [found])
     # The name goes when the person is erased, which is no event of the membership: there is no 304 for it.
     return Answer(shown, headers=((b"etag", etag(found.position)), (b"cache-control", b"private, no-cache")))
 
 
-async def _shown(request: Request[Any, Any, Any], found: Sequence[Found[Member]]) -> list[bytes]:
+async def members_shown(request: Request[Any, Any, Any], found: Sequence[Found[Member]]) -> list[bytes]:
     """The members with their names of today, for whoever is entitled to them."""
     principal = exchange_of(request.scope).principal
     assert principal is not None, "a route with a permission has a caller"
