@@ -82,7 +82,8 @@ class Fold:
     """One read model's part of a batch: `take` the events, `load` the rows in `wanted`, `apply`, then `finish`.
 
     `before` is the fold of the batch before, which has been applied but perhaps not yet been written: what it knows of
-    rows is newer than the table. `recent` are rows as the table has them.
+    rows is newer than the table. `recent` are rows as the table has them. `again`: the events may have been applied
+    before, so that a row may be there already when its own stream begins.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Fold:
         parked: ParkedStreams,
         before: Fold | None = None,
         recent: Mapping[RowKey, Row] | None = None,
+        again: bool = False,
     ) -> None:
         self.model = model
         self._before: Mapping[RowKey, Row] = before.rows if before else {}
@@ -102,6 +104,7 @@ class Fold:
         self.rows: dict[RowKey, Row] = {}
         self._decode: Callable[[bytes], Any] | None = None  # Most small batches load nothing.
         self._own_only = model.makes_own_rows_only
+        self._looks_up_all = again or not self._own_only
         self._closed = PastVersions()
         self._parked: list[Parked] = []
 
@@ -180,7 +183,12 @@ class Fold:
     def _touch(self, key: RowKey, recorded: Recorded) -> Row:
         before = self._before.get(key) or self._recent.get(key)
         row = self.rows[key] = Row() if before is None else before.as_written()
-        if before is None and self._own_only and recorded.version == _FIRST_VERSION and key[1] == recorded.stream_id:
+        if (
+            before is None
+            and not self._looks_up_all
+            and recorded.version == _FIRST_VERSION
+            and key[1] == recorded.stream_id
+        ):
             row.known = True  # Nobody else makes it, and nothing came before: the table cannot have it.
         return row
 

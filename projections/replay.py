@@ -39,7 +39,7 @@ async def replay_parked(database: Database, log: Log, codec: Codec, model: AnyMo
         waiting = await parked_events(connection, model.kind, limit=REPLAY_EVENTS_MAX)
         if not waiting:
             return Replayed(applied=0, left=0)
-        fold = Fold(model, ParkedStreams())
+        fold = Fold(model, ParkedStreams(), again=True)
         HandingOut(codec, [fold]).give([await _event(log, parked) for parked in waiting])
         await load_rows(connection, [fold])
         folded = fold.finish()
