@@ -101,8 +101,12 @@ class _Author:
         await self._record(CreateProject(**of_project, name="benchmark"))
         of_local: dict[str, Any] = {**of_project, "provider": "local"}
         await self._record(ConnectProvider(**of_local, identity=LocalIdentity()))
-        await self._record(RecordIdentityChecked(**of_local, status="verified", steps=()))
-        await self._record(RecordStorageChecked(**of_local, storage=LocalStorage(), status="verified", steps=()))
+        await self._record(RecordIdentityChecked(**of_local, identity=LocalIdentity(), status="verified", steps=()))
+        await self._record(
+            RecordStorageChecked(
+                **of_local, identity=LocalIdentity(), storage=LocalStorage(), status="verified", steps=()
+            )
+        )
         await self._record(ConfigureStorage(**of_local, storage=LocalStorage()))
         file: dict[str, Any] = {**of_project, "digest": _DIGEST, "size_bytes": 400}
         code = StageArtifact(**file, kind="code", file_name="main.dart", has_main=True)

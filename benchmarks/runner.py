@@ -215,8 +215,12 @@ class _Scene:
             staged: dict[str, Any] = {"kind": kind, "file_name": name, "digest": _DIGEST, "size_bytes": size}
             await self._do(StageArtifact(**of_project, **staged, sdk_constraint=constraint))
         await self._do(ConnectProvider(**of_local, identity=LocalIdentity()))
-        await self._do(RecordIdentityChecked(**of_local, status="verified", steps=()))
-        await self._do(RecordStorageChecked(**of_local, storage=LocalStorage(), status="verified", steps=()))
+        await self._do(RecordIdentityChecked(**of_local, identity=LocalIdentity(), status="verified", steps=()))
+        await self._do(
+            RecordStorageChecked(
+                **of_local, identity=LocalIdentity(), storage=LocalStorage(), status="verified", steps=()
+            )
+        )
         await self._do(ConfigureStorage(**of_local, storage=LocalStorage()))
         return tenant_id, project_id
 
