@@ -14,7 +14,7 @@ demo: $(READY) ## Take a real Dart function from draft to answering HTTP, on a f
 	@$(BIN)/python -m examples.demo
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 run: $(READY) ## Run the service: the API and everything behind it
 	@$(BIN)/python -m cli serve
@@ -24,7 +24,7 @@ check: $(READY) ## Everything that must hold before a change is kept: style, typ
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 proof: $(READY) ## Long runs: crash it, fill it, race it
 	$(BIN)/python -m pytest -m proof --timeout 900
