@@ -66,11 +66,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     issuer_keys_file: Path | None = None
     # A token that Kubernetes projects and renews, used instead of tokens of our own.
     identity_token_file: Path | None = None
-    # Where each cloud answers, for all tenants alike; `{service}` becomes the service's name as its cloud calls it:
-    # run, storage, … of Google; sts, s3, lambda, … of Amazon; login, management, blob of Azure. Unset: where they do.
-    gcp_endpoints: str = "https://{service}.googleapis.com"
-    aws_endpoints: str | None = None
-    azure_endpoints: str | None = None
 
     # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""

@@ -13,6 +13,7 @@ from providers.azure.account import Account, target_of
 from providers.azure.errors import Answered
 from providers.azure.storage import Container, Staged
 from providers.azure.wire import Reply
+from providers.characters import whole_characters
 from providers.dockerfile import VERSION_ARGUMENT
 from providers.provider import Build, LogChunk, Order
 
@@ -113,7 +114,7 @@ class Builds:
         """What the build wrote, from the byte `cursor` on."""
         reply = await self._read(order, run, f"bytes={cursor}-{cursor + LOG_BYTES_MAX - 1}")
         content = b"" if reply is None else _from(reply, cursor)[:LOG_BYTES_MAX]
-        whole = _whole_characters(content)
+        whole = whole_characters(content)
         return LogChunk(text=whole.decode(errors="replace"), next_cursor=cursor + len(whole))
 
     async def _last_words(self, order: Order, run: Run) -> str:
@@ -176,15 +177,3 @@ def _status(run: Run) -> Literal["running", "succeeded", "failed", "stopped"]:
 def _from(reply: Reply, cursor: int) -> bytes:
     """Storage that does not heed a range answers the whole."""
     return reply.content if reply.status == 206 else reply.content[cursor:]
-
-
-def _whole_characters(content: bytes) -> bytes:
-    """Without the beginning of a character whose rest is still to come."""
-    for missing in range(1, min(4, len(content)) + 1):
-        lead = content[-missing]
-        if lead & 0xC0 == 0xC0:
-            length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-            return content[:-missing] if length > missing else content
-        if lead < 0x80:
-            return content
-    return content

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from domain.release import Toolchain
+from providers.characters import whole_characters
 from providers.dockerfile import VERSION_ARGUMENT
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
@@ -105,7 +106,7 @@ class Builds:
     async def log(self, order: Order, build: CloudBuild, cursor: int) -> LogChunk:
         """What the build wrote, from the byte `cursor` on."""
         content = (await self._bucket.read(naming.log_name(order, build.id), first=cursor))[:LOG_BYTES_MAX]
-        whole = _whole_characters(content)
+        whole = whole_characters(content)
         return LogChunk(text=whole.decode(errors="replace"), next_cursor=cursor + len(whole))
 
     async def _last_words(self, order: Order, build: CloudBuild) -> str:
@@ -144,15 +145,3 @@ def _status(build: CloudBuild) -> Literal["running", "succeeded", "failed", "sto
     if build.status == "SUCCESS":
         return "succeeded"
     return "stopped" if build.status == "CANCELLED" else "failed"
-
-
-def _whole_characters(content: bytes) -> bytes:
-    """Without the beginning of a character whose rest is still to come."""
-    for missing in range(1, min(4, len(content)) + 1):
-        lead = content[-missing]
-        if lead & 0xC0 == 0xC0:
-            length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-            return content[:-missing] if length > missing else content
-        if lead < 0x80:
-            return content
-    return content

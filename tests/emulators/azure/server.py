@@ -9,7 +9,7 @@ from tests.emulators.azure.customer import SUBSCRIPTION, Customer
 
 
 def azure(customer: Customer, blobs: Blobs) -> web.Application:
-    """The services by their names, as `DCF_AZURE_ENDPOINTS` leads to them: `http://…/{service}`."""
+    """The services by their names, as the endpoints given to the provider lead to them: `http://…/{service}`."""
 
     async def subscriptions(request: web.Request) -> web.Response:
         customer.admit(request, "https://management.azure.com")
