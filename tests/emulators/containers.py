@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -67,6 +68,8 @@ class Containers:
     def __init__(self, folder: Path, vm: StandInFiles) -> None:
         check_tools()
         self._folder, self._vm = folder, vm
+        # The tests' own folders are longer than the 50 characters that podman allows here.
+        self._run = Path(tempfile.mkdtemp(prefix="dcf-", dir="/tmp"))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "policy.json").write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         (folder / "registries.conf").write_text('unqualified-search-registries = ["localhost"]\n')
@@ -76,6 +79,7 @@ class Containers:
             self._make_base()
             self._try()
         except (BuildFailed, OSError, subprocess.SubprocessError) as error:
+            shutil.rmtree(self._run, ignore_errors=True)
             raise Unusable(f"buildah or podman does not work here: {error}") from error
 
     def build(self, folder: Path, arguments: Mapping[str, str], running: Running) -> str:
@@ -110,6 +114,7 @@ class Containers:
         subprocess.run(
             (*self._podman("rm"), "--all", "--force"), env=self._environment(), capture_output=True, check=False
         )
+        shutil.rmtree(self._run, ignore_errors=True)
 
     def _image_of(self, digest: str) -> str:
         images = json.loads(self._ask(*self._buildah("images"), "--json"))
@@ -166,8 +171,7 @@ class Containers:
         return ("podman", *self._storage(), "--runtime", "runc", "--cgroup-manager", "cgroupfs", verb)
 
     def _storage(self) -> tuple[str, ...]:
-        root, run = self._folder / "storage", self._folder / "run"
-        return ("--root", str(root), "--runroot", str(run), "--storage-driver", "vfs")
+        return ("--root", str(self._folder / "storage"), "--runroot", str(self._run), "--storage-driver", "vfs")
 
     def _environment(self) -> dict[str, str]:
         return {
