@@ -110,7 +110,8 @@ class Notifier:
         while not lost.is_set():
             self.advance(await session.fetchval(_HEAD, self._end))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lost.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await lost.wait()
 
     def _notified(self, _session: object, _pid: int, _channel: str, payload: object) -> None:
         self.advance(int(str(payload)))

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 FOLDERS = [*PACKAGES, "examples", "tests"]
+CODE = [path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))]
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 # A folder or file of one of these names has no noun of its own.
@@ -123,6 +124,12 @@ class TestModules:
         }
 
         assert bare == set()
+
+    @pytest.mark.parametrize("path", CODE, ids=_named)
+    def test_limits_a_wait_so_that_it_can_still_be_cancelled(self, path: Path) -> None:
+        """Before Python 3.12 asyncio.wait_for forgets a cancellation that comes in the instant of the result
+        (bpo-37658), and whoever closes waits for ever. asyncio.timeout does not."""
+        assert "asyncio.wait_for(" not in path.read_text()
 
     def test_no_name_hides_one_of_the_standard_library(self) -> None:
         assert not set(FOLDERS) & set(sys.stdlib_module_names)

@@ -125,7 +125,8 @@ class Keeper:
         self._idle.clear()
         if self.under_way:
             try:
-                await asyncio.wait_for(self._idle.wait(), seconds_max)
+                async with asyncio.timeout(seconds_max):
+                    await self._idle.wait()
             except TimeoutError:
                 self._log.warning("requests_cut_off", requests=self.under_way)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import asyncpg
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from eventstore.appender import LANE_APPENDS_MIN
 from eventstore.database import Pool, connect
 from eventstore.log import StoredEvent
-from eventstore.notifier import CHANNEL, POLL_SECONDS
+from eventstore.notifier import CHANNEL, POLL_SECONDS, Notifier
 from eventstore.postgres import SUBSCRIPTION_EVENTS_MAX, PostgresLog
+from eventstore.session import Session, sessions
 from tests.eventstore.make import TENANT, a_stream, an_append, an_event
 
 _UNANNOUNCED = """
@@ -122,3 +123,23 @@ async def test_of_many_followers_each_sees_everything(reader: CountingLog, postg
         await append(postgres_log, 1)
 
     assert await asyncio.gather(*following) == [list(range(1, 51))] * 10
+
+
+@pytest.mark.parametrize("ticks", range(5))
+async def test_it_closes_also_in_the_instant_in_which_its_session_is_lost(database_url: str, ticks: int) -> None:
+    opened: list[Session] = []
+    open_session = sessions(database_url, role="dcf_engine")
+
+    async def remembered() -> Session:
+        opened.append(await open_session())
+        return opened[-1]
+
+    async with AsyncExitStack() as exits:
+        notifier = await exits.enter_async_context(Notifier(remembered, interrupted=lambda: None))
+        await notifier.wait_beyond(0, seconds_max=0.1)
+        opened[-1].terminate()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(exits.pop_all().aclose())
+        ended, _ = await asyncio.wait({closing}, timeout=5)
+        assert ended
