@@ -1,0 +1,190 @@
+"""What Amazon's answers mean: worth another try, or a refusal with the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    ParamValidationError,
+    ResponseStreamingError,
+)
+
+from domain.clouds import AwsIdentity
+from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
+
+BUSY_SECONDS = 2.0
+THROTTLED_SECONDS = 5.0
+MESSAGE_CHARACTERS_MAX = 1500
+MISSING_POLICY = "dcf-missing"
+
+_THROTTLED = frozenset(
+    {
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_IN_CONFLICT = frozenset(
+    {
+        "ConcurrentModification",
+        "ConcurrentModificationException",
+        "ConditionalRequestConflict",
+        "ConflictException",
+        "OperationAborted",
+        "PreconditionFailedException",
+        "ResourceConflictException",
+        "ResourceInUseException",
+        "ResourceNotReadyException",
+    }
+)
+_CREDENTIALS_OVER = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "UnrecognizedClientException",
+    }
+)
+_MISSING = frozenset(
+    {
+        "404",
+        "ImageNotFoundException",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "NoSuchUpload",
+        "RepositoryNotFoundException",
+        "ResourceNotFoundException",
+    }
+)
+_DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
+
+
+class Answered(Exception):
+    """A call was answered with an error. `code` is Amazon's own word for it, such as `ResourceNotFoundException`."""
+
+    def __init__(self, call: str, code: str, message: str, http_status: int) -> None:
+        super().__init__(f"{call}: {code}: {message}")
+        self.call, self.code, self.message, self.http_status = call, code, message, http_status
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it says that there is no such thing."""
+        return self.code in _MISSING
+
+    @property
+    def is_denied(self) -> bool:
+        return self.code in _DENIED or (self.http_status == 403 and not self.are_credentials_over)
+
+    @property
+    def are_credentials_over(self) -> bool:
+        return self.code in _CREDENTIALS_OVER
+
+
+def answered(error: ClientError) -> Answered:
+    """The error in botocore's."""
+    said: dict[str, Any] = error.response.get("Error", {})
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(said.get("Code", "")).rpartition("#")[2]
+    message = str(said.get("Message") or error.response.get("message") or code)
+    return Answered(error.operation_name, code, message, status)
+
+
+def unanswered(error: BotoCoreError) -> ProviderUnreachable | ProviderRefused:
+    """What a call that brought no answer means: whether it had its effect is not known."""
+    if isinstance(error, ParamValidationError):
+        return ProviderRefused("aws_rejected", _short(str(error)), "Mend what the message names, and deploy again.")
+    if isinstance(error, HTTPClientError | IncompleteReadError | ResponseStreamingError):
+        return ProviderUnreachable(f"AWS does not answer: {_short(str(error))}")
+    return ProviderUnreachable(f"AWS answered what cannot be read: {_short(str(error))}")
+
+
+def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefused:
+    """What the runner is told of it. Only a refusal is final."""
+    if error.http_status == 429 or error.code in _THROTTLED:
+        return ProviderBusy(f"AWS throttles: {_short(error.message)}", retry_in_seconds=THROTTLED_SECONDS)
+    if error.http_status >= 500:
+        return ProviderUnreachable(f"AWS failed: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+    if error.code in _IN_CONFLICT or error.http_status == 412:
+        return ProviderBusy(f"AWS is busy: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+    if error.are_credentials_over:
+        return ProviderBusy(f"AWS did not take the credentials: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+    if "cannot be assumed by" in error.message:
+        # A role that was made a moment ago; a minute is what Amazon itself waits.
+        return ProviderBusy(f"AWS is busy: {_short(error.message)}", retry_in_seconds=THROTTLED_SECONDS)
+    if error.is_denied:
+        return denied(error, identity)
+    if error.is_missing:
+        return ProviderRefused(
+            "aws_not_found", _short(error.message), "Make it, or name another one, and deploy again."
+        )
+    return ProviderRefused("aws_rejected", _short(error.message), "Mend what the message names, and deploy again.")
+
+
+def denied(error: Answered, identity: AwsIdentity, *, action: str = "", resource: str = "") -> ProviderRefused:
+    """The refusal for an action the role may not take. The call's own words name it, where they do."""
+    named = re.search(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?", error.message)
+    action = named[1] if named else action
+    resource = (named[2] if named and named[2] else resource).rstrip(".,") or "*"
+    if "explicit deny" in error.message:
+        return ProviderRefused(
+            "AWS_PERMISSION_DENIED",
+            _short(error.message),
+            "A policy denies it outright: a service control policy of the organization, a permissions boundary, or the "
+            "role's own; whoever keeps that policy mends it.",
+        )
+    if not action:
+        return ProviderRefused(
+            "AWS_PERMISSION_DENIED",
+            _short(error.message),
+            "Run the role_policy command that GET …/aws/oidc/setup-commands shows.",
+        )
+    return ProviderRefused("AWS_PERMISSION_DENIED", _short(error.message), grant(identity, action, resource))
+
+
+def grant(identity: AwsIdentity, action: str, resource: str) -> str:
+    """The command that lets the role take one action."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return command(
+        "aws",
+        "iam",
+        "put-role-policy",
+        "--role-name",
+        role_name(identity.role_arn),
+        "--policy-name",
+        f"{MISSING_POLICY}-{action.replace(':', '-')}",
+        "--policy-document",
+        document([statement]),
+    )
+
+
+def document(statements: list[dict[str, Any]]) -> str:
+    """A policy document of these statements."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+
+
+def role_name(role_arn: str) -> str:
+    """The name in `arn:aws:iam::123456789012:role/path/name`."""
+    return role_arn.rpartition("/")[2]
+
+
+def command(*words: str) -> str:
+    """The words as a line for a shell."""
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= MESSAGE_CHARACTERS_MAX else f"{message[:MESSAGE_CHARACTERS_MAX]}…"

@@ -1,0 +1,180 @@
+"""The customer's bucket: what is staged there, conditionally and checked, for one deployment at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from typing import Any
+
+import msgspec
+
+from domain.clouds import AwsStorage
+from providers.aws.account import Account
+from providers.aws.errors import Answered
+from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+
+# Larger ones are sent in parts, and go on after a cut where it left off.
+MULTIPART_BYTES_MIN = 8 * 1024 * 1024
+PART_BYTES = 5 * 1024 * 1024  # The least that S3 takes as a part that is not the last.
+CUTS_MAX = 5
+CUT_SECONDS = 0.2
+OBJECTS_MAX = 1000
+_SHA256 = "dcf-sha256"
+_DART = "dcf-dart"
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """A bundle in the bucket. `dart` is the version its Dockerfile builds with."""
+
+    bundle: Bundle
+    name: str
+    dart: str
+
+
+class Bucket:
+    """One bucket, as one account sees it."""
+
+    def __init__(self, account: Account, storage: AwsStorage) -> None:
+        self._account, self._name, self._region = account, storage.bucket, storage.region
+
+    async def stage(self, name: str, content: bytes, *, dart: str = "") -> Staged:
+        """Put the bundle there, unless it is there already: nothing is ever overwritten.
+
+        S3 checks what arrives against its SHA-256. Raises ProviderRefused when something else has the name.
+        """
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        metadata = {_SHA256: digest, _DART: dart}
+        try:
+            if len(content) >= MULTIPART_BYTES_MIN:
+                await self._put_in_parts(name, content, metadata)
+            else:
+                await self._call(
+                    "put_object",
+                    Key=name,
+                    Body=content,
+                    ContentType="application/zip",
+                    Metadata=metadata,
+                    IfNoneMatch="*",
+                    ChecksumSHA256=_checksum(content),
+                )
+        except Answered as error:
+            if error.http_status != 412:
+                raise
+            return await self._there_before(name, digest)
+        return self._staged(name, metadata)
+
+    async def staged(self, name: str) -> Staged | None:
+        """The bundle of this name, or None."""
+        try:
+            found = await self._call("head_object", Key=name)
+        except Answered as error:
+            if error.is_missing:
+                return None
+            raise
+        return self._staged(name, found["Metadata"])
+
+    async def names(self, prefix: str) -> list[str]:
+        """The objects whose names begin so, at most OBJECTS_MAX."""
+        page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=OBJECTS_MAX)
+        return [str(item["Key"]) for item in page.get("Contents", [])]
+
+    async def remove(self, name: str) -> None:
+        """Take the object away, and what was begun of it; either may be gone already."""
+        for upload in await self._unfinished(name):
+            await self._abort(name, upload)
+        await self._call("delete_object", Key=name)
+
+    async def location(self) -> str:
+        """The region the bucket is in."""
+        found = (await self._call("get_bucket_location")).get("LocationConstraint")
+        # The two oldest regions are written otherwise.
+        return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(found, str(found))
+
+    async def _put_in_parts(self, name: str, content: bytes, metadata: dict[str, str]) -> None:
+        upload, there = await self._begun(name, metadata)
+        parts = []
+        for number, first in enumerate(range(0, len(content), PART_BYTES), 1):
+            part = content[first : first + PART_BYTES]
+            checksum = _checksum(part)
+            tag = there.get((number, checksum)) or await self._put_part(name, upload, number, part, checksum)
+            parts.append({"PartNumber": number, "ETag": tag, "ChecksumSHA256": checksum})
+        try:
+            await self._call(
+                "complete_multipart_upload",
+                Key=name,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},
+                IfNoneMatch="*",
+            )
+        except Answered as error:
+            if error.http_status == 412:
+                await self._abort(name, upload)
+            raise
+
+    async def _begun(self, name: str, metadata: dict[str, str]) -> tuple[str, dict[tuple[int, str], str]]:
+        """The upload that was cut off, with the parts that arrived, by number and checksum; or a new one."""
+        for upload in await self._unfinished(name):
+            found = await self._call("list_parts", Key=name, UploadId=upload)
+            parts = found.get("Parts", [])
+            return upload, {(p["PartNumber"], str(p.get("ChecksumSHA256", ""))): str(p["ETag"]) for p in parts}
+        made = await self._call(
+            "create_multipart_upload",
+            Key=name,
+            ContentType="application/zip",
+            Metadata=metadata,
+            ChecksumAlgorithm="SHA256",
+        )
+        return str(made["UploadId"]), {}
+
+    async def _put_part(self, name: str, upload: str, number: int, part: bytes, checksum: str) -> str:
+        for cuts in range(CUTS_MAX + 1):
+            try:
+                made = await self._call(
+                    "upload_part",
+                    Key=name,
+                    UploadId=upload,
+                    PartNumber=number,
+                    Body=part,
+                    ChecksumSHA256=checksum,
+                )
+                return str(made["ETag"])
+            except ProviderUnreachable:
+                if cuts == CUTS_MAX:
+                    raise
+                await asyncio.sleep(CUT_SECONDS * 2**cuts)
+        raise AssertionError("the last cut is raised")
+
+    async def _unfinished(self, name: str) -> list[str]:
+        found = await self._call("list_multipart_uploads", Prefix=name)
+        return [str(upload["UploadId"]) for upload in found.get("Uploads", []) if upload["Key"] == name]
+
+    async def _abort(self, name: str, upload: str) -> None:
+        try:
+            await self._call("abort_multipart_upload", Key=name, UploadId=upload)
+        except Answered as error:
+            if not error.is_missing:
+                raise
+
+    async def _there_before(self, name: str, digest: str) -> Staged:
+        found = await self.staged(name)
+        if found is None:
+            raise ProviderUnreachable(f"s3://{self._name}/{name} was there a moment ago, and is not now.")
+        if found.bundle.digest != digest:
+            raise ProviderRefused(
+                "bundle_differs",
+                f"s3://{self._name}/{name} holds something else than this deployment's sources.",
+                f"aws s3 rm s3://{self._name}/{name}",
+            )
+        return found
+
+    def _staged(self, name: str, metadata: dict[str, str]) -> Staged:
+        bundle = Bundle(location=f"s3://{self._name}/{name}", digest=metadata.get(_SHA256, ""))
+        return Staged(bundle, name, metadata.get(_DART, ""))
+
+    async def _call(self, call: str, **parameters: Any) -> Any:
+        return await self._account.call("s3", call, region=self._region, Bucket=self._name, **parameters)
+
+
+def _checksum(content: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
