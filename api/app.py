@@ -24,6 +24,7 @@ from api.event_stream import Streams
 from api.front import Front
 from api.functions import FUNCTION_ROUTES
 from api.integrations import INTEGRATION_ROUTES
+from api.integrations_aws import AWS_ROUTES
 from api.integrations_azure import AZURE_ROUTES
 from api.integrations_gcp import GCP_ROUTES
 from api.invitations import INVITATION_ROUTES
@@ -69,6 +70,7 @@ ROUTES = (
     *TICK_ROUTES,
     *INTEGRATION_ROUTES,
     *GCP_ROUTES,
+    *AWS_ROUTES,
     *AZURE_ROUTES,
     *DEPLOYMENT_ROUTES,
     *EARLIER_DEPLOYMENT_ROUTES,

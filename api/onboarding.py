@@ -96,13 +96,21 @@ async def verify(request: Request[Any, Any, Any], content: bytes, project_id: UU
     tenant_id = writing.principal.tenant_id
     identity = await identity_of(services, tenant_id, project_id, provider)
     finding = await offered(services, provider).verify_identity(tenant_id, project_id, identity)
+    return await record_checked(writing, project_id, identity, finding)
+
+
+async def record_checked(
+    writing: Writing, project_id: UUID, identity: Identity, finding: Finding, *, connects: bool = False
+) -> Answer:
+    """Record what was seen of the identity; with `connects` the project is connected as it, if it was not yet."""
     command = RecordIdentityChecked(
         **writing.asked,
         project_id=project_id,
-        provider=provider,
+        provider=provider_of(identity),
         identity=identity,
         status=finding.status,
         steps=steps_of(finding),
+        connects=connects,
     )
     return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
 

@@ -40,8 +40,11 @@ GcpRegion = Annotated[str, _text(r"^[a-z]+-[a-z]+[0-9]+$", 40, "europe-west1")]
 GcpRepository = Annotated[str, _text(_LABEL, 63, "functions")]
 AwsRegion = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-[0-9]+$", 40, "eu-west-1")]
 RoleArn = Annotated[
-    str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
+    str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
 ]
+LambdaName = Annotated[str, _text(r"^[A-Za-z0-9_-]+$", 64, "hello")]
+CodeBuildProject = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]+$", 255, "dcf-build")]
+EcrRepository = Annotated[str, _text(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", 256, "dcf-functions")]
 AzureId = Annotated[str, _text(_GUID, 36, str(CLOUD_ID))]
 
 
@@ -53,10 +56,10 @@ class AwsTargetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """A Lambda function, and what builds it."""
 
     region: AwsRegion
-    function_name: Annotated[str, _text(r"^[\w-]+$", 64, "hello")]
+    function_name: LambdaName
     role_arn: RoleArn
-    code_build_project: Annotated[str, _text(r"^[A-Za-z0-9][\w-]+$", 255, "dcf-build")]
-    ecr_repository: Annotated[str, _text(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", 256, "dcf-functions")]
+    code_build_project: CodeBuildProject
+    ecr_repository: EcrRepository
     execution_role_arn: RoleArn
     memory_mb: Annotated[int, msgspec.Meta(ge=128, le=10_240)] | None = None
     timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=900)] | None = None

@@ -37,11 +37,15 @@ class ConnectProvider(_OfProvider, frozen=True, kw_only=True, tag="ConnectProvid
 
 
 class RecordIdentityChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
-    """`identity` is the one that was looked at; another may have been connected while the cloud was asked."""
+    """`identity` is the one that was looked at; another may have been connected while the cloud was asked.
+
+    `connects`: the project is connected as this identity from here on, if it was not yet.
+    """
 
     identity: Identity
     status: CheckStatus
     steps: tuple[CheckStep, ...]
+    connects: bool = False
 
 
 class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordStorageChecked"):
@@ -81,11 +85,23 @@ def decide(command: IntegrationCommand, states: States) -> Decision:
 def _events(command: IntegrationCommand, integration: Integration) -> list[IntegrationEvent]:
     if isinstance(command, DisconnectProvider) and integration.status == "disconnected":
         return []  # Asking twice is not an error.
+    if isinstance(command, RecordIdentityChecked) and command.connects:
+        return _connected_and_checked(command, integration)
     if not isinstance(command, ConnectProvider) and not integration.connected:
         raise IntegrationUnknown
     if isinstance(command, RecordIdentityChecked | RecordStorageChecked) and command.identity != integration.identity:
         raise IdentityChanged
     return _recorded(command, integration)
+
+
+def _connected_and_checked(command: RecordIdentityChecked, integration: Integration) -> list[IntegrationEvent]:
+    check_provider(command.identity, command.provider, field="provider")
+    if integration.connected and integration.identity == command.identity:
+        return _recorded(command, integration)
+    return [
+        IntegrationConnected(project_id=command.project_id, provider=command.provider, identity=command.identity),
+        IdentityChecked(status=command.status, steps=command.steps),
+    ]
 
 
 def _recorded(command: IntegrationCommand, integration: Integration) -> list[IntegrationEvent]:

@@ -69,6 +69,7 @@ from projections.plans import Plan
 from projections.projects import Project
 from projections.tenants import Tenant
 from projections.usage import Usage
+from providers.aws.setup import AwsMade, AwsSetup, AwsSetupStep
 
 
 def _at(hour: int, minute: int = 0) -> datetime:
@@ -286,6 +287,29 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         subject_types_supported=["public"],
         id_token_signing_alg_values_supported=["RS256"],
         claims_supported=["iss", "sub", "aud"],
+    ),
+    AwsSetup(
+        issuer="https://dcf.example",
+        audience="sts.amazonaws.com",
+        subject=f"tenant:{TENANT_ID}:project:{PROJECT_ID}",
+        makes=AwsMade(
+            role_arn="arn:aws:iam::123456789012:role/dcf-deployer-000000000002",
+            region="eu-west-1",
+            bucket="dcf-000000000002-123456789012",
+            code_build_project="dcf-build-000000000002",
+            ecr_repository="dcf-functions-000000000002",
+            execution_role_arn="arn:aws:iam::123456789012:role/dcf-function-000000000002",
+        ),
+        steps=(
+            AwsSetupStep(
+                name="oidc_provider",
+                title="Trust this service's tokens",
+                commands=("aws iam create-open-id-connect-provider --url https://dcf.example …",),
+            ),
+        ),
+        script="set -e\n# Trust this service's tokens\naws iam create-open-id-connect-provider …\n",
+        cloud_formation_template='{"AWSTemplateFormatVersion": "2010-09-09", …}',
+        cloud_formation_command="aws cloudformation deploy --template-file dcf-aws.json …",
     ),
     AzureRegistered(
         dcf_correlation_id=INTEGRATION_ID,

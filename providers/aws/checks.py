@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID, uuid4
 
 import msgspec
@@ -16,7 +16,7 @@ from providers.aws.account import Account
 from providers.aws.errors import Answered, command, denied, grant, role_name, told
 from providers.aws.policies import Places
 from providers.aws.storage import Bucket
-from providers.provider import ProviderRefused
+from providers.provider import Finding, ProviderRefused
 from providers.walk import NotSeen, Spreading, Walk
 
 # A role or policy that was made a moment ago is refused meanwhile; Amazon speaks of seconds.
@@ -49,6 +49,13 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     code_build_project: str = ""
     ecr_repository: str = ""
     execution_role_arn: str = ""
+
+
+@runtime_checkable
+class ChecksNamed(Protocol):
+    """A provider that can look at these too, when it verifies an identity."""
+
+    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named) -> Finding: ...
 
 
 class Checks:

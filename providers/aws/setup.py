@@ -42,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     function_names: str = "*"
 
 
-class SetupStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AwsSetupStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One thing to make, by lines for a shell."""
 
     name: str
@@ -50,7 +50,7 @@ class SetupStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     commands: tuple[str, ...]
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AwsMade(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is there afterwards, as verifying and deploying take it. ACCOUNT_ID stands for the account's number."""
 
     role_arn: str
@@ -61,20 +61,20 @@ class Made(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     execution_role_arn: str
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AwsSetup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The commands one by one, all of them as one script, and the same as a CloudFormation template: run one of these."""
 
     issuer: str
     audience: str
     subject: str
-    makes: Made
-    steps: tuple[SetupStep, ...]
+    makes: AwsMade
+    steps: tuple[AwsSetupStep, ...]
     script: str
     cloud_formation_template: str
     cloud_formation_command: str
 
 
-def setup(source: TokenSource, tenant_id: UUID, project_id: UUID, wanted: Wanted) -> Setup:
+def setup(source: TokenSource, tenant_id: UUID, project_id: UUID, wanted: Wanted) -> AwsSetup:
     """Everything for one project. Raises TokenUnavailable when this service has no identity to trust."""
     mark = project_id.hex[-_MARK_CHARACTERS:]
     account, region = wanted.account_id or ACCOUNT_ID, wanted.region or REGION
@@ -84,7 +84,7 @@ def setup(source: TokenSource, tenant_id: UUID, project_id: UUID, wanted: Wanted
     steps = plan.steps
     lines = [line for step in steps for line in (f"# {step.title}", *step.commands)]
     template = "dcf-aws.json"
-    return Setup(
+    return AwsSetup(
         issuer=issuer,
         audience=AUDIENCE,
         subject=subject,
@@ -131,9 +131,9 @@ class _Plan:
         self._builder_name = f"dcf-builder-{mark}"
 
     @property
-    def made(self) -> Made:
+    def made(self) -> AwsMade:
         places = self._places(self._account)
-        return Made(
+        return AwsMade(
             role_arn=places.role_arn,
             region=self._region,
             bucket=self._names.bucket,
@@ -143,7 +143,7 @@ class _Plan:
         )
 
     @property
-    def steps(self) -> tuple[SetupStep, ...]:
+    def steps(self) -> tuple[AwsSetupStep, ...]:
         places, names = self._places(self._account), self._names
         region = ("--region", self._region)
         tags = ("--tags", f"Key=managed-by,Value={naming.MANAGED_BY}")
@@ -165,17 +165,17 @@ class _Plan:
             )
 
         steps = [
-            SetupStep(
+            AwsSetupStep(
                 name="oidc_provider",
                 title="Trust this service's tokens; leave it out when the account has the provider already",
                 commands=(create_provider_command(self._issuer),),
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="bucket",
                 title="A bucket for sources, closed to the public",
                 commands=self._bucket_commands(),
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="ecr_repository",
                 title="A repository for images, which Lambda may read",
                 commands=(
@@ -200,7 +200,7 @@ class _Plan:
                     ),
                 ),
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="code_build_role",
                 title="The role that builds work as",
                 commands=role(
@@ -209,7 +209,7 @@ class _Plan:
                     policies.of_builder(places),
                 ),
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="execution_role",
                 title="The role that functions run as",
                 commands=role(
@@ -218,17 +218,17 @@ class _Plan:
                     policies.of_function(places),
                 ),
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="role",
                 title="The role that this project, and no other, acts as",
                 commands=role(role_name(places.role_arn), trust, policies.of_deployer(places))[:1],
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="role_policy",
                 title="What that role may do",
                 commands=role(role_name(places.role_arn), trust, policies.of_deployer(places))[1:],
             ),
-            SetupStep(
+            AwsSetupStep(
                 name="code_build_project",
                 title="Where images are built; a role that was just made may need some seconds before this succeeds",
                 commands=(self._project_command(places),),
@@ -236,7 +236,7 @@ class _Plan:
         ]
         if self._account == ACCOUNT_ID:
             find = f'{ACCOUNT_ID}="$(aws sts get-caller-identity --query Account --output text)"'
-            steps.insert(0, SetupStep(name="account", title="The account's number", commands=(find,)))
+            steps.insert(0, AwsSetupStep(name="account", title="The account's number", commands=(find,)))
         return tuple(steps)
 
     @property

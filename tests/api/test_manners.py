@@ -41,8 +41,10 @@ _REFUSED = {
     "archiveProject": "project_is_live",
     "cancelDeployment": "deployment_is_over",
     "cancelProjectionJob": "no_projection_job",
+    "checkAwsBucket": "integration_not_found",
     "checkAzureBucket": "integration_not_found",
     "checkGcpBucket": "integration_not_found",
+    "configureAwsBucket": "integration_not_found",
     "configureAzureBucket": "integration_not_found",
     "configureGcpBucket": "integration_not_found",
     "disconnectAws": "integration_not_found",
@@ -53,6 +55,7 @@ _REFUSED = {
     "retryDeployment": "deployment_not_retryable",
     "rollbackDeployment": "rollback_active",
     "switchReadModelBack": "nothing_to_switch_back_to",
+    "verifyAws": "provider_not_offered",
     "verifyAzure": "integration_not_found",
     "verifyGcp": "integration_not_found",
 }

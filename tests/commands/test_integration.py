@@ -53,6 +53,17 @@ class TestRecordIdentityChecked:
             a.identity_checked("failed")
         )
 
+    def test_connects_it_first_when_it_is_told_to(self) -> None:
+        given(*PROJECT).when(a.record_identity_checked(status="failed", connects=True)).then(
+            a.integration_connected(), a.identity_checked("failed")
+        )
+
+    def test_connects_nothing_twice(self) -> None:
+        given(*CONNECTED, a.identity_checked()).when(a.record_identity_checked(connects=True)).then_nothing()
+
+    def test_refuses_to_connect_the_identity_of_another_provider(self) -> None:
+        given(*PROJECT).when(a.record_identity_checked(provider="aws", connects=True)).then_refused(ProviderMismatch)
+
 
 class TestRecordStorageChecked:
     def test_records_which_storage_was_checked(self) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from providers.aws.setup import Setup, Wanted, setup
+from providers.aws.setup import AwsSetup, Wanted, setup
 
 TENANT, PROJECT = UUID(int=1), UUID(int=2)
 
@@ -25,7 +25,7 @@ class _Source:
         return "a.token.of.ours"
 
 
-def _setup(wanted: Wanted) -> Setup:
+def _setup(wanted: Wanted) -> AwsSetup:
     return setup(_Source(), TENANT, PROJECT, wanted)
 
 
