@@ -1,4 +1,7 @@
-"""A benchmark that is asked for as little as possible still prints all its figures."""
+"""A benchmark that is asked for as little as possible still prints all its figures.
+
+Of those that stand on the same ground one is run by every check, the others with the long runs.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,11 @@ def test_append_prints_one_json_object_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "more"), [("http_status", {"ratio_waits", "ratio_served"}), ("http_command", {"ratio_async"})]
+    ("name", "more"),
+    [
+        pytest.param("http_status", {"ratio_waits", "ratio_served"}, marks=pytest.mark.proof),
+        ("http_command", {"ratio_async"}),
+    ],
 )
 def test_http_prints_one_json_object_last(name: str, more: set[str]) -> None:
     ended = _asked(name, "--json", "--quick")
@@ -54,6 +61,7 @@ def test_http_prints_one_json_object_last(name: str, more: set[str]) -> None:
     assert all(value > 0 for value in figures.values())
 
 
+@pytest.mark.proof
 def test_load_prints_one_json_object_last() -> None:
     ended = _asked("load", "--json", "--quick")
 
@@ -75,6 +83,7 @@ def test_catchup_prints_how_it_compares_with_both_peers() -> None:
     assert figures["peer_per_second"] > 0
 
 
+@pytest.mark.proof
 def test_read_your_writes_prints_both_latencies() -> None:
     ended = _asked("read_your_writes", "--json", "--quick")
 
@@ -83,6 +92,7 @@ def test_read_your_writes_prints_both_latencies() -> None:
     assert min(figures[name] for name in ("p50_ms", "p99_ms", "peer_p50_ms", "peer_p99_ms", "ratio")) > 0
 
 
+@pytest.mark.proof
 def test_rebuild_live_loses_no_read() -> None:
     ended = _asked("rebuild_live", "--json", "--quick")
 
@@ -101,6 +111,7 @@ def test_rebuild_prints_rate_and_memory() -> None:
     assert figures["doubled"]["peak_memory_mb"] > 0
 
 
+@pytest.mark.proof
 def test_runner_prints_memory_effort_and_how_soon_it_begins() -> None:
     ended = _asked("runner", "--json", "--quick")
 
@@ -110,6 +121,7 @@ def test_runner_prints_memory_effort_and_how_soon_it_begins() -> None:
     assert min(figures[name] for name in told) > 0
 
 
+@pytest.mark.proof
 def test_growth_prints_one_json_object_last() -> None:
     ended = _asked("growth", "--json", "--quick")
 

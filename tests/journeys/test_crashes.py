@@ -6,6 +6,7 @@ import hashlib
 import socket
 import time
 from collections import Counter
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from api.resumable_uploads import PIECE_BYTES
 from tests.journeys.test_deployment import STEPS
 from tests.support.service import Journey, Service, until
 
+MODULES = ["runner", "projections", "api"]
 KILLED_AT = STEPS[:-2]  # After the last two, written together, there is nothing left to interrupt.
 STEP_SECONDS_MAX = 90
 PATIENCE_SECONDS = 60
@@ -95,15 +97,23 @@ def _await_step(journey: Journey, deployment_id: str, step: str) -> None:
     until(look, seconds=STEP_SECONDS_MAX, what=f"{step} recorded")
 
 
-@pytest.mark.parametrize("module", ["runner", "projections", "api"])
-def test_a_deployment_survives_the_process_killed_at_every_recorded_step(service: Service, module: str) -> None:
-    """Goal: no crash loses, doubles or blocks a deployment. Method: kill the process each time a step shows up."""
+@pytest.mark.parametrize(
+    "modules",
+    [
+        MODULES,
+        *(pytest.param([module], marks=pytest.mark.proof) for module in MODULES),
+    ],
+    ids=" and ".join,
+)
+def test_a_deployment_survives_a_process_killed_at_every_recorded_step(service: Service, modules: list[str]) -> None:
+    """Goal: no crash loses, doubles or blocks a deployment. Method: kill one of the processes, in turn, each time a step
+    shows up."""
     with service.client() as api:
         journey = Patient(api)
-        journey.prepare(f"crash {module}")
+        journey.prepare("crash of " + " and ".join(modules))
         deployment_id = journey.deploy(journey.draft("hello"))
 
-        for step in KILLED_AT:
+        for step, module in zip(KILLED_AT, cycle(modules), strict=False):
             _await_step(journey, deployment_id, step)
             service.kill(module)
         ended = journey.ended(deployment_id)
