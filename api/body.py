@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 
 from api.exchange import exchange_of
+from api.json_fields import require_single
 from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
 from api.services import services_of
 from domain.refusal import FieldError
@@ -25,7 +26,7 @@ _NAMED = re.compile(r"field `([^`]+)`")
 async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes]:
     """The body as the type, and as it was sent. An empty body counts as an empty object.
 
-    Raises BodyTooLarge, MediaTypeNotTaken, BodyMalformed or BodyInvalid.
+    Raises BodyTooLarge, MediaTypeNotTaken, BodyMalformed, FieldRepeated or BodyInvalid.
     """
     bytes_max = services_of(request).request_bytes_max
     _check_announced(request, bytes_max)
@@ -73,10 +74,12 @@ def _check_announced(request: Request[Any, Any, Any], bytes_max: int) -> None:
 
 
 def decoded(body: bytes, type: type[T]) -> T:
-    """The bytes as the type. Raises BodyMalformed or BodyInvalid."""
+    """The bytes as the type. Raises BodyMalformed, FieldRepeated or BodyInvalid."""
     try:
         value: T = _decoder(cast("Hashable", type)).decode(body)
+        require_single(body)
     except msgspec.ValidationError as error:
+        require_single(body)
         if _GOT_FLOAT in str(error):
             return _with_whole_numbers(body, type)
         raise invalid(error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from secrets import token_hex
 from typing import Any, cast
 from uuid import UUID, uuid4, uuid5
@@ -17,6 +17,22 @@ _KEY = "dcf.exchange"
 _REQUEST_IDS = UUID("6f1d2f0e-6c5b-5f5e-9a55-2b9a1d6f4c11")
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
 _SPAN_BYTES = 8
+# What may come once only: taking either of two would be a guess about who asks, what is repeated, or what is meant.
+# If-Match is a list, but two lines of it are nearly always two conditions of which each was to hold.
+SINGLE = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"dcf-tenant",
+        b"idempotency-key",
+        b"if-match",
+        b"if-position",
+        b"last-event-id",
+        b"upload-complete",
+        b"upload-length",
+        b"upload-offset",
+    }
+)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -30,6 +46,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     correlation_id: UUID
     request_id: str
     headers: dict[bytes, bytes]
+    # Names of headers that came more than once though they have one value.
+    repeated: tuple[bytes, ...] = ()
     is_head: bool = False
     traceparent: bytes = b""
     operation: str = ""
@@ -39,14 +57,15 @@ class Exchange(msgspec.Struct, kw_only=True):
     limits: tuple[tuple[bytes, bytes], ...] = ()
 
     def header(self, name: bytes) -> str | None:
-        """The value of a header, named in lower case; of several with one name, the last."""
+        """The value of a header, named in lower case; of several with one name, all of them with commas between."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
 
 def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
     """Begin the exchange of a request, from its X-Request-Id, else its traceparent, else a new id."""
-    headers = dict(scope["headers"])
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    repeated = _join_repeated(headers, scope["headers"]) if len(headers) != len(scope["headers"]) else ()
     trace_id, flags = _trace(headers)
     request_id = _request_id(headers)
     named = request_id or trace_id
@@ -55,6 +74,7 @@ def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
         correlation_id=correlation_id,
         request_id=request_id or str(correlation_id),
         headers=headers,
+        repeated=repeated,
         is_head=scope["method"] == "HEAD",
         traceparent=f"00-{trace_id}-{token_hex(_SPAN_BYTES)}-{flags}".encode() if trace_id else b"",
     )
@@ -65,6 +85,16 @@ def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
 def exchange_of(scope: Mapping[str, Any] | Any) -> Exchange:
     """The exchange a request belongs to."""
     return cast("Exchange", scope[_KEY])
+
+
+def _join_repeated(headers: dict[bytes, bytes], given: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+    """Put together what came in several lines (RFC 9110, 5.3). Returns the names that can only come once."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in given:
+        values.setdefault(name, []).append(value)
+    several = {name: found for name, found in values.items() if len(found) > 1}
+    headers.update({name: b", ".join(found) for name, found in several.items()})
+    return tuple(name for name in several if name in SINGLE)
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

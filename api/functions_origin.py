@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import structlog
 from prometheus_client import Counter
 
+from api.admission import header_repeated
 from api.auth import Authenticator
 from api.errors import answer_to, refusal_of
 from api.exchange import open_exchange
@@ -92,6 +93,8 @@ class FunctionsOrigin:
             case "public":
                 return "public", (b"authorization",) if any(map(_is_ours, authorizations)) else ()
             case "private":
+                if len(authorizations) > 1:
+                    raise header_repeated(b"authorization")
                 principal = await self._authenticator.principal(authorizations[0] if authorizations else None)
                 if principal.tenant_id != route.tenant_id:
                     raise CredentialUnknown

@@ -81,6 +81,20 @@ class BodyMalformed(Refusal):
     remedy = "Send one complete JSON document in UTF-8."
 
 
+class FieldRepeated(Refusal):
+    """An object in the body has one field more than once, so nobody can tell which one is meant."""
+
+    code = "field_repeated"
+    remedy = "Send each field of an object once."
+
+
+class HeaderRepeated(Refusal):
+    """A header that has one value came more than once, so nobody can tell which one is meant."""
+
+    code = "header_repeated"
+    remedy = "Send the header once, also where both have the same value. If-Match takes several tags with commas between them."
+
+
 class FormMalformed(Refusal):
     """The form cannot be read to its end."""
 

@@ -13,7 +13,9 @@ from api.refusals import (
     BodyTooLarge,
     CredentialMissing,
     CredentialUnknown,
+    FieldRepeated,
     FormMalformed,
+    HeaderRepeated,
     IssuerAway,
     MediaTypeNotTaken,
     NoMembership,
@@ -36,7 +38,7 @@ from projections.reader import ReadModelNotReady
 
 Kinds = tuple[type[Refusal], ...]
 
-_ALWAYS: Kinds = (Unexpected,)
+_ALWAYS: Kinds = (Unexpected, HeaderRepeated)
 _FOR_CALLERS: Kinds = (
     ParameterInvalid,
     CredentialMissing,
@@ -51,7 +53,7 @@ _FOR_CALLERS: Kinds = (
     DiskFull,
     ReadModelNotReady,
 )
-_WITH_A_BODY: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
+_WITH_A_BODY: Kinds = (BodyMalformed, FieldRepeated, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
 _WITH_A_FORM: Kinds = (FormMalformed, BodyTooLarge, MediaTypeNotTaken, BodyInvalid)
 _WITH_BYTES: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken)
 _OF_READS: Kinds = (MalformedPosition, PositionOfAnotherEpoch, NotYetVisible)

@@ -14,7 +14,14 @@ from schemathesis.specs.openapi.checks import ensure_resource_availability
 from eventstore.positions import POSITION_PATTERN
 
 # What says that a request is not as the description wants it.
-_MALFORMED = {"body_invalid", "body_malformed", "form_malformed", "malformed_position", "media_type_not_taken"}
+_MALFORMED = {
+    "body_invalid",
+    "body_malformed",
+    "field_repeated",
+    "form_malformed",
+    "malformed_position",
+    "media_type_not_taken",
+}
 
 
 @schemathesis.check

@@ -112,6 +112,16 @@ class TestPrivateFunction:
         assert is_problem(narrow, 403, "permission_missing")
         assert machine.reached == []
 
+    async def test_two_keys_are_refused_whichever_is_good(self, world: World) -> None:
+        given = [("Authorization", f"Bearer {world.owner_key}"), ("Authorization", "Bearer dcf_x")]
+        machine = Machine("private")
+
+        async with client_of(world, machine) as client:
+            answer = await client.get("/default/shop/hello/", headers=given)
+
+        assert is_problem(answer, 400, "header_repeated")
+        assert machine.reached == []
+
     async def test_opens_to_it_and_never_sees_it(self, world: World) -> None:
         machine = Machine("private")
 
