@@ -163,8 +163,10 @@ async def create_deployment(request: Request[Any, Any, Any], project_id: FromPat
     asked_for, content = await read(request, _ASKED)
     target = target_of(asked_for.target)
     provider = provider_of(target)
-    offered(services_of(request), provider)
     writing = Writing(request, content)
+    if asked_for.validate_only:
+        writing.records_nothing()
+    offered(services_of(request), provider)
     command = QueueDeployment(
         **writing.asked,
         project_id=project_id,

@@ -18,6 +18,8 @@ from api.exchange import exchange_of
 from api.methods import Methods
 from api.rate_limits import TooManyRequests
 from commands.claimed import QueueFull
+from commands.dockerfile import DockerfileNotUnderstood
+from commands.pubspec import PubspecNotUnderstood
 from domain.refusal import (
     Busy,
     Conflict,
@@ -30,6 +32,7 @@ from domain.refusal import (
     Refusal,
     Unauthenticated,
 )
+from domain.version import ConstraintNotUnderstood
 from eventstore.log import AppendRefused, DiskFull, OutcomeUnknown, StoreUnavailable
 from providers.provider import ProviderBusy, ProviderRefused
 
@@ -150,9 +153,58 @@ def _is_about_room(error: Exception) -> bool:
     return full or isinstance(error, asyncpg.DiskFullError)
 
 
+async def kept_answer(scope: Any, refusal: Refusal) -> Answer:
+    """The refusal as an answer, once it is kept under the request's key; or what the first request of that key got."""
+    keep = exchange_of(scope).keep
+    if keep is None:
+        return answer_to(scope, refusal)
+    try:
+        answer: Answer = await keep(refusal)
+    except Exception as error:  # noqa: BLE001 - the refusal itself, or what kept it from being recorded
+        return answer_to(scope, refusal_of(error))
+    return answer
+
+
+class _Kept(Answer):
+    """The answer to a refusal that is first kept under the request's key, or that to the first request of that key."""
+
+    __slots__ = ("_refusal",)
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(b"")
+        self._refusal = refusal
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await (await kept_answer(scope, self._refusal))(scope, receive, send)
+
+
+# They follow from the request alone or from how it came over the line, or nobody knows why: none says what was decided.
+_NOT_KEPT = (
+    Busy,
+    refusals.BodyInvalid,
+    refusals.BodyMalformed,
+    refusals.BodyTooLarge,
+    refusals.FieldRepeated,
+    refusals.FileEmpty,
+    refusals.FileNameNotTaken,
+    refusals.FileNotText,
+    refusals.FormMalformed,
+    refusals.MediaTypeNotTaken,
+    refusals.NotRecordable,
+    refusals.ParameterInvalid,
+    refusals.Unexpected,
+    ConstraintNotUnderstood,
+    DockerfileNotUnderstood,
+    PubspecNotUnderstood,
+)
+
+
 def handle(request: Request[Any, Any, Any], error: Exception) -> Answer:
     """What Litestar calls with everything that was raised while a request was answered."""
-    answer = answer_to(request.scope, refusal_of(error))
+    refusal = refusal_of(error)
+    if exchange_of(request.scope).keep is not None and not isinstance(refusal, _NOT_KEPT):
+        return _Kept(refusal)
+    answer = answer_to(request.scope, refusal)
     if isinstance(error, HTTPException) and error.status_code == 405:
         methods: Methods = request.app.state["methods"]
         answer.headers.append((b"allow", methods.of(request.scope["path"]).encode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from secrets import token_hex
 from typing import Any, cast
 from uuid import UUID, uuid4, uuid5
@@ -11,6 +11,7 @@ from uuid import UUID, uuid4, uuid5
 import msgspec
 
 from api.principal import Principal
+from domain.refusal import Refusal
 
 _KEY = "dcf.exchange"
 # Request ids that are no UUIDs of their own become one under this name, always the same.
@@ -53,6 +54,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     operation: str = ""
     principal: Principal | None = None
     code: str = ""
+    # Keeps a refusal under the key of a write that is not decided yet, and gives what the caller is to be answered.
+    keep: Callable[[Refusal], Awaitable[Any]] | None = None
     # Headers that say how many more requests the caller may make.
     limits: tuple[tuple[bytes, bytes], ...] = ()
 

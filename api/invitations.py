@@ -276,7 +276,8 @@ async def accept_invitation(request: Request[Any, Any, Any]) -> Answer:
         tenant = states.of(TENANT, tenant_id, tenant_id)
         return Reply(body=Joined(tenant_id=tenant_id, name=tenant.name, role=tenant.members[person_id]))
 
-    # Whoever made an invitation up leaves no trace in the tenant they named.
+    # Whoever made an invitation up leaves no trace, least of all in the tenant they named.
+    writing.records_nothing()
     try:
         answered = await writing.do(command, answer, record_refusals=False)
     except TenantUnknown:
@@ -306,8 +307,11 @@ async def leave_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID
     person_id, writing = signed_in(request), Writing(request, b"")
     command = RemoveMember(tenant_id=tenant_id, at=services_of(request).clock(), person_id=person_id)
     body = Left(tenant_id=tenant_id)
+    is_member = _is_member(request, tenant_id)
+    if not is_member:
+        writing.records_nothing()
     try:
-        return await writing.do(command, lambda _: Reply(body=body), record_refusals=_is_member(request, tenant_id))
+        return await writing.do(command, lambda _: Reply(body=body), record_refusals=is_member)
     except TenantUnknown:
         # Whether there is such a tenant is none of a stranger's business.
         raise MemberUnknown from None

@@ -218,6 +218,7 @@ async def _accepted(request: Request[Any, Any, Any], ask: Callable[[Services, Wr
     _, content = await read(request, NoWishes)
     services = services_of(request)
     writing = Writing(request, content)
+    writing.records_nothing()
     job = await ask(services, writing)
     headers = (
         *writing.preferences,

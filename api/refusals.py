@@ -109,6 +109,26 @@ class BodyInvalid(Invalid):
     remedy = "Send the fields that GET /api/v1/openapi.json shows for this request, and no others."
 
 
+class FileEmpty(Invalid):
+    """The file is empty."""
+
+    code = "file_empty"
+    remedy = "Upload the file with its content."
+
+
+class FileNotText(Invalid):
+    """The file is not text in UTF-8."""
+
+    code = "file_not_utf8"
+    remedy = "Save the file as UTF-8 and upload it again."
+
+
+class FileNameNotTaken(Invalid):
+    """The file has a name its kind cannot have."""
+
+    code = "file_name_not_taken"
+
+
 class ParameterInvalid(Invalid):
     """A parameter of the address or a header has a value it cannot have."""
 

@@ -19,7 +19,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, Header, encoded
 from api.body import streamed
-from api.errors import answer_to
+from api.errors import answer_to, kept_answer
 from api.exchange import exchange_of
 from api.listing import arguments
 from api.operation import Operation, Parameter
@@ -154,7 +154,7 @@ async def begin_upload(request: Request[Any, Any, Any], project_id: FromPath[UUI
         raise _needed("kind", "code, docker or yaml")
     _refuse_forms(request)
     is_whole = _boolean(request, "upload-complete") is not False
-    writing = Writing(request, b"")
+    writing = Writing(request, None)
     bytes_max = await bytes_max_of(services, tenant_id)
     length = _length(request, 0, is_last=is_whole)
     if length is not None and length > bytes_max:
@@ -246,7 +246,7 @@ async def append_to_upload(
         raise _needed("Upload-Offset", "a number of bytes")
     if is_last is None:
         raise _needed("Upload-Complete", "?0, or ?1 for the last piece")
-    writing = Writing(request, b"")
+    writing = Writing(request, None)
     upload = await _taken(services, tenant_id, project_id, upload_id)
     if upload.is_complete or upload.received != offset:
         return await _repeated(request, services, writing, upload, offset, is_last=is_last)
@@ -367,9 +367,7 @@ async def _finished(request: Request[Any, Any, Any], services: Services, writing
     try:
         content = await _content(services, upload)
         digest = digest_of(content)
-        if upload.wanted_digest not in ("", digest):
-            await services.uploads.drop(upload.tenant_id, upload.upload_id)
-            raise DigestMismatch(errors=(FieldError(field="Repr-Digest", message=f"the bytes have {digest}"),))
+        await _require_wanted(services, upload, digest)
         file = File(
             project_id=upload.project_id,
             kind=cast("ArtifactKind", upload.kind),
@@ -379,11 +377,20 @@ async def _finished(request: Request[Any, Any, Any], services: Services, writing
         )
         answer = await stage(services, writing, file)
         await services.uploads.complete(upload, digest)
-    except Refusal as refusal:
+    except DigestMismatch as refusal:
+        # What came was not what was sent: under the same key it may come again.
         answer = answer_to(request.scope, refusal)
+    except Refusal as refusal:
+        answer = await kept_answer(request.scope, refusal)
     # It is the file that is answered for, well or ill: there is nothing to resume.
     answer.headers += [(b"upload-complete", b"?1"), (b"upload-offset", b"%d" % upload.received)]
     return answer
+
+
+async def _require_wanted(services: Services, upload: Upload, digest: str) -> None:
+    if upload.wanted_digest not in ("", digest):
+        await services.uploads.drop(upload.tenant_id, upload.upload_id)
+        raise DigestMismatch(errors=(FieldError(field="Repr-Digest", message=f"the bytes have {digest}"),))
 
 
 async def _content(services: Services, upload: Upload) -> bytes:

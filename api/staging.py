@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from api.answer import Answer
+from api.refusals import FileEmpty, FileNotText
 from api.services import Services
 from api.writing import Reply, Writing, recorded_time
 from commands.artifact import StageArtifact
@@ -32,20 +33,6 @@ from projections.tenants import TENANT
 
 # What a file of each kind is called.
 NAMES: dict[ArtifactKind, str] = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
-
-
-class FileEmpty(Invalid):
-    """The file is empty."""
-
-    code = "file_empty"
-    remedy = "Upload the file with its content."
-
-
-class FileNotText(Invalid):
-    """The file is not text in UTF-8."""
-
-    code = "file_not_utf8"
-    remedy = "Save the file as UTF-8 and upload it again."
 
 
 class ProviderAmbiguous(Invalid):

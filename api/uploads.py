@@ -15,22 +15,16 @@ from api.example_ids import PROJECT_ID
 from api.form import AROUND_BYTES_MAX, Form, read_form
 from api.operation import Operation
 from api.reading import tenant_of
-from api.refusals import BodyInvalid, FormMalformed
+from api.refusals import BodyInvalid, FileNameNotTaken, FormMalformed
 from api.services import Services, services_of
 from api.staging import NAMES, File, bytes_max_of, refusals_of, stage
 from api.writing import Writing
 from domain.clouds import ProviderName
-from domain.refusal import FieldError, Invalid
+from domain.refusal import FieldError
 from domain.release import ArtifactKind
 from projections.artifacts import Artifact
 
 _FIELDS = ("projectId", "provider")
-
-
-class FileNameNotTaken(Invalid):
-    """The file has a name its kind cannot have."""
-
-    code = "file_name_not_taken"
 
 
 # In a form the bytes stand as they are, not in Base64.

@@ -20,7 +20,7 @@ from api.principal import Principal
 from api.refusals import ParameterInvalid
 from api.services import Services, services_of
 from commands.command import Command, States
-from commands.execute import Context, Done, KeyReused, RefusedBefore, execute
+from commands.execute import Context, Done, KeyReused, Named, RefusedBefore, execute, named_ids, refuse
 from domain.event import StreamRef
 from domain.refusal import FieldError, PreconditionFailed, Refusal
 
@@ -70,10 +70,12 @@ def recorded_time(at: datetime | None) -> datetime:
 class Writing:
     """A write under way. `asked` is what every command needs: the tenant and the instant.
 
-    `content` is all that the caller sent, apart from the address: repeated under one key it must be the same.
+    `content` is all that the caller sent, apart from the address: repeated under one key it must be the same. None: it is
+    known later (`content_is`). From when it is known every refusal is kept under the key, also one from before a decision,
+    but for those of another day (Busy) and those of a form that does not fit (docs/decisions/0012-refusals-are-kept.md).
     """
 
-    def __init__(self, request: Request[Any, Any, Any], content: bytes) -> None:
+    def __init__(self, request: Request[Any, Any, Any], content: bytes | None) -> None:
         self._exchange: Exchange = exchange_of(request.scope)
         self._services: Services = services_of(request)
         principal = self._exchange.principal
@@ -84,7 +86,9 @@ class Writing:
         self._respond_async = _prefers_async(header(b"prefer") or "")
         self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
         self._address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
-        self.content_is(content)
+        self._request = request
+        if content is not None:
+            self.content_is(content)
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
 
     @property
@@ -95,6 +99,11 @@ class Writing:
     def content_is(self, content: bytes) -> None:
         """What the caller sent, where that is known only later."""
         self._request_hash = hashlib.sha256(self._address + b"\n" + content).digest()
+        self._exchange.keep = self._kept
+
+    def records_nothing(self) -> None:
+        """A refusal is not kept: what is asked is only looked at, or is none of the business of who is asked about."""
+        self._exchange.keep = None
 
     async def answered_before(self) -> Answer | None:
         """What this very request was answered under its key; None: nothing was recorded. Raises KeyReused for another."""
@@ -145,20 +154,18 @@ class Writing:
         """Record the command and answer once it can be read. `entity` is the stream If-Match speaks of.
 
         `versions` gives the stream's last position for each ETag there is, where these are not the same.
+        Without `record_refusals` a refusal is kept only if it is what the caller is answered.
         `secret` is shown where the reply says SHOWN_ONCE, and never kept.
 
         Raises the Refusal; a repeated request gets what the first one got, refusals included.
         """
-        context = Context(
-            actor=self.principal.actor,
-            command_id=self._command_id,
-            correlation_id=self._exchange.correlation_id,
-            request_hash=self._request_hash,
-            record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
+        context = msgspec.structs.replace(
+            self._context(record_refusals=record_refusals),
             if_position=self._precondition(entity, versions),
             on_recorded=lambda states: _kept_reply(answer_with(states)),
-            on_refused=self._kept_refusal,
         )
+        if record_refusals:
+            self._exchange.keep = None
         try:
             done = await execute(self._services.log, command, context)
         except RefusedBefore as before:
@@ -185,6 +192,31 @@ class Writing:
         tags = (_TAG.fullmatch(plain_tag(part.strip())) for part in given.encode("latin-1").split(b","))
         positions = {int(tag[1]) for tag in tags if tag is not None}
         return entity, positions if versions is None else {versions[at] for at in positions if at in versions}
+
+    def _context(self, *, record_refusals: bool = True) -> Context:
+        return Context(
+            actor=self.principal.actor,
+            command_id=self._command_id,
+            correlation_id=self._exchange.correlation_id,
+            request_hash=self._request_hash,
+            record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
+            on_refused=self._kept_refusal,
+        )
+
+    async def _kept(self, refusal: Refusal) -> Answer:
+        """Record a refusal from before the decision; raises it, or gives what the request was answered the first time."""
+        ids = {name: value for name, value in self._request.path_params.items() if isinstance(value, UUID)}
+        named = Named(
+            tenant_id=self.principal.tenant_id,
+            name=self._exchange.operation,
+            project_id=ids.get("project_id"),
+            about=named_ids(ids),
+        )
+        try:
+            done = await refuse(self._services.log, named, self._context(), refusal)
+        except RefusedBefore as before:
+            return await self._answer(before.reply, position=before.position)
+        return await self._answer(done.reply, position=done.last_position, done=done)
 
     def _kept_refusal(self, refusal: Refusal) -> bytes:
         self._services.refusal_cap.spend(self.principal.tenant_id)

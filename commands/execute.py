@@ -112,6 +112,15 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audit trail says was asked for: a name, and ids by the names the API has for them."""
+
+    tenant_id: UUID
+    name: str
+    project_id: UUID | None = None
+    about: dict[str, str] = {}
+
+
 class _Doubtful(Exception):
     """It would be refused by what this process remembers: to be decided by what is so now."""
 
@@ -135,7 +144,7 @@ async def execute(log: Log, command: Command, context: Context) -> Done:
         raise
     except Busy as busy:
         # "Later" is no answer to keep: the same request, with the same key, is asked again.
-        return await _answered_before(log, command, context, busy)
+        return await _answered_before(log, command.tenant_id, context, busy)
     except Refusal as refusal:
         return await _refused(log, command, context, refusal)
 
@@ -284,7 +293,7 @@ def _encode(
     for fact in decision.facts:
         versions[fact.stream] = versions.get(fact.stream, basis.version(fact.stream)) + 1
         project_id = _project_of(command, fact.stream, after)
-        meta = _meta(command, context, project_id=project_id, reason=getattr(command, "reason", ""))
+        meta = _meta(_name(command), context, project_id=project_id, reason=getattr(command, "reason", ""))
         if not encoded:
             # Claims and counters travel with the first event, so that both tables can be rebuilt from the log.
             meta = msgspec.structs.replace(meta, claims=decision.claims, counters=decision.counters)
@@ -300,10 +309,10 @@ def _project_of(command: Command, stream: StreamRef, after: Mapping[StreamRef, A
     return getattr(command, "project_id", None) if found == _NO_PROJECT else found
 
 
-def _meta(command: Command, context: Context, *, project_id: UUID | None, reason: str = "") -> Meta:
+def _meta(name: str, context: Context, *, project_id: UUID | None, reason: str = "") -> Meta:
     return Meta(
         actor=context.actor,
-        command=_name(command),
+        command=name,
         command_id=context.command_id,
         correlation_id=context.correlation_id,
         causation_id=context.causation_id or f"command/{context.command_id}",
@@ -342,23 +351,40 @@ def _repeated(duplicate: Duplicate, context: Context) -> Done:
 async def _refused(log: Log, command: Command, context: Context, refusal: Refusal) -> Done:
     """Record the refusal and raise it, unless the command was recorded before: then that is the answer."""
     if not context.record_refusals:
-        return await _answered_before(log, command, context, refusal)
-    stream = REFUSED.stream(command.tenant_id, context.command_id)
-    event = CommandRefused(
-        command=_name(command),
-        code=refusal.code,
-        fields=tuple(error.field for error in refusal.errors),
+        return await _answered_before(log, command.tenant_id, context, refusal)
+    named = Named(
+        tenant_id=command.tenant_id,
+        name=_name(command),
+        project_id=getattr(command, "project_id", None),
         about=_about(command),
     )
-    meta = _meta(command, context, project_id=getattr(command, "project_id", None))
+    return await refuse(log, named, context, refusal)
+
+
+async def refuse(log: Log, named: Named, context: Context, refusal: Refusal) -> Done:
+    """Record that what was asked for is refused, and raise that, unless it was answered before: then that is the answer.
+
+    Also for what is refused before it is a command. Raises RefusedBefore, KeyReused, and what `Log.append` raises.
+    """
+    if not context.record_refusals:
+        return await _answered_before(log, named.tenant_id, context, refusal)
+    stream = REFUSED.stream(named.tenant_id, context.command_id)
+    event = CommandRefused(
+        command=named.name,
+        code=refusal.code,
+        fields=tuple(error.field for error in refusal.errors),
+        about=named.about,
+    )
     append = Append(
-        tenant_id=command.tenant_id,
+        tenant_id=named.tenant_id,
         command_id=context.command_id,
         request_hash=context.request_hash,
         outcome="refused",
         reply=context.on_refused(refusal),
         expected=(Expected(stream=stream, version=NO_STREAM),),
-        events=(CODEC.new_event(stream, NO_STREAM + 1, event, meta),),
+        events=(
+            CODEC.new_event(stream, NO_STREAM + 1, event, _meta(named.name, context, project_id=named.project_id)),
+        ),
     )
     with suppress(Busy):  # A refusal that cannot be recorded for want of room is still a refusal.
         outcome = await log.append(append)
@@ -367,18 +393,23 @@ async def _refused(log: Log, command: Command, context: Context, refusal: Refusa
     raise refusal
 
 
-async def _answered_before(log: Log, command: Command, context: Context, refusal: Refusal) -> Done:
+async def _answered_before(log: Log, tenant_id: UUID, context: Context, refusal: Refusal) -> Done:
     """What the command's first try was answered. Raises the refusal when there was none."""
-    before = await log.find(command.tenant_id, context.command_id)
+    before = await log.find(tenant_id, context.command_id)
     if before is None:
         raise refusal
     return _repeated(before, context)
 
 
 def _about(command: Command) -> dict[str, str]:
-    """The ids the command named, as the API spells them, and nothing else it carried."""
+    """The ids the command named and nothing else it carried, nor the tenant, which every event has."""
     named = ((name, getattr(command, name)) for name in command.__struct_fields__)
-    return {_camel(name): str(value) for name, value in named if isinstance(value, UUID) and name != "tenant_id"}
+    return named_ids({name: value for name, value in named if isinstance(value, UUID) and name != "tenant_id"})
+
+
+def named_ids(ids: Mapping[str, UUID]) -> dict[str, str]:
+    """The ids by the names that the API has for them."""
+    return {_camel(name): str(id) for name, id in ids.items()}
 
 
 def _camel(name: str) -> str:

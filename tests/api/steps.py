@@ -32,7 +32,7 @@ async def upload(
         f"/api/v1/functions/upload/{kind}",
         data={"projectId": project_id},
         files={"file": (name or NAMES[kind], sent, "application/octet-stream")},
-        headers=headers,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 

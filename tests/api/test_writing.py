@@ -8,8 +8,17 @@ import httpx
 import pytest
 
 from api.refusal_cap import REFUSALS_AT_ONCE_MAX, RefusalCap
-from tests.api.steps import a_project, ask, is_problem
+from tests.api.steps import a_draft, a_function, a_project, ask, is_problem, upload
 from tests.api.world import World
+
+_AZURE = {
+    "subscriptionId": "0192d3a4-5b6c-7d8e-9f00-000000000013",
+    "resourceGroup": "functions",
+    "region": "westeurope",
+    "registry": "acmefunctions",
+    "environmentName": "functions",
+    "appName": "hello",
+}
 
 
 class TestIdempotencyKey:
@@ -61,6 +70,97 @@ class TestIdempotencyKey:
         answer = await client.post("/api/v1/projects", json={"name": "shop"}, headers={"Idempotency-Key": key})
 
         assert is_problem(answer, 422, "parameter_invalid")
+
+
+class TestRefusedBeforeItIsDecided:
+    """A route looks at something, or asks a cloud, before there is a command to decide about."""
+
+    async def test_the_refusal_is_what_the_key_answers_whatever_happened_since(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        project_id = await a_project(client)
+        local = f"/api/v1/projects/{project_id}/integrations/local"
+        headers = {"Idempotency-Key": "key-1"}
+        first = await client.post(f"{local}/verify", json={}, headers=headers)
+        refused = (await world.log.read(await world.log.head() - 1, limit=1))[0]
+        await client.post(f"{local}/connect", json={})
+
+        again = await client.post(f"{local}/verify", json={}, headers=headers)
+        anew = await client.post(f"{local}/verify", json={}, headers={"Idempotency-Key": "key-2"})
+
+        assert is_problem(again, 404, "integration_not_found")
+        assert again.content == first.content
+        assert anew.status_code == 200
+        assert refused.type == "command.refused"
+        assert all(part.encode() in refused.data for part in ("verifyLocal", "integration_not_found", project_id))
+
+    async def test_what_was_done_is_what_the_key_answers_though_it_would_be_refused_now(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        project_id = await a_project(client)
+        uploaded = await upload(client, "code", project_id, idempotency_key="key-1")
+        await ask(client, "POST", f"/projects/{project_id}/archive", {})
+
+        again = await upload(client, "code", project_id, idempotency_key="key-1")
+        other = await upload(client, "code", project_id, b"void main() {}", idempotency_key="key-1")
+        anew = await upload(client, "code", project_id)
+
+        assert (again.status_code, again.content) == (201, uploaded.content)
+        assert again.headers["event-position"] == uploaded.headers["event-position"]
+        assert is_problem(other, 409, "idempotency_key_reused")
+        assert is_problem(anew, 409, "project_archived")
+
+    async def test_another_body_with_it_is_refused(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        function_id = await a_function(client, project_id)
+        path, headers = f"/api/v1/projects/{project_id}/deployments", {"Idempotency-Key": "key-1"}
+        azure = {"functionId": function_id, "provider": "azure", "target": _AZURE}
+        first = await client.post(path, json=azure, headers=headers)
+
+        again = await client.post(path, json=azure, headers=headers)
+        other = await client.post(path, json={**azure, "provider": "local", "target": {}}, headers=headers)
+
+        assert is_problem(first, 422, "provider_not_offered")
+        assert again.content == first.content
+        assert is_problem(other, 409, "idempotency_key_reused")
+
+    async def test_a_save_keeps_it_too(self, client: httpx.AsyncClient) -> None:
+        draft = a_draft(await a_project(client), runtime="3.9.0")
+        headers = {"Idempotency-Key": "key-1"}
+        first = await client.post("/api/v1/functions/save", json=draft, headers=headers)
+
+        again = await client.post("/api/v1/functions/save", json=draft, headers=headers)
+        other = await client.post("/api/v1/functions/save", json={**draft, "runtime": "3.11.0"}, headers=headers)
+
+        assert is_problem(first, 422, "runtime_not_selectable")
+        assert again.content == first.content
+        assert is_problem(other, 409, "idempotency_key_reused")
+
+    async def test_a_form_that_does_not_fit_uses_no_key_up(self, world: World, client: httpx.AsyncClient) -> None:
+        headers, head = {"Idempotency-Key": "key-1"}, await world.log.head()
+        for body in ("{", '{"name":"shop","colour":"red"}', '{"name":"shop","name":"shop"}'):
+            answer = await client.post(
+                "/api/v1/projects", content=body, headers=headers | {"Content-Type": "application/json"}
+            )
+            assert answer.status_code in (400, 422)
+
+        made = await client.post("/api/v1/projects", json={"name": "shop"}, headers=headers)
+
+        assert made.status_code == 201
+        assert await world.log.head() == head + 1
+
+    async def test_only_looking_keeps_nothing(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        function_id = await a_function(client, project_id)
+        path, headers = f"/api/v1/projects/{project_id}/deployments", {"Idempotency-Key": "key-1"}
+        asked = {"functionId": function_id, "provider": "local", "target": {}}
+        head = await world.log.head()
+
+        looked = await client.post(path, json={**asked, "validateOnly": True}, headers=headers)
+
+        assert is_problem(looked, 422, "artifact_missing")
+        assert await world.log.head() == head
+        assert is_problem(await client.post(path, json=asked, headers=headers), 422, "artifact_missing")
 
 
 class TestPositions:
