@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # A token that Kubernetes projects and renews, used instead of tokens of our own.
     identity_token_file: Path | None = None
 
+    # Where each cloud answers, for all tenants alike; `{service}` becomes the service's name as its cloud calls it:
+    # run, storage, … of Google.
+    gcp_endpoints: str = "https://{service}.googleapis.com"
+
     # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""
     # True lets the service listen beyond this machine while the keys of its first start are good.

@@ -9,6 +9,7 @@ import msgspec
 from domain.clouds import ProviderName
 from process.settings import Settings
 from process.sockets import socket_directory
+from providers.gcp.provider import GcpProvider
 from providers.issuer import Issuer, ProjectedToken, token_source
 from providers.local.client import SOCKET_NAME, AgentSocket, LocalProvider
 from providers.provider import Provider
@@ -40,9 +41,10 @@ def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: 
         keys_file=settings.issuer_keys_file,
         token_file=settings.identity_token_file,
     )
+    gcp = GcpProvider(tokens, settings.gcp_endpoints)
     return Clouds(
-        providers={"local": LocalProvider(agent, functions_url)},
+        providers={"local": LocalProvider(agent, functions_url), "gcp": gcp},
         agent=agent,
         token_source=tokens,
-        closing=(agent.close,),
+        closing=(agent.close, gcp.close),
     )

@@ -25,6 +25,7 @@ LOG_BYTES_MAX = 256 * 1024
 
 _RUNNING = ("PENDING", "QUEUED", "WORKING", "STATUS_UNKNOWN")
 _REMEDIES = {
+    "USER_BUILD_STEP": "Mend what the build's log names, and deploy again.",
     "PUSH_NOT_AUTHORIZED": "Give the service account roles/artifactregistry.repoAdmin on the repository.",
     "PUSH_IMAGE_NOT_FOUND": "See that the repository exists in the region, and deploy again.",
     "LOGGING_FAILURE": "Give the service account roles/storage.objectAdmin on the bucket.",
@@ -84,7 +85,8 @@ class Builds:
         """End it for real; one that has ended meanwhile is left as it is."""
         path = f"{_path(order)}/{build.id}:cancel"
         try:
-            await self._account.call("POST", "cloudbuild", path, CloudBuild, body={})
+            body = {"projectId": target_of(order).project_id, "id": build.id}
+            await self._account.call("POST", "cloudbuild", path, CloudBuild, body=body)
         except Answered as error:
             if error.http_status != 404 and error.status != "FAILED_PRECONDITION":
                 raise

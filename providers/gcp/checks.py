@@ -213,7 +213,8 @@ def _of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
                 f"gs://{name}",
                 f"--project={identity.gcp_project_id}",
                 "--uniform-bucket-level-access",
-            ),
+            )
+            + f" && {_bucket_grant(name, identity)}",
         )
     if error.http_status == 403 and error.reason != "SERVICE_DISABLED":
         return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, _bucket_grant(name, identity))

@@ -124,20 +124,21 @@ class Tokens:
             f"--member=principal://iam.googleapis.com/{identity.pool_name}/subject/{subject}",
         )
 
-    def provider_command(self, identity: GcpIdentity) -> str:
+    def provider_command(self, identity: GcpIdentity, verb: str = "create-oidc", *more: str) -> str:
         """What makes the workload identity provider that trusts this service."""
         return command(
             "gcloud",
             "iam",
             "workload-identity-pools",
             "providers",
-            "create-oidc",
+            verb,
             identity.workload_identity_provider,
             f"--project={identity.workload_identity_project_number}",
             "--location=global",
             f"--workload-identity-pool={identity.workload_identity_pool}",
             f"--issuer-uri={self._source.issuer}",
             "--attribute-mapping=google.subject=assertion.sub",
+            *more,
         )
 
     def _not_exchanged(self, error: Answered, identity: GcpIdentity) -> Exception:
@@ -151,22 +152,26 @@ class Tokens:
                     "WORKLOAD_IDENTITY_TOKEN_REFUSED",
                     error.message,
                     "See that the provider's issuer, audience, attribute mapping and condition are these: "
-                    + self.provider_command(identity).replace("create-oidc", "update-oidc"),
+                    + self.provider_command(identity, "update-oidc", f"--allowed-audiences={identity.audience}"),
                 )
             case _:
                 return told(error, identity)
 
     def _provider_remedy(self, identity: GcpIdentity) -> str:
-        pool = command(
-            "gcloud",
-            "iam",
-            "workload-identity-pools",
-            "create",
-            identity.workload_identity_pool,
-            f"--project={identity.workload_identity_project_number}",
-            "--location=global",
+        """Google does not say which of the two is missing: the pool is made unless it is there."""
+        there, made = (
+            command(
+                "gcloud",
+                "iam",
+                "workload-identity-pools",
+                verb,
+                identity.workload_identity_pool,
+                f"--project={identity.workload_identity_project_number}",
+                "--location=global",
+            )
+            for verb in ("describe", "create")
         )
-        return f"{pool} && {self.provider_command(identity)}"
+        return f"{there} || {made} && {self.provider_command(identity)}"
 
     def _not_generated(self, error: Answered, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> Exception:
         email = identity.service_account_email

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from providers.gcp import naming
-from providers.gcp.account import Account, target_of
+from providers.gcp.account import Account, identity_of, target_of
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Service
@@ -88,7 +88,8 @@ class Releases:
             return ()
         others = [share for share in service.traffic if share.revision != name]
         if len(others) < len(service.traffic):
-            await self._run.change({"traffic": _encoded(others), "etag": service.etag}, "traffic")
+            body = {"traffic": _encoded(others), "etag": service.etag}
+            await self._run.change(body, "traffic", done=lambda shown: not _leads_to(shown, name))
         if await self._run.remove_revision(name) == "refused":
             await self._retire(name)
             return ()
@@ -107,7 +108,8 @@ class Releases:
             "invokerIamDisabled": self._order.release.access == "public",
             "etag": service.etag,
         }
-        await self._run.change(body, "labels", "annotations", "traffic", "ingress", "invokerIamDisabled")
+        fields = ("labels", "annotations", "traffic", "ingress", "invokerIamDisabled")
+        await self._run.change(body, *fields, done=self._serves)
 
     async def _still_retired(self, service: RunService) -> str:
         """Take away what could not go before, now that there is a newer revision; the names of what stays."""
@@ -120,7 +122,7 @@ class Releases:
             return
         names = [*_retired(service), name][-RETIRED_MAX:]
         body = {"annotations": {**service.annotations, _RETIRED: ",".join(names)}, "etag": service.etag}
-        await self._run.change(body, "annotations")
+        await self._run.change(body, "annotations", done=lambda shown: name in _retired(shown))
 
     async def _own_revision(self) -> RunRevision | None:
         revision = await self._run.revision(naming.revision_name(self._order))
@@ -144,7 +146,7 @@ class Releases:
             failed = service.terminal_condition is not None and service.terminal_condition.state == "CONDITION_FAILED"
             return "unhealthy" if failed and not service.reconciling else "starting"
         own = naming.revision_name(self._order)
-        if not any(share.revision == own for share in service.traffic):
+        if not _leads_to(service, own):
             return "stopped"
         return _health(revision)
 
@@ -209,6 +211,8 @@ class Releases:
         return {
             "revision": naming.revision_name(self._order),
             "labels": naming.labels(self._order),
+            # Otherwise it would run as the project's default account, which may often do far more.
+            "serviceAccount": identity_of(self._order).service_account_email,
             "timeout": f"{release.request_seconds_max}s",
             "maxInstanceRequestConcurrency": CONCURRENCY,
             "scaling": {"minInstanceCount": 0, "maxInstanceCount": INSTANCES_MAX},
@@ -235,6 +239,11 @@ class Releases:
                 }
             ],
         }
+
+
+def _leads_to(service: RunService, revision: str) -> bool:
+    """Whether an address of the service leads there, if only one of the revision's own."""
+    return any(share.revision == revision for share in service.traffic)
 
 
 def _health(revision: RunRevision) -> Literal["starting", "healthy", "unhealthy"]:

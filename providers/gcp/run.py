@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -99,14 +100,30 @@ class CloudRun:
         return await self._account.found("GET", "run", path, RunRevision)
 
     async def put(self, body: dict[str, Any]) -> None:
-        """Make the service, or replace all of it. Raises Answered."""
+        """Make the service, or replace all of it. Raises Answered, unless the new revision is there and only does not
+        come up: what is wrong with it stands in its conditions."""
         path, query = naming.service_path(self._target), {"allowMissing": "true"}
-        await self._begun(await self._account.call("PATCH", "run", path, _Operation, query=query, body=body))
+        operation = await self._account.call("PATCH", "run", path, _Operation, query=query, body=body)
+        try:
+            await self._begun(operation)
+        except Answered:
+            if await self.revision(body["template"]["revision"]) is None:
+                raise
 
-    async def change(self, body: dict[str, Any], *fields: str) -> None:
-        """Change these fields of the service only; without `template` among them no revision is made."""
+    async def change(self, body: dict[str, Any], *fields: str, done: Callable[[RunService], bool]) -> None:
+        """Change these fields of the service only; without `template` among them no revision is made.
+
+        Raises Answered, unless the service is `done`: the operation speaks of the whole service, and fails also when the
+        newest revision, which this change is not about, does not come up.
+        """
         path, query = naming.service_path(self._target), {"updateMask": ",".join(fields)}
-        await self._begun(await self._account.call("PATCH", "run", path, _Operation, query=query, body=body))
+        operation = await self._account.call("PATCH", "run", path, _Operation, query=query, body=body)
+        try:
+            await self._begun(operation)
+        except Answered:
+            service = await self.service()
+            if service is None or not done(service):
+                raise
 
     async def remove_service(self, etag: str) -> None:
         """Take the service away with all its revisions, unless it changed since the etag."""

@@ -45,6 +45,7 @@ class Background:
         self.run(self._end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=10)
+        self.loop.close()
 
     async def _end(self) -> None:
         for runner in self._runners:

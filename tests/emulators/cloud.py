@@ -32,9 +32,16 @@ class Cloud(Protocol):
     """
 
     name: ProviderName
-    # The variables of the service that lead it here, and what they stand in for, in a sentence.
-    settings: Mapping[str, str]
-    stands_in_for: str
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The variables of the service that lead it here."""
+        ...
+
+    @property
+    def stands_in_for(self) -> str:
+        """What is not as in the real cloud, in a sentence."""
+        ...
 
     connect: str
     verify: str

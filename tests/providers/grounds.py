@@ -11,8 +11,12 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
+from aiohttp import web
 
 from domain.clouds import (
+    GcpIdentity,
+    GcpStorage,
+    GcpTarget,
     Identity,
     LocalIdentity,
     LocalStorage,
@@ -24,6 +28,8 @@ from domain.clouds import (
 )
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.serving import serving
+from providers.gcp.provider import GcpProvider
+from providers.issuer import Issuer, Keyring
 from providers.local.artifact import content_digest
 from providers.local.client import AgentSocket, LocalProvider
 from providers.local.composition import Plan, agent
@@ -31,6 +37,9 @@ from providers.local.keeper import Patience
 from providers.local.store import Store
 from providers.local.unix_socket import listen
 from providers.provider import Build, Order, Provider, ProviderBusy, Service, Source
+from tests.emulators.background import Background
+from tests.emulators.gcp.cloud import GcpCloud
+from tests.emulators.workshop import workshop
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLCHAIN_DIR = Path(os.environ.get("DCF_TOOLCHAIN_DIR") or ROOT / ".dcf" / "toolchain").absolute()
@@ -197,4 +206,41 @@ async def local(folder: Path) -> AsyncIterator[Ground]:
         await client.close()
 
 
-GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"local": local}
+@asynccontextmanager
+async def gcp(folder: Path) -> AsyncIterator[Ground]:
+    """The provider of Google Cloud before its emulator, and an issuer of our own that it trusts."""
+    published = Background()
+    issuer = Issuer(Keyring(folder / "keys.json"), lambda: f"http://127.0.0.1:{port}")
+    port = published.serve(well_known(issuer))
+    cloud = GcpCloud(await asyncio.to_thread(workshop, folder / "cloud", TOOLCHAIN_DIR, real=False))
+    cloud.prepare_for_all(issuer.issuer)
+    provider = GcpProvider(issuer, cloud.google.endpoints)
+    try:
+        yield Ground(
+            provider=provider,
+            target=msgspec.convert({"provider": "gcp", **cloud.target("hello")}, GcpTarget),
+            identity=msgspec.convert({"provider": "gcp", **cloud.identity}, GcpIdentity),
+            storage=msgspec.convert({"provider": "gcp", **cloud.storage}, GcpStorage),
+        )
+    finally:
+        await provider.close()
+        cloud.close()
+        published.close()
+
+
+def well_known(issuer: Issuer) -> web.Application:
+    """Where an issuer's keys are published."""
+
+    async def configuration(_: web.Request) -> web.Response:
+        return web.json_response(issuer.configuration())
+
+    async def keys(_: web.Request) -> web.Response:
+        return web.json_response(issuer.jwks())
+
+    app = web.Application()
+    app.router.add_get("/.well-known/openid-configuration", configuration)
+    app.router.add_get("/.well-known/jwks.json", keys)
+    return app
+
+
+GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"local": local, "gcp": gcp}

@@ -1,0 +1,130 @@
+"""A customer's project in Google Cloud: its service accounts, who may do what, and the tokens that were given out."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import defaultdict
+
+import msgspec
+
+from tests.emulators.gcp.answers import Refused, denied, disabled
+from tests.emulators.gcp.roles import ROLES
+
+APIS = (
+    "run",
+    "cloudbuild",
+    "sts",
+    "iamcredentials",
+    "artifactregistry",
+    "cloudscheduler",
+    "secretmanager",
+    "logging",
+    "cloudresourcemanager",
+    "iam",
+    "storage",
+)
+TOKEN_SECONDS = 3600
+
+
+class PoolProvider(msgspec.Struct):
+    """What a workload identity provider trusts."""
+
+    issuer: str
+    audiences: list[str]
+    mapping: dict[str, str]
+    condition: str = ""
+
+
+class Policy:
+    """Who has which role on one resource."""
+
+    def __init__(self) -> None:
+        self.bindings: dict[str, set[str]] = defaultdict(set)
+
+    def allows(self, member: str, permission: str) -> bool:
+        members = {member, _everyone_of_its_pool(member), "allUsers"}
+        return any(permission in ROLES.get(role, ()) and members & held for role, held in self.bindings.items())
+
+    def add(self, role: str, member: str) -> None:
+        if role not in ROLES:
+            raise Refused(400, f"Role {role} is not supported for this resource.")
+        self.bindings[role].add(member)
+
+    def remove(self, role: str, member: str) -> None:
+        self.bindings[role].discard(member)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """Whose it is, until when, and, of an identity token, for which address."""
+
+    member: str
+    expires_at: float
+    audience: str = ""
+
+
+class Account:
+    """One project, and the requests it admits. `project` is its id, `number` what pools name it by."""
+
+    def __init__(self, project: str, number: str) -> None:
+        self.project, self.number = project, number
+        self.apis = set(APIS)
+        self.policy = Policy()
+        self.service_accounts: dict[str, Policy] = {}
+        self.pools: dict[str, dict[str, PoolProvider]] = {}
+        self.buckets: dict[str, Policy] = {}
+        self._tokens: dict[str, Token] = {}
+
+    def new_token(self, member: str, *, audience: str = "", seconds: float = TOKEN_SECONDS) -> str:
+        text = f"ya29.{secrets.token_urlsafe(40)}"
+        self._tokens[text] = Token(member, time.time() + seconds, audience)
+        return text
+
+    def holder(self, authorization: str, *, audience: str = "") -> str:
+        """Whose token it is. Raises Refused for none, an old one, or that of an account that is gone."""
+        token = self._tokens.get(authorization.removeprefix("Bearer "))
+        if token is None or token.expires_at < time.time() or token.audience != audience or not self._is_there(token):
+            raise Refused(
+                401,
+                "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+                "authentication credential.",
+            )
+        return token.member
+
+    def require_api(self, service: str) -> None:
+        if service not in self.apis:
+            raise disabled(service, self.project)
+
+    def may(self, member: str, permission: str, *policies: Policy) -> bool:
+        """Whether the project, or one of the narrower policies, allows it."""
+        return any(policy.allows(member, permission) for policy in (self.policy, *policies))
+
+    def require(self, member: str, permission: str, resource: str, *policies: Policy) -> None:
+        """Raise Refused unless it is allowed."""
+        if not self.may(member, permission, *policies):
+            raise denied(permission, resource)
+
+    def service_account(self, email: str) -> Policy:
+        """The policy on a service account. Raises Refused for one that is not there."""
+        if email not in self.service_accounts:
+            raise Refused(404, f"Not found; Gaia id not found for email {email}")
+        return self.service_accounts[email]
+
+    def require_act_as(self, member: str, email: str) -> None:
+        """Raise Refused unless the member may let something run as the service account."""
+        policy = self.service_account(email)
+        permission = "iam.serviceaccounts.actAs"
+        if not self.may(member, "iam.serviceAccounts.actAs", policy):
+            raise Refused(
+                403,
+                f"Permission '{permission}' denied on service account {email} (or it may not exist).",
+            )
+
+    def _is_there(self, token: Token) -> bool:
+        kind, _, email = token.member.partition(":")
+        return kind != "serviceAccount" or email in self.service_accounts
+
+
+def _everyone_of_its_pool(member: str) -> str:
+    kind, _, place = member.partition("://")
+    return f"principalSet://{place.partition('/subject/')[0]}/*" if kind == "principal" else member

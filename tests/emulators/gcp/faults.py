@@ -1,0 +1,54 @@
+"""What goes wrong on demand: a number of calls throttled, delayed, denied, or whose answer is lost after its effect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from tests.emulators.gcp.answers import Refused, denied
+
+Kind = Literal["throttle", "delay", "deny", "lose"]
+
+
+class Fault(msgspec.Struct):
+    """`method` is a method's id, or how it begins."""
+
+    kind: Kind
+    method: str
+    times: int = 1
+    seconds: float = 0.1
+
+
+class Faults:
+    """Those still to happen."""
+
+    def __init__(self) -> None:
+        self._to_come: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        self._to_come.append(fault)
+
+    @property
+    def are_over(self) -> bool:
+        return not self._to_come
+
+    async def before(self, method: str) -> bool:
+        """Whether the answer is to be lost. Raises Refused."""
+        fault = next((fault for fault in self._to_come if method.startswith(fault.method)), None)
+        if fault is None:
+            return False
+        fault.times -= 1
+        if fault.times <= 0:
+            self._to_come.remove(fault)
+        match fault.kind:
+            case "throttle":
+                raise Refused(429, "Quota exceeded for quota metric 'Requests'.", retry_seconds=fault.seconds)
+            case "deny":
+                raise denied(method, "the resource")
+            case "delay":
+                await asyncio.sleep(fault.seconds)
+                return False
+            case "lose":
+                return True
