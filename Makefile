@@ -5,13 +5,16 @@ READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run check proof bench clean-clone lock
+.PHONY: help demo emulators test run check proof bench clean-clone lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## Take a real Dart function from draft to answering HTTP, on a fresh service
-	@$(BIN)/python -m examples.demo
+demo: $(READY) ## Take a real Dart function from draft to answering HTTP, on a fresh service (PROVIDER=gcp: in an emulator)
+	@$(BIN)/python -m examples.demo $(if $(PROVIDER),--provider $(PROVIDER))
+
+emulators: $(READY) ## Run clouds to try things in, without an account, until interrupted (PROVIDER=gcp: that one only)
+	@$(BIN)/python -m tests.emulators $(PROVIDER)
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -n 4 --dist worksteal

@@ -1,6 +1,7 @@
 """The main job, told by a REST client: a Dart function from draft to answering HTTP, and its audit trail.
 
-Starts a fresh service of its own on free ports, uses nothing but its HTTP API, and ends it again.
+Starts a fresh service of its own on free ports, uses nothing but its HTTP API, and ends it again. With a cloud for
+--provider the functions run there, in an emulator of it: no account is needed, and none is touched.
 Exits with 0 only if every answer was the right one.
 """
 
@@ -15,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,27 @@ START_SECONDS_MAX = 90
 ENGINE_SECONDS_MAX = 240
 DEPLOY_SECONDS_MAX = 120
 LOOK_SECONDS = 0.25
+EMULATOR_SECONDS_MAX = 120
 OUTCOMES = {"succeeded", "failed", "canceled", "undeployed", "undeploy_failed"}
 
 
 class WrongAnswer(Exception):
     """The service did not answer as it should."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where functions run: the requests that connect it, and the target of a deployment."""
+
+    provider: str = "local"
+    connect: tuple[str, Any] = ("local/connect", {})
+    verify: str = "local/verify"
+    bucket: tuple[str, Any] = ("local/bucket", {})
+    target: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    # Of an emulator: what it is, and where it takes what the customer does in the cloud.
+    stands_in_for: str = ""
+    control: str = ""
 
 
 class Screen:
@@ -74,7 +92,49 @@ def expect(condition: object, what: str, saw: object) -> None:
 
 
 @contextmanager
-def service(screen: Screen, data_dir: Path) -> Iterator[dict[str, int]]:
+def emulator(screen: Screen, provider: str) -> Iterator[Place]:
+    """A cloud to try things in, in a process of its own, ended with the block."""
+    with tempfile.TemporaryFile("w+") as said:
+        command = [sys.executable, "-m", "tests.emulators", "--json", provider]
+        toolchain = os.environ.get("DCF_TOOLCHAIN_DIR")
+        process = subprocess.Popen(
+            [*command, *(["--toolchain", toolchain] if toolchain else [])],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
+        try:
+            screen.waiting(f"starting an emulator of {provider}")
+            line = process.stdout.readline() if process.stdout else ""
+            said.seek(0)
+            expect(line, f"The emulator of {provider} should start", said.read()[-2000:])
+            yield _place(json.loads(line))
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _place(told: dict[str, Any]) -> Place:
+    [connect], [bucket] = told["connect"].items(), told["bucket"].items()
+    return Place(
+        provider=told["provider"],
+        connect=connect,
+        verify=told["verify"],
+        bucket=bucket,
+        target=told["target"],
+        settings=told["settings"],
+        stands_in_for=told["standsInFor"],
+        control=told["control"],
+    )
+
+
+@contextmanager
+def service(screen: Screen, data_dir: Path, settings: dict[str, str]) -> Iterator[dict[str, int]]:
     """A service of our own on free ports; yields the ports by name. Stopped with everything it started."""
     log_path = data_dir / "service.log"
     ports = {f"DCF_{name}_PORT": "0" for name in ("FUNCTIONS", "PROJECTIONS", "RUNNER", "AGENT")}
@@ -84,6 +144,7 @@ def service(screen: Screen, data_dir: Path) -> Iterator[dict[str, int]]:
         "DCF_DATA_DIR": str(data_dir),
         "DCF_PORT": "0",
         **ports,
+        **settings,
     }
     # The stand-in VM outlives one demo, so that the next need not fetch it again.
     environment.setdefault("DCF_TOOLCHAIN_DIR", str(ROOT / ".dcf" / "toolchain"))
@@ -137,8 +198,8 @@ def _is_ready(port: int) -> bool:
 class Demo:
     """The chapters, each a few requests and what must come back."""
 
-    def __init__(self, screen: Screen, api: httpx.Client) -> None:
-        self.screen, self.api = screen, api
+    def __init__(self, screen: Screen, api: httpx.Client, place: Place) -> None:
+        self.screen, self.api, self.place = screen, api, place
         self.project = ""
         self.function = ""
         self._shown: dict[str, int] = {}
@@ -197,17 +258,33 @@ class Demo:
         return files
 
     def _connect(self) -> None:
-        self.screen.chapter("Connect this machine as the provider")
-        path = f"/projects/{self.project}/integrations/local"
-        answer = self.api.post(f"/api/v1{path}/connect", json={})
-        expect(answer.status_code in (200, 201), "Connecting should work", answer.text)
-        seen = self._verified(f"{path}/verify")
+        where = "this machine" if self.place.provider == "local" else self.place.provider
+        self.screen.chapter(f"Connect {where} as the provider")
+        self._prepare_account()
+        path = f"/projects/{self.project}/integrations"
+        self._integrate(f"{path}/{self.place.connect[0]}", self.place.connect[1])
+        seen = self._verified(f"{path}/{self.place.verify}")
         for step in seen["steps"]:
             self.screen.fact(f"{step['status']:7} {step['name']}: {step['message']}")
-        for step in ("bucket/check", "bucket/config"):
-            answer = self.api.post(f"/api/v1{path}/{step}", json={})
-            expect(answer.status_code in (200, 201), f"{step} should work", answer.text)
+        bucket, storage = self.place.bucket
+        for step in ("check", "config"):
+            self._integrate(f"{path}/{bucket}/{step}", storage)
         self.screen.fact("storage checked and saved")
+
+    def _prepare_account(self) -> None:
+        """What a customer does in the cloud before: let this project in."""
+        if not self.place.control:
+            return
+        issuer = httpx.get(f"{self.api.base_url}/.well-known/openid-configuration").json()["issuer"]
+        tenant = self.ask("GET", "/me", 200)["tenant"]["tenantId"]
+        subject = f"tenant:{tenant}:project:{self.project}"
+        prepared = httpx.post(f"{self.place.control}/prepare", json={"issuer": issuer, "subject": subject}, timeout=60)
+        expect(prepared.status_code == 200, "The account should be prepared", prepared.text)
+        self.screen.fact(f"the account trusts {issuer} for {subject[:30]}…")
+
+    def _integrate(self, path: str, body: Any) -> None:
+        answer = self.api.post(f"/api/v1{path}", json=body)
+        expect(answer.status_code in (200, 201), f"{path} should work", answer.text)
 
     def _verified(self, path: str) -> Any:
         end = time.monotonic() + ENGINE_SECONDS_MAX
@@ -215,7 +292,7 @@ class Demo:
             seen = self.ask("POST", path, 200, {})
             if seen["status"] == "verified":
                 return seen
-            expect(seen["status"] == "pending" and time.monotonic() < end, "The machine should be verified", seen)
+            expect(seen["status"] == "pending" and time.monotonic() < end, "It should be verified", seen)
             self.screen.waiting("; ".join(s["message"] for s in seen["steps"] if s["status"] != "passed"))
             time.sleep(1)
 
@@ -223,9 +300,9 @@ class Demo:
         self.screen.chapter(title)
         body = {
             "functionId": self.function,
-            "provider": "local",
+            "provider": self.place.provider,
             "artifactFiles": files,
-            "target": {},
+            "target": self.place.target,
             "reason": title.lower(),
         }
         deployment = self.ask("POST", f"/projects/{self.project}/deployments", 202, body)
@@ -284,8 +361,8 @@ class Demo:
         self.ask("POST", f"{path}/undeploy", 202, {"reason": "the demo is over"})
         ended = self._follow(deployment["deploymentId"], until={"undeployed", "undeploy_failed"})
         expect(ended["status"] == "undeployed", "It should be undeployed", ended)
-        status = httpx.get(deployment["url"], timeout=30).status_code
-        expect(status == 404, "An undeployed function should be gone", status)
+        status = _status(deployment["url"])
+        expect(status in ("404", "no answer"), "An undeployed function should be gone", status)
         self.screen.fact(f"GET {deployment['url']} → {status}")
 
     def _show_audit_trail(self) -> None:
@@ -310,9 +387,24 @@ class Demo:
             cursor = f"&cursor={page['nextCursor']}"
 
 
+def _where(screen: Screen, provider: str) -> AbstractContextManager[Place]:
+    return nullcontext(Place()) if provider == "local" else emulator(screen, provider)
+
+
+def _status(url: str) -> str:
+    """What is answered there; where nobody listens any more, nothing is."""
+    try:
+        return str(httpx.get(url, timeout=30).status_code)
+    except httpx.ConnectError:
+        return "no answer"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", metavar="DIR", help="keep the service's data and log in DIR, which must be empty")
+    parser.add_argument(
+        "--provider", default="local", metavar="NAME", help="where the functions run: local, or a cloud"
+    )
     options = parser.parse_args()
     began = time.monotonic()
     screen = Screen()
@@ -320,13 +412,15 @@ def main() -> int:
         data_dir = Path(options.keep or temporary).absolute()
         data_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with service(screen, data_dir) as ports:
+            with _where(screen, options.provider) as place, service(screen, data_dir, place.settings) as ports:
+                if place.stands_in_for:
+                    screen.fact(f"an emulator of {place.provider}. {place.stands_in_for}")
                 screen.fact(f"the service is ready: API on port {ports['api']}, functions on {ports['functions']}")
                 key = (data_dir / "owner.key").read_text().strip()
                 with httpx.Client(
                     base_url=f"http://127.0.0.1:{ports['api']}", headers={"Authorization": f"Bearer {key}"}, timeout=60
                 ) as api:
-                    Demo(screen, api).run()
+                    Demo(screen, api, place).run()
         except WrongAnswer as wrong:
             print(f"\nThe demo failed: {wrong}", file=sys.stderr)
             return 1

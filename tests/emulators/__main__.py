@@ -1,17 +1,19 @@
-"""`python -m tests.emulators gcp`: a cloud to try things in, without an account. Runs until it is interrupted.
+"""Clouds to try things in, without an account. They run until they are interrupted.
 
-Prints one line of JSON: the variables that lead a service there, and what to send to its routes. To `POST /prepare`
-at `control`, with the service's `issuer` and the `subject` of a project, does what a customer does before connecting.
+Of each it is said which variables lead a service there, and what to send to its routes. `POST /prepare` at its control,
+with the `issuer` of the service and the `subject` of a project, does what a customer does in the cloud before connecting.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -33,20 +35,24 @@ class _Prepare(msgspec.Struct, forbid_unknown_fields=True):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.emulators", description=__doc__)
-    parser.add_argument("cloud", nargs="+", choices=sorted(EMULATORS))
+    parser.add_argument("cloud", nargs="*", help=f"which of {', '.join(sorted(EMULATORS))}; all of them unless given")
+    parser.add_argument("--json", action="store_true", help="one line of JSON each instead of a text")
     parser.add_argument("--recorded", action="store_true", help="compile with the stand-in Dart VM, build no image")
     parser.add_argument("--toolchain", type=Path, default=TOOLCHAIN_DIR, help="where the stand-in Dart VM is kept")
     options = parser.parse_args()
+    if unknown := set(options.cloud) - set(EMULATORS):
+        parser.error(f"there is no emulator of {', '.join(sorted(unknown))}; there are {', '.join(sorted(EMULATORS))}")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     background, clouds = Background(), []
     with tempfile.TemporaryDirectory(prefix="dcf-emulators-", ignore_cleanup_errors=True) as folder:
         try:
-            for name in options.cloud:
+            for name in options.cloud or sorted(EMULATORS):
                 cloud = EMULATORS[name](_workshop(Path(folder) / name, options))
                 clouds.append(cloud)
-                sys.stdout.write(f"{_described(cloud, _control(background, cloud)).decode()}\n")
+                told = _described(cloud, _control(background, cloud))
+                sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if options.json else _in_words(told))
                 sys.stdout.flush()
             stop.wait()
         finally:
@@ -76,19 +82,40 @@ def _control(background: Background, cloud: Cloud) -> str:
     return f"http://127.0.0.1:{background.serve(app)}"
 
 
-def _described(cloud: Cloud, control: str) -> bytes:
-    return msgspec.json.encode(
-        {
-            "provider": cloud.name,
-            "settings": dict(cloud.settings),
-            "standsInFor": cloud.stands_in_for,
-            "connect": {cloud.connect: dict(cloud.identity)},
-            "verify": cloud.verify,
-            "bucket": {cloud.bucket: dict(cloud.storage)},
-            "target": cloud.target("hello"),
-            "control": control,
-        }
-    )
+def _described(cloud: Cloud, control: str) -> dict[str, Any]:
+    return {
+        "provider": cloud.name,
+        "settings": dict(cloud.settings),
+        "standsInFor": cloud.stands_in_for,
+        "connect": {cloud.connect: dict(cloud.identity)},
+        "verify": cloud.verify,
+        "bucket": {cloud.bucket: dict(cloud.storage)},
+        "target": cloud.target("hello"),
+        "control": control,
+    }
+
+
+def _in_words(told: dict[str, Any]) -> str:
+    """What to type, for somebody at a terminal."""
+    [(connect, identity)], [(bucket, storage)] = told["connect"].items(), told["bucket"].items()
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in told["settings"].items())
+    integrations = "/api/v1/projects/PROJECT/integrations"
+    return f"""
+{told["provider"]}: {told["standsInFor"]}
+  Start a service that meets it:
+    {settings} make run
+  Let a project in, as its customer would (the service's address, and the ids of the tenant and the project):
+    curl {told["control"]}/prepare -d '{{"issuer": "http://127.0.0.1:8000", "subject": "tenant:TENANT:project:PROJECT"}}'
+  Then send to the service:
+    POST {integrations}/{connect}  {_json(identity)}
+    POST {integrations}/{told["verify"]}  {{}}
+    POST {integrations}/{bucket}/check and /config  {_json(storage)}
+  and deploy with the target {_json(told["target"])}
+"""
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 if __name__ == "__main__":

@@ -7,16 +7,38 @@ import sys
 
 import pytest
 
+from tests.emulators.catalogue import EMULATORS
 from tests.support.service import ROOT
 
 # Real processes on a machine that may be busy with other tests.
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_demo_ends_with_every_answer_right() -> None:
+@pytest.mark.parametrize("provider", ["local", *(pytest.param(name, marks=pytest.mark.proof) for name in EMULATORS)])
+def test_demo_ends_with_every_answer_right(provider: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+        [sys.executable, "examples/demo.py", "--provider", provider],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Every answer was right" in ended.stdout
+
+
+def test_a_cloud_there_is_no_emulator_of_is_refused_with_those_there_are() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.emulators", "moon"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert "there is no emulator of moon; there are" in ended.stderr
+    assert "gcp" in ended.stderr
