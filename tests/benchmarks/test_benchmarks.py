@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from benchmarks.past import past
+from benchmarks.rebuild import LANES
 from tests.support.service import ROOT
 
 _APPEND_FIGURES = {
@@ -22,6 +24,22 @@ _APPEND_FIGURES = {
     "p50_ms",
     "p99_ms",
 }
+
+
+def test_a_past_that_is_filled_in_two_parts_has_no_event_twice() -> None:
+    """What cannot be in a log would be set aside, one event after another: that is not what is to be measured."""
+    rows = [*past(5_000), *past(5_000, first=5_001)]
+
+    assert [row[0] for row in rows] == list(range(1, 10_001))
+    assert len({(tenant_id, stream_id, version) for _, tenant_id, stream_id, version, *_ in rows}) == len(rows)
+
+
+def test_deployments_of_a_past_are_spread_over_the_lanes_of_a_rebuild() -> None:
+    queued = [stream_id for _, _, stream_id, _, type, *_ in past(10_000) if type == "deployment.queued"]
+
+    of_first_lane = sum(id.bytes[15] % LANES == 0 for id in queued)
+
+    assert 0.4 < of_first_lane / len(queued) < 0.6
 
 
 def _asked(*arguments: str) -> subprocess.CompletedProcess[str]:
