@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,6 +15,11 @@ from domain.refusal import Invalid
 
 DOCKERFILE_BYTES_MAX = 256 * 1024
 INSTRUCTIONS_MAX = 1_000
+IMAGE_CHARACTERS_MAX = 1000
+# Of images, ports and secrets this many are noted each, and that many told.
+NAMES_MAX = 100
+NAMES_TOLD_MAX = 5
+NAME_CHARACTERS_MAX = 100
 # The port functions are told to listen on, where a Dockerfile names one.
 PORT = "8080"
 
@@ -72,6 +77,8 @@ def read_dockerfile(content: bytes) -> DockerfileFacts:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DockerfileNotUnderstood("The file is not UTF-8.") from None
+    if "\0" in text:
+        raise DockerfileNotUnderstood("The file has a NUL byte in it.")
     reading = _Reading()
     for count, (name, rest) in enumerate(_instructions(text), start=1):
         if count > INSTRUCTIONS_MAX:
@@ -88,7 +95,7 @@ def notices(facts: DockerfileFacts) -> tuple[Notice, ...]:
 def _remarks(facts: DockerfileFacts) -> Iterator[tuple[str, str]]:
     unpinned = [base for base in facts.bases if _is_unpinned(base)]
     if unpinned:
-        yield "base_unpinned", f"{', '.join(unpinned)} may be another image tomorrow; name a version or a digest."
+        yield "base_unpinned", f"{_several(unpinned)} may be another image tomorrow; name a version or a digest."
     if facts.final_base != "scratch" and facts.user.partition(":")[0] in ("", "root", "0"):
         yield "runs_as_root", "The image runs as root; add a USER that is not."
     if _repository(facts.final_base).rpartition("/")[2] == "dart":
@@ -102,14 +109,20 @@ def _remarks(facts: DockerfileFacts) -> Iterator[tuple[str, str]]:
             pass
     others = [port for port in facts.ports if port != PORT]
     if others:
-        yield "port_ignored", f"EXPOSE {' '.join(others)} changes nothing: a function listens on $PORT."
+        yield "port_ignored", f"EXPOSE {_several(others)} changes nothing: a function listens on $PORT."
     if facts.adds_from_afar:
         yield "adds_from_afar", "ADD fetches from the network what no digest holds to; use RUN with a checksum."
     if facts.secret_names:
         yield (
             "secret_in_image",
-            f"{', '.join(facts.secret_names)} stay readable in the image; use the function's secrets.",
+            f"{_several(facts.secret_names)} stay readable in the image; use the function's secrets.",
         )
+
+
+def _several(names: Sequence[str]) -> str:
+    told = ", ".join(name[:NAME_CHARACTERS_MAX] for name in names[:NAMES_TOLD_MAX])
+    more = len(names) - NAMES_TOLD_MAX
+    return f"{told} and {more} more" if more > 0 else told
 
 
 class _Reading:
@@ -133,7 +146,8 @@ class _Reading:
                 self._begin(rest)
             case "ARG" if not self._stages:
                 key, _, value = rest.partition("=")
-                self._arguments[key.strip()] = value.strip().strip("\"'")
+                # One more than may be in a name is enough to be too long.
+                self._arguments[key.strip()] = value.strip().strip("\"'")[: IMAGE_CHARACTERS_MAX + 1]
             case "ARG" | "ENV":
                 found = _NAMES.findall(rest) if "=" in rest else rest.split()[:1]
                 self._secrets += [key for key in found if _SECRET.search(key) and key not in self._secrets]
@@ -152,7 +166,7 @@ class _Reading:
         words = [word for word in rest.split() if not word.startswith("--")]
         match words:
             case [image] | [image, _, _] if len(words) == 1 or words[1].upper() == "AS":
-                base = _VARIABLE.sub(self._value, image)
+                base = self._image(image)
             case _:
                 raise DockerfileNotUnderstood("A FROM names one image, and at most AS and a name.")
         before = self._named.get(base.lower())
@@ -162,6 +176,12 @@ class _Reading:
         self._stages.append(msgspec.structs.replace(before) if before else _Stage(base=base))
         if len(words) == 3:
             self._named[words[2].lower()] = self._stages[-1]
+
+    def _image(self, text: str) -> str:
+        """The image a FROM names, its variables filled in. No step of it is larger than a name may be."""
+        if len(text) > IMAGE_CHARACTERS_MAX or len(image := _VARIABLE.sub(self._value, text)) > IMAGE_CHARACTERS_MAX:
+            raise DockerfileNotUnderstood(f"The name of an image has at most {IMAGE_CHARACTERS_MAX} characters.")
+        return image
 
     def _value(self, found: re.Match[str]) -> str:
         return self._arguments.get(found[1] or found[3]) or found[2] or found[0]
@@ -178,13 +198,13 @@ class _Reading:
             raise DockerfileNotUnderstood("The file has no FROM.")
         final = self._stages[-1]
         return DockerfileFacts(
-            bases=tuple(dict.fromkeys(self._bases)),
+            bases=tuple(dict.fromkeys(self._bases))[:NAMES_MAX],
             final_base=final.base,
             user=final.user,
-            ports=tuple(dict.fromkeys(final.ports)),
+            ports=tuple(dict.fromkeys(final.ports))[:NAMES_MAX],
             start=final.start,
             adds_from_afar=self._afar,
-            secret_names=tuple(self._secrets),
+            secret_names=tuple(self._secrets)[:NAMES_MAX],
         )
 
 
@@ -218,7 +238,7 @@ def _skip_to(ending: str, lines: Iterator[str]) -> None:
 def _is_list(text: str) -> bool:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(found, list) and all(isinstance(word, str) for word in found)
 

@@ -10,7 +10,8 @@ import yaml
 from domain.refusal import Invalid
 from domain.version import VersionConstraint
 
-PUBSPEC_BYTES_MAX = 256 * 1024
+# Reading takes a second for each 256 KiB of the worst, in which nobody else is answered.
+PUBSPEC_BYTES_MAX = 64 * 1024
 DEPTH_MAX = 20
 NODES_MAX = 10_000
 
@@ -42,6 +43,11 @@ def read_pubspec(content: bytes) -> Pubspec:
         raise PubspecNotUnderstood("The file is not UTF-8.") from None
     except yaml.YAMLError as error:
         raise PubspecNotUnderstood(f"The file is not YAML: {_where(error)}.") from error
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # The reader takes the number of an escape such as "\U00110000" as it is.
+        raise PubspecNotUnderstood("A text names a character that does not exist.") from error
     return _pubspec(_mapping(document, "The file"))
 
 
