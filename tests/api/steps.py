@@ -36,9 +36,11 @@ async def upload(
     )
 
 
-async def the_files(client: httpx.AsyncClient, project_id: str) -> dict[str, str]:
-    """All three files uploaded; what `artifactFiles` takes."""
-    return {f"{kind}_file": (await upload(client, kind, project_id)).json()["path"] for kind in NAMES}
+async def the_files(client: httpx.AsyncClient, project_id: str, **contents: bytes) -> dict[str, str]:
+    """All three files uploaded, those of `contents` as given there; what `artifactFiles` takes."""
+    return {
+        f"{kind}_file": (await upload(client, kind, project_id, contents.get(kind))).json()["path"] for kind in NAMES
+    }
 
 
 def a_draft(project_id: str, **changes: object) -> dict[str, object]:

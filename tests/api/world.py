@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +68,13 @@ UPLOAD_BYTES_MAX = 50_000
 MAIN_DART = b"void main() { print('hello'); }\n"
 DOCKERFILE = b'FROM dart:stable AS build\nFROM scratch\nENTRYPOINT ["/server"]\n'
 PUBSPEC = b"name: hello\nenvironment:\n  sdk: '>=3.9.0 <4.0.0'\n"
+
+
+Clock = Callable[[], datetime]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -141,18 +148,19 @@ async def world_in_memory(
     newcomers: Newcomers | None = None,
     wait_seconds_max: float = WAIT_SECONDS_MAX,
     note: Note = note_nothing,
+    clock: Clock = now,
 ) -> AsyncIterator[World]:
-    """Everything in memory. With `tokens` people may sign in; `note` is told of each request."""
-    log = MemoryLog(_now)
+    """Everything in memory. With `tokens` people may sign in; `note` is told of each request; `clock` is the time of all of it."""
+    log = MemoryLog(clock)
     yield await _world(
         log,
         LogInstants(log),
         MemoryReader(log, CODEC),
-        MemoryUpkeep(log, _now),
+        MemoryUpkeep(log, clock),
         MemoryContents(),
-        MemoryUploads(_now),
+        MemoryUploads(clock),
         MemoryBuildLogs(),
-        MemoryTicks(_now),
+        MemoryTicks(clock),
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
         SecretVault(MemorySecretStore(), key=bytes(32)),
@@ -161,6 +169,7 @@ async def world_in_memory(
         newcomers,
         wait_seconds_max,
         note,
+        clock,
     )
 
 
@@ -233,13 +242,14 @@ async def _world(
     newcomers: Newcomers | None = None,
     wait_seconds_max: float = WAIT_SECONDS_MAX,
     note: Note = note_nothing,
+    clock: Clock = now,
 ) -> World:
     sign_in = (
         None
         if tokens is None
-        else SignIn(tokens, log, reader, sealing, newcomers=newcomers or Newcomers(), clock=_now, new_id=new_id)
+        else SignIn(tokens, log, reader, sealing, newcomers=newcomers or Newcomers(), clock=clock, new_id=new_id)
     )
-    await make_first_start(log, sealing, data_dir, _now())
+    await make_first_start(log, sealing, data_dir, clock())
     services = Services(
         log=log,
         instants=instants,
@@ -254,11 +264,11 @@ async def _world(
         secrets=secrets,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
-        authenticator=Authenticator(reader, log, key_uses, _now, sign_in=sign_in),
+        authenticator=Authenticator(reader, log, key_uses, clock, sign_in=sign_in),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
         rate_limits=RateLimits(reader),
-        clock=_now,
+        clock=clock,
         new_id=new_id,
         request_bytes_max=REQUEST_BYTES_MAX,
         upload_bytes_max=UPLOAD_BYTES_MAX,
@@ -268,7 +278,3 @@ async def _world(
     # An installation that was begun before made them then.
     texts = {name: (data_dir / f"{name}.key").read_text().strip() for name in ("owner", "operator")}
     return World(create_app(services, {}, note), services, texts["owner"], texts["operator"], data_dir)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
