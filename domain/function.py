@@ -210,6 +210,7 @@ class FunctionUnknown(NotFound):
     """There is no such function in this project."""
 
     code = "function_not_found"
+    remedy = "GET /api/v1/projects/{projectId}/functions lists those of the project."
 
 
 class FunctionNameTaken(Conflict):
@@ -223,6 +224,7 @@ class FunctionIsArchived(Conflict):
     """The function is archived; it can no longer be changed or deployed."""
 
     code = "function_archived"
+    remedy = "Create another function; the name of an archived one is free again."
 
 
 class FunctionIsLive(Conflict):

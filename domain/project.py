@@ -41,6 +41,7 @@ class ProjectUnknown(NotFound):
     """There is no such project."""
 
     code = "project_not_found"
+    remedy = "GET /api/v1/projects lists those of the tenant."
 
 
 class ProjectNameTaken(Conflict):
@@ -54,6 +55,7 @@ class ProjectIsArchived(Conflict):
     """The project is archived; nothing in it can be changed."""
 
     code = "project_archived"
+    remedy = "Create another project; the name of an archived one is free again."
 
 
 class ProjectIsLive(Conflict):

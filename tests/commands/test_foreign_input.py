@@ -43,10 +43,10 @@ def read(reader: Callable[[bytes], object], content: bytes) -> None:
         reader(content)
     except Invalid as refusal:
         refused.append(refusal)
-    for refusal in refused:
-        assert refusal.remedy
-        assert len(refusal.detail) < MESSAGE_CHARACTERS_MAX
-        refusal.detail.encode()
+    for told in refused:
+        assert told.remedy
+        assert len(told.detail) < MESSAGE_CHARACTERS_MAX
+        told.detail.encode()
 
 
 class TestAnyFile:
