@@ -55,7 +55,7 @@ def examined(session: Session) -> Iterator[Finding]:
     else:
         yield from data_findings(settings)
         yield from database_findings(settings)
-        yield from engine_findings(settings)
+        yield from engine_findings(settings, session.environment)
         yield from port_findings(settings)
         yield from service_findings(settings)
     yield from account_findings(session)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import ipaddress
 import os
 import platform
 import shutil
+import socket
 import stat
 import sys
 import tempfile
@@ -16,6 +18,8 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import psutil
+import structlog
 
 from cli import postgres_tools
 from cli.finding import Finding, Status
@@ -24,6 +28,7 @@ from process.master_key import FILE_NAME as MASTER_KEY
 from process.settings import PREFIX, SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe, socket_directory
 from providers.local.client import SOCKET_NAME, AgentSocket, LocalProvider
+from providers.local.confinement import Confinement
 from providers.provider import ProviderBusy, ProviderRefused
 
 PYTHON_MIN = (3, 11)
@@ -64,10 +69,12 @@ def data_findings(settings: Settings) -> Iterator[Finding]:
     yield _keys(settings)
 
 
-def engine_findings(settings: Settings) -> Iterator[Finding]:
+def engine_findings(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What backs the service up, and what builds and runs functions here."""
     yield _tools()
     yield asyncio.run(_engine(settings))
+    yield asyncio.run(_confinement(environment))
+    yield _functions_ports()
 
 
 def _python() -> Finding:
@@ -176,6 +183,32 @@ async def _engine(settings: Settings) -> Finding:
         message = "no dart, podman or docker: functions run on the stand-in Dart VM, without packages"
         return Finding("engine", "warn", message, "install the Dart SDK, podman or docker")
     return Finding("engine", "ok", f"{', '.join(here)} found; whether they work is tried when the service runs")
+
+
+async def _confinement(environment: Mapping[str, str]) -> Finding:
+    """What is put around functions and builds here; in a container of an engine, its own confinement counts instead."""
+    # What the probe would log is the finding itself.
+    with tempfile.TemporaryDirectory(prefix="dcf-doctor-") as place, structlog.testing.capture_logs():
+        found = await Confinement.probe((Path(place),), Path(place), environment.get("PATH", os.defpath))
+    if not found.lacks:
+        how = "as a user that owns nothing, " if found.means == "dropped" else ""
+        return Finding("confinement", "ok", f"functions run {how}without our files and other processes in sight")
+    remedy = (
+        "run functions by podman or docker; or run the service as a user of its own where "
+        "`unshare --user --map-root-user --mount --pid --fork --mount-proc true` works"
+    )
+    return Finding("confinement", "warn", "; ".join(found.lacks), remedy)
+
+
+def _functions_ports() -> Finding:
+    """A function listens on every address, as its contract says; whoever reaches its port needs no key of ours."""
+    addresses = [one for name in psutil.net_if_addrs().values() for one in name if one.family == socket.AF_INET]
+    reached = sorted(one.address for one in addresses if not ipaddress.ip_address(one.address).is_loopback)
+    if not reached:
+        return Finding("function ports", "ok", "this machine has no address that others could reach functions at")
+    remedy = "let the machine's firewall take nothing from outside but the service's own ports, or run functions by podman or docker"
+    some = ", ".join(reached[:PACKAGES_SHOWN_MAX])
+    return Finding("function ports", "warn", f"functions that run as processes listen on {some} too", remedy)
 
 
 async def _tried(agent: AgentSocket) -> Finding | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import get_args
 
 import structlog
@@ -67,12 +69,20 @@ def _plan(settings: Settings) -> Plan:
     return Plan(
         toolchain_dir=settings.toolchains,
         environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
-        hidden=(settings.data_dir, socket_directory(settings.data_dir)),
+        hidden=hidden_from_functions(settings, os.environ),
         secret_key=key_for(master_key(settings), "agent-secrets"),
         former_secret_keys=tuple(key_for(key, "agent-secrets") for key in former_master_keys(settings)),
         only_engine=_engine(settings.local_engine),
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
     )
+
+
+def hidden_from_functions(settings: Settings, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Our own data, keys and sockets; the home of our user, where people keep theirs; and where the machine's services have
+    their sockets, an engine's among them that does as root what it is asked."""
+    home = Path(environment.get("HOME") or "/")
+    others = [Path("/run"), *([home] if home.is_absolute() and len(home.parts) > 1 else ())]
+    return (settings.data_dir, socket_directory(settings.data_dir), *others)
 
 
 def _engine(given: str | None) -> EngineName | None:

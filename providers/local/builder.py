@@ -17,6 +17,7 @@ import structlog
 from providers.local import procfs
 from providers.local.build_log import BuildLog
 from providers.local.command import Finished, run
+from providers.local.confinement import Confinement
 from providers.local.engine import Engine
 from providers.local.ledger import Ledger
 from providers.local.records import Deployment
@@ -27,15 +28,22 @@ BUILD_SECONDS_MAX = 600.0
 BUILDS_AT_ONCE_MAX = 2
 MESSAGE_CHARACTERS_MAX = 4000
 NICENESS = 10
+_PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "PUB_HOSTED_URL", "DCF_AGENT")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 log = structlog.get_logger()
 
 
 class Builder:
-    """Starts and stops builds; `environment` is what their commands see."""
+    """Starts and stops builds; `environment` is what their commands see.
 
-    def __init__(self, store: Store, ledger: Ledger, environment: Mapping[str, str]) -> None:
+    A build is confined as the function itself will be: a compiler reads what sources name, wherever it lies, and shows the
+    lines it does not understand.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, environment: Mapping[str, str], confinement: Confinement) -> None:
         self._store = store
+        self._confinement = confinement
         self._ledger = ledger
         self._environment = environment
         self._places = asyncio.Semaphore(BUILDS_AT_ONCE_MAX)
@@ -114,10 +122,11 @@ class Builder:
             self._ledger.change(deployment.id, build_process=procfs.mark(pid))
 
         for step in engine.build_steps(folder, deployment.name):
+            argv, environment = self._confined(step, engine, folder)
             finished = await run(
-                ("nice", "-n", str(NICENESS), *step),
+                ("nice", "-n", str(NICENESS), *argv),
                 cwd=folder,
-                environment=self._environment,
+                environment=environment,
                 seconds_max=BUILD_SECONDS_MAX,
                 write=words.add,
                 started=note,
@@ -125,6 +134,22 @@ class Builder:
             if not finished.succeeded:
                 return finished
         return None
+
+    def _confined(
+        self, step: tuple[str, ...], engine: Engine, folder: Path
+    ) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """The command, and the environment to start it with: a compiler can be made to show that as well."""
+        if engine.build_needs is None:
+            return step, self._environment
+        passed = {name: self._environment[name] for name in _PASSED if name in self._environment}
+        # Only what fetches packages has to know the way out, which may hold a password.
+        proxies = {name: text for name, text in self._environment.items() if name.lower() in _PROXIES and "pub" in step}
+        # Whatever is downloaded is this build's alone, and goes with its folder.
+        own = {"HOME": str(folder), "TMPDIR": str(folder), "PUB_CACHE": str(folder / ".pub-cache")}
+        argv = self._confinement.around(
+            step, cwd=folder, environment={**passed, **proxies, **own}, kept=engine.build_needs
+        )
+        return argv, passed
 
     def _outcome(
         self, deployment: Deployment, engine: Engine, folder: Path, failure: Finished | None

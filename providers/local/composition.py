@@ -49,8 +49,8 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     routes = RouteTable(store, store.routes())
     toolchains = Toolchains(_surroundings(plan), plan.only_engine)
     client = session()
-    builder = Builder(store, ledger, {**plan.environment, AGENT_VARIABLE: name})
     confinement = await Confinement.probe(plan.hidden, store.folder, plan.environment.get("PATH", ""))
+    builder = Builder(store, ledger, {**plan.environment, AGENT_VARIABLE: name}, confinement)
     secrets = AgentSecrets(plan.secret_key, plan.former_secret_keys)
     fleet = Fleet(
         store,

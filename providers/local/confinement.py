@@ -7,7 +7,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import structlog
@@ -20,45 +20,95 @@ NICENESS = 5
 PROBE_SECONDS_MAX = 10.0
 ENVIRONMENT_FILE = ".environment"
 
-_TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "rm", "sh")
-_NAMESPACES = ("--user", "--map-root-user", "--mount", "--propagation", "private", "--")
+TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "rm", "sh")
+# Whose processes functions are where we are root and may choose: a number that owns nothing, on every Linux.
+NOBODY = 65_534
+# Threads count too. In namespaces of their own these are a function's, elsewhere all of that user's.
+PROCESSES_MAX = 4096
+
+# How much is put around functions, the most first. `dropped`: as a user that owns nothing, in namespaces in which nothing of
+# ours and no other process is to be seen. `namespaces`: the same as our own user. `hidden`: without the processes. `limits`:
+# limits alone.
+Means = Literal["dropped", "namespaces", "hidden", "limits"]
+_MOUNTS = ("--mount", "--propagation", "private")
+_PROCESSES = ("--pid", "--fork", "--kill-child", "--mount-proc")
+_AS_ROOT_OF_ITS_OWN = ("--user", "--map-root-user")
+_UNSHARED: dict[Means, tuple[str, ...]] = {
+    "dropped": (*_MOUNTS, *_PROCESSES, "--"),
+    "namespaces": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS, *_PROCESSES, "--"),
+    "hidden": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS, "--"),
+    "limits": (),
+}
 # Being root of a namespace of its own, it could take the covers off again.
 _POWERLESS = ("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
-# POSIX counts the file size limit in units of 512 bytes.
-_LIMITS = f"ulimit -c 0; ulimit -n {OPEN_FILES_MAX} 2>/dev/null; ulimit -f {FILE_BYTES_MAX // 512} 2>/dev/null"
+_SOMEBODY_ELSE = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+# The first process of a namespace is spared every signal it has no handler for: that is none for a function to be.
+_FIRST_PROCESS = '"$@" & wait "$!"'
+_FEW = 8
+# POSIX counts the file size limit in units of 512 bytes; shells differ in how they call the number of processes.
+_LIMITS = (
+    f"ulimit -c 0; ulimit -n {OPEN_FILES_MAX} 2>/dev/null; ulimit -f {FILE_BYTES_MAX // 512} 2>/dev/null; "
+    f"(ulimit -u 1) 2>/dev/null && ulimit -u {PROCESSES_MAX} 2>/dev/null || ulimit -p {PROCESSES_MAX} 2>/dev/null"
+)
 
 log = structlog.get_logger()
 
 
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and lower priority always; and, with namespaces, `hidden` folders look empty.
+    """Limits and lower priority always; and, as `means` allows, `hidden` folders look empty and other processes are not there.
 
     Hidden are the service's own keys, sockets and data, which a function running as the same user could read otherwise.
     """
 
     hidden: tuple[Path, ...]
     tools: Mapping[str, str]
-    namespaces: bool
+    means: Means
 
     @classmethod
     async def probe(cls, hidden: Iterable[Path], folder: Path, search_path: str) -> Self:
-        """Find out, in a hidden folder, whether namespaces can be made here."""
-        found = {tool: path for tool in _TOOLS if (path := shutil.which(tool, path=search_path))}
-        tools = {tool: found.get(tool, tool) for tool in _TOOLS}
-        confinement = cls(hidden=_outermost(hidden), tools=tools, namespaces=True)
-        words = await confinement._fault(folder)
-        if words:
-            log.warning("functions_see_our_files", because=words)
-        return cls(hidden=confinement.hidden, tools=tools, namespaces=not words)
+        """Find out, in a hidden folder, how much this machine allows, and say so in the log."""
+        found = {tool: path for tool in TOOLS if (path := shutil.which(tool, path=search_path))}
+        tools = {tool: found.get(tool, tool) for tool in TOOLS}
+        folders, words = tuple(hidden), ""
+        wanted: tuple[Means, ...] = (
+            ("dropped", "namespaces", "hidden") if os.geteuid() == 0 else ("namespaces", "hidden")
+        )
+        for means in wanted:
+            one = cls(hidden=_outermost(folders, closed=means == "dropped"), tools=tools, means=means)
+            fault = await one._fault(folder)
+            if not fault:
+                break
+            words = words or fault
+        else:
+            one = cls(hidden=_outermost(folders), tools=tools, means="limits")
+        lacks = one.lacks
+        say = log.warning if lacks else log.info
+        say("functions_confined", means=one.means, lacks=lacks, because=words)
+        return one
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What a function can do here that it should not be able to, in words."""
+        found = []
+        if self.means == "limits":
+            found.append("functions can read the files of the service's user, its keys among them")
+        if self.means in ("hidden", "limits"):
+            found.append("functions can see and signal other processes of the service's user")
+        if self.means != "dropped" and os.geteuid() == 0:
+            found.append("functions run as root")
+        return tuple(found)
 
     async def _fault(self, folder: Path) -> str:
-        """What keeps namespaces from hiding things; empty when they do."""
+        """What keeps these means from doing what they are for; empty when they do."""
         kept, secret = folder / "probe-kept", folder / "probe-hidden"
         kept.mkdir(exist_ok=True)
         secret.touch()
-        look = ("sh", "-c", f"test -d {shlex.quote(str(kept))} && test ! -e {shlex.quote(str(secret))}")
+        looks = [f"test -d {shlex.quote(str(kept))}", f"test ! -e {shlex.quote(str(secret))}", ": >mine"]
+        if self.means != "hidden":
+            # Of the processes of this machine it sees its own few.
+            looks.append(f"set -- /proc/[0-9]*; test $# -lt {_FEW}")
         try:
-            argv = self.around(look, cwd=kept, environment={"PATH": os.defpath}, kept=())
+            argv = self.around(("sh", "-c", " && ".join(looks)), cwd=kept, environment={"PATH": os.defpath}, kept=())
             finished = await run(argv, cwd=kept, seconds_max=PROBE_SECONDS_MAX)
             return "" if finished.succeeded else finished.output.strip() or "it hides nothing"
         except OSError as error:
@@ -79,22 +129,33 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         # Secrets are in it: it goes as soon as it is read.
         load = f'. ./{ENVIRONMENT_FILE}; {self.tools["rm"]} -f ./{ENVIRONMENT_FILE}; {_LIMITS}; exec {self.tools["nice"]} -n {NICENESS} "$@"'
         limited = (self.tools["sh"], "-c", load, "sh", *argv)
-        if kept is None or not self.namespaces:
+        if kept is None or self.means == "limits":
             return limited
-        covered = (self.tools["sh"], "-c", self._covering((cwd, *kept), cwd), "sh", *limited)
-        return (self.tools["unshare"], *_NAMESPACES, *covered)
+        needed = (cwd, *kept)
+        if self.means == "dropped":
+            _hand_over(cwd, needed)
+        covered = (self.tools["sh"], "-c", self._covering(needed, cwd), "sh", *limited)
+        return (self.tools["unshare"], *_UNSHARED[self.means], *covered)
 
     def _covering(self, kept: tuple[Path, ...], cwd: Path) -> str:
         """A script that holds on to what is kept, covers what is hidden, puts back what is kept, and goes on."""
         mount = self.tools["mount"]
         inside = [path.resolve() for path in kept if any(path.resolve().is_relative_to(one) for one in self.hidden)]
-        lines = ["set -e"]
+        lines = ["set -e", "umask 022"]
         lines += [f"exec {number}<{shlex.quote(str(path))}" for number, path in enumerate(inside, 3)]
-        lines += [f"{mount} -t tmpfs -o mode=0700,size=1m tmpfs {shlex.quote(str(one))}" for one in self.hidden]
+        lines += [f"{mount} -t tmpfs -o mode=0711,size=1m tmpfs {shlex.quote(str(one))}" for one in self.hidden]
         for number, path in enumerate(inside, 3):
             lines += self._putting_back(number, path, writable=path == cwd.resolve())
-        lines += [f"cd {shlex.quote(str(cwd.resolve()))}", f'exec {self.tools["setpriv"]} {" ".join(_POWERLESS)} "$@"']
+        lines += [f"cd {shlex.quote(str(cwd.resolve()))}", "umask 077", self._going_on()]
         return "\n".join(lines)
+
+    def _going_on(self) -> str:
+        """The last line: what is left of our powers goes, and the command takes the shell's place, or is waited for by one."""
+        options = (*(_SOMEBODY_ELSE if self.means == "dropped" else ()), *_POWERLESS)
+        powerless = f"exec {self.tools['setpriv']} {' '.join(options)}"
+        if self.means == "hidden":
+            return f'{powerless} "$@"'
+        return f'{powerless} {self.tools["sh"]} -c {shlex.quote(_FIRST_PROCESS)} sh "$@"'
 
     def _putting_back(self, number: int, path: Path, *, writable: bool) -> list[str]:
         mount, mkdir, place = self.tools["mount"], self.tools["mkdir"], shlex.quote(str(path))
@@ -117,6 +178,23 @@ def _write_environment(path: Path, environment: Mapping[str, str]) -> None:
     fresh.replace(path)
 
 
-def _outermost(folders: Iterable[Path]) -> tuple[Path, ...]:
-    found = sorted({folder.resolve() for folder in folders if folder.is_dir()})
+def _hand_over(cwd: Path, needed: Iterable[Path]) -> None:
+    """Let the user that owns nothing have the folder it runs in, and read what it needs."""
+    for path in (cwd, *cwd.iterdir()):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    for path in needed:
+        if path.is_file():
+            path.chmod(path.stat().st_mode | 0o555)
+
+
+def _outermost(folders: Iterable[Path], *, closed: bool = False) -> tuple[Path, ...]:
+    """Those that lie in no other. `closed`: instead of each, the outermost folder around it that only its owner may enter."""
+    found = sorted(
+        {_entrance(folder.resolve()) if closed else folder.resolve() for folder in folders if folder.is_dir()}
+    )
     return tuple(one for one in found if not any(one != other and one.is_relative_to(other) for other in found))
+
+
+def _entrance(folder: Path) -> Path:
+    closed = (one for one in reversed((folder, *folder.parents)) if not one.stat().st_mode & 0o001)
+    return next(closed, folder)

@@ -62,6 +62,7 @@ class Container:
         }
         self._client["PATH"] = surroundings.search_path
         self._program: tuple[str, ...] = (name,)
+        self.build_needs: tuple[Path, ...] | None = None
         self._run_options: tuple[str, ...] = ()
 
     @classmethod

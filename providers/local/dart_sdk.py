@@ -12,7 +12,7 @@ from domain.release import Toolchain
 from providers.local.artifact import file_digest
 from providers.local.command import run
 from providers.local.engine import Command, EngineName, EngineUnavailable, Launch, Surroundings
-from providers.local.pubspec import packages_needed
+from providers.local.pubspec import packages_needed, require_published
 
 PROBE_SECONDS_MAX = 60.0
 _PROBE = "void main() => print('the SDK ' 'works');\n"
@@ -29,6 +29,7 @@ class DartSdk:
 
     def __init__(self, dart: str, version: str) -> None:
         self._dart = dart
+        self.build_needs: tuple[Path, ...] | None = (Path(dart).resolve().parent.parent,)
         self.toolchain = Toolchain(engine=self.name, version=version)
 
     @classmethod
@@ -51,6 +52,7 @@ class DartSdk:
 
     def check(self, folder: Path) -> None:
         packages_needed(folder / "pubspec.yaml")
+        require_published(folder / "pubspec.yaml")
 
     def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
         compile_it = (self._dart, "compile", "exe", "main.dart", "-o", self.output)

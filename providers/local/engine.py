@@ -58,6 +58,8 @@ class Engine(Protocol):
     name: EngineName
     toolchain: Toolchain
     output: str  # The file in the build folder that a successful build leaves.
+    # What a build has to see of what is hidden from it; None: it confines by itself what it runs.
+    build_needs: tuple[Path, ...] | None
 
     def check(self, folder: Path) -> None:
         """Raise ProviderRefused for sources that this engine can never build."""

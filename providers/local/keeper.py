@@ -195,7 +195,9 @@ class Keeper:
             return self._killed_because
         if code is None:
             return "it ended"
-        return f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+        # A shell that waited for it says so in its own way.
+        number = -code if code < 0 else code - 128
+        return f"it was ended by signal {number}" if 0 < number <= 64 else f"it ended with exit code {code}"
 
     def _report(self, reason: str, failures: int) -> None:
         self._charge.log.add(f"-- {reason}")

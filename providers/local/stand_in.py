@@ -30,6 +30,7 @@ class StandIn:
     def __init__(self, files: StandInFiles) -> None:
         self._vm = files.command
         self._folder = files.dart.parent
+        self.build_needs: tuple[Path, ...] | None = (self._folder,)
         self.toolchain = Toolchain(engine=self.name, version=VM_VERSION, stand_in=True)
 
     @classmethod

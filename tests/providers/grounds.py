@@ -189,12 +189,12 @@ async def withdrawn(provider: Provider, wanted: Order) -> None:
 
 
 @asynccontextmanager
-async def local(folder: Path) -> AsyncIterator[Ground]:
+async def local(folder: Path, **environment: str) -> AsyncIterator[Ground]:
     """The local provider with an agent in this process."""
     plan = Plan(
         secret_key=bytes(32),
         toolchain_dir=TOOLCHAIN_DIR,
-        environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        environment={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
         hidden=(folder,),
         only_engine="standin",
         stop_seconds_max=2.0,

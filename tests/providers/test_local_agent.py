@@ -95,11 +95,11 @@ class Service:
         assert record.process is not None
         return record.process
 
-    async def pid_answering(self, wanted: Order) -> int:
-        """Which process answers at the function's address; 0 when none does at the moment."""
+    async def born_answering(self, wanted: Order) -> int:
+        """When the process was born that answers at the function's address; 0 when none does at the moment."""
         path = "/".join(wanted.release.address)
         try:
-            async with self.agent.session.get(f"http://agent/serve/public/{path}/pid") as answer:
+            async with self.agent.session.get(f"http://agent/serve/public/{path}/born") as answer:
                 return int(await answer.text()) if answer.status == 200 else 0
         except aiohttp.ClientError:
             return 0
@@ -157,23 +157,25 @@ async def test_killed_it_takes_no_function_with_it_and_the_next_one_adopts_them(
     with service.running() as first:
         await service.ready()
         await deployed(service.provider, wanted, sources(PROBE))
-        before = await service.pid_answering(wanted)
+        before = await service.born_answering(wanted)
+        mark = service.process_of(wanted)
         first.kill()
         first.wait()
     assert procfs.lives(service.process_of(wanted))
 
     with service.running() as second:
         await service.ready()
-        adopted = await until(lambda: service.pid_answering(wanted), bool)
-        assert adopted == before == service.process_of(wanted).pid
+        adopted = await until(lambda: service.born_answering(wanted), bool)
+        assert adopted == before
+        assert service.process_of(wanted) == mark
         assert (await settled(service.provider, wanted, "healthy")).serving
         second.kill()
         second.wait()
-        os.killpg(adopted, signal.SIGKILL)
+        os.killpg(mark.pid, signal.SIGKILL)
 
     with service.running():
         await service.ready()
-        assert await until(lambda: service.pid_answering(wanted), bool) != adopted
+        assert await until(lambda: service.born_answering(wanted), bool) != adopted
         mark = service.process_of(wanted)
         await withdrawn(service.provider, wanted)
         assert not procfs.lives(mark)
@@ -188,6 +190,7 @@ async def test_killed_after_starting_a_process_it_had_no_time_to_note_the_next_o
     with service.running() as first:
         await service.ready()
         await deployed(service.provider, wanted, sources(PROBE))
+        before = await service.born_answering(wanted)
         first.kill()
         first.wait()
     stray = service.process_of(wanted)
@@ -195,8 +198,8 @@ async def test_killed_after_starting_a_process_it_had_no_time_to_note_the_next_o
 
     with service.running():
         await service.ready()
-        after = await until(lambda: service.pid_answering(wanted), bool)
-        assert after != stray.pid
+        assert await until(lambda: service.born_answering(wanted), bool) != before
+        assert service.process_of(wanted) != stray
         assert not procfs.lives(stray)
 
 
@@ -224,12 +227,12 @@ async def test_stopped_it_leaves_nothing_running_and_the_next_one_starts_all_aga
     with service.running():
         await service.ready()
         await deployed(service.provider, wanted, sources(PROBE))
-        process = service.process_of(wanted)
+        before, process = await service.born_answering(wanted), service.process_of(wanted)
     assert not procfs.lives(process)
 
     with service.running():
         await service.ready()
-        assert await until(lambda: service.pid_answering(wanted), bool) != process.pid
+        assert await until(lambda: service.born_answering(wanted), bool) != before
 
 
 def _forget_process(service: Service) -> None:

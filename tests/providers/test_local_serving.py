@@ -153,16 +153,16 @@ class TestAFunction:
         assert {name for name in seen if not name.startswith("DCF_")} <= allowed
 
     async def test_that_dies_is_started_again(self, front: Front, probe: Order) -> None:
-        before = await front.text(probe, "pid")
+        before = await front.text(probe, "born")
 
         await front.client.get(front.url(probe, "crash?n=5"))
 
-        async def pid() -> str:
-            answer = await front.client.get(front.url(probe, "pid"))
+        async def born() -> str:
+            answer = await front.client.get(front.url(probe, "born"))
             assert answer.status_code in (200, 502, 503)
             return answer.text if answer.status_code == 200 else ""
 
-        assert await until(pid, bool) != before
+        assert await until(born, bool) != before
 
     async def test_that_eats_too_much_memory_is_ended_and_started_again(self, front: Front, probe: Order) -> None:
         await settled(front.ground.provider, probe, "healthy")

@@ -12,6 +12,8 @@ import pytest
 from providers.local.artifact import content_digest
 from providers.local.builder import Builder
 from providers.local.command import run
+from providers.local.confinement import TOOLS, Confinement
+from providers.local.dart_sdk import DartSdk
 from providers.local.engine import EngineUnavailable, Launch, Surroundings
 from providers.local.ledger import Ledger
 from providers.local.readiness import verify_engine
@@ -159,7 +161,9 @@ class TestADartSdk:
         store = Store(tmp_path / "agent")
         pubspec = b"dependencies:\n  http: ^1.0.0\n"
         ledger = Ledger(store)
-        builder = Builder(store, ledger, place.environment)
+        # What this `dart` makes lies beside the build's own folder, which is all that a build would see.
+        limits = Confinement(hidden=(), tools={tool: tool for tool in TOOLS}, means="limits")
+        builder = Builder(store, ledger, place.environment, limits)
         deployment = ledger.open(order())
         files = {"main.dart": store.keep_source(HELLO), "pubspec.yaml": store.keep_source(pubspec)}
         deployment = ledger.change(deployment.id, files=files)
@@ -177,6 +181,25 @@ class TestADartSdk:
         )
         finished = await run(launched.argv, cwd=tmp_path, environment=launched.environment, seconds_max=SECONDS_MAX)
         assert "FormatException" in finished.output
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "git: http://169.254.169.254/latest/meta-data",
+            "git: {url: ssh://git@intranet/x, ref: main}",
+            "path: ../../../agent",
+            "hosted: http://127.0.0.1:8000",
+            "hosted: {name: x, url: http://127.0.0.1:8000}",
+        ],
+    )
+    @pytest.mark.parametrize("section", ["dependencies", "dev_dependencies", "dependency_overrides"])
+    def test_fetches_nothing_from_where_the_sources_say(self, tmp_path: Path, section: str, source: str) -> None:
+        (tmp_path / "pubspec.yaml").write_text(f"name: x\n{section}:\n  other:\n    {source}\n")
+
+        with pytest.raises(ProviderRefused) as refusal:
+            DartSdk("/usr/bin/dart", "3.11.0").check(tmp_path)
+
+        assert refusal.value.code == "package_source_refused"
 
     async def test_named_by_dart_home_must_be_there(self, tmp_path: Path) -> None:
         place = Surroundings(search_path="", environment={}, toolchain_dir=tmp_path, dart_home=str(tmp_path))

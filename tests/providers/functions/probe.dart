@@ -6,6 +6,9 @@ import 'dart:typed_data';
 final List<Uint8List> eaten = [];
 final List<Map<String, Object>> calls = [];
 
+/// Tells this process from any other: in namespaces of their own, all have the same number.
+final int born = DateTime.now().microsecondsSinceEpoch;
+
 /// A function that does whatever a test asks of it.
 Future<void> main() async {
   final port = int.parse(Platform.environment['PORT']!);
@@ -59,8 +62,8 @@ Future<void> answer(HttpRequest request) async {
     case '/eat':
       eaten.add(Uint8List(number * 1024 * 1024)..fillRange(0, number * 1024 * 1024, 1));
       response.write('ate');
-    case '/pid':
-      response.write(pid);
+    case '/born':
+      response.write('$born');
     default:
       response.write(Platform.environment['ANSWER'] ?? 'here');
   }
