@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
 
@@ -13,6 +15,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_SECONDS_MAX = 20.0
 # Without a byte of a body that was announced.
 BODY_SILENCE_SECONDS_MAX = 30.0
+# What has to come of a body in every such stretch of time: a byte now and then would keep a connection for years.
+BODY_STRETCH_SECONDS = 60.0
+BODY_STRETCH_BYTES_MIN = 16 * 1024
+# What a client has to take of an answer that is held back for it, in every such stretch of time.
+TAKEN_SECONDS_MAX = 60.0
+TAKEN_BYTES_MIN = 16 * 1024
 
 _ANSWER = b"HTTP/1.1 "
 _NO_ANSWER_YET = b"HTTP/1.1 1"
@@ -59,24 +67,46 @@ class Connection(HttpToolsProtocol):
 
     head_seconds_max = HEAD_SECONDS_MAX
     body_silence_seconds_max = BODY_SILENCE_SECONDS_MAX
+    body_stretch_seconds = BODY_STRETCH_SECONDS
+    taken_seconds_max = TAKEN_SECONDS_MAX
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._patience: asyncio.TimerHandle | None = None
         self._awaits_body = False
+        self._taking: asyncio.TimerHandle | None = None
+        self._stretch_began, self._stretch_bytes = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio passes
         self._allow(self.head_seconds_max)
+        with suppress(OSError, AttributeError):  # What is left when we have closed our end is the kernel's to give up.
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.taken_seconds_max * 1000)
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._allow(None)
+        self._taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._awaits_body:
+            self._stretch_bytes += len(data)
+            if self._drips():
+                self.transport.close()
             self._allow(self.body_silence_seconds_max)
+
+    def pause_writing(self) -> None:
+        """The client takes in nothing more for the moment."""
+        super().pause_writing()
+        self._await_taking()
+
+    def resume_writing(self) -> None:
+        """The client has taken what was held back."""
+        self._taken()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -89,6 +119,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not before:  # Else it asks for another protocol, and gets no answer of ours.
             self.cycle.transport = cast("asyncio.Transport", _Writing(self.transport, self.loop))
         self._awaits_body = True
+        self._stretch_began, self._stretch_bytes = self.loop.time(), 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -119,6 +150,30 @@ class Connection(HttpToolsProtocol):
             self._patience.cancel()
         closed = self.transport.is_closing()
         self._patience = None if seconds is None or closed else self.loop.call_later(seconds, self._run_out)
+
+    def _drips(self) -> bool:
+        """Whether the body comes too slowly to be waited for, and it is not we who take nothing in."""
+        now = self.loop.time()
+        if now - self._stretch_began < self.body_stretch_seconds:
+            return False
+        came, self._stretch_began, self._stretch_bytes = self._stretch_bytes, now, 0
+        return came < BODY_STRETCH_BYTES_MIN and not self.flow.read_paused
+
+    def _await_taking(self) -> None:
+        self._taken()
+        held = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(self.taken_seconds_max, self._look_after_taking, held)
+
+    def _look_after_taking(self, held_before: int) -> None:
+        if held_before - self.transport.get_write_buffer_size() < TAKEN_BYTES_MIN:
+            self.transport.abort()
+        else:
+            self._await_taking()
+
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def _run_out(self) -> None:
         self._patience = None

@@ -33,13 +33,24 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-asker", scope["client"][0].encode())]})
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
-    await send({"type": "http.response.body", "body": body})
+    if scope["path"] == "/large":
+        body = bytes(LARGE_BYTES)
+    try:
+        await send({"type": "http.response.body", "body": body})
+    finally:
+        ANSWERED.append(scope["path"])
+
+
+LARGE_BYTES = 64 * 1024 * 1024
+ANSWERED: list[str] = []
 
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(Connection, "head_seconds_max", 0.4)
     monkeypatch.setattr(Connection, "body_silence_seconds_max", 0.4)
+    monkeypatch.setattr(Connection, "body_stretch_seconds", 1.5)
+    monkeypatch.setattr(Connection, "taken_seconds_max", 0.4)
     listener = listen("127.0.0.1", 0, variable="DCF_PORT")
     number = listener.getsockname()[1]
     async with serving(echo, listener):
@@ -52,6 +63,8 @@ async def said(port: int, *pieces: bytes, pause_seconds: float = 0.0) -> bytes:
     for piece in pieces:
         writer.write(piece)
         await asyncio.sleep(pause_seconds)
+        if reader.at_eof():
+            break  # The other side has closed.
     async with asyncio.timeout(5):
         answer = await reader.read()
     writer.close()
@@ -86,6 +99,37 @@ class TestConnection:
         answer = await said(port, head, b"b", b"o", b"d", b"y", pause_seconds=0.2)
 
         assert b"body" in answer
+
+    async def test_is_closed_when_a_body_comes_drop_by_drop(self, port: int) -> None:
+        """Never silent for long, and never done: what a few thousand connections hold a server with."""
+        head = HEAD.replace(b"Content-Length: 4", b"Content-Length: 100000")
+        began = time.monotonic()
+
+        assert await said(port, head, *[b"x"] * 10, pause_seconds=0.2) == b""
+        assert 1.4 < time.monotonic() - began < 3
+
+    async def test_is_cut_when_the_client_takes_nothing_of_its_answer(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        ANSWERED.clear()
+        writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        await asyncio.sleep(1.2)
+
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(LARGE_BYTES), 5)
+        assert ANSWERED == ["/large"], "nobody is left waiting for it"
+        writer.close()
+
+    async def test_stays_for_a_client_that_takes_its_answer_slowly(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=64 * 1024)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        read, began = 0, time.monotonic()
+        while chunk := await asyncio.wait_for(reader.read(4 * 1024 * 1024), 5):
+            read += len(chunk)
+            if time.monotonic() - began < 1.2:
+                await asyncio.sleep(0.01)
+
+        assert read > LARGE_BYTES
+        writer.close()
 
     async def test_with_something_else_than_http_gets_a_problem(self, port: int) -> None:
         head, _, body = (await said(port, b"\x16\x03\x01\r\n\r\n")).partition(b"\r\n\r\n")
