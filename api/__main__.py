@@ -16,6 +16,7 @@ import uvloop
 from api.access_log import Note, note_as_json, note_in_log, note_nothing
 from api.app import create_app
 from api.auth import Authenticator
+from api.cross_origin import origins
 from api.exposure import FirstKeysExposed, has_tenant, require_guarded
 from api.first_start import announce, make_first_start
 from api.functions_origin import FunctionsOrigin
@@ -89,6 +90,7 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> None:
+    allowed = origins(settings.cors_origins)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     port = listen_again(settings.host, settings.port, variable="DCF_PORT", name="api", data_dir=settings.data_dir)
     functions_port = listen_again(
@@ -118,7 +120,7 @@ async def _run(settings: Settings) -> None:
                 sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, database)),
             )
             services = _services(settings, log, reader, database, offered, authenticator)
-            app = create_app(services, _checks(log, reader, database), _note(settings))
+            app = create_app(services, _checks(log, reader, database), _note(settings), origins=allowed)
             origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
             await exits.enter_async_context(serving(app, port))
             await exits.enter_async_context(serving(origin, functions_port))

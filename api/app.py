@@ -15,6 +15,7 @@ from api.audit_causes import CAUSES_ROUTES
 from api.audit_history import HISTORY_ROUTES
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
+from api.cross_origin import CrossOrigin
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
 from api.differences import DIFFERENCE_ROUTES
@@ -31,7 +32,9 @@ from api.invitations import INVITATION_ROUTES
 from api.keys import KEY_ROUTES
 from api.me import ME_ROUTES
 from api.methods import Methods
+from api.openapi.answers import HEADERS as SHOWN
 from api.openapi.description import Description
+from api.openapi.parameters import HEADERS as TAKEN
 from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
 from api.operator_tenants import OPERATOR_TENANT_ROUTES
@@ -102,12 +105,15 @@ def routed() -> Litestar:
     )
 
 
-def create_app(services: Services, checks: Mapping[str, Check], note: Note = note_in_log) -> Front:
-    """The ASGI application of the API's port. Raises UndeclaredRoute."""
+def create_app(
+    services: Services, checks: Mapping[str, Check], note: Note = note_in_log, *, origins: tuple[str, ...] = ()
+) -> Front:
+    """The ASGI application of the API's port; pages of `origins` may use it. Raises UndeclaredRoute."""
     app = routed()
     app.state.update(services.as_state())
     streams = Streams()
     app.state.update(streams.as_state())
     app.state.update(Description(app).as_state())
     app.state["methods"] = methods = Methods(app, {f"{_ROOT}{UPLOADS_PATH}": upload_limit(services.upload_bytes_max)})
-    return Front(app, Health(checks), methods, streams, note)
+    cross_origin = CrossOrigin(origins, taken=(header["name"] for header in TAKEN.values()), shown=SHOWN)
+    return Front(app, Health(checks), methods, streams, note, cross_origin)

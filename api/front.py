@@ -12,11 +12,13 @@ from prometheus_client import Counter, Histogram
 from api.access_log import Note, RequestAnswered
 from api.answer import JSON, Answer, Header, is_known
 from api.compression import GZIP_BYTES_MIN, gzip_tag, gzipped, is_compressible, takes_gzip
+from api.cross_origin import CrossOrigin
 from api.errors import answer_to, refusal_of
 from api.event_stream import Streams
 from api.exchange import Exchange, open_exchange
 from api.methods import Methods
 from process.health import Health
+from process.logs import printable
 
 _REQUESTS = Counter("dcf_http_requests", "Requests answered.", ("operation", "status"))
 _SECONDS = Histogram(
@@ -37,6 +39,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
 _NOT_STORED: Header = (b"cache-control", b"no-store")
 _ASKED_AGAIN: Header = (b"cache-control", b"private, no-cache")
 _VARIES: Header = (b"vary", b"Accept-Encoding")
+_ORIGIN = b"Origin"
 _TAG_BYTES = 12
 _OWN_PATHS = ("/health/", "/metrics")
 
@@ -44,12 +47,15 @@ _OWN_PATHS = ("/health/", "/metrics")
 class Front:
     """The outermost ASGI application of the API's port. `health` answers `/health/…` and `/metrics`.
 
-    `streams` are what its callers follow, to be closed before the process stops.
+    `streams` are what its callers follow, to be closed before the process stops. `cross_origin` says which pages may ask.
     """
 
-    def __init__(self, app: Any, health: Health, methods: Methods, streams: Streams, note: Note) -> None:
+    def __init__(
+        self, app: Any, health: Health, methods: Methods, streams: Streams, note: Note, cross_origin: CrossOrigin
+    ) -> None:
         self.streams = streams
         self._app, self._health, self._methods, self._note = app, health, methods, note
+        self._cross_origin = cross_origin
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -58,8 +64,10 @@ class Front:
             await self._health(scope, receive, send)
         else:
             told = self._methods.headers(scope["path"]) if scope["method"] == "OPTIONS" else ()
+            if told:
+                told += self._cross_origin.preflight(dict(scope["headers"]), self._methods.of(scope["path"]))
             app = Answer(b"", status=204, headers=told) if told else self._app
-            passage = _Passage(scope, send)
+            passage = _Passage(scope, send, self._cross_origin)
             await passage.through(app, receive)
             passage.count()
             self._note(passage.fact())
@@ -68,8 +76,8 @@ class Front:
 class _Passage:
     """One request and its answer."""
 
-    def __init__(self, scope: Any, send: Any) -> None:
-        self._scope, self._send = scope, send
+    def __init__(self, scope: Any, send: Any, cross_origin: CrossOrigin) -> None:
+        self._scope, self._send, self._cross_origin = scope, send, cross_origin
         self._exchange: Exchange = open_exchange(scope)
         self._method: str = scope["method"]
         if self._exchange.is_head:
@@ -107,6 +115,10 @@ class _Passage:
 
     def _headers(self, given: dict[bytes, bytes]) -> list[Header]:
         exchange = self._exchange
+        if self._cross_origin.varies:
+            given[b"vary"] = b", ".join(filter(None, (given.get(b"vary"), _ORIGIN)))
+        # What is for every page by itself says so itself.
+        given = dict(self._cross_origin.headers(exchange.headers)) | given
         headers = [*given.items(), *(header for header in SECURITY_HEADERS if header[0] not in given), *exchange.limits]
         headers.append((b"x-request-id", exchange.request_id.encode()))
         headers.append((b"x-correlation-id", str(exchange.correlation_id).encode()))
@@ -152,7 +164,7 @@ class _Passage:
         exchange, principal = self._exchange, self._exchange.principal
         return RequestAnswered(
             method=self._method,
-            path=self._scope["path"],
+            path=printable(self._scope["path"]),
             status=self._status,
             operation=exchange.operation or "none",
             code=exchange.code,

@@ -105,7 +105,7 @@ def _text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     event.pop("process", None)  # On a terminal the supervisor's prefix says it.
     trace = event.pop("exception", None)
     keys = "".join(f" {key}={_quoted(value)}" for key, value in event.items())
-    line = f"{time[11:23]} {level:<7} {_line(str(name))}{keys}"
+    line = f"{time[11:23]} {level:<7} {printable(str(name))}{keys}"
     return line if trace is None else f"{line}\n{textwrap.indent(trace, '    ')}"
 
 
@@ -114,6 +114,6 @@ def _quoted(value: object) -> str:
     return shown if re.fullmatch(r"[\w.:/+@*-]+", shown) else repr(shown)
 
 
-def _line(text: str) -> str:
-    """One line of it: whoever chose the text cannot make up a log line of his own."""
+def printable(text: str) -> str:
+    """One line of it: whoever chose the text cannot make up a log line of his own, nor command the terminal that shows it."""
     return text if text.isprintable() else repr(text)[1:-1]

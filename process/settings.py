@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""
+    # From which origins pages in a browser may use the API, with spaces between; * is every page, unset none.
+    cors_origins: str = ""
     # True lets the service listen beyond this machine while the keys of its first start are good.
     first_keys_exposed: bool = False
     # Whether who signs in for the first time waits for an invitation, or gets a workspace (a tenant) on this plan.

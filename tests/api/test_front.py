@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import io
+import logging
 
 import asyncpg
 import httpx
 import pytest
+import structlog
 
+from api.access_log import note_as_json, note_in_log
+from api.app import create_app
 from api.errors import refusal_of
 from api.refusals import OutcomeNotKnown, Unexpected
 from eventstore.log import DiskFull, OutcomeUnknown, StoreUnavailable
+from process import logs
 from tests.api.steps import a_project, is_problem
 from tests.api.world import World
 
@@ -56,6 +63,36 @@ class TestEveryAnswer:
     async def test_an_unknown_address_is_404(self, client: httpx.AsyncClient) -> None:
         assert is_problem(await client.get("/api/v1/nowhere"), 404, "route_unknown")
         assert is_problem(await client.get("/"), 404, "route_unknown")
+
+
+class TestTheLogOfRequests:
+    @pytest.mark.parametrize("style", ["text", "json"])
+    async def test_has_one_printable_line_for_each_whatever_its_address_and_headers(
+        self, world: World, style: str
+    ) -> None:
+        """What callers choose is in there: the address, their name for the request, the credential's kind."""
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        logs.set_up("api", style=style, stream=out)
+        note = note_in_log if style == "text" else note_as_json(out.buffer)
+        app = create_app(world.services, {}, note)
+        evil = "%0A12:00:00%20info%20all_is_well%0D%1B%5B2J%C2%9B31m%E2%80%A8%E2%80%AE%00x"
+        headers = {"X-Request-Id": "a\tb", "Dcf-Tenant": "x\x1b", "Authorization": "Bearer dcf_\x1b[2J"}
+        try:
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+                await client.get(f"/api/v1/{evil}", headers=headers)
+                await client.get(f"/api/v1/projects/{evil}", headers=headers)
+            await asyncio.sleep(0)  # The lines of one turn of the loop are written at its end.
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            structlog.reset_defaults()
+
+        written = out.buffer.getvalue().decode()
+        assert [line for line in written.split("\n") if not line.isprintable()] == []
+        assert written.count("\n") == written.count("request_answered") == 2
 
 
 class TestParameters:

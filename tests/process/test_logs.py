@@ -54,12 +54,14 @@ class TestSetUp:
         assert msgspec.json.decode(lines.getvalue())["event"] == "it is odd"
 
     @pytest.mark.parametrize("style", ["text", "json"])
-    def test_lets_nobody_make_up_a_line(self, lines: io.StringIO, style: str) -> None:
+    @pytest.mark.parametrize("evil", ["\n", "\r", "\x1b[2J", "\x9b31m", "\x00", "\u2028", "\u202e", "\x85"], ids=ascii)
+    def test_lets_nobody_make_up_a_line(self, lines: io.StringIO, style: str, evil: str) -> None:
         logs.set_up("runner", style=style, stream=lines)
 
-        structlog.get_logger().info("named\nevil", name="x\n12:00:00 info all_is_well")
+        structlog.get_logger().info(f"named{evil}12:00:00 info all_is_well", name=f"x{evil}12:00:00", all=[{"k": evil}])
 
-        assert lines.getvalue().count("\n") == 1
+        assert lines.getvalue().endswith("\n")
+        assert lines.getvalue()[:-1].isprintable()
 
 
 class TestRedact:
