@@ -16,6 +16,7 @@ from api.body import read
 from api.example_ids import CLOUD_ID
 from api.onboarding import Verification
 from api.operation import Operation
+from api.patterns import whole
 from api.reading import tenant_of
 from api.services import services_of
 from api.targets import AzureId
@@ -65,9 +66,10 @@ class AzureIdentityAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class AzureBucketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The container in which files are staged."""
 
-    account: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]{3,24}$", max_length=24, examples=["acmefunctions"])]
+    account: Annotated[str, msgspec.Meta(pattern=whole(r"^[a-z0-9]{3,24}$"), max_length=24, examples=["acmefunctions"])]
     container: Annotated[
-        str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9]|-[a-z0-9]){2,62}$", max_length=63, examples=["functions"])
+        str,
+        msgspec.Meta(pattern=whole(r"^[a-z0-9]([a-z0-9]|-[a-z0-9]){2,62}$"), max_length=63, examples=["functions"]),
     ]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from api.first_start import TENANT_ID
 from api.refusal_cap import REFUSALS_AT_ONCE_MAX, RefusalCap
 from tests.api.steps import a_draft, a_function, a_project, ask, is_problem, upload
 from tests.api.world import World
@@ -64,6 +65,30 @@ class TestIdempotencyKey:
             answer = await stranger.post("/api/v1/projects", json={"name": "elsewhere"}, headers=headers)
 
         assert answer.status_code == 201
+
+    async def test_replayed_by_others_gives_them_nothing_of_the_first_answer(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        """The very same request, key and all, by another tenant, by another key of the same tenant, and by an operator."""
+        headers = {"Idempotency-Key": "key-1"}
+        wanted = {"name": "ci", "role": "developer"}
+        first = await client.post("/api/v1/keys", json=wanted, headers=headers)
+
+        async with (
+            world.client(await world.stranger_key()) as stranger,
+            world.client(await world.key(TENANT_ID, "owner")) as colleague,
+            world.client(await world.key(TENANT_ID, "viewer")) as viewer,
+            world.client(world.operator_key) as operator,
+        ):
+            theirs = [await one.post("/api/v1/keys", json=wanted, headers=headers) for one in (stranger, colleague)]
+            refused = [await one.post("/api/v1/keys", json=wanted, headers=headers) for one in (viewer, operator)]
+        again = await client.post("/api/v1/keys", json=wanted, headers=headers)
+
+        made = {answer.json()["keyId"] for answer in (first, *theirs)}
+        assert len(made) == 3, "each made a key of its own"
+        assert all(answer.json()["key"] for answer in theirs)
+        assert [answer.status_code for answer in refused] == [403, 422]
+        assert (again.json()["keyId"], again.json()["key"]) == (first.json()["keyId"], None)
 
     @pytest.mark.parametrize("key", ["", "x" * 256])
     async def test_a_key_that_cannot_be_one_is_refused(self, client: httpx.AsyncClient, key: str) -> None:
