@@ -41,6 +41,7 @@ from eventstore.sealing import PostgresPersonKeys, Sealing
 from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.server import postgres
 from eventstore.session import sessions
+from eventstore.tenant_events import PostgresTenantEvents
 from eventstore.ticks import PostgresTicks
 from eventstore.uploads import PostgresUploads
 from migrations.upgrade import migrate
@@ -209,6 +210,7 @@ def _services(
     return Services(
         log=log,
         instants=PostgresInstants(database),
+        tenant_events=PostgresTenantEvents(database),
         reader=reader,
         upkeep=PostgresUpkeep(database),
         contents=PostgresContents(database),

@@ -12,6 +12,7 @@ from api.admission import admit
 from api.artifacts import ARTIFACT_ROUTES
 from api.audit import AUDIT_ROUTES
 from api.audit_causes import CAUSES_ROUTES
+from api.audit_export import EXPORT_ROUTES
 from api.audit_history import HISTORY_ROUTES
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
@@ -83,6 +84,7 @@ ROUTES = (
     *AUDIT_ROUTES,
     *HISTORY_ROUTES,
     *CAUSES_ROUTES,
+    *EXPORT_ROUTES,
     *OPERATION_ROUTES,
     *OPERATOR_TENANT_ROUTES,
     *TENANT_CLOSING_ROUTES,

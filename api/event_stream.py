@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from litestar import Request
@@ -18,6 +18,8 @@ T = TypeVar("T")
 MEDIA_TYPE = "text/event-stream"
 # What one process keeps open; each takes a connection of the caller's and a little memory.
 STREAMS_MAX = 500
+# Each makes what it sends, and keeps some megabytes while it does.
+DOWNLOADS_MAX = 4
 # What a client that was cut off waits before it comes back.
 RETRY_MILLISECONDS = 2_000
 _KEY = "streams"
@@ -41,12 +43,15 @@ class EventStream(Answer):
 
     __slots__ = ("_chunks", "_closing")
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], closing: asyncio.Event) -> None:
-        super().__init__(b"", headers=_HEADERS)
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], closing: asyncio.Event, headers: Sequence[Header] = _HEADERS
+    ) -> None:
+        super().__init__(b"")
+        self.headers = list(headers)
         self._chunks, self._closing = chunks, closing
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": list(_HEADERS)})
+        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
         if exchange_of(scope).is_head:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
@@ -74,8 +79,8 @@ class EventStream(Answer):
 class Streams:
     """The streams a process has open."""
 
-    def __init__(self, streams_max: int = STREAMS_MAX) -> None:
-        self._room = streams_max
+    def __init__(self, streams_max: int = STREAMS_MAX, downloads_max: int = DOWNLOADS_MAX) -> None:
+        self._room, self._downloads = streams_max, downloads_max
         self._closing = asyncio.Event()
 
     def open(self, items: AsyncIterator[T], message: Callable[[T], Awaitable[bytes]]) -> EventStream:
@@ -83,6 +88,21 @@ class Streams:
         if self._room <= 0:
             raise StreamsFull
         return EventStream(self._chunks(items, message), self._closing)
+
+    def download(self, content: AsyncGenerator[bytes, None], headers: Sequence[Header]) -> EventStream:
+        """Bytes that are made while they are sent. Raises StreamsFull."""
+        if self._downloads <= 0:
+            raise StreamsFull
+        return EventStream(self._downloaded(content), self._closing, headers)
+
+    async def _downloaded(self, content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        self._downloads -= 1
+        try:
+            async with contextlib.aclosing(content):
+                async for chunk in content:
+                    yield chunk
+        finally:
+            self._downloads += 1
 
     async def _chunks(
         self, items: AsyncIterator[T], message: Callable[[T], Awaitable[bytes]]

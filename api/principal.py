@@ -32,6 +32,7 @@ Permission = Literal[
     "deployments:write",
     "functions:call",
     "audit:read",
+    "audit:export",
     "operate",
 ]
 # `none`: somebody who signed in and acts in no tenant.
@@ -55,6 +56,7 @@ _READ: frozenset[Permission] = _ANYBODY | frozenset(
 )
 _DEVELOP: frozenset[Permission] = _READ | {"functions:write", "secrets:write", "artifacts:write", "deployments:write"}
 _ADMINISTER: frozenset[Permission] = _DEVELOP | {
+    "audit:export",
     "projects:write",
     "integrations:write",
     "members:write",
@@ -70,7 +72,7 @@ ALLOWED: dict[PrincipalRole, frozenset[Permission]] = {
     "owner": _ADMINISTER,
     "none": _ANYBODY,
     "operator": _ANYBODY
-    | frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "audit:read", "operate"}),
+    | frozenset({"tenant:read", "catalogue:read", "keys:read", "keys:write", "audit:read", "audit:export", "operate"}),
 }
 
 

@@ -22,6 +22,7 @@ from eventstore.key_uses import KeyUses
 from eventstore.log import Log
 from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
+from eventstore.tenant_events import TenantEvents
 from eventstore.ticks import Ticks
 from eventstore.uploads import Uploads
 from projections.reader import Reader
@@ -37,6 +38,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     log: Log
     instants: Instants
+    tenant_events: TenantEvents
     reader: Reader
     upkeep: Upkeep
     contents: Contents

@@ -151,21 +151,49 @@ def events_name(first_position: int) -> str:
     return f"events-{first_position:015}.ndjson.gz"
 
 
+def described(name: str, content: bytes) -> Part:
+    """What a part of events that came without its manifest holds. Raises Damaged."""
+    canonical, first, last, count = hashlib.sha256(), 0, 0, 0
+    try:
+        for line in _unzipped(name, content).splitlines(keepends=True):
+            event = decode_event_line(line)
+            canonical.update(encode_canonical(event))
+            first, last, count = first or event.position, event.position, count + 1
+    except (ValueError, OverflowError, struct.error) as error:
+        raise Damaged(f"{name}, line {count + 1}: {error}") from error
+    if name != events_name(first) or not first:
+        raise Damaged(f"{name} does not begin where its name says")
+    return Part(
+        name=name,
+        kind="events",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        lines=count,
+        first_position=first,
+        last_position=last,
+        canonical_sha256=canonical.hexdigest(),
+    )
+
+
 def lines_of(part: Part, content: bytes) -> Iterator[bytes]:
     """The lines of a part, once its bytes are what the manifest says. Raises Damaged."""
     if hashlib.sha256(content).hexdigest() != part.sha256:
         raise Damaged(f"{part.name} is not what was written: its SHA-256 is another")
+    lines = _unzipped(part.name, content).splitlines(keepends=True)
+    if len(lines) != part.lines:
+        raise Damaged(f"{part.name} has {len(lines)} lines, and ought to have {part.lines}")
+    yield from lines
+
+
+def _unzipped(name: str, content: bytes) -> bytes:
     decompressor = zlib.decompressobj(wbits=_GZIP)
     try:
         text = decompressor.decompress(content, PART_BYTES_MAX)
     except zlib.error as error:
-        raise Damaged(f"{part.name} cannot be decompressed: {error}") from error
+        raise Damaged(f"{name} cannot be decompressed: {error}") from error
     if not decompressor.eof or decompressor.unused_data:
-        raise Damaged(f"{part.name} is larger than a part may be, or not whole")
-    lines = text.splitlines(keepends=True)
-    if len(lines) != part.lines:
-        raise Damaged(f"{part.name} has {len(lines)} lines, and ought to have {part.lines}")
-    yield from lines
+        raise Damaged(f"{name} is larger than a part may be, or not whole")
+    return text
 
 
 def events_of(part: Part, content: bytes) -> list[StoredEvent]:

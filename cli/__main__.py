@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from cli import exits
-from cli.client import release
 from cli.completion import PROGRAM, VARIABLE
 from cli.epilog import epilog
 from cli.late import LateCommands
 from cli.session import Session
 from cli.trouble import Trouble
+from process.release import release
 
 # Where each command is.
 COMMANDS: Mapping[str, str] = {

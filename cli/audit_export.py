@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import click
 import msgspec
@@ -18,10 +19,11 @@ from audit.importing import Imported, ImportRefused, check_export, import_export
 from audit.whole_export import export_whole, plan_whole
 from cli import exits
 from cli.archive import fingerprint
+from cli.audit_download import download_export
 from cli.audit_store import Store, with_store
+from cli.audit_subject import asking
 from cli.audit_verify import teller
 from cli.backup import key_files, master_key_of
-from cli.client import release
 from cli.epilog import epilog
 from cli.operating import UNAVAILABLE, settings_of
 from cli.session import Session, shown
@@ -30,25 +32,57 @@ from domain.catalogue import AGGREGATES
 from eventstore.database import connect
 from eventstore.server import postgres
 from migrations.upgrade import migrate
+from process.release import release
 from process.settings import Settings
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _SOURCE = click.Path(path_type=Path, exists=True)
 
 
-@click.command(epilog=epilog("dcf audit export /exports/monday", "dcf audit export /exports/moving --with-keys"))
+@click.command(
+    epilog=epilog(
+        "dcf audit export /exports/monday",
+        "dcf audit export /exports/moving --with-keys",
+        "dcf audit export ours --tenant own",
+        "dcf audit export theirs --tenant 0192d3a4-5b6c-7d8e-9f00-112233445566",
+    )
+)
 @click.argument("folder", type=_FOLDER)
+@click.option(
+    "--tenant",
+    metavar="own|ID",
+    help="One tenant's log, over HTTP: your own, or, with the operator's key, any other's.",
+)
 @click.option(
     "--with-keys", is_flag=True, help="What the vault keeps too, wrapped by the master key, which is not in it."
 )
 @shown
 @click.pass_obj
-def export(session: Session, folder: Path, with_keys: bool) -> None:
-    """Write the whole log into FOLDER, beside the running service: compressed lines of JSON and a manifest.
+def export(session: Session, folder: Path, tenant: str | None, with_keys: bool) -> None:
+    """Write the log into FOLDER, beside the running service: compressed lines of JSON and a manifest.
 
-    An export that was interrupted is taken up where it stopped by the same command. Personal fields stay sealed: without
-    the keys nobody can ever open them.
+    The whole log where the service runs; with --tenant one tenant's, from anywhere, for its owners and admins. An export
+    that was interrupted is taken up where it stopped by the same command. Personal fields stay sealed: without the keys
+    nobody can ever open them.
     """
+    if tenant is not None and with_keys:
+        raise click.UsageError("The vault's keys do not travel over HTTP: leave one of the two out.")
+    try:
+        manifest = _whole(session, folder, with_keys=with_keys) if tenant is None else _fetched(session, folder, tenant)
+    except FolderInUse as problem:
+        raise Trouble(f"{problem}.", then="name another folder", exit_code=exits.USAGE) from problem
+    except Damaged as problem:
+        raise Trouble(
+            f"The export cannot be used: {problem}.", then="remove the folder, and export it again"
+        ) from problem
+    session.screen.result(
+        msgspec.to_builtins(manifest),
+        f"{folder}: {manifest.events} events up to position {manifest.epoch}:{manifest.up_to},"
+        f" {len(manifest.parts)} files and their manifest.",
+    )
+
+
+def _whole(session: Session, folder: Path, *, with_keys: bool) -> Manifest:
     tell = _teller(session)
 
     async def work(store: Store) -> Manifest:
@@ -65,15 +99,19 @@ def export(session: Session, folder: Path, with_keys: bool) -> None:
             master_key=_fingerprint(store.settings) if with_keys else "",
         )
 
+    return with_store(session, work)
+
+
+def _fetched(session: Session, folder: Path, tenant: str) -> Manifest:
+    tell = _teller(session)
     try:
-        manifest = with_store(session, work)
-    except FolderInUse as problem:
-        raise Trouble(f"{problem}.", then="name another folder", exit_code=exits.USAGE) from problem
-    session.screen.result(
-        msgspec.to_builtins(manifest),
-        f"{folder}: {manifest.events} events up to position {manifest.epoch}:{manifest.up_to},"
-        f" {len(manifest.parts)} files and their manifest.",
-    )
+        wanted = None if tenant == "own" else UUID(tenant)
+    except ValueError:
+        raise click.UsageError(f"--tenant takes own or a tenant's id, not {tenant!r}.") from None
+    with asking(session, wanted) as api:
+        return download_export(
+            api, ExportFolder(folder), wanted, lambda done, of: tell(Progress("positions", done, of))
+        )
 
 
 @click.command("import", epilog=epilog("dcf audit import /exports/monday", "dcf audit import /exports/monday --check"))

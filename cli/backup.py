@@ -13,10 +13,10 @@ import msgspec
 
 from cli import exits, postgres_tools
 from cli.archive import DUMP, KEY_BYTES_MAX, Contents, digest_of, fingerprint, key_member, write_archive
-from cli.client import release
 from cli.trouble import Trouble
 from eventstore.server import postgres
 from process.master_key import FILE_NAME as MASTER_KEY
+from process.release import release
 from process.secret import Secret
 from process.settings import Settings
 

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import PurePath
 from typing import Any
@@ -18,6 +17,7 @@ import httpx
 from cli import exits
 from cli.account import Account
 from cli.trouble import Trouble
+from process.release import release
 
 ATTEMPTS_MAX = 4
 BACKOFF_SECONDS = 0.25
@@ -168,6 +168,20 @@ class Api:
                 raise NotStreamed(f"{answer.request.url.path} is not streamed.")
             yield answer
 
+    @contextmanager
+    def downloaded(self, path: str, **parameters: object) -> Iterator[httpx.Response]:
+        """The open answer of an address whose body is too large to be kept. Raises Unreachable, Refused; also while it is read."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        headers = {"Accept-Encoding": "identity"}
+        try:
+            with self._http.stream("GET", path.lstrip("/"), params=given, headers=headers) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise self._refusal(answer.request, answer)
+                yield answer
+        except httpx.TransportError as problem:
+            raise self._silence(problem) from problem
+
     def hang_up(self, answer: httpx.Response) -> None:
         """End a streamed answer, also for a thread that waits for more of it."""
         with suppress(OSError, KeyError, AttributeError):
@@ -287,14 +301,6 @@ class Api:
                 return f"type the command again {f'in {wait} s' if wait else 'in a moment'}"
             case _:
                 return str(problem.get("remedy") or "")
-
-
-def release() -> str:
-    """The version of this program."""
-    try:
-        return version("dart-cloud-functions")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _problem(answer: httpx.Response) -> Json:

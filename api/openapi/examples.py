@@ -499,6 +499,7 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("changeMemberRole", 200): msgspec.structs.replace(_MEMBER, role="admin"),
     ("downloadArtifact", 200): "void main() => print('hello');\n",
     ("getDocs", 200): '<!DOCTYPE html><html lang="en">…</html>',
+    ("exportLog", 200): "plan.json…events-000000000000001.ndjson.gz…manifest.json…",
     ("getOpenApi", 200): {"openapi": "3.1.0", "info": {"title": "Dart Cloud Functions", "version": "1"}, "paths": {}},
 }
 

@@ -47,6 +47,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.sealing import MemoryPersonKeys, PostgresPersonKeys, Sealing
 from eventstore.secret_values import MemorySecretStore, PostgresSecretStore, SecretVault
 from eventstore.session import sessions
+from eventstore.tenant_events import LogTenantEvents, PostgresTenantEvents, TenantEvents
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
 from eventstore.uploads import MemoryUploads, PostgresUploads, Uploads
 from projections.catalogue import QUERIES
@@ -155,6 +156,7 @@ async def world_in_memory(
     yield await _world(
         log,
         LogInstants(log),
+        LogTenantEvents(log),
         MemoryReader(log, CODEC),
         MemoryUpkeep(log, clock),
         MemoryContents(),
@@ -212,6 +214,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         yield await _world(
             log,
             instants,
+            PostgresTenantEvents(app),
             reader,
             PostgresUpkeep(app),
             contents,
@@ -228,6 +231,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
 async def _world(
     log: Log,
     instants: Instants,
+    tenant_events: TenantEvents,
     reader: Reader,
     upkeep: Upkeep,
     contents: Contents,
@@ -253,6 +257,7 @@ async def _world(
     services = Services(
         log=log,
         instants=instants,
+        tenant_events=tenant_events,
         reader=reader,
         upkeep=upkeep,
         contents=contents,
