@@ -11,6 +11,7 @@ from eventstore.database import Connection, Database, Queries
 from projections.active import Served, activate_if_none, active_versions
 from projections.query import AnyQuery
 from projections.read_model import AnyModel, Index
+from projections.side_by_side import side_by_side
 
 # Two engines that start at once take turns; any number, the same for ever.
 _LOCK = 7_305_441_210_003
@@ -55,19 +56,26 @@ async def begin_table(queries: Queries, model: AnyModel) -> None:
     """Make the model's table, bare of everything that slows filling it. Doing it again changes nothing."""
     if not await table_exists(queries, model.kind):
         with suppress(asyncpg.DuplicateTableError):  # Another made it since.
-            await queries.execute(_alone(model) + _bare_sql(model))
+            await queries.execute(_alone(model.kind) + _bare_sql(model))
 
 
-async def finish_table(queries: Queries, model: AnyModel, *, seconds_max: float) -> None:
+async def finish_table(database: Database, model: AnyModel, *, seconds_max: float) -> None:
     """Give a filled table what reading it needs: indexes, the view of all versions, statistics. Doing it again changes
-    nothing."""
-    await queries.execute(_alone(model) + _indexes_sql(model), timeout=seconds_max)
-    await queries.execute(f"ANALYZE views.{model.kind}", timeout=seconds_max)
+    nothing. The history, which has most of it all, is seen to in a session of its own."""
+
+    async def finish(table: str, indexes: str) -> None:
+        await database.execute(_alone(table) + indexes, timeout=seconds_max)
+        await database.execute(f"ANALYZE views.{table}", timeout=seconds_max)
+
+    parts = [finish(model.kind, _row_indexes_sql(model))]
+    if model.keeps_history:
+        parts.append(finish(f"{model.kind}_history", _versions_sql(model)))
+    await side_by_side(*parts)
 
 
-def _alone(model: AnyModel) -> str:
+def _alone(table: str) -> str:
     """Before statements sent with it: two that make the same thing at once fail, IF NOT EXISTS or not."""
-    return f"SELECT pg_advisory_xact_lock(hashtextextended('{model.kind}', 0));\n"
+    return f"SELECT pg_advisory_xact_lock(hashtextextended('{table}', 0));\n"
 
 
 async def install_queries(connection: Connection, model: AnyModel, queries: Iterable[AnyQuery]) -> None:
@@ -136,9 +144,11 @@ def _bare_sql(model: AnyModel) -> str:
 
 
 def _indexes_sql(model: AnyModel) -> str:
-    return "".join(_index_sql(model, index) for index in model.indexes) + (
-        _versions_sql(model) if model.keeps_history else ""
-    )
+    return _row_indexes_sql(model) + (_versions_sql(model) if model.keeps_history else "")
+
+
+def _row_indexes_sql(model: AnyModel) -> str:
+    return "".join(_index_sql(model, index) for index in model.indexes)
 
 
 def _index_sql(model: AnyModel, index: Index) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import msgspec
@@ -65,7 +66,7 @@ class BuildWrong(Exception):
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rebuild works with. `database` is a pool of its own, of at least four sessions that act as dcf_engine;
+    """What a rebuild works with. `database` is a pool of its own, of at least five sessions that act as dcf_engine;
     `launch` scans one lane, in another process perhaps. `leads` says whether this process feeds what is served, whose
     lease has the name `lease_name`."""
 
@@ -257,18 +258,21 @@ class _Rebuild:
 
     async def _look_closely(self, worker: Worker) -> Findings:
         while True:
-            async with self._database.transaction(isolation="repeatable_read", readonly=True) as snapshot:
+            async with self._looking() as snapshot, self._looking() as another:
                 twin = await served_twin(self._database, self._model)
-                if await self._seen_level(worker, twin, snapshot):
-                    return await self._found(snapshot, twin, worker.position)
+                if await self._seen_level(worker, twin, (snapshot, another)):
+                    return await self._found((snapshot, another), twin, worker.position)
             await self._stop_if_canceled()
             await asyncio.sleep(LOOK_SECONDS)
             await self._catch_up(worker)
 
-    async def _seen_level(self, worker: Worker, twin: AnyModel | None, snapshot: Connection) -> bool:
-        """Take the snapshot while both builds stand at the very same position; False: try again with another one."""
+    def _looking(self) -> AbstractAsyncContextManager[Connection]:
+        return self._database.transaction(isolation="repeatable_read", readonly=True)
+
+    async def _seen_level(self, worker: Worker, twin: AnyModel | None, snapshots: Sequence[Connection]) -> bool:
+        """Take the snapshots while both builds stand at the very same position; False: try again with others."""
         if twin is None:
-            await snapshot.execute("SELECT")
+            await _take(snapshots)
             return True
         try:
             async with (
@@ -278,16 +282,17 @@ class _Rebuild:
                 if worker.position > position:
                     return False
                 await bring_level(worker, position)
-                await snapshot.execute("SELECT")
+                await _take(snapshots)
         except (TimeoutError, asyncpg.LockNotAvailableError):
             return False
         return True
 
-    async def _found(self, snapshot: Connection, twin: AnyModel | None, position: int) -> Findings:
+    async def _found(self, snapshots: Sequence[Connection], twin: AnyModel | None, position: int) -> Findings:
+        snapshot, another = snapshots
         findings, chance = Findings(), random.Random(self._job.id.int)  # noqa: S311 - which rows are looked at is no secret
         codec, model = self._tools.codec, self._model
         if twin is not None:
-            differing = await compare(snapshot, model, twin, findings)
+            differing = await compare(snapshot, model, another, twin, findings)
             await check_rows(snapshot, codec, model, position, differing, findings)
         await sample(snapshot, codec, model, position, findings, chance)
         return findings
@@ -326,3 +331,9 @@ class _Rebuild:
             await hold_job(connection, self._job)
             await drop_kind(connection, self._model.kind)
             self._job = await move_job(connection, self._job, "done")
+
+
+async def _take(snapshots: Sequence[Connection]) -> None:
+    """What is seen from now on is what is there now."""
+    for snapshot in snapshots:
+        await snapshot.execute("SELECT")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.read_model import AnyModel, RowKey
 from projections.recorded import Recorded
+from projections.side_by_side import side_by_side
 
 SAMPLES = 8
 SAMPLE_POSITIONS = 1_000
@@ -40,18 +42,19 @@ class Findings(msgspec.Struct, kw_only=True, rename="camel"):
         return not self.wrong
 
 
-# The order of rows makes no difference to a sum of their hashes.
+# The order of rows makes no difference to a sum of their hashes. The bytes are hashed as they are: anything made of them
+# first, a digest or a text, takes several times as long.
 _CHECKSUM = """
-    SELECT count(*) AS count, coalesce(sum(hashtextextended(concat_ws(' ', {columns}), 0)::numeric), 0) AS checksum
+    SELECT count(*) AS count, coalesce(sum(hash_record_extended(ROW({columns}, t.row), 0)), 0) AS checksum
       FROM views.{table} t
 """
-_ROW = "t.tenant_id, t.id, t.first_position, t.position, md5(t.row)"
-_VERSION = "t.tenant_id, t.id, t.valid_from, t.valid_to, md5(t.row)"
+_ROW = "t.tenant_id, t.id, t.first_position, t.position"
+_VERSION = "t.tenant_id, t.id, t.valid_from, t.valid_to"
 _DIFFERING = """
     SELECT d.tenant_id, d.id
-      FROM ((SELECT {columns} FROM views.{one} t EXCEPT SELECT {columns} FROM views.{other} t)
+      FROM ((SELECT {columns}, md5(t.row) FROM views.{one} t EXCEPT SELECT {columns}, md5(t.row) FROM views.{other} t)
              UNION ALL
-            (SELECT {columns} FROM views.{other} t EXCEPT SELECT {columns} FROM views.{one} t)) d
+            (SELECT {columns}, md5(t.row) FROM views.{other} t EXCEPT SELECT {columns}, md5(t.row) FROM views.{one} t)) d
      GROUP BY d.tenant_id, d.id
      LIMIT $1
 """
@@ -72,29 +75,41 @@ _PARKED = "SELECT p.tenant_id, p.stream_id, p.ids FROM views.parked p WHERE p.ki
 Standing = tuple[int, int, bytes]
 
 
-async def compare(queries: Queries, model: AnyModel, other: AnyModel, findings: Findings) -> list[RowKey]:
-    """Compare counts and checksums with another build of the same version, both standing at the same position for
-    `queries`; the keys of rows that differ, or whose history does."""
+async def compare(
+    queries: Queries, model: AnyModel, theirs: Queries, other: AnyModel, findings: Findings
+) -> list[RowKey]:
+    """Compare counts and checksums with another build of the same version, both standing at the same position: for
+    `queries` the model, for `theirs` both of them. The keys of rows that differ, or whose history does."""
     findings.compared = True
-    differing = await _compare(queries, model.kind, other.kind, _ROW, findings, "rows")
+    one, two = list[_Count](), list[_Count]()
+    await side_by_side(_count(queries, model, one), _count(theirs, other, two))
+    findings.rows, findings.served_rows = one[0].rows, two[0].rows
+    differing: list[RowKey] = []
+    if one[0] != two[0]:
+        differing += await _differing(theirs, model.kind, other.kind, _ROW)
     if model.keeps_history:
-        tables = (f"{model.kind}_history", f"{other.kind}_history")
-        differing += await _compare(queries, *tables, _VERSION, findings, "versions")
+        findings.versions, findings.served_versions = one[1].rows, two[1].rows
+        if one[1] != two[1]:
+            differing += await _differing(theirs, f"{model.kind}_history", f"{other.kind}_history", _VERSION)
     findings.differing = [f"{tenant_id}/{id}" for tenant_id, id in differing]
     return differing
 
 
-async def _compare(queries: Queries, one: str, other: str, columns: str, findings: Findings, what: str) -> list[RowKey]:
-    ours, theirs = [
-        await queries.fetchrow(_CHECKSUM.format(columns=columns, table=table), timeout=SECONDS_MAX)
-        for table in (one, other)
-    ]
-    assert ours is not None, "an aggregate always answers"
-    assert theirs is not None, "an aggregate always answers"
-    setattr(findings, what, ours["count"])
-    setattr(findings, f"served_{what}", theirs["count"])
-    if tuple(ours) == tuple(theirs):
-        return []
+class _Count(msgspec.Struct, frozen=True):
+    rows: int
+    checksum: Decimal
+
+
+async def _count(queries: Queries, model: AnyModel, counts: list[_Count]) -> None:
+    """The rows, and where the model has one, the history."""
+    tables = [(model.kind, _ROW), (f"{model.kind}_history", _VERSION)] if model.keeps_history else [(model.kind, _ROW)]
+    for table, columns in tables:
+        row = await queries.fetchrow(_CHECKSUM.format(columns=columns, table=table), timeout=SECONDS_MAX)
+        assert row is not None, "an aggregate always answers"
+        counts.append(_Count(row["count"], row["checksum"]))
+
+
+async def _differing(queries: Queries, one: str, other: str, columns: str) -> list[RowKey]:
     text = _DIFFERING.format(one=one, other=other, columns=columns)
     return [(row[0], row[1]) for row in await queries.fetch(text, DIFFERENCES_MAX, timeout=SECONDS_MAX)]
 
