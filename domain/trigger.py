@@ -35,6 +35,9 @@ class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
 Settings = HttpSettings | ScheduleSettings | EventSettings
 
+# The type of the CloudEvent that a schedule sends.
+TICK_TYPE = "dcf.schedule.due"
+
 # Where our own runners call functions when their schedule is due; elsewhere the cloud's scheduler does.
 OWN_SCHEDULER: tuple[ProviderName, ...] = ("local",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -79,12 +79,6 @@ class Codec:
         """The event on its way into the log, at `version` of its stream."""
         tag, schema_version, data = self.encode(event)
         return NewEvent(stream, version, tag, schema_version, encode_meta(meta), data)
-
-    def present(self, type: str) -> tuple[int, Callable[[bytes], Event]] | None:
-        """How events of the type that were stored by this version's code are read, short of their time, and the schema
-        version that says so; for who reads many. Others, and what cannot be read, are for `decode`."""
-        version = self._versions.get(type)
-        return None if version is None else (version, self._decoders[type].decode)
 
     def decode(self, stored: StoredEvent) -> Event:
         """The event with `at` filled in. Raises EventOfNewerCode or UnreadableEvent."""

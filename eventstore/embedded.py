@@ -30,9 +30,7 @@ _CONFIGURATION = {
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "256MB",
-    # A checkpoint makes every page be logged whole once more. What is loaded in bulk, as a rebuild does, should meet few: that
-    # takes it a third less. Room is taken only as it is needed, and given back.
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
     # Files of the write-ahead log that are there are written over; making one means writing it twice.
     "min_wal_size": "256MB",
     "checkpoint_timeout": "15min",

@@ -91,18 +91,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queue_position: int | None = None
 
 
-_replace = msgspec.structs.replace
-
 _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
 
 
+@cache
 def can_rollback(status: DeploymentStatus, *, active: bool, retired: bool = False) -> CanRollback:
     """The answer as far as the deployment itself can tell; its runtime and provider have a say when it is asked for."""
-    return _possible(status, active, retired)
-
-
-@cache
-def _possible(status: DeploymentStatus, active: bool, retired: bool) -> CanRollback:
     refusal = refusal_of(status, active=active, retired=retired)
     return _KEPT if refusal is None else refused_rollback(refusal())
 
@@ -160,11 +154,8 @@ def _pinned(release: Release) -> PinnedRelease:
 
 
 def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 - one case an event
-    replace = _replace
+    replace = msgspec.structs.replace
     match recorded.event:
-        # First, since none is as frequent: each changes two rows.
-        case FunctionDeployed(deployment_id=deployment_id):
-            return _rated(replace(row, active=row.deployment_id == deployment_id))
         case DeploymentClaimed():
             return _status(row, "running", started_at=recorded.at) if row.status == "queued" else row
         case BuildSucceeded(toolchain=toolchain, warnings=warnings):
@@ -202,6 +193,8 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
             return replace(row, drift=differences)
         case DriftCleared():
             return replace(row, drift=())
+        case FunctionDeployed(deployment_id=deployment_id):
+            return _rated(replace(row, active=row.deployment_id == deployment_id))
         case FunctionUndeployed():
             return _rated(replace(row, active=False))
         case _:
@@ -209,12 +202,13 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
 
 
 def _status(row: Deployment, status: DeploymentStatus, **changes: object) -> Deployment:
-    possible = _possible(status, row.active, row.retired)
-    return _replace(row, status=status, can_rollback=possible, **changes)
+    possible = can_rollback(status, active=row.active, retired=row.retired)
+    return msgspec.structs.replace(row, status=status, can_rollback=possible, **changes)
 
 
 def _rated(row: Deployment) -> Deployment:
-    return _replace(row, can_rollback=_possible(row.status, row.active, row.retired))
+    possible = can_rollback(row.status, active=row.active, retired=row.retired)
+    return msgspec.structs.replace(row, can_rollback=possible)
 
 
 def address_of(row: Deployment) -> str:

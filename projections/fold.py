@@ -128,18 +128,13 @@ class Fold:
         keys, rows, taken, faults = self.model.keys, self.rows, self._taken, self._faults
         for recorded in events:
             ids: Sequence[UUID] = ()
-            touched: Sequence[Row]
             try:
                 if not faults or recorded.position not in faults:
                     ids = keys(recorded)
             except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
                 faults[recorded.position] = error
             tenant_id = recorded.tenant_id
-            if len(ids) == 1:  # As with nearly all.
-                key = (tenant_id, ids[0])
-                touched = (rows.get(key) or self._touch(key, recorded),)
-            else:
-                touched = tuple([rows.get((tenant_id, id)) or self._touch((tenant_id, id), recorded) for id in ids])
+            touched = [rows.get((tenant_id, id)) or self._touch((tenant_id, id), recorded) for id in ids]
             taken.append((recorded, ids, touched))
 
     def note_unreadable(self, position: int, error: Exception) -> None:
@@ -161,18 +156,11 @@ class Fold:
         """Apply the next so many of the events taken."""
         project, streams, faults = self.model.project, self._streams, self._faults
         holds, own_only = bool(streams), self._own_only
-        change = self._change
         begin, self._applied = self._applied, self._applied + count
         for recorded, ids, touched in self._taken[begin : self._applied]:
             fault = faults.get(recorded.position) if faults else None
             if fault is None and not (holds and streams.hold(recorded.tenant_id, recorded.stream_id, ids)):
                 try:
-                    if len(ids) == 1 and ids[0] is recorded.stream_id:  # The short way, for nearly all events.
-                        row = touched[0]
-                        new = project(row.row, recorded)
-                        if new is not row.row:
-                            change(recorded.tenant_id, ids[0], row, new, recorded.position)
-                        continue
                     after = [project(row.row, recorded) for row in touched]
                     if own_only and (len(ids) != 1 or ids[0] is not recorded.stream_id):
                         _check_made(recorded, ids, touched, after)
@@ -181,7 +169,7 @@ class Fold:
                 else:
                     for id, row, new in zip(ids, touched, after):  # noqa: B905 - as long as each other, and asked often
                         if new is not row.row:
-                            change(recorded.tenant_id, id, row, new, recorded.position)
+                            self._change(recorded.tenant_id, id, row, new, recorded.position)
                     continue
             self._park(recorded, ids, fault)
             holds = True

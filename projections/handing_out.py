@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Any
 
 import msgspec
 
@@ -21,41 +21,34 @@ class _Unread(msgspec.Struct, frozen=True):
     """Stands in for the event of what could not be decoded."""
 
 
-_UNREAD: Event = cast("Event", _Unread())
-
-_set = msgspec.structs.force_setattr
-
-# Who takes events of a type, and how those of one schema version are read: nearly all of them are of the present one.
-_Way = tuple[Sequence[Callable[[Recorded], None]], int | None, Callable[[bytes], Event]]
+_UNREAD: Any = _Unread()
 
 
 class HandingOut:
     """To these folds. What none of them is interested in is not decoded: it may well be foreign."""
 
     def __init__(self, codec: Codec, folds: Sequence[Fold]) -> None:
-        self._codec = codec
+        self._decode = codec.decode
         self._takers = _takers(tuple(fold.model.interests for fold in folds))
         self._folds = folds
 
     def give(self, events: Iterable[StoredEvent]) -> None:
         """Decode the next events and let the folds take them."""
         given: defaultdict[int, list[Recorded]] = defaultdict(list)
-        ways: dict[str, _Way] = {}
+        gives: dict[str, list[Callable[[Recorded], None]]] = {}
+        decode = self._decode
         for stored in events:
-            way = ways.get(stored.type)
-            if way is None:
-                way = ways[stored.type] = self._way(stored.type, given)
-            takers, version, read = way
+            takers = gives.get(stored.type)
+            if takers is None:
+                takers = gives[stored.type] = [given[number].append for number in self._takers.get(stored.type, ())]
             if not takers:
                 continue
-            if stored.schema_version == version:
-                try:
-                    event = read(stored.data)
-                    _set(event, "at", stored.recorded_at)
-                except Exception:  # noqa: BLE001 - as below, where there is a word for it
-                    event = self._read(stored)
-            else:
-                event = self._read(stored)
+            try:
+                event = decode(stored)
+            except Exception as error:  # noqa: BLE001 - bytes that cannot be read must not stop the others
+                event = _UNREAD
+                for number in self._takers[stored.type]:
+                    self._folds[number].note_unreadable(stored.position, error)
             recorded = Recorded(
                 event,
                 stored.tenant_id,
@@ -69,19 +62,6 @@ class HandingOut:
                 take(recorded)
         for number, recordeds in given.items():
             self._folds[number].take(recordeds)
-
-    def _way(self, type: str, given: defaultdict[int, list[Recorded]]) -> _Way:
-        version, read = self._codec.present(type) or (None, msgspec.json.decode)
-        return [given[number].append for number in self._takers.get(type, ())], version, read
-
-    def _read(self, stored: StoredEvent) -> Event:
-        """The long way, which reads what older code has stored too, and has a word for what it cannot read."""
-        try:
-            return self._codec.decode(stored)
-        except Exception as error:  # noqa: BLE001 - bytes that cannot be read must not stop the others
-            for number in self._takers[stored.type]:
-                self._folds[number].note_unreadable(stored.position, error)
-            return _UNREAD
 
 
 def interested(models: Sequence[AnyModel], types: Iterable[str]) -> set[int]:

@@ -9,6 +9,7 @@ import msgspec
 from domain.clouds import ProviderName
 from process.settings import Settings
 from process.sockets import socket_directory
+from providers.aws.provider import AwsProvider
 from providers.gcp.provider import GcpProvider
 from providers.issuer import Issuer, ProjectedToken, token_source
 from providers.local.client import SOCKET_NAME, AgentSocket, LocalProvider
@@ -42,9 +43,10 @@ def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: 
         token_file=settings.identity_token_file,
     )
     gcp = GcpProvider(tokens, settings.gcp_endpoints)
+    aws = AwsProvider(tokens, settings.aws_endpoints, spreading_seconds=settings.aws_spreading_seconds)
     return Clouds(
-        providers={"local": LocalProvider(agent, functions_url), "gcp": gcp},
+        providers={"local": LocalProvider(agent, functions_url), "gcp": gcp, "aws": aws},
         agent=agent,
         token_source=tokens,
-        closing=(agent.close, gcp.close),
+        closing=(agent.close, gcp.close, aws.close),
     )

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from domain.cron import Cron, CronInvalid, ZoneUnknown, next_tick, parse, zone
+from domain.trigger import TICK_TYPE
 from eventstore.ticks import Tick, Ticks, TickStatus
 from projections.query import Found
 from projections.reader import PAGE_ROWS_MAX, Reader
@@ -46,7 +47,6 @@ TELLINGS_MAX = 5
 _LATE_MAX = timedelta(seconds=LATE_SECONDS_MAX)
 _SUCCESS, _REDIRECT = 200, 300
 STOPPED = "The runner was stopped while the function was at work."
-TICK_TYPE = "dcf.schedule.due"
 
 log = structlog.get_logger()
 

@@ -133,18 +133,15 @@ def _of_lane(model: AnyModel, order: LaneOrder) -> AnyModel:
     """The model as far as this lane is concerned."""
     if order.lanes == 1 or model.append_only:
         return model
-    every, strays, lane, lanes = model.keys, frozenset(model.strays), order.lane, order.lanes
+    every, strays, lane, lanes = model.keys, model.strays, order.lane, order.lanes
 
     def keys(recorded: Recorded) -> Sequence[UUID]:
         ids = every(recorded)
-        if type(recorded.event) not in strays:
-            if len(ids) == 1 and ids[0] is recorded.stream_id:
-                return ids  # It was read because its stream is this lane's.
-            if any(id != recorded.stream_id for id in ids):
-                raise _StraysUndeclared(type(recorded.event).__name__)
+        if not isinstance(recorded.event, strays) and any(id != recorded.stream_id for id in ids):
+            raise _StraysUndeclared(type(recorded.event).__name__)
         return [id for id in ids if id.bytes[15] % lanes == lane]
 
-    return msgspec.structs.replace(model, keys=keys, elsewhere=model.strays if model.makes_own_rows_only else None)
+    return msgspec.structs.replace(model, keys=keys, elsewhere=strays if model.makes_own_rows_only else None)
 
 
 def _next_size(size: int, events: Sequence[StoredEvent]) -> int:

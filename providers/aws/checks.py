@@ -19,14 +19,13 @@ from providers.aws.storage import Bucket
 from providers.provider import Finding, ProviderRefused
 from providers.walk import NotSeen, Spreading, Walk
 
-# A role or policy that was made a moment ago is refused meanwhile; Amazon speaks of seconds.
-SPREADING_SECONDS = 15.0
 REMEMBERED_MAX = 1000
 _SPREADS = ("AWS_TRUST_POLICY_REFUSED", "AWS_OIDC_PROVIDER_NOT_FOUND")
 
 
 class FirstRefusals:
-    """Since when each project has been refused, so that a grant gets a moment to spread. At most REMEMBERED_MAX."""
+    """Since when each project has been refused: a role or policy that was made a moment ago is refused meanwhile, for
+    seconds, as Amazon says. At most REMEMBERED_MAX."""
 
     def __init__(self, *, spreading_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = spreading_seconds, clock

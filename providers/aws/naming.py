@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -90,7 +91,14 @@ def release_alias(order: Order) -> str:
 
 
 def schedule_name(order: Order) -> str:
-    return f"dcf-{order.release.function_id.hex}"
+    """A function can be deployed under several names in one region."""
+    name = hashlib.sha256(target_name(order).encode()).hexdigest()[:16]
+    return f"dcf-{order.release.function_id.hex}-{name}"
+
+
+def target_name(order: Order) -> str:
+    target = order.release.target
+    return target.function_name if isinstance(target, AwsTarget) else ""
 
 
 def mark(order: Order) -> str:

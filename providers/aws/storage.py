@@ -74,6 +74,25 @@ class Bucket:
             raise
         return self._staged(name, found["Metadata"])
 
+    async def keep(self, name: str, text: str) -> None:
+        """Put a short text there; one that is there already stays."""
+        try:
+            await self._call("put_object", Key=name, Body=text.encode(), ContentType="text/plain", IfNoneMatch="*")
+        except Answered as error:
+            if error.http_status != 412:
+                raise
+
+    async def text(self, name: str) -> str | None:
+        """The text of this name, or None."""
+        try:
+            found = await self._call("get_object", Key=name)
+        except Answered as error:
+            if error.is_missing:
+                return None
+            raise
+        async with found["Body"] as body:
+            return str((await body.read()).decode())
+
     async def names(self, prefix: str) -> list[str]:
         """The objects whose names begin so, at most OBJECTS_MAX."""
         page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=OBJECTS_MAX)

@@ -14,6 +14,9 @@ import msgspec
 from aiohttp import web
 
 from domain.clouds import (
+    AwsIdentity,
+    AwsStorage,
+    AwsTarget,
     GcpIdentity,
     GcpStorage,
     GcpTarget,
@@ -28,6 +31,7 @@ from domain.clouds import (
 )
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.serving import serving
+from providers.aws.provider import AwsProvider
 from providers.gcp.provider import GcpProvider
 from providers.issuer import Issuer, Keyring
 from providers.local.artifact import content_digest
@@ -37,6 +41,7 @@ from providers.local.keeper import Patience
 from providers.local.store import Store
 from providers.local.unix_socket import listen
 from providers.provider import Build, Order, Provider, ProviderBusy, Service, Source
+from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.background import Background
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.workshop import workshop
@@ -228,6 +233,28 @@ async def gcp(folder: Path) -> AsyncIterator[Ground]:
         published.close()
 
 
+@asynccontextmanager
+async def aws(folder: Path) -> AsyncIterator[Ground]:
+    """The same of AWS."""
+    published = Background()
+    issuer = Issuer(Keyring(folder / "keys.json"), lambda: f"http://127.0.0.1:{port}")
+    port = published.serve(well_known(issuer))
+    cloud = AwsCloud(await asyncio.to_thread(workshop, folder / "cloud", TOOLCHAIN_DIR, real=False))
+    await asyncio.to_thread(cloud.prepare_for_all, issuer.issuer)
+    provider = AwsProvider(issuer, cloud.amazon.endpoints, spreading_seconds=0.3)
+    try:
+        yield Ground(
+            provider=provider,
+            target=msgspec.convert({"provider": "aws", **cloud.target("hello")}, AwsTarget),
+            identity=msgspec.convert({"provider": "aws", **cloud.identity}, AwsIdentity),
+            storage=msgspec.convert({"provider": "aws", **cloud.storage}, AwsStorage),
+        )
+    finally:
+        await provider.close()
+        cloud.close()
+        published.close()
+
+
 def well_known(issuer: Issuer) -> web.Application:
     """Where an issuer's keys are published."""
 
@@ -243,4 +270,8 @@ def well_known(issuer: Issuer) -> web.Application:
     return app
 
 
-GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"local": local, "gcp": gcp}
+GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
+    "local": local,
+    "gcp": gcp,
+    "aws": aws,
+}

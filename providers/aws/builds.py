@@ -1,0 +1,214 @@
+"""Builds by CodeBuild: each is noted in the bucket, and looked for by its deployment before another one is started."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any, Literal
+
+from domain.release import Toolchain
+from providers.aws import naming
+from providers.aws.account import Account, target_of
+from providers.aws.errors import Answered
+from providers.aws.storage import Bucket, Staged
+from providers.dockerfile import VERSION_ARGUMENT
+from providers.provider import Build, LogChunk, Order
+
+ENGINE = "codebuild"
+# Lets an HTTP server on $PORT answer what Lambda hands to it.
+ADAPTER_IMAGE = "public.ecr.aws/awsguru/aws-lambda-adapter:1.0.0"
+ADAPTER_FILE = "/opt/extensions/lambda-adapter"
+PORT = 8080
+LISTED_MAX = 100
+LAST_WORDS_CHARACTERS = 4000
+LOG_BYTES_MAX = 256 * 1024
+LOG_PAGES_MAX = 50
+PLACES_MAX = 1000
+DEPLOYMENT_VARIABLE = "DCF_DEPLOYMENT"
+
+# Lambda takes a single image for one architecture, and none that comes with attestations.
+_DOCKER_BUILD = "docker build --provenance=false --sbom=false"
+_ADAPTED = f"FROM function\\nCOPY --from={ADAPTER_IMAGE} /lambda-adapter {ADAPTER_FILE}\\nENV PORT={PORT} AWS_LWA_PORT={PORT}\\n"
+COMMANDS = (
+    'aws ecr get-login-password --region "$AWS_REGION" | docker login --username AWS --password-stdin "$DCF_REGISTRY"',
+    f'{_DOCKER_BUILD} --build-arg {VERSION_ARGUMENT}="${VERSION_ARGUMENT}" -t function .',
+    f"printf '{_ADAPTED}' | {_DOCKER_BUILD} -t \"$DCF_IMAGE\" -",
+    'docker push "$DCF_IMAGE"',
+)
+# What goes wrong in one command ends the build there.
+BUILDSPEC = json.dumps({"version": 0.2, "phases": {"build": {"on-failure": "ABORT", "commands": list(COMMANDS)}}})
+
+_FAILED = "Mend what the log names, upload it and deploy again."
+_Found = dict[str, Any]
+
+
+class LogPlaces:
+    """How far builds' logs were read, so that the next look goes on there. At most PLACES_MAX are kept."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[int, str]] = OrderedDict()
+
+    def before(self, build_id: str, cursor: int) -> tuple[int, str]:
+        """The last place known that is not after the cursor: its byte, and Amazon's token for it."""
+        byte, token = self._kept.get(build_id, (0, ""))
+        return (byte, token) if byte <= cursor else (0, "")
+
+    def keep(self, build_id: str, byte: int, token: str) -> None:
+        self._kept[build_id] = (byte, token)
+        self._kept.move_to_end(build_id)
+        while len(self._kept) > PLACES_MAX:
+            self._kept.popitem(last=False)
+
+
+class Builds:
+    """The builds of one order, as one account sees them."""
+
+    def __init__(self, account: Account, bucket: Bucket, places: LogPlaces, order: Order) -> None:
+        self._account, self._bucket, self._places, self._order = account, bucket, places, order
+        self._target = target_of(order)
+
+    async def noted(self) -> _Found | None:
+        """The build that the note in the bucket names; None without a note."""
+        noted = await self._bucket.text(naming.build_note(self._order))
+        if noted is None:
+            return None
+        found = await self._call("batch_get_builds", ids=[noted])
+        return found["builds"][0] if found["builds"] else None
+
+    async def find(self) -> _Found | None:
+        """The same, also when the runner that started it died before it took a note."""
+        return await self.noted() or await self._unnoted()
+
+    async def start(self, staged: Staged) -> _Found:
+        """Start it, and take a note. Ask `find` first."""
+        variables = {
+            DEPLOYMENT_VARIABLE: str(self._order.deployment_id),
+            VERSION_ARGUMENT: self._order.release.runtime,
+            "DCF_REGISTRY": naming.registry(self._target),
+            "DCF_IMAGE": f"{naming.image_path(self._target)}:{naming.tag(self._order)}",
+        }
+        made = await self._call(
+            "start_build",
+            projectName=self._target.code_build_project,
+            sourceTypeOverride="S3",
+            sourceLocationOverride=staged.bundle.location.removeprefix("s3://"),
+            buildspecOverride=BUILDSPEC,
+            environmentVariablesOverride=[
+                {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
+            ],
+            # Who starts the same build again within five minutes gets this one.
+            idempotencyToken=str(self._order.deployment_id),
+        )
+        await self.note(made["build"])
+        found: _Found = made["build"]
+        return found
+
+    async def note(self, build: _Found) -> None:
+        """Keep the build's id where `noted` looks; a note that is there already stays."""
+        await self._bucket.keep(naming.build_note(self._order), str(build["id"]))
+
+    async def stop(self, build: _Found) -> None:
+        """End it for real; one that has ended meanwhile is left as it is."""
+        if not is_running(build):
+            return
+        try:
+            await self._call("stop_build", id=build["id"])
+        except Answered as error:
+            if not error.is_missing:
+                raise
+
+    async def shown(self, build: _Found, staged: Staged | None) -> Build:
+        """The build in the port's own terms. A failed one has the last words of its log."""
+        status = _status(build)
+        version = (staged.dart if staged else "") or "of the Dockerfile"
+        return Build(
+            id=str(build["id"]),
+            status=status,
+            message=await self._last_words(build) if status == "failed" else "",
+            remedy=_FAILED if status == "failed" else "",
+            toolchain=Toolchain(engine=ENGINE, version=version),
+        )
+
+    async def log(self, build: _Found, cursor: int) -> LogChunk:
+        """What the build wrote, from the byte `cursor` on."""
+        key = str(build["id"])
+        first, token = self._places.before(key, cursor)
+        text = b""
+        for _ in range(LOG_PAGES_MAX):
+            page, following = await self._page(build, token)
+            if following == token:
+                break
+            text, token = text + page, following
+            if first + len(text) - cursor >= LOG_BYTES_MAX:
+                break
+        self._places.keep(key, first + len(text), token)
+        new = text[max(cursor - first, 0) :]
+        return LogChunk(text=new.decode(errors="replace"), next_cursor=cursor + len(new))
+
+    async def _unnoted(self) -> _Found | None:
+        """The newest builds of the project are looked through, the first one when a lost answer led to two."""
+        found = await self._account.found(
+            "codebuild",
+            "list_builds_for_project",
+            region=self._target.region,
+            projectName=self._target.code_build_project,
+            sortOrder="DESCENDING",
+        )
+        ids = found.get("ids", [])[:LISTED_MAX] if found else []
+        builds = (await self._call("batch_get_builds", ids=ids))["builds"] if ids else []
+        own = [build for build in builds if _deployment(build) == str(self._order.deployment_id)]
+        return min(own, key=lambda build: (build["startTime"], build["id"]), default=None)
+
+    async def _last_words(self, build: _Found) -> str:
+        said = [
+            f"{phase['phaseType']}: {context.get('statusCode', '')} {context['message']}"
+            for phase in build.get("phases", [])
+            for context in phase.get("contexts", [])
+            if context.get("message") and phase.get("phaseStatus") not in ("SUCCEEDED", None)
+        ]
+        page, _ = await self._page(build, "", last=True)
+        said.append(page.decode(errors="replace")[-LAST_WORDS_CHARACTERS:].strip())
+        return "\n".join(part for part in said if part) or f"CodeBuild ended with {build['buildStatus']}."
+
+    async def _page(self, build: _Found, token: str, *, last: bool = False) -> tuple[bytes, str]:
+        """A page of the log and the token of what follows it; the same token at its end."""
+        place = build.get("logs") or {}
+        if not place.get("groupName") or not place.get("streamName"):
+            return b"", token  # It waits for a machine.
+        found = await self._account.found(
+            "logs",
+            "get_log_events",
+            region=self._target.region,
+            logGroupName=place["groupName"],
+            logStreamName=place["streamName"],
+            startFromHead=not last,
+            **({"nextToken": token} if token else {}),
+        )
+        if found is None:
+            return b"", token
+        text = "".join(event["message"] for event in found["events"])
+        return text.encode(), str(found["nextForwardToken"]) if found["events"] else token
+
+    async def _call(self, call: str, **parameters: Any) -> Any:
+        return await self._account.call("codebuild", call, region=self._target.region, **parameters)
+
+
+def is_running(build: _Found) -> bool:
+    return bool(build["buildStatus"] == "IN_PROGRESS")
+
+
+def _deployment(build: _Found) -> str:
+    variables = build.get("environment", {}).get("environmentVariables", [])
+    return next((str(one["value"]) for one in variables if one["name"] == DEPLOYMENT_VARIABLE), "")
+
+
+def _status(build: _Found) -> Literal["running", "succeeded", "failed", "stopped"]:
+    match build["buildStatus"]:
+        case "IN_PROGRESS":
+            return "running"
+        case "SUCCEEDED":
+            return "succeeded"
+        case "STOPPED":
+            return "stopped"
+        case _:
+            return "failed"

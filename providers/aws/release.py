@@ -1,0 +1,303 @@
+"""A release as a version of a Lambda function, beside the one that serves: the alias `live` decides which that is."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from providers.aws import naming
+from providers.aws.account import Account, target_of
+from providers.aws.builds import PORT
+from providers.aws.events import HEALTH_PATH, request_event
+from providers.aws.functions import INVOKE_STATEMENT, URL_STATEMENT, Alias, Code, Function, Invoked
+from providers.aws.schedules import Schedules
+from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+
+MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
+REQUEST_SECONDS_MAX = 900
+# All of a function's variables together, as Lambda counts them.
+ENVIRONMENT_BYTES_MAX = 4096
+HEALTHY_MAX = 1000
+SERVED = "served"
+_OWN = frozenset({"PORT", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH", "AWS_LWA_READINESS_CHECK_PORT"})
+# Lambda sets these itself and refuses whoever gives them.
+_LAMBDAS = frozenset(
+    {
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+    }
+)
+_MARK = re.compile(r"deployment=(\S+) number=(\d+)")
+
+
+class Healthy:
+    """The deployments that answered once, so that none is called again only to be looked at. At most HEALTHY_MAX."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[UUID, None] = OrderedDict()
+
+    def __contains__(self, deployment_id: UUID) -> bool:
+        return deployment_id in self._known
+
+    def add(self, deployment_id: UUID) -> None:
+        self._known[deployment_id] = None
+        while len(self._known) > HEALTHY_MAX:
+            self._known.popitem(last=False)
+
+
+class _Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """The function, with what says whose turn it is."""
+
+    function: Code
+    own: Alias | None
+    live: Alias | None
+    url: tuple[str, str] | None
+    statements: set[str]
+
+
+class Releases:
+    """The release of one order, as one account sees it."""
+
+    def __init__(self, account: Account, healthy: Healthy, order: Order) -> None:
+        self._order, self._target, self._healthy = order, target_of(order), healthy
+        self._function = Function(account, self._target)
+        self._schedules = Schedules(account, order)
+        self._own = naming.release_alias(order)
+        self._mark = naming.mark(order)
+
+    async def shown(self) -> Service | None:
+        """The release as it is now; None when there is none of this deployment."""
+        seen = await self._look()
+        if seen is None or not self._is_ours(seen.function) or seen.own is None:
+            return None
+        return await self._shown(seen)
+
+    async def apply(self, image: Image, secrets: Secrets) -> Service:
+        """Make the version, or find it made. It gets no traffic: a URL that is new leads there, and nobody may call it."""
+        configuration = self._configuration(secrets)
+        self._schedules.check()
+        if await self._function.alias(self._own) is None:
+            await self._publish(image, configuration)
+        seen = await self._look()
+        if seen is None or seen.own is None:
+            raise ProviderBusy("Lambda does not show yet what was made.")
+        if seen.live is None:
+            await self._function.name_version(naming.LIVE, seen.own.version, "dcf deployment=none number=0")
+        if seen.url is None:
+            await self._function.make_url()
+        return await self._shown(await self._look() or seen)
+
+    async def promote(self) -> Service:
+        """Let the live alias stand for this release, and open its URL as the release says. Raises ProviderRefused
+        (`overtaken`)."""
+        seen = await self._look()
+        if seen is None or seen.own is None or seen.live is None or not self._is_ours(seen.function):
+            raise self._not_healthy("There is no such release.")
+        if _number(seen.live) > self._order.number:
+            raise ProviderRefused(
+                "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
+            )
+        if not await self._serves(seen):
+            service = await self._shown(seen)
+            if service.status != "healthy":
+                raise self._not_healthy(service.message or "The release is not healthy.")
+            await self._lead(seen.own, seen.live)
+        return await self._shown(await self._look() or seen)
+
+    async def withdraw(self) -> tuple[str, ...]:
+        """Take the version away, and with the one that serves the whole function; the names of what is still there."""
+        seen = await self._look()
+        if seen is None or not self._is_ours(seen.function):
+            return ()
+        versions = {seen.own.version} if seen.own else set()
+        versions.update(await self._function.published(self._mark))
+        if self._is_alone(seen, versions):
+            await self._schedules.remove()
+            await self._function.remove()
+            return () if await self._function.code() is None else (f"function {self._target.function_name}",)
+        await self._function.remove_alias(self._own)
+        for version in versions:
+            await self._function.remove_version(version)
+        return ()
+
+    async def _publish(self, image: Image, configuration: dict[str, Any]) -> None:
+        """Each step is looked for before it is taken, so that whoever died in between is followed up."""
+        function = await self._function.code()
+        if function is None:
+            await self._function.make(image.reference, configuration, naming.tags(self._order))
+        elif not self._is_ours(function):
+            raise self._taken()
+        latest = await self._settled()
+        if latest.mark != self._mark:
+            await self._function.configure(configuration, latest.configuration["RevisionId"])
+            latest = await self._settled()
+        if latest.digest != image.digest:
+            await self._function.load(image.reference, latest.configuration["RevisionId"])
+            latest = await self._settled()
+        if latest.mark != self._mark or latest.digest != image.digest:
+            raise ProviderBusy("Another deployment changes the function at this moment.")
+        if latest.failure:
+            raise ProviderRefused("aws_release_failed", latest.failure, _remedy(latest.failure))
+        version = await self._function.publish(latest)
+        await self._function.name_version(self._own, version, f"dcf number={self._order.number}")
+
+    async def _settled(self) -> Code:
+        return await self._function.settled()
+
+    async def _lead(self, own: Alias, live: Alias) -> None:
+        # Nobody who may not call the new release gets at it, and nobody who may is turned away from the old one.
+        if self._order.release.access != "public":
+            await self._function.close()
+        await self._function.move_alias(naming.LIVE, own.version, self._mark, live.revision_id)
+        if self._order.release.access == "public":
+            await self._function.open()
+        await self._schedules.put()
+        if not own.description.endswith(SERVED):
+            description = f"{own.description} {SERVED}"
+            await self._function.move_alias(self._own, own.version, description, own.revision_id)
+
+    async def _look(self) -> _Seen | None:
+        function, own, live, url, statements = await asyncio.gather(
+            self._function.code(),
+            self._function.alias(self._own),
+            self._function.alias(naming.LIVE),
+            self._function.url(),
+            self._function.statements(),
+        )
+        if function is None:
+            return None
+        return _Seen(function=function, own=own, live=live, url=url, statements=statements)
+
+    async def _shown(self, seen: _Seen) -> Service:
+        assert seen.own is not None, "only a release that was made is shown"
+        code = await self._function.code(seen.own.version)
+        serving = await self._serves(seen)
+        status, message = await self._status(seen, seen.own, code, serving=serving)
+        return Service(
+            status=status,
+            url=seen.url[0] if seen.url else "",
+            revision=code.digest if code else "",
+            serving=serving,
+            message=message,
+            remedy=_remedy(message) if code and code.failure else "",
+        )
+
+    async def _status(
+        self, seen: _Seen, own: Alias, code: Code | None, *, serving: bool
+    ) -> tuple[Literal["starting", "healthy", "unhealthy", "stopped"], str]:
+        if code is None or seen.url is None:
+            return "starting", ""
+        if code.failure:
+            return "unhealthy", code.failure
+        if code.is_changing:
+            return "starting", ""
+        if own.description.endswith(SERVED) and seen.live is not None and seen.live.version != own.version:
+            return "stopped", ""
+        if serving or self._order.deployment_id in self._healthy:
+            return "healthy", ""
+        return self._judged(await self._function.invoke(own.version, request_event("GET", HEALTH_PATH, {})))
+
+    def _judged(self, invoked: Invoked) -> tuple[Literal["starting", "healthy", "unhealthy"], str]:
+        if invoked.error:
+            return "unhealthy", "\n".join(part for part in (invoked.error, invoked.log.strip()) if part)
+        if invoked.status >= 500 or not invoked.status:
+            return "starting", f"{HEALTH_PATH} answers {invoked.status}."
+        self._healthy.add(self._order.deployment_id)
+        return "healthy", ""
+
+    async def _serves(self, seen: _Seen) -> bool:
+        if seen.own is None or seen.live is None or seen.url is None:
+            return False
+        leads = seen.live.version == seen.own.version and seen.live.description == self._mark
+        open_to_all = {URL_STATEMENT, INVOKE_STATEMENT} <= seen.statements and seen.url[1] == "NONE"
+        closed = not {URL_STATEMENT, INVOKE_STATEMENT} & seen.statements and seen.url[1] == "AWS_IAM"
+        as_said = open_to_all if self._order.release.access == "public" else closed
+        finished = seen.own.description.endswith(SERVED)
+        return leads and as_said and finished and await self._schedules.are_as_said()
+
+    def _is_ours(self, function: Code) -> bool:
+        mine = function.tags.get("managed-by") == naming.MANAGED_BY
+        return mine and function.tags.get("dcf-function") == str(self._order.release.function_id)
+
+    def _is_alone(self, seen: _Seen, versions: set[str]) -> bool:
+        """Without this release nothing would serve."""
+        if seen.live is None:
+            return seen.function.mark == self._mark
+        return seen.live.version in versions
+
+    def _configuration(self, secrets: Secrets) -> dict[str, Any]:
+        release, target = self._order.release, self._target
+        memory = target.memory_mb or min(max(release.memory_mb_max, MEMORY_MB_MIN), MEMORY_MB_MAX)
+        return {
+            "Description": self._mark,
+            "Role": target.execution_role_arn,
+            "MemorySize": memory,
+            "Timeout": target.timeout_seconds or min(release.request_seconds_max, REQUEST_SECONDS_MAX),
+            "Environment": {"Variables": self._environment(secrets)},
+        }
+
+    def _environment(self, secrets: Secrets) -> dict[str, str]:
+        given = {**self._order.release.environment, **{name: value.reveal() for name, value in secrets.items()}}
+        if taken := sorted(_LAMBDAS & given.keys()):
+            raise ProviderRefused(
+                "environment_reserved", f"Lambda keeps these names to itself: {', '.join(taken)}.", "Rename them."
+            )
+        if bad := sorted(name for name in given if len(name) < 2 or name.startswith("_")):
+            raise ProviderRefused(
+                "environment_invalid",
+                f"Lambda takes names of two characters and more that begin with a letter, not {', '.join(bad)}.",
+                "Rename them.",
+            )
+        made = {name: value for name, value in given.items() if name not in _OWN}
+        made |= {"AWS_LWA_PORT": str(PORT), "AWS_LWA_READINESS_CHECK_PATH": HEALTH_PATH, "PORT": str(PORT)}
+        if (size := len(msgspec.json.encode(made))) > ENVIRONMENT_BYTES_MAX:
+            raise ProviderRefused(
+                "environment_too_large",
+                f"The variables and secrets are {size} bytes together; Lambda takes {ENVIRONMENT_BYTES_MAX}.",
+                "Keep large values elsewhere, and let the function read them.",
+            )
+        return made
+
+    def _taken(self) -> ProviderRefused:
+        return ProviderRefused(
+            "service_taken",
+            f"The Lambda function {self._target.function_name} in {self._target.region} is not this function's.",
+            "Choose another functionName, or remove the Lambda function that has it.",
+        )
+
+    def _not_healthy(self, message: str) -> ProviderRefused:
+        return ProviderRefused("release_not_healthy", message, "Deploy again.")
+
+
+def _number(live: Alias) -> int:
+    found = _MARK.search(live.description)
+    return int(found[2]) if found else 0
+
+
+def _remedy(failure: str) -> str:
+    if "ECR" in failure or "image" in failure:
+        return (
+            "Let Lambda read the repository: run the ecr_repository commands that GET …/aws/oidc/setup-commands shows."
+        )
+    return ""

@@ -1,0 +1,178 @@
+"""AWS and its customer, for the journey: an account set up by the service's own commands, broken and mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.clouds import ProviderName
+from providers.aws import policies
+from providers.aws.identity import trust_policy
+from providers.aws.naming import oidc_provider_arn
+from providers.aws.setup import Wanted, setup
+from tests.emulators.aws.account import REGION
+from tests.emulators.aws.server import Amazon
+from tests.emulators.aws.shell import Shell
+from tests.emulators.cloud import Break
+from tests.emulators.images import Workshop
+from tests.support.service import HELLO
+
+NAMES = Wanted(
+    region=REGION,
+    role_name="dcf-deployer",
+    code_build_project="dcf-build",
+    ecr_repository="dcf-functions",
+    execution_role_name="dcf-function",
+)
+_POLICY = "dcf"
+
+
+class Trusted:
+    """Whom the account trusts: one subject of one issuer."""
+
+    def __init__(self, issuer: str, subject: str) -> None:
+        self.issuer, self._subject = issuer, subject
+
+    def subject(self, tenant_id: UUID, project_id: UUID) -> str:
+        return self._subject
+
+    def token(self, tenant_id: UUID, project_id: UUID, audience: str) -> str:
+        raise NotImplementedError
+
+
+class AwsCloud:
+    """The account is empty until it is prepared. A role trusts one project: the next one gets the same role anew."""
+
+    name: ProviderName = "aws"
+    connect = "aws/oidc/verify"
+    verify = "aws/oidc/verify"
+    diagnose = ""
+    bucket = "aws/bucket"
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self.amazon = Amazon(workshop)
+        self.account = self.amazon.account
+        self.shell = Shell(self.amazon.client, REGION)
+        self.bucket_name = f"acme-functions-{self.account.id}"
+        self.identity: Mapping[str, Any] = {"roleArn": self.role_arn("dcf-deployer"), "region": REGION}
+        self.storage: Mapping[str, Any] = {"bucket": self.bucket_name, "region": REGION}
+        self._issuer = ""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"DCF_AWS_ENDPOINTS": self.amazon.endpoints, "DCF_AWS_SPREADING_SECONDS": "0.3"}
+
+    @property
+    def stands_in_for(self) -> str:
+        return f"{self._workshop.stands_in_for} The Lambda Web Adapter is stood in for by the emulator."
+
+    def role_arn(self, name: str) -> str:
+        return f"arn:aws:iam::{self.account.id}:role/{name}"
+
+    def target(self, name: str) -> dict[str, Any]:
+        return {
+            "region": REGION,
+            "functionName": name,
+            "roleArn": self.role_arn("dcf-deployer"),
+            "codeBuildProject": "dcf-build",
+            "ecrRepository": "dcf-functions",
+            "executionRoleArn": self.role_arn("dcf-function"),
+        }
+
+    def prepare(self, issuer: str, subject: str) -> None:
+        """The commands that the service shows, one after another."""
+        if not self._issuer:
+            self._issuer = issuer
+            for line in self._commands(issuer, subject):
+                self.shell.obey(line)
+        self.trust(issuer, subject)
+
+    def prepare_for_all(self, issuer: str) -> None:
+        """The same for the tokens of any project of the issuer."""
+        self.prepare(issuer, "nobody")
+        trust = json.loads(json.dumps(self._trust(issuer, "*")).replace('"StringEquals"', '"StringLike"'))
+        self.amazon.client("iam").update_assume_role_policy(RoleName="dcf-deployer", PolicyDocument=json.dumps(trust))
+
+    def trust(self, issuer: str, subject: str) -> None:
+        trust = json.dumps(self._trust(issuer, subject))
+        self.amazon.client("iam").update_assume_role_policy(RoleName="dcf-deployer", PolicyDocument=trust)
+
+    def breaks(self) -> tuple[Break, ...]:
+        iam, s3 = self.amazon.client("iam"), self.amazon.client("s3")
+
+        def broken(what: str, act: Callable[[], object], asked: Any, step: str, code: str) -> Break:
+            return Break(what=what, act=act, asked=asked, step=step, code=code, mend=self.shell.obey)
+
+        def without_provider() -> None:
+            [provider] = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+            iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
+
+        def another_audience() -> None:
+            [provider] = self.account.iam.open_id_providers.values()
+            provider.client_id_list[:] = ["other"]
+
+        def without_role_policy() -> None:
+            iam.put_role_policy(RoleName="dcf-deployer", PolicyName=_POLICY, PolicyDocument=self._policy_without("s3:"))
+
+        identity = "identity"
+        return (
+            broken("no OIDC provider", without_provider, identity, "assume_role", "AWS_OIDC_PROVIDER_NOT_FOUND"),
+            broken("another audience", another_audience, identity, "assume_role", "AWS_AUDIENCE_REFUSED"),
+            broken(
+                "another subject",
+                lambda: self.trust(self._issuer, "tenant:other"),
+                identity,
+                "assume_role",
+                "AWS_TRUST_POLICY_REFUSED",
+            ),
+            broken(
+                "no bucket",
+                lambda: s3.delete_bucket(Bucket=self.bucket_name),
+                "bucket",
+                "bucket",
+                "AWS_BUCKET_NOT_FOUND",
+            ),
+            broken("no right to the bucket", without_role_policy, "bucket", "bucket", "AWS_BUCKET_PERMISSION_DENIED"),
+        )
+
+    @contextmanager
+    def slowly(self) -> Iterator[bytes]:
+        with self._workshop.held():
+            yield (HELLO / "main.dart").read_bytes()
+
+    def builds_running(self) -> int:
+        return sum(not build.is_over for build in self.amazon.builds.made.values())
+
+    def remains(self) -> list[str]:
+        objects = self.amazon.client("s3").list_objects_v2(Bucket=self.bucket_name).get("Contents", [])
+        return [
+            *(str(one["Key"]) for one in objects),
+            *(f"image {tag}" for one in self.amazon.images.repositories.values() for tag in one.tags),
+            *self.amazon.functions.names(),
+            *(f"schedule {name} {one['Description']}" for name, one in self.amazon.schedules.there.items()),
+        ]
+
+    def close(self) -> None:
+        self.amazon.close()
+        self._workshop.close()
+
+    def _commands(self, issuer: str, subject: str) -> list[str]:
+        wanted = msgspec.structs.replace(NAMES, account_id=self.account.id, bucket=self.bucket_name)
+        shown = setup(Trusted(issuer, subject), UUID(int=1), UUID(int=2), wanted)
+        return [line for step in shown.steps for line in step.commands]
+
+    def _trust(self, issuer: str, subject: str) -> dict[str, Any]:
+
+        return trust_policy(issuer, subject, oidc_provider_arn("aws", self.account.id, issuer))
+
+    def _policy_without(self, prefix: str) -> str:
+        """The role's policy as it is, but for the actions of a service."""
+        document = json.loads(self.account.role(self.role_arn("dcf-deployer")).policies[_POLICY])
+        kept = [one for one in document["Statement"] if not one["Action"][0].startswith(prefix)]
+        return policies.encoded(policies.policy(kept))

@@ -1,0 +1,60 @@
+"""What goes wrong on demand: calls throttled, delayed, denied, or whose answer is lost after its effect."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.emulators.aws.answers import Denied, Refused
+
+Kind = Literal["throttle", "delay", "deny", "fail", "lose"]
+
+
+@dataclass
+class Fault:
+    """`call` is a service and an operation, such as `lambda.CreateFunction`, or how that begins."""
+
+    kind: Kind
+    call: str
+    times: int = 1
+    seconds: float = 0.1
+
+
+class Faults:
+    """Those still to happen."""
+
+    def __init__(self) -> None:
+        self._to_come: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, kind: Kind, call: str, *, times: int = 1, seconds: float = 0.1) -> None:
+        self._to_come.append(Fault(kind, call, times, seconds))
+
+    @property
+    def are_over(self) -> bool:
+        return not self._to_come
+
+    def before(self, call: str) -> bool:
+        """Whether the answer is to be lost. Raises Refused."""
+        with self._lock:
+            fault = next((one for one in self._to_come if call.startswith(one.call)), None)
+            if fault is None:
+                return False
+            fault.times -= 1
+            if fault.times <= 0:
+                self._to_come.remove(fault)
+        match fault.kind:
+            case "throttle":
+                code = "SlowDown" if call.startswith("s3.") else "ThrottlingException"
+                raise Refused(code, "Rate exceeded", 503 if code == "SlowDown" else 429)
+            case "deny":
+                raise Denied("arn:aws:sts::0:assumed-role/role/session", call.replace(".", ":"), "*")
+            case "fail":
+                raise Refused("InternalFailure", "An internal error occurred", 500)
+            case "delay":
+                time.sleep(fault.seconds)
+            case "lose":
+                pass
+        return fault.kind == "lose"

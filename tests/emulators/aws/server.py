@@ -1,0 +1,186 @@
+"""All emulated services of one account on one port: each request is checked, permitted, and then answered."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from moto.core.request import Request
+from moto.core.utils import get_service_model
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Response
+
+from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET, REGION, Account, Session
+from tests.emulators.aws.answers import Refused, as_response
+from tests.emulators.aws.builds import Builds
+from tests.emulators.aws.faults import Faults
+from tests.emulators.aws.functions import Functions
+from tests.emulators.aws.images import Images
+from tests.emulators.aws.permissions import action_of, resource_of
+from tests.emulators.aws.schedules import Schedules
+from tests.emulators.aws.schema import Asked, asked, protocol_of
+from tests.emulators.aws.tokens import Tokens
+from tests.emulators.images import Workshop
+
+Method = Callable[[dict[str, Any], Session | None], dict[str, Any]]
+Environ = dict[str, Any]
+# Answered by moto, once they are permitted.
+_MOTO = ("iam", "s3", "cloudformation")
+_URLS = "function-url"
+# Whoever they are for is not known yet, or may always ask.
+_OPEN = ("AssumeRoleWithWebIdentity",)
+_ALWAYS = ("AssumeRoleWithWebIdentity", "GetCallerIdentity")
+
+
+class Amazon:
+    """Serves from threads of its own until it is closed."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.account, self.faults = Account(), Faults()
+        self.images = Images(self.account)
+        self.functions = Functions(self.account, workshop, self.images)
+        self.builds = Builds(self.account, workshop, self.images, self._object)
+        self.schedules = Schedules(self.account, self.functions)
+        # Every call that was answered, such as `lambda.GetFunction`.
+        self.calls: list[str] = []
+        tokens = Tokens(self.account)
+        self._methods: dict[str, Mapping[str, Method]] = {
+            "sts": tokens.methods,
+            "iam": tokens.iam,
+            "ecr": self.images.methods,
+            "lambda": self.functions.methods,
+            "codebuild": self.builds.methods,
+            "logs": self.builds.log_methods,
+            "scheduler": self.schedules.methods,
+        }
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+        self.functions.base = f"http://127.0.0.1:{self.port}/{_URLS}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.port)
+
+    @property
+    def endpoints(self) -> str:
+        return f"http://127.0.0.1:{self.port}/{{service}}"
+
+    def client(self, service: str) -> Any:
+        """A client of the customer's own, who may do everything."""
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.endpoints.replace("{service}", service),
+            aws_access_key_id=CUSTOMER_KEY,
+            aws_secret_access_key=CUSTOMER_SECRET,
+        )
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join(timeout=10)
+        self._server.server_close()
+        self.functions.close()
+
+    def _object(self, bucket: str, key: str) -> bytes | None:
+        try:
+            found: bytes = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError:
+            return None
+        return found
+
+    def _answer(self, environ: Environ, start: Any) -> Iterable[bytes]:
+        service, _, rest = environ["PATH_INFO"].removeprefix("/").partition("/")
+        body = _read(environ)
+        if service == _URLS:
+            return self._answered_url(environ, rest, body)(environ, start)
+        _shift(environ, service)
+        request = Request(environ)
+        lost = False
+        try:
+            self._check_service(service)
+            wanted = asked(service, request)
+            lost = self.faults.before(f"{service}.{wanted.name}")
+            answer = self._permitted(wanted, request, environ, body)
+        except Refused as refused:
+            known = service in (*self._methods, *_MOTO)
+            answer = as_response(refused, protocol_of(get_service_model(service)) if known else "json")
+        if not lost:
+            return answer(environ, start)
+        _cut(environ)
+        raise ConnectionAbortedError
+
+    def _check_service(self, service: str) -> None:
+        if service not in self._methods and service not in _MOTO:
+            raise Refused("UnknownService", f"There is no service {service} here.", 404)
+
+    def _permitted(self, wanted: Asked, request: Request, environ: Environ, body: bytes) -> Response:
+        session = None if wanted.name in _OPEN else self.account.caller(request, wanted.protocol)
+        if wanted.name not in _ALWAYS:
+            self.account.require(session, action_of(wanted), resource_of(wanted, self.account))
+        self.calls.append(f"{wanted.service}.{wanted.name}")
+        method = self._methods.get(wanted.service, {}).get(wanted.name)
+        if method is None and wanted.service in _MOTO:
+            return self._by_moto(environ, body)
+        if method is None:
+            raise Refused("NotEmulated", f"{wanted.service}.{wanted.name} is not emulated.", 501)
+        given = {name: value for name, value in wanted.parameters.items() if value is not None}
+        return wanted.answer(method(given, session))
+
+    def _by_moto(self, environ: Environ, body: bytes) -> Response:
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account.id
+        return Response.from_app(self._moto, environ, buffered=True)
+
+    def _answered_url(self, environ: Environ, rest: str, body: bytes) -> Response:
+        url_id, _, path = rest.partition("/")
+        request = Request(environ)
+        asked_for = {"method": request.method, "path": f"/{path}"}
+        event = {
+            "rawPath": f"/{path}",
+            "rawQueryString": environ["QUERY_STRING"],
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "requestContext": {"http": asked_for},
+            "body": base64.b64encode(body).decode(),
+            "isBase64Encoded": True,
+        }
+        signed = CUSTOMER_KEY in request.headers.get("Authorization", "")
+        status, headers, content = self.functions.answer_url(url_id, event, signed=signed)
+        return Response(content, status, headers)
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: object) -> None:
+        """Tests have their own log."""
+
+
+def _read(environ: Environ) -> bytes:
+    """The whole body, kept for whoever reads it again."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _shift(environ: Environ, service: str) -> None:
+    """Take the service's name off the path, as if its host had been asked."""
+    for name in ("PATH_INFO", "RAW_URI", "REQUEST_URI"):
+        if name in environ:
+            environ[name] = environ[name].removeprefix(f"/{service}") or "/"
+
+
+def _cut(environ: Environ) -> None:
+    """The connection breaks before the answer is sent."""
+    connection: socket.socket = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
