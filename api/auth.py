@@ -20,7 +20,7 @@ from litestar import Request
 from api.api_keys import parse_key
 from api.exchange import exchange_of
 from api.id_tokens import looks_like_one
-from api.operation import operation_of
+from api.operation import Operation, operation_of
 from api.principal import Principal, permissions_of
 from api.rate_limits import RateLimits
 from api.refusals import (
@@ -36,6 +36,7 @@ from api.trusted_issuers import TrustedIssuer
 from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
+from domain.project import ProjectUnknown
 from domain.tenant import TENANT, Tenant
 from eventstore.key_uses import APART, KeyUses
 from eventstore.log import Log
@@ -181,7 +182,9 @@ def _principal(found: Found[ApiKeyRow]) -> Principal:
         tenant_id=found.tenant_id,
         actor=Actor("operator" if is_operator else "key", str(row.key_id)),
         role=row.role,
-        permissions=permissions_of(row.role, row.scopes),
+        permissions=permissions_of(row.role, row.scopes, projects=row.projects),
+        projects=frozenset(row.projects),
+        requests_per_minute=row.requests_per_minute,
     )
 
 
@@ -205,7 +208,21 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
     if operation.permission not in principal.permissions:
         if principal.role == "none":
             raise TenantNotChosen if principal.memberships else NoMembership
+        of_what = "A key for some projects" if principal.projects else f"The role {principal.role} of the caller"
         raise PermissionMissing(
-            f"The role {principal.role} of the caller does not allow {operation.permission}.",
-            remedy="Use a key whose role and scopes allow it.",
+            f"{of_what} does not allow {operation.permission}.", remedy="Use a key whose role and scopes allow it."
+        )
+    if principal.projects:
+        _require_within(request, operation, principal)
+
+
+def _require_within(request: Request[Any, Any, Any], operation: Operation, principal: Principal) -> None:
+    """Any other project is to a key for some what a project is that never was. Raises ProjectUnknown or PermissionMissing."""
+    project_id = request.path_params.get("project_id")
+    if project_id is not None:
+        if not principal.is_for(UUID(str(project_id))):
+            raise ProjectUnknown
+    elif operation.permission not in ("self", "catalogue:read") and not operation.within_projects:
+        raise PermissionMissing(
+            "A key for some projects does not allow this.", remedy="Use a key for the whole tenant."
         )

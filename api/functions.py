@@ -18,10 +18,10 @@ from api.body import read
 from api.example_ids import FUNCTION_ID, PROJECT_ID
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, reached, require_project, tenant_of
+from api.reading import found_or, principal_of, reached, require_project, require_within, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
-from commands.basis import CODEC
+from commands.basis import CODEC, fold
 from commands.claimed import Taken
 from commands.command import States
 from commands.function import (
@@ -186,6 +186,7 @@ _CREATE = Operation(
     answers={201: Function},
     example=_EXAMPLE,
     writes=True,
+    within_projects=True,
     refusals=(
         *_AUTHORING,
         LimitReached,
@@ -196,6 +197,7 @@ _CREATE = Operation(
 @post("/functions", status_code=201, opt=_CREATE.as_opt())
 async def create_function(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, FunctionRequest)
+    require_within(request, asked_for.project_id)
     writing = Writing(request, content)
     return await _create(writing, asked_for, record_refusals=True)
 
@@ -209,6 +211,7 @@ _SAVE = Operation(
     answers={200: Function, 201: Function},
     example=_EXAMPLE,
     writes=True,
+    within_projects=True,
     if_match=True,
     refusals=(
         *_AUTHORING,
@@ -221,6 +224,7 @@ _SAVE = Operation(
 @post("/functions/save", status_code=200, opt=_SAVE.as_opt())
 async def save_function(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, SaveRequest)
+    require_within(request, asked_for.project_id)
     writing = Writing(request, content)
     function_id = asked_for.function_id or await _named(request, asked_for)
     if function_id is None:
@@ -241,6 +245,7 @@ _UPDATE = Operation(
     answers={200: Function},
     example={"functionId": str(FUNCTION_ID), "description": "Says hello to everybody"},
     writes=True,
+    within_projects=True,
     if_match=True,
     refusals=(
         *_AUTHORING,
@@ -252,7 +257,19 @@ _UPDATE = Operation(
 @put("/functions/update", opt=_UPDATE.as_opt())
 async def update_function(request: Request[Any, Any, Any]) -> Answer:
     asked_for, content = await read(request, UpdateRequest)
+    await _require_function_within(request, asked_for.function_id)
     return await _update(Writing(request, content), asked_for.function_id, asked_for, project_id=None)
+
+
+async def _require_function_within(request: Request[Any, Any, Any], function_id: UUID) -> None:
+    """Raise FunctionUnknown for a key that is for other projects than the function's."""
+    principal = principal_of(request)
+    if principal.projects:
+        function: State = await fold(
+            services_of(request).log, FUNCTION, FUNCTION.stream(principal.tenant_id, function_id)
+        )
+        if not principal.is_for(function.project_id):
+            raise FunctionUnknown
 
 
 _PATCH = Operation(

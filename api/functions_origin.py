@@ -96,7 +96,7 @@ class FunctionsOrigin:
                 if len(authorizations) > 1:
                     raise header_repeated(b"authorization")
                 principal = await self._authenticator.principal(authorizations[0] if authorizations else None)
-                if principal.tenant_id != route.tenant_id:
+                if principal.tenant_id != route.tenant_id or not principal.is_for(route.project_id):
                     raise CredentialUnknown
                 if "functions:call" not in principal.permissions:
                     raise PermissionMissing

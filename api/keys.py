@@ -15,6 +15,7 @@ from api.answer import Answer, Header, encoded, etag
 from api.api_keys import new_key
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
+from api.example_ids import PROJECT_ID
 from api.instant import in_utc
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
@@ -28,6 +29,7 @@ from commands.basis import fold
 from commands.command import States
 from domain.api_key import API_KEY, ApiKeyEnded, ApiKeyUnknown, ExpiryPassed, KeyRole, RoleOutOfPlace
 from domain.api_key import ApiKey as State
+from domain.project import ProjectUnknown
 from domain.refusal import FieldError, Forbidden, Invalid
 from domain.runtime import Instant
 from domain.tenant import RoleAboveOwn
@@ -39,6 +41,10 @@ Name = Annotated[
 ]
 SCOPES_MAX = 50
 Scopes = Annotated[tuple[Permission, ...], msgspec.Meta(max_length=SCOPES_MAX, examples=[["deployments:write"]])]
+
+PROJECTS_MAX = 20
+Projects = Annotated[tuple[UUID, ...], msgspec.Meta(max_length=PROJECTS_MAX, examples=[[str(PROJECT_ID)]])]
+PerMinute = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, examples=[120])]
 
 
 class ScopeAboveOwn(Forbidden):
@@ -56,12 +62,18 @@ class ScopeOutsideRole(Invalid):
 
 
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
-    """Without `scopes` the key may do all that its role allows; without `expiresAt` it does not expire."""
+    """Without `scopes` the key may do all that its role allows; without `expiresAt` it does not expire.
+
+    With `projects` it sees and does nothing outside of these, and of the tenant itself nothing: no members, keys or audit. With
+    `requestsPerMinute` it may ask no more often, of what all of the tenant may together.
+    """
 
     name: Name
     role: KeyRole
     scopes: Scopes = ()
     expires_at: Instant | None = None
+    projects: Projects = ()
+    requests_per_minute: PerMinute | None = None
 
 
 class RotationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -99,6 +111,7 @@ _CREATE = Operation(
         RoleAboveOwn,
         RoleOutOfPlace,
         ExpiryPassed,
+        ProjectUnknown,
     ),
 )
 
@@ -119,6 +132,8 @@ async def create_key(request: Request[Any, Any, Any]) -> Answer:
         scopes=asked_for.scopes,
         expires_at=expires_at,
         asked_by=writing.principal.role,
+        projects=tuple(dict.fromkeys(asked_for.projects)),
+        requests_per_minute=asked_for.requests_per_minute,
     )
     body = KeyMade(
         key_id=made.key_id,
@@ -130,6 +145,8 @@ async def create_key(request: Request[Any, Any, Any]) -> Answer:
         revoked_at=None,
         last_used_at=None,
         key=SHOWN_ONCE,
+        projects=command.projects,
+        requests_per_minute=command.requests_per_minute,
     )
     reply = Reply(status=201, location=f"/api/v1/keys/{made.key_id}", body=body)
     return await writing.do(command, lambda _: reply, secret=made.text)
@@ -222,6 +239,8 @@ async def rotate_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) ->
             replaces=key_id,
             last_used_at=None,
             key=SHOWN_ONCE,
+            projects=state.projects,
+            requests_per_minute=state.requests_per_minute,
         )
         return Reply(status=201, location=f"/api/v1/keys/{made.key_id}", body=body, position="first")
 
@@ -267,6 +286,8 @@ async def revoke_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) ->
             replaces=state.replaces,
             replaced_by=state.replaced_by,
             last_used_at=uses.get(key_id),
+            projects=state.projects,
+            requests_per_minute=state.requests_per_minute,
         )
         return Reply(body=body, position="last" if state.revoked_at is None else "unchanged")
 
@@ -275,11 +296,11 @@ async def revoke_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) ->
 
 def _require_own(asked_for: KeyRequest, principal: Principal) -> None:
     """A key that could do more than its maker would be a way around the maker's scopes."""
-    given = permissions_of(asked_for.role, asked_for.scopes)
+    given = permissions_of(asked_for.role, asked_for.scopes, projects=asked_for.projects)
     outside = [scope for scope in asked_for.scopes if scope not in given]
     if outside:
         raise ScopeOutsideRole(
-            f"The role {asked_for.role} does not allow {outside[0]}.",
+            f"The role {asked_for.role} does not allow {outside[0]}{' within projects' if asked_for.projects else ''}.",
             errors=(FieldError(field="scopes", message=f"{outside[0]} is not the role's"),),
         )
     _require_no_more(asked_for.role, asked_for.scopes, principal)

@@ -31,7 +31,7 @@ class MembershipShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
     """`tenant` is null for operators, who belong to none, and for people who act in none; `memberships` are theirs, and
-    `person` is who they are. For keys it is null."""
+    `person` is who they are. For keys it is null. `projects` are those that a key is for; none: all of the tenant's."""
 
     actor: Actor
     role: PrincipalRole
@@ -39,6 +39,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Tenant | None
     memberships: list[MembershipShown]
     person: PersonShown | None
+    projects: list[UUID]
 
 
 _ME = Operation(
@@ -61,6 +62,7 @@ async def get_me(request: Request[Any, Any, Any]) -> Answer:
         tenant=found.row if found else None,
         memberships=[await _shown(services, membership) for membership in principal.memberships],
         person=None if person_id is None else (await persons_of(services, [person_id]))[person_id],
+        projects=sorted(principal.projects),
     )
     return Answer(encoded(me))
 

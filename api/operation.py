@@ -35,6 +35,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     `streams`: asked for text/event-stream it goes on with what is new, from Last-Event-ID.
     `shows` names headers of the answer that not every operation has, `heeds` those of the request, as the description calls
     them. `takes_bytes` is the media type of a body that is no JSON; `records_nothing`: it changes what is no part of the log.
+    `within_projects`: no project is named in its address, and its handler looks itself at what a key for some projects may see.
     `example` is the body most callers send, `examples` are others by name. `refusals` are those of its own: what comes with
     reading a body, being known or recording anything is added by itself (api/openapi/refusals.py).
     """
@@ -57,6 +58,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     shows: tuple[str, ...] = ()
     if_match: bool = False
     records_nothing: bool = False
+    within_projects: bool = False
     refusals: tuple[type[Refusal], ...] = ()
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Operation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, get_args
 from uuid import UUID
 
@@ -76,6 +77,25 @@ ALLOWED: dict[PrincipalRole, frozenset[Permission]] = {
 }
 
 
+# What a key for some projects may do at most: what is about things in projects, and what is the same for everybody.
+WITHIN_PROJECTS: frozenset[str] = _ANYBODY | frozenset(
+    {
+        "catalogue:read",
+        "projects:read",
+        "functions:read",
+        "functions:write",
+        "secrets:write",
+        "artifacts:read",
+        "artifacts:write",
+        "integrations:read",
+        "integrations:write",
+        "deployments:read",
+        "deployments:write",
+        "functions:call",
+    }
+)
+
+
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant a person belongs to."""
 
@@ -92,6 +112,14 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     permissions: frozenset[str]
     # Of somebody who signed in: in which tenants they have which role, the oldest first.
     memberships: tuple[Membership, ...] = ()
+    # Empty: all of the tenant's.
+    projects: frozenset[UUID] = frozenset()
+    # Of the key by itself, beside what the tenant may.
+    requests_per_minute: int | None = None
+
+    def is_for(self, project_id: UUID) -> bool:
+        """Whether the project is among those that the caller may know of."""
+        return not self.projects or project_id in self.projects
 
     @property
     def is_narrowed(self) -> bool:
@@ -103,7 +131,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant_id == SYSTEM_TENANT and self.role == "operator"
 
 
-def permissions_of(role: PrincipalRole, scopes: tuple[str, ...]) -> frozenset[str]:
-    """What the role allows; scopes, where there are any, narrow it and never widen it."""
+def permissions_of(role: PrincipalRole, scopes: tuple[str, ...], *, projects: Collection[UUID] = ()) -> frozenset[str]:
+    """What the role allows; scopes and projects, where there are any, narrow it and never widen it."""
     allowed: frozenset[str] = ALLOWED[role]
+    if projects:
+        allowed &= WITHIN_PROJECTS
     return (allowed & frozenset(scopes)) | _ANYBODY if scopes else allowed

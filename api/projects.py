@@ -12,9 +12,10 @@ from litestar.params import FromPath
 from api.answer import Answer, entity
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
-from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
+from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, page, row_bytes
 from api.operation import Operation
-from api.reading import found_or, tenant_of
+from api.principal import Principal
+from api.reading import found_or, principal_of, tenant_of
 from api.services import Services, services_of
 from api.writing import Reply, Writing, recorded_time
 from commands.claimed import FunctionsChanged
@@ -26,7 +27,8 @@ from domain.refusal import LimitReached
 from projections.functions import FUNCTIONS_LIST
 from projections.projects import PROJECT as PROJECT_GET
 from projections.projects import PROJECTS_LIST, Project
-from projections.reader import PAGE_ROWS_MAX
+from projections.query import Page, page_of
+from projections.reader import PAGE_ROWS_MAX, cut
 
 # Names are checked by the domain; this only keeps what is read small.
 Name = Annotated[
@@ -174,6 +176,7 @@ _LIST = Operation(
     tag="Projects",
     answers={200: Listed[Project]},
     query=(*PAGE_PARAMETERS, AS_OF),
+    within_projects=True,
 )
 
 
@@ -181,8 +184,18 @@ _LIST = Operation(
 async def list_projects(request: Request[Any, Any, Any]) -> Answer:
     services = await reached_as_of(request)
     wanted = await asked(request, services, (AS_OF,))
-    found = await services.reader.page(PROJECTS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
+    principal = principal_of(request)
+    if principal.projects:
+        return await page(services, PROJECTS_LIST, await _own_page(services, principal, wanted))
+    found = await services.reader.page(PROJECTS_LIST, principal.tenant_id, after=wanted.after, limit=wanted.limit)
     return await page(services, PROJECTS_LIST, found)
+
+
+async def _own_page(services: Services, principal: Principal, wanted: Asked) -> Page[Project]:
+    """Of the few that a key is for, in the list's own order."""
+    each = [await services.reader.one(PROJECT_GET, principal.tenant_id, id) for id in principal.projects]
+    after = PROJECTS_LIST.beginning if wanted.after is None else wanted.after
+    return cut(page_of((one for one in each if one), "newest_first", after, wanted.limit + 1), wanted.limit)
 
 
 def _changed(command: RenameProject | ArchiveProject, states: States) -> Reply:

@@ -1,4 +1,5 @@
-"""How many requests a tenant may make a minute: what its plan says, counted in each API process by itself.
+"""How many requests a tenant may make a minute: what its plan says, and of these what a key of its own may, counted in each
+API process by itself.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says what is allowed, `RateLimit` what
 is left and in how many seconds more is.
@@ -31,7 +32,7 @@ BUCKETS_MAX = 20_000
 
 
 class TooManyRequests(Busy):
-    """The tenant has made as many requests as its plan allows for the moment."""
+    """The tenant has made as many requests as its plan allows for the moment, or the key as many as it was given."""
 
     code = "too_many_requests"
     remedy = "Wait as long as Retry-After says, and follow streams instead of polling."
@@ -58,6 +59,16 @@ class _Bucket(msgspec.Struct):
     at: float
     suspended: str | None = None
 
+    def fill(self, now: float) -> None:
+        """Give back what the time since has earned."""
+        self.left = min(self.quota, self.left + (now - self.at) * self.quota / WINDOW_SECONDS)
+        self.at = now
+
+    @property
+    def wait_seconds(self) -> int:
+        """How long until there is one more; 0 when there is one."""
+        return 0 if self.left >= 1 else max(1, math.ceil((1 - self.left) * WINDOW_SECONDS / self.quota))
+
 
 class RateLimits:
     """A bucket of requests for each tenant, filled again at an even rate. Operators have no limit."""
@@ -65,6 +76,7 @@ class RateLimits:
     def __init__(self, reader: Reader, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reader, self._monotonic = reader, monotonic
         self._buckets: dict[UUID, _Bucket] = {}
+        self._of_keys: dict[str, _Bucket] = {}
 
     def require_open(self, principal: Principal) -> None:
         """Raise TenantIsSuspended for a caller whose tenant is, as of the request that was counted last."""
@@ -81,16 +93,25 @@ class RateLimits:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.quota_until <= self._monotonic():
             bucket = await self._opened(key, ALONE_PER_MINUTE if alone else None)
-        now = self._monotonic()
-        if bucket.quota <= 0:
-            return ()  # Not limited.
-        bucket.left = min(bucket.quota, bucket.left + (now - bucket.at) * bucket.quota / WINDOW_SECONDS)
-        bucket.at = now
-        if bucket.left < 1:
-            wait = max(1, math.ceil((1 - bucket.left) * WINDOW_SECONDS / bucket.quota))
-            raise TooManyRequests(_headers(bucket, wait), wait)
-        bucket.left -= 1
-        return _headers(bucket, 0)
+        spent = [("tenant", bucket)] if bucket.quota > 0 else []
+        if principal.requests_per_minute is not None:
+            spent.append(("key", self._of_key(principal.actor.id, principal.requests_per_minute)))
+        for _, one in spent:
+            one.fill(self._monotonic())
+        if wait := max((one.wait_seconds for _, one in spent), default=0):
+            raise TooManyRequests(_headers(spent), wait)
+        for _, one in spent:
+            one.left -= 1
+        return _headers(spent)
+
+    def _of_key(self, key_id: str, quota: int) -> _Bucket:
+        bucket = self._of_keys.get(key_id)
+        if bucket is None:
+            if len(self._of_keys) >= BUCKETS_MAX:
+                self._of_keys.clear()
+            made = _Bucket(quota=quota, quota_until=math.inf, left=quota, at=self._monotonic())
+            bucket = self._of_keys[key_id] = made
+        return bucket
 
     async def _opened(self, key: UUID, quota: int | None) -> _Bucket:
         quota, suspended = await self._allowed(key) if quota is None else (quota, None)
@@ -115,8 +136,10 @@ class RateLimits:
         return 0 if plan is None else plan.row.limits.requests_per_minute, tenant.row.suspended
 
 
-def _headers(bucket: _Bucket, wait: int) -> tuple[Header, ...]:
-    return (
-        (b"ratelimit-policy", b'"tenant";q=%d;w=%d' % (bucket.quota, WINDOW_SECONDS)),
-        (b"ratelimit", b'"tenant";r=%d;t=%d' % (max(0, int(bucket.left)), wait)),
-    )
+def _headers(spent: list[tuple[str, _Bucket]]) -> tuple[Header, ...]:
+    """By name: `tenant`, and `key` where the key has a limit of its own."""
+    if not spent:
+        return ()
+    policies = (f'"{name}";q={bucket.quota};w={WINDOW_SECONDS}' for name, bucket in spent)
+    left = (f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}' for name, bucket in spent)
+    return ((b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(left).encode()))

@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar import Request
 
 from api.exchange import exchange_of
+from api.principal import Principal
 from api.refusals import NotYetVisible
 from api.services import Services, services_of
 from domain.project import ProjectUnknown
@@ -20,9 +21,20 @@ A = TypeVar("A")
 
 def tenant_of(request: Request[Any, Any, Any]) -> UUID:
     """The tenant whose things the caller may see."""
+    return principal_of(request).tenant_id
+
+
+def principal_of(request: Request[Any, Any, Any]) -> Principal:
+    """Who asks."""
     principal = exchange_of(request.scope).principal
     assert principal is not None, "a route with a permission has a caller"
-    return principal.tenant_id
+    return principal
+
+
+def require_within(request: Request[Any, Any, Any], project_id: UUID) -> None:
+    """Raise ProjectUnknown for a key that is for other projects."""
+    if not principal_of(request).is_for(project_id):
+        raise ProjectUnknown
 
 
 async def reached(request: Request[Any, Any, Any]) -> Services:

@@ -11,12 +11,12 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.params import FromPath
 
-from api.answer import Answer, encoded, entity, etag
+from api.answer import Answer, encoded, etag
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.example_ids import PERSON_ID
 from api.exchange import exchange_of
-from api.listing import PAGE_PARAMETERS, Listed, asked, listed, row_bytes
+from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
 from api.persons import persons_of
 from api.reading import found_or, tenant_of
@@ -25,8 +25,9 @@ from api.writing import Reply, Writing, recorded_time
 from commands.basis import CODEC
 from commands.command import States
 from commands.tenant import AddMember, ChangeRole, RemoveMember
-from domain.event import StreamRef
+from domain.event import SYSTEM_TENANT, StreamRef
 from domain.person import PersonUnknown
+from domain.plan import Limits, plan_stream
 from domain.refusal import LimitReached
 from domain.tenant import (
     TENANT,
@@ -40,6 +41,7 @@ from domain.tenant import (
     TenantUnknown,
 )
 from projections.members import MEMBER, MEMBERS_LIST, Member
+from projections.plans import PLAN
 from projections.query import Found
 from projections.tenants import TENANT as TENANT_GET
 from projections.tenants import Tenant
@@ -65,12 +67,27 @@ class MemberShown(Member, frozen=True, kw_only=True, rename="camel"):
     email: str | None
 
 
+class LimitUse(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One limit of the plan, by its name there, and how much of it is used: of `functionsPerProject` by the project with the
+    most. `used` is null where nothing is counted, and for `requestsPerMinute`, of which the header `RateLimit` tells."""
+
+    name: str
+    used: int | None
+    limit: int
+
+
+class TenantShown(Tenant, frozen=True, kw_only=True, rename="camel"):
+    """`limits` are those of now: null as of a moment of the past."""
+
+    limits: list[LimitUse] | None
+
+
 _TENANT = Operation(
     name="getTenant",
     permission="tenant:read",
-    summary="Get the tenant the credential belongs to",
+    summary="Get the tenant the credential belongs to, and how much of its limits is used",
     tag="Tenant",
-    answers={200: Tenant},
+    answers={200: TenantShown},
     query=(AS_OF,),
     refusals=(TenantUnknown,),
 )
@@ -80,7 +97,29 @@ _TENANT = Operation(
 async def get_tenant(request: Request[Any, Any, Any]) -> Answer:
     services = await reached_as_of(request)
     found = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_of(request)))
-    return entity(request, row_bytes(TENANT_GET, found), found.position)
+    of_now = services.reader is services_of(request).reader
+    limits = await _limits(services, found.row) if of_now else None
+    # What is used changes without an event of the tenant's own: it is known by its bytes.
+    return Answer(encoded(TenantShown(**msgspec.structs.asdict(found.row), limits=limits)))
+
+
+async def _limits(services: Services, tenant: Tenant) -> list[LimitUse] | None:
+    plan = await services.reader.one(PLAN, SYSTEM_TENANT, plan_stream(tenant.plan).id)
+    if plan is None:
+        return None
+    counted = await services.log.counted(tenant.tenant_id)
+    used = {
+        "projects": counted.get(("projects", "tenant"), 0),
+        "functions_per_project": max((n for (scope, _), n in counted.items() if scope == "functions"), default=0),
+        "members": counted.get(("members", "tenant"), 0),
+        "concurrent_deployments": counted.get(("deployments", "running"), 0),
+        "queued_deployments": counted.get(("deployments", "queued"), 0),
+    }
+    limits = msgspec.structs.asdict(plan.row.limits)
+    return [
+        LimitUse(name=field.encode_name, used=used.get(field.name), limit=limits[field.name])
+        for field in msgspec.structs.fields(Limits)
+    ]
 
 
 _LIST = Operation(

@@ -14,7 +14,7 @@ from api.body import streamed
 from api.example_ids import PROJECT_ID
 from api.form import AROUND_BYTES_MAX, Form, read_form
 from api.operation import Operation
-from api.reading import tenant_of
+from api.reading import require_within, tenant_of
 from api.refusals import BodyInvalid, FileNameNotTaken, FormMalformed
 from api.services import Services, services_of
 from api.staging import NAMES, File, bytes_max_of, refusals_of, stage
@@ -59,6 +59,7 @@ def _operation(kind: ArtifactKind) -> Operation:
         answers={200: Artifact, 201: Artifact},
         example={"file": _EXAMPLES[kind], "projectId": str(PROJECT_ID)},
         writes=True,
+        within_projects=True,
         refusals=(FormMalformed, FileNameNotTaken, *refusals_of(kind)),
     )
 
@@ -83,6 +84,7 @@ async def _upload(request: Request[Any, Any, Any], kind: ArtifactKind) -> Answer
     form = await _form(request, services)
     writing = Writing(request, msgspec.json.encode((form.digest, form.file_name, sorted(form.fields.items()))))
     project_id, provider = _named(form)
+    require_within(request, project_id)
     _check_name(kind, form.file_name)
     file = File(project_id=project_id, kind=kind, content=form.content, digest=form.digest, provider=provider)
     return await stage(services, writing, file)

@@ -10,8 +10,9 @@ import click
 
 from cli import exits
 from cli.client import Json
-from cli.completions import key_names, scope_names
+from cli.completions import key_names, project_names, scope_names
 from cli.epilog import epilog
+from cli.lookup import project_of
 from cli.session import Session, shown
 from cli.trouble import Trouble
 
@@ -23,6 +24,8 @@ _COLUMNS = {
     "id": "keyId",
     "role": "role",
     "scopes": "scopes",
+    "projects": "projects",
+    "a minute": "requestsPerMinute",
     "expires": "expiresAt",
     "replaced by": "replacedBy",
     "last used": "lastUsedAt",
@@ -54,6 +57,7 @@ def list_(session: Session, revoked: bool) -> None:
     epilog=epilog(
         "dcf keys create ci --role developer --expires-in 90d",
         "dcf keys create deployer --scope deployments:write --scope artifacts:write > deployer.key",
+        "dcf keys create shop-ci --for-project shop --per-minute 120",
     )
 )
 @click.argument("name")
@@ -72,11 +76,32 @@ def list_(session: Session, revoked: bool) -> None:
     help="Only this of what the role allows; repeat for more.",
 )
 @click.option("--expires-in", metavar="TIME", help="12h, 90d or 8w; without it the key does not expire.")
+@click.option(
+    "--for-project",
+    "projects",
+    metavar="NAME|ID",
+    multiple=True,
+    shell_complete=project_names,
+    help="Only for this project; repeat for more.",
+)
+@click.option("--per-minute", type=click.IntRange(1, 1_000_000), help="Requests it may make a minute, of the tenant's.")
 @shown
 @click.pass_obj
-def create(session: Session, name: str, role: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
+def create(
+    session: Session,
+    name: str,
+    role: str,
+    scopes: tuple[str, ...],
+    expires_in: str | None,
+    projects: tuple[str, ...],
+    per_minute: int | None,
+) -> None:
     """Create a key and print it, this once, alone on standard output."""
     body: Json = {"name": name, "role": role}
+    if projects:
+        body["projects"] = [project_of(session, project)["projectId"] for project in projects]
+    if per_minute is not None:
+        body["requestsPerMinute"] = per_minute
     if scopes:
         body["scopes"] = list(scopes)
     if expires_in:

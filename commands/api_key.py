@@ -21,12 +21,16 @@ from domain.api_key import (
     RoleOutOfPlace,
 )
 from domain.event import SYSTEM_TENANT, Decision
+from domain.project import PROJECT, ProjectUnknown
 from domain.refusal import FieldError
 from domain.tenant import TENANT, TenantUnknown, require_within
 
 
 class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
-    """Only the hash of the secret ever reaches us. `asked_by` is the role of who asks; None: the service itself."""
+    """Only the hash of the secret ever reaches us. `asked_by` is the role of who asks; None: the service itself.
+
+    Without `projects` it is for all of the tenant's. Rotation keeps both these and `requests_per_minute`.
+    """
 
     key_id: UUID
     name: str
@@ -35,6 +39,8 @@ class CreateApiKey(Command, frozen=True, kw_only=True, tag="CreateApiKey"):
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
     asked_by: str | None = None
+    projects: tuple[UUID, ...] = ()
+    requests_per_minute: int | None = None
 
 
 # How long the former key goes on when nothing else is said.
@@ -68,6 +74,8 @@ def reads(command: ApiKeyCommand) -> Reads:
     yield API_KEY, API_KEY.stream(command.tenant_id, command.key_id)
     if isinstance(command, RotateApiKey):
         yield API_KEY, API_KEY.stream(command.tenant_id, command.replaces)
+    if isinstance(command, CreateApiKey):
+        yield from ((PROJECT, PROJECT.stream(command.tenant_id, project_id)) for project_id in command.projects)
 
 
 def decide(command: ApiKeyCommand, states: States) -> Decision:
@@ -79,6 +87,7 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
                 raise ApiKeyExists
             _require_place(command, states)
             _require_role(command.role, command.asked_by)
+            _require_projects(command, states)
             if command.expires_at is not None and command.expires_at <= command.at:
                 raise ExpiryPassed(errors=(FieldError(field="expiresAt", message="in the past"),))
             created = ApiKeyCreated(
@@ -87,6 +96,8 @@ def decide(command: ApiKeyCommand, states: States) -> Decision:
                 role=command.role,
                 scopes=command.scopes,
                 expires_at=command.expires_at,
+                projects=command.projects,
+                requests_per_minute=command.requests_per_minute,
             )
             return Decision(facts=facts(stream, created))
         case RotateApiKey():
@@ -123,6 +134,8 @@ def _rotate(command: RotateApiKey, states: States) -> Decision:
         scopes=former.scopes,
         expires_at=command.expires_at or _as_long(former, command.at),
         replaces=command.replaces,
+        projects=former.projects,
+        requests_per_minute=former.requests_per_minute,
     )
     replaced = ApiKeyReplaced(replaced_by=command.key_id, ends_at=ends_at)
     new = API_KEY.stream(command.tenant_id, command.key_id)
@@ -141,6 +154,14 @@ def _require_place(command: CreateApiKey, states: States) -> None:
         raise RoleOutOfPlace(errors=(FieldError(field="role", message=f"not {command.role} here"),))
     if command.role != "operator" and not states.of(TENANT, command.tenant_id, command.tenant_id).exists:
         raise TenantUnknown
+
+
+def _require_projects(command: CreateApiKey, states: States) -> None:
+    if command.projects and command.role == "operator":
+        raise RoleOutOfPlace(errors=(FieldError(field="projects", message="an operator's key is for none"),))
+    for number, project_id in enumerate(command.projects):
+        if not states.of(PROJECT, command.tenant_id, project_id).exists:
+            raise ProjectUnknown(errors=(FieldError(field=f"projects[{number}]", message="no such project"),))
 
 
 def _require_role(role: KeyRole, asked_by: str | None) -> None:

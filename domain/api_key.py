@@ -24,6 +24,10 @@ class ApiKeyCreated(Event, frozen=True, kw_only=True, tag="api_key.created"):
     expires_at: datetime | None = None
     # The key whose place it takes.
     replaces: UUID | None = None
+    # Empty: all of the tenant's.
+    projects: tuple[UUID, ...] = ()
+    # Beside what the tenant may; None: no less than that.
+    requests_per_minute: int | None = None
 
 
 class ApiKeyReplaced(Event, frozen=True, kw_only=True, tag="api_key.replaced"):
@@ -52,6 +56,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     replaces: UUID | None = None
     replaced_by: UUID | None = None
+    projects: tuple[UUID, ...] = ()
+    requests_per_minute: int | None = None
 
 
 class ApiKeyUnknown(NotFound):
@@ -98,6 +104,8 @@ def evolve(key: ApiKey, event: ApiKeyEvent) -> ApiKey:
                 expires_at=event.expires_at,
                 created_at=event.at,
                 replaces=event.replaces,
+                projects=event.projects,
+                requests_per_minute=event.requests_per_minute,
             )
         case ApiKeyReplaced():
             return msgspec.structs.replace(key, replaced_by=event.replaced_by, expires_at=event.ends_at)

@@ -222,6 +222,10 @@ class Log(Protocol):
         """Events with a position above `after`, in order, at most `limit`; never skips one. Raises EventsArchived."""
         ...
 
+    async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
+        """What each of the tenant's counters stands at, by scope and name."""
+        ...
+
     async def head(self) -> int:
         """The last position, 0 when the log is empty."""
         ...

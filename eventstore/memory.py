@@ -63,6 +63,9 @@ class MemoryLog:
         draft.commit()
         return self._record(append)
 
+    async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
+        return {(scope, name): value for (of, scope, name), value in self._counters.items() if of == tenant_id}
+
     async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
         return self._commands.get((tenant_id, command_id))
 

@@ -57,6 +57,7 @@ _READ = """
 
 _HEAD = "SELECT log.head($1)"
 
+_COUNTED = "SELECT scope, name, value FROM log.counted($1)"
 _EPOCH = "SELECT max(epoch) FROM log.epochs"
 
 
@@ -159,6 +160,10 @@ class PostgresLog:
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
         with told_if_archived():
             return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]
+
+    async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
+        rows = await self._database.fetch(_COUNTED, tenant_id)
+        return {(row["scope"], row["name"]): row["value"] for row in rows}
 
     async def head(self) -> int:
         end: int = await self._database.fetchval(_HEAD, self._notifier.end)

@@ -15,7 +15,7 @@ from projections.recorded import Recorded
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What may be shown of a key. No scopes: all that the role allows. One that another took the place of goes on until
+    """What may be shown of a key. No scopes: all that the role allows. No projects: all of the tenant's. One that another took the place of goes on until
     `expiresAt`."""
 
     key_id: UUID
@@ -27,6 +27,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     revoked_at: datetime | None
     replaces: UUID | None = None
     replaced_by: UUID | None = None
+    projects: tuple[UUID, ...] = ()
+    requests_per_minute: int | None = None
 
 
 class ApiKeyRow(ApiKey, frozen=True, kw_only=True, rename="camel"):
@@ -48,6 +50,8 @@ def project(row: ApiKeyRow | None, recorded: Recorded) -> ApiKeyRow | None:
                 revoked_at=None,
                 secret_hash=event.secret_hash,
                 replaces=event.replaces,
+                projects=event.projects,
+                requests_per_minute=event.requests_per_minute,
             )
         case ApiKeyReplaced() as event:
             return msgspec.structs.replace(present(row), replaced_by=event.replaced_by, expires_at=event.ends_at)
@@ -59,7 +63,7 @@ def project(row: ApiKeyRow | None, recorded: Recorded) -> ApiKeyRow | None:
 
 API_KEYS = ReadModel(
     name="api_keys",
-    version=2,
+    version=3,
     row=ApiKeyRow,
     interests=(ApiKeyCreated, ApiKeyReplaced, ApiKeyRevoked),
     keys=own_stream,

@@ -45,7 +45,7 @@ from api.resumable_uploads import UploadState
 from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime
 from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
-from api.tenant import MemberShown
+from api.tenant import LimitUse, MemberShown, TenantShown
 from api.ticks import Tick
 from api.well_known import IssuerConfiguration, KeySet
 from audit.changes import Change
@@ -81,6 +81,14 @@ _KEY_ACTOR = Actor("key", str(KEY_ID))
 _TRIGGER = Trigger(type="http", settings={})
 
 _TENANT = Tenant(tenant_id=TENANT_ID, name="Acme", slug="acme", plan="standard", created_at=_at(8), updated_at=_at(8))
+_TENANT_SHOWN = TenantShown(
+    **msgspec.structs.asdict(_TENANT),
+    limits=[
+        LimitUse(name="projects", used=3, limit=20),
+        LimitUse(name="functionsPerProject", used=7, limit=50),
+        LimitUse(name="uploadBytes", used=None, limit=5_242_880),
+    ],
+)
 _PROJECT = Project(
     project_id=PROJECT_ID, name="shop", slug="shop", status="active", created_at=_at(9), updated_at=_at(9)
 )
@@ -256,6 +264,7 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         parked_at=_at(9, 30),
     ),
     _TENANT,
+    _TENANT_SHOWN,
     _PROJECT,
     _ARTIFACT,
     _UPLOAD,
@@ -273,6 +282,7 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         role="developer",
         permissions=sorted(ALLOWED["developer"]),
         tenant=_TENANT,
+        projects=[],
         memberships=[],
         person=None,
     ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from api.event_stream import StreamsFull
 from api.operation import Operation
+from api.principal import WITHIN_PROJECTS
 from api.rate_limits import TenantIsSuspended, TooManyRequests
 from api.refusals import (
     BodyInvalid,
@@ -30,6 +31,7 @@ from api.refusals import (
     Unexpected,
 )
 from commands.execute import KeyReused, TooMuchContention
+from domain.project import ProjectUnknown
 from domain.refusal import PreconditionFailed, Refusal
 from eventstore.codec import EventOfNewerCode
 from eventstore.log import DiskFull, LogBusy, StoreUnavailable
@@ -79,6 +81,8 @@ def _all(operation: Operation, *, has_path_parameters: bool) -> Iterable[type[Re
     yield from _ALWAYS
     if has_path_parameters:
         yield RouteUnknown
+        if operation.permission in WITHIN_PROJECTS:
+            yield ProjectUnknown
     if operation.permission != "public":
         yield from _FOR_CALLERS
     if operation.takes is not None:

@@ -26,12 +26,14 @@ def _version(answer: httpx.Response) -> str:
 
 
 def _lasting(body: Any) -> Any:
-    """The body, or the code of a refusal, without what the log does not say: a place in the queue, the use of a key."""
+    """The body, or the code of a refusal, without what the log does not say: a place in the queue, the use of a key or of a limit."""
     match body:
         case {"code": str(code)}:
             return code
         case dict():
-            return {n: _lasting(value) for n, value in body.items() if n not in ("queuePosition", "lastUsedAt")}
+            return {
+                n: _lasting(value) for n, value in body.items() if n not in ("queuePosition", "lastUsedAt", "limits")
+            }
         case list():
             return [_lasting(item) for item in body]
         case _:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.first_start import TENANT_ID
-from tests.api.steps import ask, fields_of, is_problem
+from tests.api.steps import a_project, ask, fields_of, is_problem
 from tests.api.world import World
 
 
@@ -35,7 +35,7 @@ class TestCreateKey:
     async def test_keeps_nothing_the_key_could_be_told_from(self, world: World, client: httpx.AsyncClient) -> None:
         made = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
 
-        secret = made["key"].rpartition("_")[2].encode()
+        secret = made["key"].split("_", 2)[2].encode()
         events = await world.log.read(0, limit=1000)
         assert not [event for event in events if secret in event.data or secret in event.meta]
 
@@ -63,6 +63,33 @@ class TestCreateKey:
 
         assert is_problem(answer, status, code)
         assert fields_of(answer) == fields
+
+    async def test_may_be_for_some_projects_and_for_no_others(self, world: World, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        wanted = {"name": "ci", "role": "developer", "projects": [project_id], "requestsPerMinute": 60}
+
+        made = await ask(client, "POST", "/keys", wanted, status=201)
+        rotated = await ask(client, "POST", f"/keys/{made['keyId']}/rotate", {}, status=201)
+
+        for key in (made, rotated, await ask(client, "GET", f"/keys/{made['keyId']}")):
+            assert (key["projects"], key["requestsPerMinute"]) == ([project_id], 60)
+        async with world.client(rotated["key"]) as narrow:
+            assert [one["projectId"] for one in (await ask(narrow, "GET", "/projects"))["items"]] == [project_id]
+
+    async def test_is_for_no_project_of_another_tenant_nor_for_one_that_never_was(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        async with world.client(await world.stranger_key()) as stranger:
+            theirs = await a_project(stranger)
+        for project_id in (theirs, str(uuid4())):
+            answer = await client.post("/api/v1/keys", json={"name": "x", "role": "viewer", "projects": [project_id]})
+            assert is_problem(answer, 404, "project_not_found")
+            assert fields_of(answer) == ["projects[0]"]
+
+    async def test_for_operators_is_for_no_project(self, world: World) -> None:
+        wanted = {"name": "x", "role": "operator", "projects": [str(uuid4())]}
+        async with world.client(world.operator_key) as operator:
+            assert is_problem(await operator.post("/api/v1/keys", json=wanted), 422, "role_out_of_place")
 
     async def test_an_admin_makes_no_owner(self, world: World) -> None:
         async with world.client(await world.key(TENANT_ID, "admin")) as admin:

@@ -61,6 +61,9 @@ class TestATenant:
         async with world.client() as client:
             first, second = await client.get("/api/v1/projects"), await client.get("/api/v1/projects")
 
+            limits = {one["name"]: one for one in (await client.get("/api/v1/tenant")).json()["limits"]}
+
+        assert limits["requestsPerMinute"] == {"name": "requestsPerMinute", "used": None, "limit": 60}
         assert first.headers["ratelimit-policy"] == f'"tenant";q=60;w={WINDOW_SECONDS}'
         assert (first.headers["ratelimit"], second.headers["ratelimit"]) == ('"tenant";r=59;t=0', '"tenant";r=58;t=0')
 
@@ -111,6 +114,36 @@ class TestATenant:
         limits = RateLimits(cast("Reader", Unready()))
 
         assert await limits.spend(OWNER) == ()
+
+
+class TestAKey:
+    async def test_has_a_limit_of_its_own_beside_the_tenants(self, world: World) -> None:
+        await _allow(world, 60)
+        async with world.client() as owner:
+            made = await owner.post("/api/v1/keys", json={"name": "ci", "role": "viewer", "requestsPerMinute": 2})
+
+        async with world.client(made.json()["key"]) as narrow, world.client() as owner:
+            answers = [await narrow.get("/api/v1/projects") for _ in range(3)]
+            other = await owner.get("/api/v1/projects")
+
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        policy = f'"tenant";q=60;w={WINDOW_SECONDS}, "key";q=2;w={WINDOW_SECONDS}'
+        assert {answer.headers["ratelimit-policy"] for answer in answers} == {policy}
+        assert answers[1].headers["ratelimit"].endswith('"key";r=0;t=30')
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 30
+        # What was refused for the key's own limit takes nothing from the tenant.
+        assert other.headers["ratelimit"] == '"tenant";r=56;t=0'
+
+    async def test_never_gets_more_than_its_tenant(self, world: World) -> None:
+        await _allow(world, 2)
+        async with world.client() as owner:
+            made = await owner.post("/api/v1/keys", json={"name": "ci", "role": "viewer", "requestsPerMinute": 100})
+
+        async with world.client(made.json()["key"]) as narrow:
+            answers = [await narrow.get("/api/v1/projects") for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [200, 429]
+        assert answers[1].headers["ratelimit"].startswith('"tenant";r=0;t=')
 
 
 async def test_operators_have_no_limit(world: World) -> None:

@@ -16,7 +16,7 @@ from api.app import ROUTES
 from api.first_start import OWNER_ID, TENANT_ID
 from api.openapi.permissions import page
 from api.operation import Operation, operations
-from api.principal import ALLOWED, PrincipalRole
+from api.principal import ALLOWED, WITHIN_PROJECTS, PrincipalRole
 from domain.tenant import ROLES_RISING
 from tests.api.runs import succeeded
 from tests.api.steps import a_function, a_project, ask, connected, the_files
@@ -125,6 +125,67 @@ class TestStrangers:
         assert len(asked_of) > 40
         # A new kind of id gets a real one above, or no stranger is tried on it.
         assert {name for request in REQUESTS for name in request.names} - _DEFAULTS.keys() == ids.keys()
+
+
+class TestAKeyForOneProject:
+    async def test_knows_no_more_of_the_others_than_of_what_never_was(self, world: World, ids: Ids) -> None:
+        """Goal: a key for one project is a stranger in the others of its own tenant. Method: every route, with ids of another
+        project, with these under its own project's address, and with made-up ones in their places."""
+        async with world.client() as owner:
+            own = await a_project(owner, "its own")
+            await connected(owner, own)
+            asked_for = {"name": "narrow", "role": "owner", "projects": [own]}
+            key = (await ask(owner, "POST", "/keys", asked_for, status=201))["key"]
+        made_up = {name: str(uuid4()) for name in ids}
+        tried = 0
+        async with world.client(key) as narrow:
+            for request in REQUESTS:
+                if request.operation.permission == "public" or not request.names & ids.keys():
+                    continue
+                # What names nothing but a project is its own to make there.
+                for place in ({}, {"project_id": own}) if request.names - {"project_id"} else ({},):
+                    real = await request.by(narrow, {**_DEFAULTS, **ids, **place})
+                    random = await request.by(narrow, {**_DEFAULTS, **made_up, **place})
+                    assert _said(real, ids) == _said(random, made_up), (request.operation.name, place)
+                    assert real.status_code in (403, 404, 409, 422), (request.operation.name, place, real.text)
+                    tried += 1
+
+        assert tried > 100
+
+    async def test_does_all_its_role_allows_in_its_own(self, world: World, ids: Ids) -> None:
+        async with world.client() as owner:
+            asked_for = {"name": "narrow", "role": "developer", "projects": [ids["project_id"]]}
+            key = (await ask(owner, "POST", "/keys", asked_for, status=201))["key"]
+            other = await a_project(owner, "another")
+            theirs = await a_function(owner, other)
+        async with world.client(key) as narrow:
+            reached = 0
+            for request in REQUESTS:
+                if request.method == "GET" and request.operation.permission in ALLOWED["developer"] & WITHIN_PROJECTS:
+                    answer = await request.by(narrow, {**_DEFAULTS, **ids})
+                    unconnected = answer.status_code == 404 and answer.json()["code"] == "integration_not_found"
+                    assert answer.status_code < 400 or unconnected, (request.operation.name, answer.text)
+                    reached += 1
+            listed = await ask(narrow, "GET", "/projects")
+            page = await ask(narrow, "GET", "/projects?limit=1")
+            me = await ask(narrow, "GET", "/me")
+            made = await a_function(narrow, ids["project_id"], name="by the key")
+            changed = {"functionId": made, "description": "by the key"}
+            await ask(narrow, "PUT", "/functions/update", changed)
+            refused = await narrow.put("/api/v1/functions/update", json={**changed, "functionId": theirs})
+
+        assert reached > 15
+        assert [project["projectId"] for project in listed["items"]] == [ids["project_id"]]
+        assert (page["nextCursor"], len(page["items"])) == (None, 1)
+        assert (me["projects"], "audit:read" in me["permissions"]) == ([ids["project_id"]], False)
+        assert (refused.status_code, refused.json()["code"]) == (404, "function_not_found")
+
+    def test_is_looked_after_by_every_route_that_names_no_project(self) -> None:
+        """Deny by default: a route about things in projects names one in its address, or says that its handler looks."""
+        for request in REQUESTS:
+            operation = request.operation
+            if operation.permission in WITHIN_PROJECTS - {"self", "catalogue:read"}:
+                assert ("{project_id}" in request.path) is not operation.within_projects, operation.name
 
 
 class TestRoles:

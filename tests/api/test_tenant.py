@@ -5,9 +5,11 @@ from __future__ import annotations
 from uuid import uuid4
 
 import httpx
+import msgspec
 
 from api.first_start import OWNER_ID, TENANT_ID
-from tests.api.steps import ask, is_problem
+from domain.plan import Limits
+from tests.api.steps import a_draft, a_function, a_project, ask, is_problem
 from tests.api.world import World
 
 
@@ -73,3 +75,28 @@ class TestMembers:
         asked = {"personId": str(uuid4()), "role": "viewer"}
 
         assert is_problem(await client.post("/api/v1/tenant/members", json=asked), 404, "person_not_found")
+
+
+class TestLimits:
+    async def test_are_shown_beside_what_is_used_of_them(self, world: World, client: httpx.AsyncClient) -> None:
+        before = await ask(client, "GET", "/tenant")
+        project_id, _ = await a_project(client, "one"), await a_project(client, "two")
+        for name in ("a", "b"):
+            await a_function(client, project_id, name=name)
+        made = await client.post("/api/v1/functions", json=a_draft(project_id, name="c"))
+
+        answer = await client.get("/api/v1/tenant")
+        again = await client.get("/api/v1/tenant", headers={"If-None-Match": answer.headers["etag"]})
+        past = await ask(client, "GET", f"/tenant?asOf={made.headers['event-position']}")
+
+        limits = {one["name"]: one for one in answer.json()["limits"]}
+        used = {name: one["used"] for name, one in limits.items()}
+        plan = {field.encode_name for field in msgspec.structs.fields(Limits)}
+        assert set(limits) == plan
+        assert (used["projects"], used["functionsPerProject"], used["members"]) == (2, 3, 1)
+        assert (used["concurrentDeployments"], used["queuedDeployments"], used["uploadBytes"]) == (0, 0, None)
+        assert {one["name"]: one["limit"] for one in before["limits"]} == {
+            name: one["limit"] for name, one in limits.items()
+        }
+        assert again.status_code == 304
+        assert past["limits"] is None

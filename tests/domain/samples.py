@@ -280,6 +280,9 @@ VARIANTS |= {
     (api_key.ApiKeyCreated, "rotated"): api_key.ApiKeyCreated(
         name="CI", secret_hash="ab" * 32, role="developer", replaces=id_of(9)
     ),
+    (api_key.ApiKeyCreated, "projects"): api_key.ApiKeyCreated(
+        name="CI", secret_hash="ab" * 32, role="developer", projects=(id_of(3), id_of(4)), requests_per_minute=60
+    ),
     (person.PersonRegistered, "identity"): person.PersonRegistered(
         name=Sealed("c2VhbGVk"),
         identity="0f343b0931126a20f133d67c2b018a3b1f0e0ab2a3dd5ae3f1d2e1a4ba1fbe9d",

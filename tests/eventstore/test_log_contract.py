@@ -352,3 +352,13 @@ class TestReading:
 
     async def test_the_epoch_begins_with_one(self, log: Log) -> None:
         assert await log.epoch() == 1
+
+
+class TestCounted:
+    async def test_says_what_each_counter_of_the_tenant_stands_at(self, log: Log) -> None:
+        for delta in (2, 3, -1):
+            await recorded(log, an_append(an_event(a_stream()), counters=(a_counter(delta=delta, limit=None),)))
+
+        counter = a_counter()
+        assert await log.counted(TENANT) == {(counter.scope, counter.name): 4}
+        assert await log.counted(OTHER_TENANT) == {}

@@ -1,0 +1,114 @@
+"""Every limit of a plan under a crowd: never passed, and all that fits gets through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+
+from commands.claimed import QueueFull
+from commands.command import Command
+from commands.execute import Done, execute
+from commands.progress import ClaimDeployment
+from domain.deployment import TooManyRunning
+from domain.event import Fact
+from domain.function import ArtifactFiles
+from domain.refusal import LimitReached
+from eventstore.log import Log
+from eventstore.memory import MemoryLog
+from tests.commands.test_contention import process
+from tests.commands.test_execute import clock, context, record
+from tests.support import a
+
+FEW, MANY = 60, 1_000
+
+
+def _id(number: int) -> UUID:
+    return UUID(int=0x0195_5000_0000_7000_8000_0000_0001_0000 + number)
+
+
+class _Crowd(NamedTuple):
+    """What is recorded before, what is asked before, and what everybody then asks at once."""
+
+    facts: tuple[Fact, ...]
+    before: Sequence[Sequence[Command]]
+    at_once: Sequence[Command]
+
+
+def _projects(count: int, limit: int) -> _Crowd:
+    commands = [a.create_project(project_id=_id(n), name=f"project-{n}") for n in range(count)]
+    return _Crowd((a.plan_defined(projects=limit), a.tenant_created()), [], commands)
+
+
+def _functions(count: int, limit: int) -> _Crowd:
+    commands = [a.create_function(_id(n), name=f"function-{n}") for n in range(count)]
+    return _Crowd((*a.function_ready(), a.plan_defined(functions_per_project=limit)), [], commands)
+
+
+def _members(count: int, limit: int) -> _Crowd:
+    persons = tuple(a.person_registered(_id(n)) for n in range(count))
+    commands = [a.add_member(person_id=_id(n)) for n in range(count)]
+    return _Crowd((a.plan_defined(members=limit), a.tenant_created(), *persons), [], commands)
+
+
+def _queued(count: int, limit: int) -> _Crowd:
+    """One function each: of one function the newer would overtake the older."""
+    plan = a.plan_defined(queued_deployments=limit, functions_per_project=count + 1, concurrent_deployments=count)
+    files = ArtifactFiles(code_file=a.staged_id("code"), yaml_file=a.staged_id("yaml"))
+    functions = [a.create_function(_id(n), name=f"function-{n}", artifact_files=files) for n in range(count)]
+    commands = [a.queue_deployment(function_id=_id(n), deployment_id=_id(MANY + n)) for n in range(count)]
+    return _Crowd((*a.function_ready(), plan), [functions], commands)
+
+
+def _running(count: int, limit: int) -> _Crowd:
+    facts, functions, queue = _queued(count, count)
+    plan = a.plan_defined(queued_deployments=count, functions_per_project=count + 1, concurrent_deployments=limit)
+    claims = [a.report(ClaimDeployment, function_id=_id(n), deployment_id=_id(MANY + n), epoch=1) for n in range(count)]
+    return _Crowd((*facts[:-1], plan), [*functions, queue], claims)
+
+
+Crowd = Callable[[int, int], _Crowd]
+EVERY: tuple[Crowd, ...] = (_projects, _functions, _members, _queued, _running)
+
+
+@pytest.fixture
+async def postgres(database_url: str) -> AsyncIterator[Log]:
+    async with AsyncExitStack() as exits:
+        yield await process(exits, database_url)
+
+
+async def _crowd(log: Log, commands: Sequence[Command], *, first_id: int) -> list[Done | BaseException]:
+    asked = (execute(log, command, context(number)) for number, command in enumerate(commands, start=first_id))
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _tried(log: Log, crowd: Crowd, *, count: int, limit: int) -> None:
+    facts, before, at_once = crowd(count, limit)
+    await record(log, *facts)
+    for number, commands in enumerate(before, start=1):
+        for outcome in await _crowd(log, commands, first_id=number * 10_000):
+            assert isinstance(outcome, Done), outcome
+
+    outcomes = await _crowd(log, at_once, first_id=200_000)
+
+    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    others = {type(outcome) for outcome in outcomes if not isinstance(outcome, Done)}
+    assert len(done) == limit, others
+    assert others in ({LimitReached}, {QueueFull}, {TooManyRunning})
+
+
+@pytest.mark.parametrize("crowd", EVERY, ids=lambda crowd: crowd.__name__.strip("_"))
+class TestALimit:
+    async def test_holds_in_memory(self, crowd: Crowd) -> None:
+        await _tried(MemoryLog(clock), crowd, count=FEW, limit=FEW // 3)
+
+    async def test_holds_in_postgresql(self, crowd: Crowd, postgres: Log) -> None:
+        await _tried(postgres, crowd, count=FEW, limit=FEW // 3)
+
+    @pytest.mark.proof
+    async def test_holds_for_a_thousand_at_once(self, crowd: Crowd, postgres: Log) -> None:
+        await _tried(postgres, crowd, count=MANY, limit=MANY * 9 // 10)
