@@ -38,6 +38,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     email: str | None
     expires_at: datetime
+    signed_in_at: datetime
 
     def __repr__(self) -> str:
         return f"Identity({self.issuer})"
@@ -139,6 +140,8 @@ class IdTokens:
             name=name if isinstance(name, str) else "",
             email=verified,
             expires_at=datetime.fromtimestamp(_seconds(claims, "exp"), UTC),
+            # A token that was renewed says when its person was asked last.
+            signed_in_at=datetime.fromtimestamp(_seconds(claims, "auth_time" if "auth_time" in claims else "iat"), UTC),
         )
 
 

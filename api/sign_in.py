@@ -25,7 +25,7 @@ from eventstore.log import Log
 from eventstore.meta import Actor
 from eventstore.sealing import Sealing
 from projections.members import MEMBERSHIPS
-from projections.persons import PERSON_IDENTIFIED
+from projections.persons import PERSON_ERASED, PERSON_IDENTIFIED
 from projections.reader import Reader
 
 # Whether somebody who comes for the first time gets a workspace of their own, or waits to be invited into one.
@@ -80,7 +80,20 @@ class SignIn:
     async def _person(self, identity: Identity) -> UUID:
         known = identity_hash(identity.issuer, identity.subject)
         found = await self._reader.one(PERSON_IDENTIFIED, None, known)
-        return found.id if found is not None else await self._registered(identity, known)
+        if found is not None:
+            return found.id
+        await self._require_signed_in_since(identity, known)
+        return await self._registered(identity, known)
+
+    async def _require_signed_in_since(self, identity: Identity, known: str) -> None:
+        """Raise CredentialUnknown for a token from before its person was erased: nobody comes back without having come."""
+        former = await self._reader.one(PERSON_ERASED, None, known)
+        erased_at = None if former is None else former.row.erased_at
+        if erased_at is not None and identity.signed_in_at <= erased_at:
+            raise CredentialUnknown(
+                f"The person of this ID token was erased at {erased_at:%Y-%m-%dT%H:%M:%SZ}.",
+                remedy="Sign in again to begin anew, as somebody new.",
+            )
 
     async def _registered(self, identity: Identity, known: str) -> UUID:
         """The id of a new person; of the one who was first, when two of their requests came at once."""

@@ -67,7 +67,7 @@ _CLOSE = Operation(
 
 @post("/operations/tenants/{tenant_id:uuid}/close", status_code=200, opt=_CLOSE.as_opt())
 async def close_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID]) -> Answer:
-    """What began to be deployed in the same moment is left, and taken by closing once more."""
+    """What is queued in the same moment is canceled by the runner that comes to it."""
     asked_for, content = await read(request, ClosingRequest)
     writing, services = Writing(request, content), services_of(request)
     known = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_id)).row

@@ -7,6 +7,7 @@ import click
 from cli.epilog import epilog
 from cli.operator_persons import persons
 from cli.operator_plans import plans
+from cli.operator_queue import queue
 from cli.operator_runtimes import runtimes
 from cli.operator_tenants import tenants
 
@@ -16,6 +17,7 @@ from cli.operator_tenants import tenants
         "dcf operators runtimes list",
         "dcf operators plans change sandbox --set projects=5",
         "dcf operators tenants list",
+        "dcf operators queue",
         "dcf --key-file operator.key --url https://functions.example.com operators plans list",
     )
 )
@@ -31,3 +33,4 @@ operators.add_command(runtimes)
 operators.add_command(plans)
 operators.add_command(tenants)
 operators.add_command(persons)
+operators.add_command(queue)

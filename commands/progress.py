@@ -15,6 +15,7 @@ from domain.deployment import (
     BuildFailed,
     BuildStarted,
     BuildSucceeded,
+    CancelRequested,
     Deployment,
     DeploymentActivated,
     DeploymentBundled,
@@ -42,7 +43,7 @@ from domain.deployment import (
     UndeployFailed,
     UndeployStarted,
 )
-from domain.event import Claim, Counter, Decision, Fact
+from domain.event import Claim, Counter, Decision, Fact, StreamRef
 from domain.function import FUNCTION, DeploymentEnded, FunctionDeployed, FunctionUndeployed
 from domain.release import Release, Toolchain
 from domain.tenant import TENANT
@@ -304,6 +305,8 @@ def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, s
     if command.epoch <= deployment.epoch:
         raise StaleEpoch
     stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
+    if deployment.status == "queued" and states.of(TENANT, command.tenant_id, command.tenant_id).closed:
+        return _of_closed_tenant(command, stream)
     claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
     if deployment.is_under_way:
         return Decision(
@@ -318,6 +321,15 @@ def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, s
     else:
         counters.append(queue_counter(command.tenant_id, -1))
     return Decision(facts=begun, claims=(_slot(command, release),), counters=tuple(counters))
+
+
+def _of_closed_tenant(command: ClaimDeployment, stream: StreamRef) -> Decision:
+    """It was queued in the instant in which its tenant was closed: nobody is there any more to want it."""
+    canceled = facts(stream, CancelRequested(reason="The tenant was closed."), DeploymentCanceled(cause="requested"))
+    ended = facts(
+        FUNCTION.stream(command.tenant_id, command.function_id), DeploymentEnded(deployment_id=command.deployment_id)
+    )
+    return Decision(facts=(*canceled, *ended), counters=(queue_counter(command.tenant_id, -1),))
 
 
 def running_counter(tenant_id: UUID, delta: int, *, limit: int | None = None) -> Counter:

@@ -19,6 +19,7 @@ from domain.deployment import (
 from domain.event import Counter, Decision, Fact
 from domain.function import FUNCTION, DeploymentEnded, DeploymentRequested, Function
 from domain.release import Release
+from domain.tenant import TENANT, TenantIsClosed
 
 
 def queued(
@@ -35,8 +36,10 @@ def queued(
 ) -> Decision:
     """The deployment waits for a runner, and those for the same place that nobody has begun are overtaken.
 
-    Raises DeploymentExists, TenantUnknown or PlanUnknown.
+    Raises DeploymentExists, TenantIsClosed, TenantUnknown or PlanUnknown.
     """
+    if states.of(TENANT, tenant_id, tenant_id).closed:
+        raise TenantIsClosed
     if states.of(DEPLOYMENT, tenant_id, deployment_id).exists:
         raise DeploymentExists
     function = states.of(FUNCTION, tenant_id, release.function_id)

@@ -1,4 +1,5 @@
-"""What need not or must not be kept is taken away: command ids and uploads whose time is over, keys of erased people."""
+"""What need not or must not be kept is taken away: command ids and uploads whose time is over, keys of erased people and of
+invitations that nobody took."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import asyncpg
 import structlog
 
 from domain.person import PersonErased
+from domain.tenant import MemberInvited
 from eventstore.database import Database, Row
 from eventstore.session import HINDERED, LOST
 
@@ -65,6 +67,19 @@ _DESTROY_KEYS = """
 """
 _ERASED = PersonErased.__struct_config__.tag
 
+# The key of an invitation lies with its tenant, which records when the invitation ends; those of people lie with nobody.
+_DESTROY_EXPIRED = """
+    UPDATE vault.person_keys k
+       SET key = NULL, destroyed_at = clock_timestamp()
+     WHERE k.destroyed_at IS NULL
+       AND EXISTS (SELECT FROM log.events e
+                    CROSS JOIN LATERAL (SELECT convert_from(e.data, 'UTF8')::jsonb AS said) d
+                    WHERE e.stream_id = k.tenant_id AND e.tenant_id = k.tenant_id AND e.type = $1
+                      AND d.said ->> 'invitationId' = k.person_id::text
+                      AND (d.said ->> 'expiresAt')::timestamptz <= clock_timestamp())
+"""
+_INVITED = MemberInvited.__struct_config__.tag
+
 OpenDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 
@@ -113,6 +128,14 @@ async def destroy_keys(owner: Database) -> int:
     return int(status.split()[-1])
 
 
+async def destroy_expired_keys(owner: Database) -> int:
+    """Destroy the keys of invitations whose time is over: the address of who was invited is unreadable from then on; how many
+    that were. `owner` acts as dcf_owner. It may be done by several at once, and done again.
+    """
+    status = await owner.execute(_DESTROY_EXPIRED, _INVITED)
+    return int(status.split()[-1])
+
+
 async def _drop(owner: Database, part: Row, older_than: timedelta) -> None:
     """Unless it is still needed, or somebody is in the way: then it is left for the next time."""
     with contextlib.suppress(asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
@@ -140,7 +163,7 @@ async def _keep(open_owner: OpenDatabase, commands_kept: timedelta) -> None:
     while True:
         try:
             async with open_owner() as owner:
-                keys = await destroy_keys(owner)
+                keys = await destroy_keys(owner) + await destroy_expired_keys(owner)
                 uploads = await prune_uploads(owner)
                 count = await prune_commands(owner, older_than=commands_kept)
             structlog.get_logger().debug("house_kept", commands=count, keys=keys, uploads=uploads)

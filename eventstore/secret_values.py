@@ -40,6 +40,10 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes
 
 
+# A tenant and a function of it.
+FunctionKey = tuple[UUID, UUID]
+
+
 class SecretStore(Protocol):
     """Keeps closed values."""
 
@@ -55,6 +59,14 @@ class SecretStore(Protocol):
 
     async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
         """Put another wrapping in the place of the former one, if that is still there."""
+        ...
+
+    async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
+        """The functions that values are kept of, in order, from behind one on."""
+        ...
+
+    async def forget(self, tenant_id: UUID, function_id: UUID) -> int:
+        """Keep no value of the function any longer; how many there were."""
         ...
 
 
@@ -96,6 +108,14 @@ class SecretVault:
                 await self._store.rewrap(tenant_id, value_id, former=former, key_id=self._key_id, wrapped_key=again)
             count += len(found)
         return count
+
+    async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
+        """The functions that values are kept of, with their tenants, in order."""
+        return await self._store.functions(after=after, limit=limit)
+
+    async def forget(self, tenant_id: UUID, function_id: UUID) -> int:
+        """Keep no value of the function any longer; how many there were."""
+        return await self._store.forget(tenant_id, function_id)
 
     def fingerprint(self, content: bytes) -> bytes:
         """32 bytes that tell contents apart and by which nobody without the key can guess one."""
@@ -141,6 +161,16 @@ class MemorySecretStore:
     async def find(self, tenant_id: UUID, value_id: UUID) -> Closed | None:
         return self._kept.get((tenant_id, value_id))
 
+    async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
+        found = {(tenant_id, one.function_id) for (tenant_id, _), one in self._kept.items()}
+        return sorted(key for key in found if key > after)[:limit]
+
+    async def forget(self, tenant_id: UUID, function_id: UUID) -> int:
+        gone = [ids for ids, one in self._kept.items() if ids[0] == tenant_id and one.function_id == function_id]
+        for ids in gone:
+            del self._kept[ids]
+        return len(gone)
+
     async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
         found = [(*ids, one.key_id, one.wrapped_key) for ids, one in self._kept.items() if one.key_id != key_id]
         return sorted(found)[:limit]
@@ -179,6 +209,18 @@ class PostgresSecretStore:
     async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
         rows = await self._database.fetch(self._NOT_CLOSED_BY, key_id, limit)
         return [(row["tenant_id"], row["value_id"], row["key_id"], row["wrapped_key"]) for row in rows]
+
+    _FUNCTIONS = "SELECT tenant_id, function_id FROM vault.functions_with_secrets($1, $2, $3)"
+
+    async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
+        rows = await self._database.fetch(self._FUNCTIONS, *after, limit)
+        return [(UUID(int=row["tenant_id"].int), UUID(int=row["function_id"].int)) for row in rows]
+
+    _FORGET = "SELECT vault.forget_secret_values($1, $2)"
+
+    async def forget(self, tenant_id: UUID, function_id: UUID) -> int:
+        count: int = await self._database.fetchval(self._FORGET, tenant_id, function_id)
+        return count
 
     _REWRAP = "SELECT vault.rewrap_secret_value($1, $2, $3, $4, $5)"
 

@@ -38,7 +38,7 @@ from projections.functions import (
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS, INTEGRATIONS_LIST
 from projections.invitations import INVITATION, INVITATIONS, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS, MEMBERS_LIST, MEMBERSHIPS
-from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS, PERSONS_AMONG
+from projections.persons import PERSON, PERSON_ERASED, PERSON_IDENTIFIED, PERSONS, PERSONS_AMONG
 from projections.plans import PLAN, PLANS, PLANS_LIST
 from projections.projects import PROJECT, PROJECT_BY_NAME, PROJECT_BY_SLUG, PROJECTS, PROJECTS_LIST
 from projections.query import AnyQuery
@@ -48,7 +48,7 @@ from projections.schedules import SCHEDULES, SCHEDULES_KEPT
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
 from projections.usage import USAGE, USAGE_LIST
 from projections.versions import VERSION_QUERIES
-from projections.work import WORK, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
+from projections.work import WORK, WORK_QUEUE, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 
 READ_MODELS: tuple[AnyModel, ...] = (
     TENANTS,
@@ -77,6 +77,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     PLAN,
     PLANS_LIST,
     PERSON,
+    PERSON_ERASED,
     PERSON_IDENTIFIED,
     PERSONS_AMONG,
     MEMBER,
@@ -116,6 +117,7 @@ QUERIES: tuple[AnyQuery, ...] = (
     TIMELINE,
     TIMELINE_OF_PROJECT,
     USAGE_LIST,
+    WORK_QUEUE,
     WORK_READY,
     WORK_UNDER_WAY,
     WORK_WAITING,

@@ -16,7 +16,7 @@ from projections.recorded import Recorded
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An erased person has neither name nor e-mail."""
+    """An erased person has neither name nor e-mail; `former_identity` is what they signed in as, which the log keeps as a hash."""
 
     person_id: UUID
     name: Sealed | None
@@ -24,6 +24,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     identity: str = ""
     registered_at: datetime
     erased_at: datetime | None = None
+    former_identity: str = ""
 
 
 def project(row: Person | None, recorded: Recorded) -> Person | None:
@@ -37,20 +38,34 @@ def project(row: Person | None, recorded: Recorded) -> Person | None:
                 registered_at=recorded.at,
             )
         case PersonErased():
-            return msgspec.structs.replace(present(row), name=None, email=None, identity="", erased_at=recorded.at)
+            known = present(row)
+            return msgspec.structs.replace(
+                known,
+                name=None,
+                email=None,
+                identity="",
+                erased_at=recorded.at,
+                former_identity=known.identity or known.former_identity,
+            )
         case _:
             return row
 
 
 PERSONS = ReadModel(
     name="persons",
-    version=2,
+    version=3,
     row=Person,
     interests=(PersonRegistered, PersonErased),
     keys=own_stream,
     project=project,
-    columns=(Column("identity", "text", lambda row: row.identity),),
-    indexes=(Index("by_identity", "identity", where="identity <> ''"),),
+    columns=(
+        Column("identity", "text", lambda row: row.identity),
+        Column("former_identity", "text", lambda row: row.former_identity),
+    ),
+    indexes=(
+        Index("by_identity", "identity", where="identity <> ''"),
+        Index("by_former_identity", "former_identity, position", where="former_identity <> ''"),
+    ),
 )
 
 
@@ -96,5 +111,22 @@ PERSON_IDENTIFIED = Query(
     parameters=("text",),
     sql=ROWS + " WHERE t.identity = $1 AND t.identity <> ''",
     select=_identified,
+    audience="anyone",
+)
+
+
+def _erased(rows: Iterable[Found[Person]], identity: str) -> list[Found[Person]]:
+    found = (one for one in rows if one.row.former_identity == identity)
+    return sorted(found, key=lambda one: -one.position)[:1]
+
+
+# Who was erased last of those who signed in this way. Arguments: the SHA-256 of issuer and subject.
+PERSON_ERASED = Query(
+    name="person_erased",
+    model=PERSONS,
+    answer=Person,
+    parameters=("text",),
+    sql=ROWS + " WHERE t.former_identity = $1 AND t.former_identity <> '' ORDER BY t.position DESC LIMIT 1",
+    select=_erased,
     audience="anyone",
 )

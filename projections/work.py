@@ -109,7 +109,7 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
 
 WORK = ReadModel(
     name="work",
-    version=2,
+    version=3,
     row=WorkItem,
     interests=(
         DeploymentQueued,
@@ -136,6 +136,7 @@ WORK = ReadModel(
         Index("by_turn", "tenant_id, due_position", where="waits"),
         Index("by_slot", "tenant_id, slot, due_position", where="waits OR under_way"),
         Index("under_way", "first_position", where="under_way"),
+        Index("by_age", "first_position", where="waits OR under_way"),
     ),
     keeps_history=False,
 )
@@ -225,5 +226,22 @@ WORK_UNDER_WAY = Query(
     sql=ROWS + " WHERE t.under_way AND t.first_position > $1 ORDER BY t.first_position LIMIT $2",
     select=_under_way,
     audience="engine",
+    order="oldest_first",
+)
+
+
+def _queue(rows: Rows, after: int, limit: int) -> list[Found[WorkItem]]:
+    return page_of((found for found in rows if found.row.waits or found.row.under_way), "oldest_first", after, limit)
+
+
+# All that waits or is under way, of every tenant, the oldest deployments first: for operators.
+WORK_QUEUE = Query(
+    name="work_queue",
+    model=WORK,
+    answer=WorkItem,
+    parameters=("bigint", "integer"),
+    sql=ROWS + " WHERE (t.waits OR t.under_way) AND t.first_position > $1 ORDER BY t.first_position LIMIT $2",
+    select=_queue,
+    audience="anyone",
     order="oldest_first",
 )

@@ -1,4 +1,4 @@
-"""Takes away what plans keep no longer: releases, files, build logs, ticks.
+"""Takes away what plans keep no longer: releases, files, build logs, ticks, secrets of functions that were put away.
 
 The active release of a place and the newest others that succeeded are never touched, nor what they were made from or
 what their builds said. Every step is small and looks again, so a round that is broken off is simply begun anew.
@@ -29,6 +29,7 @@ from domain.plan import Limits, plan_stream
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
+from eventstore.secret_values import SecretLost
 from eventstore.ticks import Ticks
 from projections.artifacts import ARTIFACTS_KEPT
 from projections.deployment_lists import (
@@ -39,7 +40,7 @@ from projections.deployment_lists import (
     KeptRelease,
     Watched,
 )
-from projections.functions import FUNCTIONS_LIST
+from projections.functions import FUNCTION_GET, FUNCTIONS_LIST
 from projections.plans import PLAN
 from projections.projects import PROJECTS_LIST
 from projections.query import Found, Query
@@ -108,6 +109,7 @@ class Retention:
             await self._discard(tenant_id, limits)
             await self._ticks.prune(tenant_id, self._before(limits.log_retention_days), limit=STEP_ROWS_MAX)
         await self._expire_logs(plans)
+        await self._expire_secrets(plans)
 
     def _before(self, days: int) -> Any:
         return self._world.clock() - timedelta(days=days)
@@ -260,6 +262,28 @@ class Retention:
             if not kept and fate.status not in _NO_OUTCOME:
                 note = f"What the build said was kept for {days} days, as the plan says.\n"
                 await self._world.build_logs.expire(tenant_id, found.id, note)
+
+    # Secrets.
+
+    async def _expire_secrets(self, plans: dict[UUID, Limits]) -> None:
+        """Values of functions that were archived longer ago than their files are kept; and whatever a former master key still
+        wraps, as what an API closed that was not restarted yet, is wrapped anew."""
+        after = (_NOBODY, _NOBODY)
+        while keys := await self._world.secrets.functions(after=after, limit=PAGE_ROWS):
+            for tenant_id, function_id in keys:
+                limits = plans.get(tenant_id)
+                found = await self._reader.one(FUNCTION_GET, tenant_id, function_id)
+                if limits is None or found is None or found.row.status != "archived":
+                    continue
+                if found.row.updated_at < self._before(limits.artifact_retention_days):
+                    count = await self._world.secrets.forget(tenant_id, function_id)
+                    log.info("secrets_forgotten", function_id=str(function_id), count=count)
+            after = keys[-1]
+        try:
+            if count := await self._world.secrets.rewrap():
+                log.info("secrets_wrapped_anew", count=count)
+        except SecretLost as problem:
+            log.warning("secrets_not_wrapped_anew", problem=str(problem))
 
     async def _ask(self, command: Command, correlation_id: UUID) -> None:
         context = Context(

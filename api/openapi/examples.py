@@ -38,6 +38,7 @@ from api.keys import Key, KeyMade
 from api.listing import Listed
 from api.me import Me
 from api.onboarding import Verification
+from api.operator_queue import QueueItem
 from api.persons import PersonErased
 from api.principal import ALLOWED
 from api.read_models import Build, ParkedEvent, ProjectionJob, ReadModelStatus
@@ -142,6 +143,17 @@ _KEY = Key(
     created_at=_at(8, 30),
     revoked_at=None,
     last_used_at=_at(9, 20),
+)
+_QUEUE_ITEM = QueueItem(
+    tenant_id=TENANT_ID,
+    project_id=PROJECT_ID,
+    function_id=FUNCTION_ID,
+    deployment_id=DEPLOYMENT_ID,
+    provider="local",
+    status="queued",
+    asked_at=_at(9, 15),
+    runner_id="",
+    cancel_requested=False,
 )
 _INTEGRATION = Integration(
     integration_id=INTEGRATION_ID,
@@ -265,6 +277,7 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     ),
     _TENANT,
     _TENANT_SHOWN,
+    _QUEUE_ITEM,
     _PROJECT,
     _ARTIFACT,
     _UPLOAD,

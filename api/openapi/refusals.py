@@ -33,6 +33,7 @@ from api.refusals import (
 from commands.execute import KeyReused, TooMuchContention
 from domain.project import ProjectUnknown
 from domain.refusal import PreconditionFailed, Refusal
+from domain.tenant import TenantIsClosed
 from eventstore.codec import EventOfNewerCode
 from eventstore.log import DiskFull, LogBusy, StoreUnavailable
 from eventstore.positions import MalformedPosition, PositionOfAnotherEpoch
@@ -61,6 +62,7 @@ _WITH_BYTES: Kinds = (BodyMalformed, BodyTooLarge, MediaTypeNotTaken)
 _OF_READS: Kinds = (MalformedPosition, PositionOfAnotherEpoch, NotYetVisible)
 _OF_WRITES: Kinds = (
     TenantIsSuspended,
+    TenantIsClosed,
     KeyReused,
     PreconditionFailed,
     NotRecordable,

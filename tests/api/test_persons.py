@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,8 +131,11 @@ class TestEraseMe:
         async with world.client(token) as ada:
             await ask(ada, "DELETE", "/me")
             await asyncio.sleep(FORGOTTEN_SECONDS)
+            refused = await ada.get("/api/v1/me")
+        async with world.client(issuer.token("ada", iat=int(time.time()) + 5)) as ada:
             me = await ask(ada, "GET", "/me")
 
+        assert is_problem(refused, 401, "credential_unknown"), "the sign-in of before is none any more"
         assert me["actor"]["id"] != ada_id
         assert (me["role"], me["memberships"], me["person"]["name"]) == ("none", [], "Ada Lovelace")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ import httpx
 import pytest
 
 from api.id_tokens import IdTokens
-from api.sign_in import Newcomers
+from api.sign_in import Newcomers, identity_hash
 from api.trusted_issuers import trusted_issuers
 from commands.person import ErasePerson
 from commands.tenant import AddMember, CreateTenant, RemoveMember
 from domain.event import SYSTEM_TENANT
 from domain.tenant import Role
+from projections.persons import PERSON_ERASED
+from tests.api.steps import is_problem
 from tests.api.world import World, world_in_memory
 from tests.emulators.oidc_issuer import CLIENT_ID, OidcIssuer, oidc_issuer
 
@@ -163,7 +166,24 @@ class TestAMember:
         before = (await _me(world, issuer.token()))["actor"]["id"]
         await world.record(ErasePerson(tenant_id=SYSTEM_TENANT, at=world.services.clock(), person_id=UUID(before)))
 
-        assert (await _me(world, issuer.token(iat=1_700_000_000)))["actor"]["id"] != before
+        assert (await _me(world, issuer.token(iat=int(time.time()) + 2)))["actor"]["id"] != before
+
+    async def test_who_was_erased_does_not_come_back_by_a_token_of_before(
+        self, world: World, issuer: OidcIssuer
+    ) -> None:
+        """Also not by one that was renewed since: what counts is when the person signed in."""
+        former = issuer.token()
+        renewed = issuer.token(auth_time=int(time.time()) - 60, iat=int(time.time()) + 2)
+        before = (await _me(world, former))["actor"]["id"]
+        await world.record(ErasePerson(tenant_id=SYSTEM_TENANT, at=world.services.clock(), person_id=UUID(before)))
+
+        await asyncio.sleep(0.6)  # As long as a credential that was good is not looked at again.
+        for token in (former, renewed, issuer.token(iat=1_700_000_000)):
+            async with world.client(token) as client:
+                refused = await client.get("/api/v1/me")
+                assert is_problem(refused, 401, "credential_unknown")
+        people = await world.services.reader.rows(PERSON_ERASED, None, identity_hash(issuer.url, "ada"))
+        assert [str(found.id) for found in people] == [before], "nobody was registered anew"
 
 
 class TestAKey:

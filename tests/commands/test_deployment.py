@@ -37,6 +37,7 @@ from domain.rollback import (
     RollbackUndeployed,
 )
 from domain.runtime import RuntimeNotDeployable, RuntimeUnknown, SdkConstraintNotMet
+from domain.tenant import TenantIsClosed
 from domain.trigger import TriggerUnavailable
 from domain.version import ConstraintNotUnderstood
 from projections.deployments import DEPLOYMENTS
@@ -61,6 +62,9 @@ def without(unwanted: Fact) -> tuple[Fact, ...]:
 
 
 class TestQueueDeployment:
+    def test_refuses_for_a_tenant_that_was_closed(self) -> None:
+        given(*a.function_ready(), a.tenant_closed()).when(a.queue_deployment()).then_refused(TenantIsClosed)
+
     def test_pins_everything_in_one_release(self) -> None:
         given(*READY).when(a.queue_deployment(artifact_files=NAMED, reason="first")).then(
             a.deployment_queued(reason="first", release=a.release()),

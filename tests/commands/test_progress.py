@@ -67,6 +67,23 @@ class TestClaimDeployment:
             counters=(a.count("deployments", "running", 1, 2), a.count("deployments", "queued", -1)),
         )
 
+    def test_cancels_one_whose_tenant_was_closed_in_the_same_instant(self) -> None:
+        given(*QUEUED, a.tenant_closed()).when(a.report(ClaimDeployment)).then(
+            a.cancel_requested(reason="The tenant was closed."),
+            a.deployment_canceled(),
+            a.deployment_ended(),
+            claims=(),
+            counters=(a.count("deployments", "queued", -1),),
+        )
+
+    def test_undeploys_though_the_tenant_was_closed(self) -> None:
+        given(*ACTIVE, a.undeploy_requested(), a.tenant_closed()).when(a.report(ClaimDeployment, epoch=2)).then(
+            a.deployment_claimed(epoch=2),
+            a.undeploy_started(),
+            claims=(a.slot(),),
+            counters=(a.count("deployments", "running", 1, 2),),
+        )
+
     def test_takes_over_from_a_runner_that_is_gone_and_counts_nothing_twice(self) -> None:
         given(*DEPLOYING).when(a.report(ClaimDeployment, epoch=2, runner_id="runner-2")).then(
             a.deployment_claimed(epoch=2, runner_id="runner-2"), claims=(), counters=()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from commands.basis import CODEC
+from domain.sealed import Sealed
+from domain.tenant import TENANT as TENANTS
+from domain.tenant import MemberInvited
 from eventstore import housekeeping as module
 from eventstore.database import Pool, connect
-from eventstore.housekeeping import destroy_keys, housekeeping, prune_commands, prune_uploads
+from eventstore.housekeeping import destroy_expired_keys, destroy_keys, housekeeping, prune_commands, prune_uploads
 from eventstore.log import Append, Appended, Duplicate, NewEvent
+from eventstore.meta import Meta
 from eventstore.postgres import PostgresLog
 from eventstore.uploads import PostgresUploads
 from tests.eventstore.make import TENANT, a_stream, an_append, an_event
@@ -159,6 +165,32 @@ class TestDestroyKeys:
         assert await owner.fetchval(_KEY, erased.id) is None
         assert await owner.fetchval(_KEY, stays.id) == b"key"
         assert await destroy_keys(owner) == 0
+
+
+class TestDestroyExpiredKeys:
+    async def test_of_invitations_whose_time_is_over_and_of_no_others(
+        self, owner: Pool, postgres_log: PostgresLog
+    ) -> None:
+        tenant = UUID(int=77)
+        stream = TENANTS.stream(tenant, tenant)
+        over, stands, nobodys = uuid4(), uuid4(), uuid4()
+        for number, (id, days) in enumerate(((over, -1), (stands, 1)), start=1):
+            invited = MemberInvited(
+                invitation_id=id,
+                email=Sealed("c2VhbGVk"),
+                role="viewer",
+                secret_hash="ab" * 32,
+                expires_at=datetime.now(UTC) + timedelta(days=days),
+            )
+            await postgres_log.append(an_append(CODEC.new_event(stream, number, invited, Meta()), tenant_id=tenant))
+        for id in (over, stands, nobodys):
+            await owner.fetchval(_ADD_KEY, tenant, id)
+
+        assert await destroy_expired_keys(owner) == 1
+
+        assert await owner.fetchval(_KEY, over) is None
+        assert [await owner.fetchval(_KEY, id) for id in (stands, nobodys)] == [b"key", b"key"]
+        assert await destroy_expired_keys(owner) == 0
 
 
 class TestHousekeeping:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -122,3 +122,59 @@ async def test_the_apis_role_puts_in_and_takes_nothing_out(database_url: str) ->
             await store.find(TENANT, VALUE)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await app.fetch("SELECT * FROM vault.secret_values")
+
+
+class TestForget:
+    async def test_takes_all_values_of_one_function_and_no_others(self, store: SecretStore) -> None:
+        vault = SecretVault(store, key=KEY)
+        other, values = uuid4(), [uuid4() for _ in range(3)]
+        for value_id in values:
+            await vault.close(TENANT, FUNCTION, value_id, PASSWORD)
+        await vault.close(TENANT, other, VALUE, PASSWORD)
+        nobody = (UUID(int=0), UUID(int=0))
+
+        kept = await vault.functions(after=nobody, limit=10)
+        assert kept == sorted([(TENANT, FUNCTION), (TENANT, other)])
+        assert await vault.functions(after=kept[0], limit=10) == kept[1:]
+        assert await vault.forget(TENANT, FUNCTION) == 3
+
+        assert await vault.functions(after=nobody, limit=10) == [(TENANT, other)]
+        assert await vault.forget(TENANT, FUNCTION) == 0
+        assert await vault.open(TENANT, other, VALUE) == PASSWORD
+        for value_id in values:
+            with pytest.raises(SecretLost):
+                await vault.open(TENANT, FUNCTION, value_id)
+
+
+class TestRotation:
+    async def test_of_the_master_key_stops_nobody_on_the_way(self, store: SecretStore) -> None:
+        """
+        Goal: values are set and opened at every moment while the key is changed on a live service.
+        Method: the processes are restarted one after another as docs/operations.md says; after each restart everybody who is
+        there closes a value, and whoever opens values opens all there are.
+        """
+        all_ids: list[UUID] = []
+        old, ready = SecretVault(store, key=KEY), SecretVault(store, key=KEY, former=(NEW_KEY,))
+        new = SecretVault(store, key=NEW_KEY, former=(KEY,))
+
+        for api_one, api_two, runner in (
+            (old, old, old),
+            (ready, old, old),
+            (ready, ready, old),
+            (ready, ready, ready),
+            (new, ready, ready),
+            (new, new, ready),
+            (new, new, new),
+        ):
+            for api in (api_one, api_two):
+                all_ids.append(uuid4())
+                await api.close(TENANT, FUNCTION, all_ids[-1], PASSWORD)
+            if runner is new:
+                assert await runner.rewrap() > 0
+            found = [await runner.open(TENANT, FUNCTION, value_id) for value_id in all_ids]
+            assert found == [PASSWORD] * len(all_ids)
+
+        # What an API that was late still closes with the former key is wrapped by the next round.
+        await ready.close(TENANT, FUNCTION, VALUE, PASSWORD)
+        assert await new.rewrap() == 1
+        assert await SecretVault(store, key=NEW_KEY).open(TENANT, FUNCTION, VALUE) == PASSWORD

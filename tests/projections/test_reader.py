@@ -58,7 +58,7 @@ from projections.invitations import INVITATION, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS_LIST, MEMBERSHIPS
 from projections.memory_reader import MemoryReader
 from projections.monitor import Monitor
-from projections.persons import PERSON, PERSON_IDENTIFIED, PERSONS_AMONG
+from projections.persons import PERSON, PERSON_ERASED, PERSON_IDENTIFIED, PERSONS_AMONG
 from projections.plans import PLAN, PLANS_LIST
 from projections.postgres_reader import PostgresReader
 from projections.progress import Progress
@@ -71,7 +71,7 @@ from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
 from projections.usage import USAGE_LIST
 from projections.versions import VERSION_QUERIES
-from projections.work import WORK_READY, WORK_UNDER_WAY, WORK_WAITING
+from projections.work import WORK_QUEUE, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
 from tests.projections.stories import STORIES, about_others, mingle
@@ -131,10 +131,12 @@ def _questions_now() -> list[Question]:
         (TENANTS_LIST, None, (0, 10)),
         (USAGE_LIST, None, (0, 10)),
         (WORK_WAITING, tenant, ()),
+        (WORK_QUEUE, None, (0, 10)),
         (PLAN, SYSTEM_TENANT, (plan_stream("sandbox").id,)),
         (PLANS_LIST, SYSTEM_TENANT, ()),
         (PERSON, SYSTEM_TENANT, (a.PERSON_ID,)),
         (PERSON_IDENTIFIED, None, ("ada",)),
+        (PERSON_ERASED, None, ("ada",)),
         (PERSONS_AMONG, SYSTEM_TENANT, ([a.PERSON_ID],)),
         (MEMBER, tenant, (a.PERSON_ID,)),
         (MEMBERS_LIST, tenant, (0, 10)),

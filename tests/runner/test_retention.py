@@ -11,8 +11,12 @@ import pytest
 
 from commands.deployment import RedeployDeployment, RollbackDeployment
 from domain.artifact import ARTIFACT, Artifact, ArtifactGone
+from domain.event import Fact
+from domain.function import FUNCTION, FunctionArchived
 from domain.rollback import RollbackImageGone
+from eventstore.secret_values import SecretLost
 from eventstore.ticks import Tick
+from process.secret import Secret
 from providers.simulated.weather import FAIR, STORMY, Behaviour, Weather
 from tests.runner.test_loop import Working
 from tests.runner.town import CONTENT, DIGEST, Town
@@ -27,11 +31,11 @@ DAY = 24 * 3600.0
 Scene = Callable[[Town], Awaitable[None]]
 
 
-def play(scene: Scene, weather: Weather = FAIR) -> None:
+def play(scene: Scene, weather: Weather = FAIR, *, functions: int = 1) -> None:
     async def played() -> None:
         town = Town(weather=weather)
         await town.found(releases_kept=KEPT, log_retention_days=LOG_DAYS, artifact_retention_days=FILE_DAYS)
-        await town.settle()
+        await town.settle(functions)
         await scene(town)
 
     virtual_time.run(played())
@@ -160,6 +164,28 @@ class TestFiles:
             assert await town.contents.get(tenant_id, DIGEST) == CONTENT
 
         play(scene)
+
+
+class TestSecrets:
+    def test_of_functions_put_away_go_when_their_files_would_and_others_stay(self) -> None:
+        async def scene(town: Town) -> None:
+            [(tenant_id, away), (_, stays)] = town.functions
+            vault = town.stores.secrets
+            for function_id in (away, stays):
+                await vault.close(tenant_id, function_id, function_id, Secret("hunter2"))
+            await town.record(Fact(FUNCTION.stream(tenant_id, away), FunctionArchived(reason="")), tenant_id=tenant_id)
+            await asyncio.sleep((FILE_DAYS - 1) * DAY)
+            await rounds(town, 1)
+            assert (await vault.open(tenant_id, away, away)).reveal() == "hunter2"
+
+            await asyncio.sleep(2 * DAY)
+            await rounds(town, 1)
+
+            with pytest.raises(SecretLost):
+                await vault.open(tenant_id, away, away)
+            assert (await vault.open(tenant_id, stays, stays)).reveal() == "hunter2"
+
+        play(scene, functions=2)
 
 
 class TestLogs:
