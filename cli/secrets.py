@@ -14,6 +14,7 @@ from cli.epilog import epilog
 from cli.lookup import function_of, project_of
 from cli.session import Session, shown
 from cli.trouble import Trouble
+from cli.unseen import ask_unseen
 
 # The service takes no more; a larger file is some other file.
 VALUE_BYTES_MAX = 16 * 1024
@@ -63,7 +64,11 @@ def set_(session: Session, function: str, name: str, project: str | None, file: 
     A value is never an argument: others on this machine could see it, and the shell would remember it.
     """
     path = f"{_path(session, project, function)}/{quote(name, safe='')}"
-    value = _content(file) if file else click.prompt(f"Value of {name}", hide_input=True, err=True)
+    value = (
+        _content(file)
+        if file
+        else ask_unseen(f"Value of {name}", instead=f"dcf secrets set {function} {name} --from-file FILE")
+    )
     session.screen.fields(session.api.write("PUT", path, {"value": value}), _COLUMNS)
 
 

@@ -14,6 +14,7 @@ from cli.epilog import epilog
 from cli.screen import Screen
 from cli.session import Session, shown
 from cli.trouble import Trouble
+from cli.unseen import ask_unseen
 from process.secret import Secret
 
 _FIELDS = {
@@ -54,7 +55,7 @@ def login(
         account = _through_browser(session.screen, address, issuer)
     else:
         if key is None and file is None:
-            key = click.prompt(f"API key for {address}", hide_input=True, err=True)
+            key = ask_unseen(f"API key for {address}", instead="dcf login --key-file FILE")
         account = Account(address, read_key(file) if file else Secret((key or "").strip()))
     if account.is_open:
         session.screen.warn(f"{address} is not encrypted: whoever is on the way can read your key.")

@@ -10,8 +10,8 @@ from providers.local.store import Store
 from providers.local.toolchain import NoEngine, Toolchains
 from providers.provider import Finding, Step
 
-# Long enough to try every engine that is there; fetching one may take longer.
-PENDING_SECONDS = 15.0
+# Long enough to try every engine that is there, and mostly to fetch one; less than who asks the agent waits.
+PENDING_SECONDS = 25.0
 
 
 async def verify_engine(toolchains: Toolchains, seconds_max: float = PENDING_SECONDS) -> Finding:

@@ -115,11 +115,12 @@ class TestIntegrations:
         assert gone["status"] == "disconnected"
         assert shop.type("integrations", "disconnect", "gcp").code == exits.FAILED
 
-    def test_a_cloud_this_service_does_not_know_is_said_to_be_too_new(self, shop: Terminal) -> None:
+    def test_a_cloud_that_is_told_no_fields_says_what_comes_first(self, shop: Terminal) -> None:
         refused = shop.type("integrations", "connect", "aws")
 
         assert refused.code == exits.FAILED
-        assert "older than this dcf" in refused.err
+        assert "integration_not_found" in refused.err
+        assert "Next:  Connect the provider first" in refused.err
 
     def test_fields_are_json(self, shop: Terminal) -> None:
         assert shop.type("integrations", "connect", "gcp", "--identity", "{").code == exits.USAGE
@@ -233,6 +234,14 @@ class TestSecrets:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(self.VALUE.encode())))
 
         assert shop.must("secrets", "set", "hello", "API_TOKEN", "--from-file", "-", "--json").json["version"] == 1
+
+    def test_are_asked_for_at_a_terminal_alone(self, shop: Terminal) -> None:
+        shop.must("functions", "create", "hello")
+
+        refused = shop.type("secrets", "set", "hello", "API_TOKEN")
+
+        assert refused.code == exits.USAGE
+        assert "Next:  dcf secrets set hello API_TOKEN --from-file FILE" in refused.err
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * 20_000])
     def test_that_can_be_none_are_refused_without_repeating_them(
