@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from eventstore.database import connect
-from migrations.upgrade import migrate, newest
+from migrations.upgrade import MigrationFailed, migrate, newest, upgrade
 
 
 class TestMigrate:
@@ -53,6 +56,44 @@ class TestMigrate:
             """)
 
         assert unsecured == []
+
+
+class TestAUserOfOneRole:
+    """Each process can be given a database user of its own, a member of only what it acts as."""
+
+    async def test_starts_once_the_schema_is_there_and_cannot_act_as_another(self, database_url: str) -> None:
+        async with _user_of("dcf_app", database_url) as url:
+            await migrate(url)
+
+            async with connect(url, role="dcf_app") as database:
+                assert await database.fetchval("SELECT current_user") == "dcf_app"
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await database.execute("SET ROLE dcf_engine")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with connect(url, role="dcf_engine"):
+                    pass
+
+    async def test_is_told_who_is_to_start_first_when_steps_are_missing(self, empty_database_url: str) -> None:
+        await asyncio.to_thread(upgrade, empty_database_url, "0019")
+
+        async with _user_of("dcf_app", empty_database_url) as url:
+            with pytest.raises(MigrationFailed, match=r"revision 0019, .* first start `python -m projections`"):
+                await migrate(url)
+
+
+@asynccontextmanager
+async def _user_of(role: str, url: str) -> AsyncIterator[str]:
+    """The address of the same database for a new user, a member of that role and of no other."""
+    name = f"user_{uuid4().hex}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE ROLE {name} LOGIN IN ROLE {role}")
+        try:
+            yield make_url(url).set(username=name).render_as_string(hide_password=False)
+        finally:
+            await connection.execute(f"DROP ROLE {name}")
+    finally:
+        await connection.close()
 
 
 class TestRoles:
