@@ -41,7 +41,7 @@ from runner.work_list import ProjectedWork
 from runner.world import Plan, World
 
 # What a runner asks, itself or by its duties.
-_MODELS = (WORK, SCHEDULES, DEPLOYMENTS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
+MODELS = (WORK, SCHEDULES, DEPLOYMENTS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
     log = MemoryLog(clock)
     return Stores(
         log=log,
-        reader=MemoryReader(log, CODEC, _MODELS),
+        reader=MemoryReader(log, CODEC, MODELS),
         leases=MemoryLeases(clock),
         contents=MemoryContents(clock),
         build_logs=MemoryBuildLogs(clock),

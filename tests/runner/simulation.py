@@ -16,16 +16,15 @@ from structlog.testing import capture_logs
 
 from commands.basis import CODEC
 from commands.deployment import RedeployDeployment, RetryDeployment, RollbackDeployment
-from commands.progress import running_counter
 from domain.clouds import target_key
 from domain.event import Event
 from domain.refusal import Refusal
-from eventstore.meta import decode_meta
 from providers.simulated.weather import STORMY, Behaviour
 from runner.plan import next_step
 from runner.world import Plan
 from tests.runner.town import Town
 from tests.support import virtual_time
+from tests.support.limits import Violated, replay
 from tests.support.mortal import Mortal
 
 RUNNERS = 3
@@ -39,10 +38,6 @@ SETTLED_SECONDS_MAX = 4 * 3600.0
 # What a runner logs when something went wrong that was not the cloud's weather.
 UNFORESEEN = ("turn_failed", "provider_failed", "runner_hindered")
 OUTCOMES = ("deployment.succeeded", "deployment.failed", "deployment.canceled")
-
-
-class Violated(AssertionError):
-    """Something that must never happen did."""
 
 
 def play(seed: int, *, plan: Plan = next_step) -> Town:
@@ -123,22 +118,19 @@ def _behaviour(random: Random) -> Behaviour:
     )
 
 
-async def check(town: Town, *, concurrent: int = CONCURRENT) -> None:
-    """What must hold of the log and the cloud once all is quiet, `concurrent` being what the plan allows. Raises Violated."""
+async def check(town: Town) -> None:
+    """What must hold of the log and the cloud once all is quiet. Raises Violated."""
+    (await replay(town.log)).check_end()
     if town.cloud.violations:
         raise Violated("; ".join(town.cloud.violations))
     for _, deployment_id in town.deployments:
         await _check_deployment(town, deployment_id)
     for tenant_id, function_id in town.functions:
         await _check_function(town, tenant_id, function_id)
-    await _check_running(town, concurrent)
 
 
 async def _check_deployment(town: Town, deployment_id: UUID) -> None:
     story = await town.story(deployment_id)
-    outcomes = [type for type in story if type in OUTCOMES]
-    if len(outcomes) != 1:
-        raise Violated(f"{deployment_id} has the outcomes {outcomes}")
     if story.count("deployment.build_started") > 1:
         raise Violated(f"{deployment_id} recorded {story.count('deployment.build_started')} builds")
     deployment = await town.deployment(deployment_id)
@@ -173,20 +165,6 @@ def _check_logs(lines: Sequence[Mapping[str, object]]) -> None:
     for line in lines:
         if line["event"] in UNFORESEEN:
             raise Violated(f"what nobody foresaw: {line}")
-
-
-async def _check_running(town: Town, concurrent: int) -> None:
-    """Never more under way than the plan allows, by the log's own account; none at the end."""
-    running: dict[UUID, int] = {}
-    for stored in await town.log.read(0, limit=100_000):
-        for counter in decode_meta(stored.meta).counters:
-            mark = running_counter(counter.tenant_id, 0)
-            if (counter.scope, counter.name) == (mark.scope, mark.name):
-                running[counter.tenant_id] = running.get(counter.tenant_id, 0) + counter.delta
-                if not 0 <= running[counter.tenant_id] <= concurrent:
-                    raise Violated(f"{running[counter.tenant_id]} were under way at position {stored.position}")
-    if any(running.values()):
-        raise Violated(f"the count of what is under way ends at {running}")
 
 
 async def tell(town: Town) -> list[tuple[float, UUID, Event]]:

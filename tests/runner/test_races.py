@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from random import Random
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from domain.deployment import DeploymentIsOver
 from providers.simulated.weather import Behaviour, Weather
 from tests.runner.simulation import OUTCOMES, check
 from tests.runner.town import Town
+from tests.runner.town_on_postgres import town_on_postgres
 from tests.support import virtual_time
 
 TOWNS = 10
@@ -22,6 +25,12 @@ RACES_PER_TOWN = 100
 SECONDS = 9.0
 SLOW = Weather(latency_seconds_max=0.2)
 BEHAVIOUR = Behaviour(build_seconds=1.0, healthy_after_seconds=0.5)
+# In real time.
+QUICK = Weather(latency_seconds_max=0.02)
+BRIEF = Behaviour(build_seconds=0.1, healthy_after_seconds=0.05)
+SETTLED_SECONDS_MAX = 600.0
+
+Place = tuple[UUID, UUID]
 
 
 class TestCancelAgainstSuccess:
@@ -33,21 +42,88 @@ class TestCancelAgainstSuccess:
         assert min(won["deployment.succeeded"], won["deployment.canceled"]) > RACES_PER_TOWN / 10, "they did race"
 
 
+class TestCancelAgainstSuccessOnPostgres:
+    """*Method:* as above in real time, with two runners on one database; how long an undisturbed deployment takes there
+    and then is measured first, so that the requests fall anywhere up to its end."""
+
+    async def test_ends_each_deployment_once_and_the_one_after_it_is_deployed(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        won = await _races_on_postgres(database_url, tmp_path, rounds=1, races=30)
+
+        assert sum(won.values()) == 30
+        assert min(won["deployment.succeeded"], won["deployment.canceled"]) > 0, "they did race"
+
+    @pytest.mark.proof
+    @pytest.mark.timeout(600)
+    async def test_ends_each_of_a_thousand_once(self, database_url: str, tmp_path: Path) -> None:
+        won = await _races_on_postgres(database_url, tmp_path, rounds=TOWNS, races=RACES_PER_TOWN)
+
+        assert sum(won.values()) == TOWNS * RACES_PER_TOWN
+        assert min(won["deployment.succeeded"], won["deployment.canceled"]) > TOWNS * RACES_PER_TOWN / 10, won
+
+
 async def _races(seed: int) -> Counter[str]:
     """How many ended how. Raises Violated."""
     town, random = Town(seed, weather=SLOW), Random(seed)
     await town.found(concurrent=RACES_PER_TOWN, queued_deployments=RACES_PER_TOWN)
-    await town.settle(RACES_PER_TOWN)
+    async with _runners(town, RACES_PER_TOWN):
+        await town.settle(RACES_PER_TOWN)
+        won = await _race(town, town.functions, random, SECONDS)
+    await check(town)
+    return won
+
+
+async def _races_on_postgres(url: str, data_dir: Path, *, rounds: int, races: int) -> Counter[str]:
+    """The same, all rounds on one log."""
+    random, won = Random(races), Counter[str]()
+    async with town_on_postgres(url, data_dir, weather=QUICK) as town:
+        await town.found(concurrent=races, queued_deployments=races)
+        async with _runners(town, races):
+            for _ in range(rounds):
+                await town.settle(races)
+                functions = town.functions[-races:]
+                seconds = await _undisturbed(town, functions)
+                won += await _race(town, functions, random, seconds, behaviour=BRIEF, look_seconds=0.1)
+        await check(town)
+    return won
+
+
+async def _undisturbed(town: Town, functions: Sequence[Place]) -> float:
+    """How long deploying all of them takes."""
+    began = town.now()
+    for function in functions:
+        await town.queue(*function, behaviour=BRIEF)
+    assert await town.settled(seconds_max=SETTLED_SECONDS_MAX, look_seconds=0.1)
+    return (town.now() - began).total_seconds()
+
+
+@asynccontextmanager
+async def _runners(town: Town, deployments_max: int) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    runners = [asyncio.create_task(town.runner(deployments_max=RACES_PER_TOWN).run(stop)) for _ in range(2)]
-    raced = [await town.queue(*function, behaviour=BEHAVIOUR) for function in town.functions]
-    await asyncio.gather(*(_cancel(town, id, random.uniform(0, SECONDS)) for id in raced))
-    assert await town.settled(seconds_max=600)
-    after = [await town.queue(*function, behaviour=BEHAVIOUR) for function in town.functions]
-    assert await town.settled(seconds_max=600)
-    stop.set()
-    await asyncio.gather(*runners)
-    await check(town, concurrent=RACES_PER_TOWN)
+    runners = [asyncio.create_task(town.runner(deployments_max=deployments_max).run(stop)) for _ in range(2)]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*runners)
+
+
+async def _race(
+    town: Town,
+    functions: Sequence[Place],
+    random: Random,
+    seconds: float,
+    *,
+    behaviour: Behaviour = BEHAVIOUR,
+    look_seconds: float = 5.0,
+) -> Counter[str]:
+    """Deploy each function, ask to cancel within so many seconds, and deploy each again: how the first ones ended."""
+    raced = [await town.queue(*function, behaviour=behaviour) for function in functions]
+    await asyncio.gather(*(_cancel(town, id, random.uniform(0, seconds)) for id in raced))
+    assert await town.settled(seconds_max=SETTLED_SECONDS_MAX, look_seconds=look_seconds)
+    after = [await town.queue(*function, behaviour=behaviour) for function in functions]
+    assert await town.settled(seconds_max=SETTLED_SECONDS_MAX, look_seconds=look_seconds)
     assert {(await town.deployment(id)).status for id in after} == {"succeeded"}
     return Counter([await _outcome(town, id) for id in raced])
 

@@ -10,7 +10,8 @@ from domain.deployment import Deployment
 from providers.provider import Observation
 from runner import plan
 from runner.world import Plan
-from tests.runner.simulation import Violated, play
+from tests.runner.simulation import play
+from tests.support.limits import Violated
 
 SEEDS = 100
 SEEDS_PER_TEST = 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ from eventstore.meta import Actor, Meta
 from providers.provider import Order
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import FAIR, Behaviour, Weather
-from runner.composition import make_runner, stores_in_memory
+from runner.composition import Stores, make_runner, stores_in_memory
 from runner.loop import Runner
 from runner.metrics import Metrics
 from runner.plan import next_step
@@ -44,7 +45,10 @@ _FILES: tuple[tuple[ArtifactKind, str], ...] = (("code", "main.dart"), ("yaml", 
 
 
 class Town:
-    """One project with one function a tenant, unless more are made; every random thing comes from the seed."""
+    """One project with one function a tenant, unless more are made; every random thing comes from the seed.
+
+    With `stores` of its own, and `now`, it may stand on PostgreSQL and in real time.
+    """
 
     def __init__(
         self,
@@ -53,9 +57,12 @@ class Town:
         weather: Weather = FAIR,
         plan: Plan = next_step,
         cloud: type[SimulatedProvider] = SimulatedProvider,
+        stores: Stores | None = None,
+        now: Callable[[], datetime] = virtual_time.now,
     ) -> None:
         self.random = Random(seed)
-        self.stores = stores_in_memory(virtual_time.now)
+        self.now = now
+        self.stores = stores or stores_in_memory(now)
         self.log = self.stores.log
         self.contents = self.stores.contents
         self.build_logs = self.stores.build_logs
@@ -76,7 +83,7 @@ class Town:
             contents=self.contents,
             secrets=self.stores.secrets,
             build_logs=self.build_logs,
-            clock=virtual_time.now,
+            clock=self.now,
             random=Random(self.random.random()),
             new_id=self.new_id,
             metrics=Metrics(CollectorRegistry()),
@@ -89,7 +96,7 @@ class Town:
         return make_runner(
             self.stores,
             {"local": self.cloud},
-            clock=virtual_time.now,
+            clock=self.now,
             random=Random(self.random.random()),
             new_id=self.new_id,
             registry=CollectorRegistry(),
@@ -97,12 +104,12 @@ class Town:
             plan=self._plan,
         )
 
-    async def settled(self, *, seconds_max: float) -> bool:
+    async def settled(self, *, seconds_max: float, look_seconds: float = 5.0) -> bool:
         """Wait until nothing is under way or waits; False when that took too long."""
         try:
             async with asyncio.timeout(seconds_max):
                 while await self.unsettled():
-                    await asyncio.sleep(5.0)
+                    await asyncio.sleep(look_seconds)
         except TimeoutError:
             return False
         return True
@@ -153,7 +160,7 @@ class Town:
         await self.ask(
             QueueDeployment(
                 tenant_id=tenant_id,
-                at=virtual_time.now(),
+                at=self.now(),
                 project_id=a.PROJECT_ID,
                 function_id=function_id,
                 deployment_id=deployment_id,
@@ -173,7 +180,7 @@ class Town:
         await self.ask(
             verb(
                 tenant_id=tenant_id,
-                at=virtual_time.now(),
+                at=self.now(),
                 project_id=a.PROJECT_ID,
                 deployment_id=deployment_id,
                 source_deployment_id=source_deployment_id,
@@ -183,13 +190,13 @@ class Town:
         return deployment_id
 
     async def cancel(self, deployment_id: UUID) -> None:
-        tenant_id, at = self.tenant_of(deployment_id), virtual_time.now()
+        tenant_id, at = self.tenant_of(deployment_id), self.now()
         await self.ask(
             CancelDeployment(tenant_id=tenant_id, at=at, project_id=a.PROJECT_ID, deployment_id=deployment_id)
         )
 
     async def undeploy(self, deployment_id: UUID) -> None:
-        tenant_id, at = self.tenant_of(deployment_id), virtual_time.now()
+        tenant_id, at = self.tenant_of(deployment_id), self.now()
         await self.ask(
             UndeployDeployment(tenant_id=tenant_id, at=at, project_id=a.PROJECT_ID, deployment_id=deployment_id)
         )
@@ -208,7 +215,7 @@ class Town:
         await self.ask(
             ClaimDeployment(
                 tenant_id=tenant_id,
-                at=virtual_time.now(),
+                at=self.now(),
                 deployment_id=deployment_id,
                 function_id=function_id,
                 epoch=epoch,

@@ -42,7 +42,7 @@ class Service:
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DCF_")}
         toolchain = os.environ.get("DCF_TOOLCHAIN_DIR", str(ROOT / ".dcf" / "toolchain"))
-        self._environment = {
+        self.environment = {
             **inherited,
             **ports,
             "DCF_DATA_DIR": str(data_dir),
@@ -58,10 +58,13 @@ class Service:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli", "serve"],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.await_ready()
+
+    def await_ready(self) -> None:
         until(self._is_ready, seconds=START_SECONDS_MAX, what=f"ready; its log ends: {self.log()[-2000:]}")
 
     def stop(self) -> None:
@@ -105,9 +108,13 @@ class Service:
         found = until(lambda: self.process_id(module), seconds=60, what=f"a {module} process")
         os.kill(found, signal.SIGKILL)
 
-    def _is_ready(self) -> bool:
+    def must_run(self) -> None:
+        """Raises AssertionError when the service has ended."""
         assert self._process is not None
         assert self._process.poll() is None, f"the service ended: {self.log()[-4000:]}"
+
+    def _is_ready(self) -> bool:
+        self.must_run()
         try:
             ready = httpx.get(f"http://127.0.0.1:{self.ports['api']}/health/ready", timeout=5)
         except (httpx.HTTPError, FileNotFoundError, KeyError, ValueError):

@@ -1,0 +1,95 @@
+"""Runners replaced while they work, and of two versions at once: nobody who deploys notices."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from api.first_start import TENANT_ID
+from domain.deployment import DEPLOYMENT
+from eventstore.codec import Codec
+from eventstore.log import Append
+from eventstore.meta import Actor, Meta
+from tests.journeys.this_machine import ThisMachine
+from tests.support.crew import Crew
+from tests.support.newer_runner import APPROVABLE, DeploymentApproved
+from tests.support.service import Journey, until
+
+NEWER = Actor("person", "somebody")
+
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    with tempfile.TemporaryDirectory(prefix="dcf-upgrades-", ignore_cleanup_errors=True) as directory:
+        running = Crew(Path(directory), runners=2)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+def test_runners_replaced_one_after_another_lose_nothing_and_are_gone_within_ten_seconds(crew: Crew) -> None:
+    """Goal: an upgrade of the runners is not noticed. Method: SIGTERM to each while a build is under way, then a new one."""
+    with crew.client() as api, ThisMachine().slowly() as large:
+        journey = Journey(api)
+        journey.prepare("upgrade")
+        journey.files["code_file"] = journey.upload("code", "main.dart", large)
+        slow = journey.deploy(journey.draft("slow"))
+        until(lambda: _types(journey, slow)["deployment.build_started"], seconds=60, what="a build")
+        for runner in crew.runners:
+            crew.replace(runner)
+        ended = journey.ended(slow)
+        recorded = _types(journey, slow)
+
+    assert ended["status"] == "succeeded", ended
+    assert recorded["deployment.claimed"] > 1, "it was handed over"
+    assert recorded["deployment.build_started"] == 1
+
+
+def test_old_and_new_runners_work_side_by_side_on_one_log(crew: Crew) -> None:
+    """Goal: what newer code recorded waits for newer code, and nothing else does. Method: an event the old ones do not know
+    is recorded of a deployment that waits; then a runner that knows it is started beside them."""
+    with crew.client() as api:
+        journey = Journey(api)
+        journey.prepare("side by side")
+        approved, other = journey.draft("approved"), journey.draft("other")
+        for runner in crew.runners:
+            crew.send(runner, signal.SIGSTOP)
+        waits = journey.deploy(approved)
+        asyncio.run(_approve(crew, UUID(waits)))
+        for runner in crew.runners:
+            crew.send(runner, signal.SIGCONT)
+        by_the_old = journey.ended(journey.deploy(other))["status"]
+        meanwhile = journey.deployment(waits)["status"]
+        crew.modules["runner-newer"] = "tests.support.newer_runner"
+        crew.launch("runner-newer")
+        by_the_new = journey.ended(waits)["status"]
+        left_alone = _types(journey, waits)
+
+    assert (by_the_old, meanwhile, by_the_new) == ("succeeded", "queued", "succeeded")
+    assert left_alone["deployment.claimed"] == 1
+
+
+def _types(journey: Journey, deployment_id: str) -> Counter[str]:
+    return Counter(event["type"] for event in journey.events(deployment_id))
+
+
+async def _approve(crew: Crew, deployment_id: UUID) -> None:
+    """As a process of the newer version would."""
+    codec = Codec([APPROVABLE])
+    async with crew.opened() as log:
+        stream = DEPLOYMENT.stream(TENANT_ID, deployment_id)
+        [before] = await log.load([stream])
+        event = codec.new_event(stream, before[-1].version + 1, DeploymentApproved(by="somebody"), Meta(actor=NEWER))
+        await log.append(Append(tenant_id=TENANT_ID, command_id=uuid4(), events=(event,)))

@@ -1,0 +1,121 @@
+"""What the log itself says of limits: replayed position by position, whatever counters, claims or rows say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+from commands.basis import CODEC
+from domain.clouds import target_key
+from domain.deployment import (
+    DeploymentCanceled,
+    DeploymentClaimed,
+    DeploymentFailed,
+    DeploymentQueued,
+    DeploymentSucceeded,
+    DeploymentUndeployed,
+    UndeployFailed,
+    UndeployRequested,
+)
+from domain.event import Event
+from domain.plan import Limits, PlanDefined, plan_stream
+from domain.release import Release
+from domain.tenant import PlanChosen, TenantCreated
+from eventstore.codec import Codec
+from eventstore.log import Log, StoredEvent
+from eventstore.meta import decode_meta
+
+PAGE_EVENTS = 5_000
+OUTCOMES = (DeploymentSucceeded, DeploymentFailed, DeploymentCanceled)
+ENDINGS = (*OUTCOMES, DeploymentUndeployed, UndeployFailed)
+
+
+class Violated(AssertionError):
+    """Something that must never happen did."""
+
+
+class Replay:
+    """Takes every event of the log in order. Raises Violated at the position at which a limit was exceeded."""
+
+    def __init__(self) -> None:
+        self.most: Counter[str] = Counter()
+        self.outcomes: Counter[UUID] = Counter()
+        self._plans: dict[UUID, Limits] = {}
+        self._plan_of: dict[UUID, str] = {}
+        self._releases: dict[UUID, tuple[UUID, Release]] = {}
+        self._waits: dict[UUID, bool] = {}
+        self._under_way: dict[UUID, tuple[str, ...]] = {}
+        self._running: Counter[str] = Counter()
+        self._counted: Counter[tuple[UUID, str, str]] = Counter()
+
+    def take(self, stored: StoredEvent, event: Event) -> None:
+        for counter in decode_meta(stored.meta).counters:
+            name = (counter.tenant_id, counter.scope, counter.name)
+            self._counted[name] += counter.delta
+            value = self._counted[name]
+            if value < 0 or (counter.delta > 0 and counter.limit is not None and value > counter.limit):
+                raise Violated(f"{name} counts {value} of {counter.limit} at position {stored.position}")
+        id = stored.stream_id
+        match event:
+            case PlanDefined():
+                self._plans[id] = event.limits
+            case TenantCreated() | PlanChosen():
+                self._plan_of[id] = event.plan
+            case DeploymentQueued():
+                self._releases[id] = (stored.tenant_id, event.release)
+                self._waits[id] = True
+            case UndeployRequested():
+                self._waits[id] = True
+            case DeploymentClaimed() if self._waits.pop(id, False):
+                self._begin(stored.position, id)
+            case _ if isinstance(event, ENDINGS):
+                self._end(id)
+                self.outcomes[id] += isinstance(event, OUTCOMES)
+            case _:
+                pass
+
+    def _begin(self, position: int, id: UUID) -> None:
+        tenant_id, release = self._releases[id]
+        limits = self._plans[plan_stream(self._plan_of[tenant_id]).id]
+        bounds = bounds_of(tenant_id, release, limits)
+        for name, bound in bounds.items():
+            self._running[name] += 1
+            kind = name.split(" ")[0]
+            self.most[kind] = max(self.most[kind], self._running[name])
+            if self._running[name] > bound:
+                raise Violated(f"{self._running[name]} of at most {bound} under way of {name} at position {position}")
+        self._under_way[id] = tuple(bounds)
+
+    def _end(self, id: UUID) -> None:
+        self._waits.pop(id, None)
+        for name in self._under_way.pop(id, ()):
+            self._running[name] -= 1
+
+    def check_end(self) -> None:
+        """When all is quiet: every deployment has one outcome, and nothing is counted as under way or waiting."""
+        several = {id: self.outcomes[id] for id in self._releases if self.outcomes[id] != 1}
+        if several:
+            raise Violated(f"these have not one outcome: {several}")
+        if self._under_way or self._waits:
+            raise Violated(f"still under way: {list(self._under_way)}; still waiting: {list(self._waits)}")
+        left = {name: value for name, value in self._counted.items() if value and name[1] == "deployments"}
+        if left:
+            raise Violated(f"the counts of what is under way or waits end at {left}")
+
+
+def bounds_of(tenant_id: UUID, release: Release, limits: Limits) -> dict[str, int]:
+    """What bounds a deployment under way, each with how many it allows at a time."""
+    return {
+        f"tenant {tenant_id}": limits.concurrent_deployments,
+        f"function {release.function_id} {target_key(release.target)}": 1,
+    }
+
+
+async def replay(log: Log, codec: Codec = CODEC) -> Replay:
+    """The whole log. Raises Violated."""
+    found, position = Replay(), 0
+    while page := await log.read(position, limit=PAGE_EVENTS):
+        for stored in page:
+            found.take(stored, codec.decode(stored))
+        position = page[-1].position
+    return found
