@@ -31,6 +31,7 @@ PROJECT_PERMISSIONS = (
     "run.operations.get",
     "run.revisions.delete",
     "run.revisions.get",
+    "run.revisions.list",
     "run.services.create",
     "run.services.delete",
     "run.services.get",

@@ -157,6 +157,8 @@ _ROLES = (
     ("artifactregistry.", "roles/artifactregistry.repoAdmin"),
     ("storage.", "roles/storage.admin"),
     ("logging.", "roles/logging.viewer"),
+    ("secretmanager.", "roles/secretmanager.admin"),
+    ("cloudscheduler.", "roles/cloudscheduler.admin"),
     ("iam.serviceaccounts.actas", "roles/iam.serviceAccountUser"),
     ("iam.serviceaccounts.getaccesstoken", "roles/iam.workloadIdentityUser"),
 )

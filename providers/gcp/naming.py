@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from uuid import UUID
+
 from domain.clouds import GcpTarget
 from providers.gcp.account import bucket_of, target_of
 from providers.provider import Order
@@ -66,6 +69,23 @@ def mark(order: Order) -> str:
 
 def revision_name(order: Order) -> str:
     return f"{target_of(order).service_name}-{mark(order)}"
+
+
+def place(order: Order) -> str:
+    """Tells the target apart from others of the project, as the value of a label."""
+    return hashlib.sha256(service_path(target_of(order)).encode()).hexdigest()[:_SHORT]
+
+
+def secret_name(order: Order, value_id: UUID) -> str:
+    """One value of a secret, as this target keeps it."""
+    return f"dcf-{value_id.hex}-{place(order)}"
+
+
+def secret_labels(order: Order) -> dict[str, str]:
+    """A secret outlives the deployment it was made for, when another one pins the same value."""
+    named = labels(order)
+    kept = ("managed-by", "dcf-tenant", "dcf-project", "dcf-function")
+    return {**{name: named[name] for name in kept}, "dcf-place": place(order)}
 
 
 def labels(order: Order) -> dict[str, str]:

@@ -12,9 +12,11 @@ from providers.gcp import naming
 from providers.gcp.account import Account, bucket_of, identity_of, told_apart
 from providers.gcp.build import Builds, CloudBuild
 from providers.gcp.checks import Checks, Walk
+from providers.gcp.errors import Answered
 from providers.gcp.identity import Tokens
 from providers.gcp.registry import Images
 from providers.gcp.release import Releases
+from providers.gcp.secrets import KeptSecrets
 from providers.gcp.storage import Bucket, Staged
 from providers.gcp.wire import Wire
 from providers.issuer import TokenSource
@@ -123,15 +125,11 @@ class GcpProvider:
             return await work.built()
 
     async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
-        if secrets:
-            raise ProviderRefused(
-                "secrets_unsupported",
-                "Secrets cannot be given to functions on Google Cloud yet.",
-                "Remove the function's secrets, or deploy it elsewhere.",
-            )
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            return await work.releases.apply(await work.image())
+            image = await work.image()
+            await work.secrets.keep(secrets)
+            return await work.releases.apply(image)
 
     async def promote(self, order: Order) -> Service:
         work = _Work(self, order)
@@ -142,9 +140,11 @@ class GcpProvider:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
             await work.stop_build(await work.builds.find(order))
+            was_applied = await work.releases.shown() is not None
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
                 await work.images.remove(order)
+                await work.sweep_secrets(was_applied=was_applied)
             await asyncio.gather(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
 
@@ -167,6 +167,7 @@ class _Work:
         self.builds = Builds(self.account, self.bucket)
         self.images = Images(self.account)
         self.releases = Releases(self.account, order)
+        self.secrets = KeptSecrets(self.account, order)
 
     async def staged(self) -> Staged:
         staged = await self.bucket.staged(naming.bundle_name(self._order))
@@ -183,6 +184,17 @@ class _Work:
         if image is None:
             raise ProviderRefused("image_missing", "The build left no image in the registry.", "Deploy again.")
         return image
+
+    async def sweep_secrets(self, *, was_applied: bool) -> None:
+        """Take away those that only this release opened. Where it could not be applied for want of the right to keep
+        secrets, there are none."""
+        if not self._order.release.secret_values:
+            return
+        try:
+            await self.secrets.sweep(await self.releases.secrets_used())
+        except Answered as error:
+            if was_applied or error.http_status != 403:
+                raise
 
     async def image(self) -> Image:
         """What was built, or the image the release pins, which is then kept for this deployment too."""

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
+from providers.gcp.errors import grant
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
+from providers.gcp.secrets import VERSION
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Service
 
 PORT = 8080
@@ -95,6 +97,12 @@ class Releases:
             return ()
         return () if await self._own_revision() is None else (f"revision {name}",)
 
+    async def secrets_used(self) -> set[str]:
+        """The names of the secrets that any revision of the service opens, and the one it would make next."""
+        service, revisions = await self._run.service(), await self._run.revisions()
+        containers = [container for revision in revisions for container in revision.containers]
+        return set().union(*(one.secrets for one in [*containers, *(service.template.containers if service else [])]))
+
     async def _lead(self, service: RunService) -> None:
         own = naming.revision_name(self._order)
         # Candidates of other deployments keep their places; whoever served before has none any more.
@@ -155,8 +163,11 @@ class Releases:
         words = await self._run.last_words(naming.revision_name(self._order))
         said = [condition.message if condition else "", words]
         remedy = ""
-        if condition is not None and condition.reason in ("CONTAINER_PERMISSION_DENIED", "SECRETS_ACCESS_CHECK_FAILED"):
+        reason = "" if condition is None else condition.reason
+        if reason == "CONTAINER_PERMISSION_DENIED":
             remedy = "Let the Cloud Run service agent read the repository: roles/artifactregistry.reader."
+        elif reason == "SECRETS_ACCESS_CHECK_FAILED":
+            remedy = grant("roles/secretmanager.secretAccessor", identity_of(self._order))
         return "\n".join(part for part in said if part), remedy
 
     def _serves(self, service: RunService) -> bool:
@@ -205,6 +216,23 @@ class Releases:
         }
         return {**body, "etag": service.etag} if service else body
 
+    def _plain(self) -> list[dict[str, Any]]:
+        variables = sorted(self._order.release.environment.items())
+        return [{"name": name, "value": value} for name, value in variables if name not in RESERVED]
+
+    def _secret(self) -> list[dict[str, Any]]:
+        values = sorted(self._order.release.secret_values.items())
+        return [
+            {
+                "name": name,
+                "valueSource": {
+                    "secretKeyRef": {"secret": naming.secret_name(self._order, value_id), "version": VERSION}
+                },
+            }
+            for name, value_id in values
+            if name not in RESERVED
+        ]
+
     def _template(self, image: Image) -> dict[str, Any]:
         release = self._order.release
         seconds = min(release.start_seconds_max, START_SECONDS_MAX)
@@ -220,11 +248,7 @@ class Releases:
                 {
                     "image": image.reference,
                     "ports": [{"containerPort": PORT}],
-                    "env": [
-                        {"name": name, "value": value}
-                        for name, value in sorted(release.environment.items())
-                        if name not in RESERVED
-                    ],
+                    "env": [*self._plain(), *self._secret()],
                     "resources": {
                         "limits": {"cpu": CPU, "memory": f"{max(release.memory_mb_max, MEMORY_MB_MIN)}Mi"},
                         "cpuIdle": True,

@@ -36,8 +36,29 @@ class Share(msgspec.Struct, omit_defaults=True):
     tag: str = ""
 
 
+class _KeyRef(msgspec.Struct):
+    secret: str = ""
+
+
+class _Source(msgspec.Struct, rename="camel"):
+    secret_key_ref: _KeyRef | None = None
+
+
+class _Variable(msgspec.Struct, rename="camel"):
+    name: str
+    value_source: _Source | None = None
+
+
 class _Container(msgspec.Struct):
     image: str = ""
+    env: list[_Variable] = []
+
+    @property
+    def secrets(self) -> set[str]:
+        """The names of the secrets it opens."""
+        sources = (variable.value_source for variable in self.env)
+        references = (source.secret_key_ref for source in sources if source is not None)
+        return {reference.secret.rpartition("/")[2] for reference in references if reference is not None}
 
 
 class _Template(msgspec.Struct):
@@ -72,6 +93,11 @@ class RunRevision(msgspec.Struct, rename="camel"):
         return next((condition for condition in self.conditions if condition.type == "Ready"), None)
 
 
+class _Revisions(msgspec.Struct, rename="camel"):
+    revisions: list[RunRevision] = []
+    next_page_token: str = ""
+
+
 class _Operation(msgspec.Struct):
     name: str = ""
     done: bool = False
@@ -98,6 +124,17 @@ class CloudRun:
     async def revision(self, name: str) -> RunRevision | None:
         path = f"{naming.service_path(self._target)}/revisions/{name}"
         return await self._account.found("GET", "run", path, RunRevision)
+
+    async def revisions(self) -> list[RunRevision]:
+        """All of the service; none when there is no service."""
+        path, query = f"{naming.service_path(self._target)}/revisions", {"pageSize": "100"}
+        found: list[RunRevision] = []
+        while (page := await self._account.found("GET", "run", path, _Revisions, query=query)) is not None:
+            found += page.revisions
+            if not page.next_page_token:
+                break
+            query["pageToken"] = page.next_page_token
+        return found
 
     async def put(self, body: dict[str, Any]) -> None:
         """Make the service, or replace all of it. Raises Answered, unless the new revision is there and only does not

@@ -40,9 +40,10 @@ from providers.local.composition import Plan, agent
 from providers.local.keeper import Patience
 from providers.local.store import Store
 from providers.local.unix_socket import listen
-from providers.provider import Build, Order, Provider, ProviderBusy, Service, Source
+from providers.provider import NO_SECRETS, Build, Order, Provider, ProviderBusy, Secrets, Service, Source
 from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.background import Background
+from tests.emulators.cloud import Cloud
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.workshop import workshop
 
@@ -64,12 +65,13 @@ PATIENCE = Patience(delay_seconds_first=0.1, delay_seconds_max=0.4)
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider ready to be used, and a target, an identity and a storage that it accepts."""
+    """A provider ready to be used, a target, an identity and a storage that it accepts, and the cloud if one is emulated."""
 
     provider: Provider
     target: Target
     identity: Identity = LocalIdentity()
     storage: Storage = LocalStorage()
+    cloud: Cloud | None = None
 
 
 def sources(code: bytes, pubspec: bytes = PUBSPEC) -> tuple[Source, ...]:
@@ -95,6 +97,7 @@ def order(
     start_seconds_max: int = 20,
     memory_mb_max: int = 256,
     request_seconds_max: int = 60,
+    secret_values: dict[str, UUID] | None = None,
 ) -> Order:
     """The order to deploy a function; every call is another deployment."""
     function = function_id or uuid4()
@@ -107,6 +110,7 @@ def order(
         trigger=Trigger(),
         access=access,
         environment=environment or {},
+        secret_values=secret_values or {},
         provider=provider_of(target),
         target=target,
         integration_version=1,
@@ -164,12 +168,14 @@ async def build_ended(provider: Provider, wanted: Order) -> Build:
     return seen.build
 
 
-async def applied(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Service:
+async def applied(
+    provider: Provider, wanted: Order, files: tuple[Source, ...], secrets: Secrets = NO_SECRETS
+) -> Service:
     """Build and start; the release when it is healthy or given up."""
     build = await built(provider, wanted, files)
     assert build.status == "succeeded", build.message
     await provider.push(wanted)
-    await provider.apply(wanted)
+    await provider.apply(wanted, secrets)
     return await settled(provider, wanted)
 
 
@@ -181,9 +187,11 @@ async def settled(provider: Provider, wanted: Order, *statuses: str) -> Service:
     return seen.service
 
 
-async def deployed(provider: Provider, wanted: Order, files: tuple[Source, ...]) -> Service:
+async def deployed(
+    provider: Provider, wanted: Order, files: tuple[Source, ...], secrets: Secrets = NO_SECRETS
+) -> Service:
     """Build, start and let serve."""
-    service = await applied(provider, wanted, files)
+    service = await applied(provider, wanted, files, secrets)
     assert service.status == "healthy", service.message
     return await provider.promote(wanted)
 
@@ -226,6 +234,7 @@ async def gcp(folder: Path) -> AsyncIterator[Ground]:
             target=msgspec.convert({"provider": "gcp", **cloud.target("hello")}, GcpTarget),
             identity=msgspec.convert({"provider": "gcp", **cloud.identity}, GcpIdentity),
             storage=msgspec.convert({"provider": "gcp", **cloud.storage}, GcpStorage),
+            cloud=cloud,
         )
     finally:
         await provider.close()

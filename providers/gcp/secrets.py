@@ -1,0 +1,83 @@
+"""Values of a function's secrets in Secret Manager: there before the release that opens them, gone with the last that does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from process.secret import Secret
+from providers.gcp import naming
+from providers.gcp.account import Account, target_of
+from providers.gcp.errors import Answered
+from providers.provider import Order, Secrets
+
+# Each value has a secret of its own, which never gets another one.
+VERSION = "1"
+PAGE_SECRETS = 100
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    secrets: list[_Named] = []
+    next_page_token: str = ""
+
+
+class _Versions(msgspec.Struct):
+    versions: list[_Named] = []
+
+
+class KeptSecrets:
+    """The secrets of one order's target, as one account sees them."""
+
+    def __init__(self, account: Account, order: Order) -> None:
+        self._account, self._order = account, order
+        self._root = f"/v1/projects/{target_of(order).project_id}/secrets"
+
+    async def keep(self, secrets: Secrets) -> None:
+        """Write the values that are not there yet."""
+        values = self._order.release.secret_values
+        await asyncio.gather(*(self._keep(values[name], value) for name, value in secrets.items()))
+
+    async def sweep(self, used: Collection[str]) -> None:
+        """Take away what is kept for the target and nothing there opens any more."""
+        names = [name for name in await self._names() if name not in used]
+        await asyncio.gather(
+            *(self._account.found("DELETE", "secretmanager", f"{self._root}/{name}", dict[str, Any]) for name in names)
+        )
+
+    async def _keep(self, value_id: UUID, value: Secret) -> None:
+        name = naming.secret_name(self._order, value_id)
+        body = {
+            "labels": naming.secret_labels(self._order),
+            "replication": {"userManaged": {"replicas": [{"location": target_of(self._order).region}]}},
+        }
+        try:
+            query = {"secretId": name}
+            await self._account.call("POST", "secretmanager", self._root, _Named, query=query, body=body)
+        except Answered as error:
+            if error.http_status != 409:
+                raise
+        path = f"{self._root}/{name}"
+        found = await self._account.call("GET", "secretmanager", f"{path}/versions", _Versions, query={"pageSize": "1"})
+        if not found.versions:
+            data = base64.b64encode(value.reveal().encode()).decode()
+            body = {"payload": {"data": data}}
+            await self._account.call("POST", "secretmanager", f"{path}:addVersion", _Named, body=body)
+
+    async def _names(self) -> list[str]:
+        names: list[str] = []
+        query = {"filter": f"labels.dcf-place={naming.place(self._order)}", "pageSize": str(PAGE_SECRETS)}
+        while True:
+            page = await self._account.call("GET", "secretmanager", self._root, _Page, query=query)
+            names += [secret.name.rpartition("/")[2] for secret in page.secrets]
+            if not page.next_page_token:
+                return names
+            query["pageToken"] = page.next_page_token
