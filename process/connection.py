@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
@@ -13,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # From the connection's beginning, or a request's first byte, until all of its headers are there.
 HEAD_SECONDS_MAX = 20.0
+# The address and all headers of a request; a signed token takes a few of these kilobytes.
+HEAD_BYTES_MAX = 32 * 1024
+HEADERS_MAX = 100
 # Without a byte of a body that was announced.
 BODY_SILENCE_SECONDS_MAX = 30.0
 # What has to come of a body in every such stretch of time: a byte now and then would keep a connection for years.
@@ -25,7 +29,11 @@ TAKEN_BYTES_MIN = 16 * 1024
 _ANSWER = b"HTTP/1.1 "
 _NO_ANSWER_YET = b"HTTP/1.1 1"
 
-_HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+_HEAD = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+
+
+class _HeadTooLarge(Exception):
+    """More than HEAD_BYTES_MAX or HEADERS_MAX."""
 
 
 class _Writing:
@@ -76,6 +84,7 @@ class Connection(HttpToolsProtocol):
         self._awaits_body = False
         self._taking: asyncio.TimerHandle | None = None
         self._stretch_began, self._stretch_bytes = 0.0, 0
+        self._in_head, self._head_bytes = False, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio passes
@@ -92,6 +101,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._in_head:
+            # What is not complete is kept by the parser, which knows no end.
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self._refuse_head()
         if self._awaits_body:
             self._stretch_bytes += len(data)
             if self._drips():
@@ -110,10 +124,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
         if self._patience is None:
             self._allow(self.head_seconds_max)
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
+            raise _HeadTooLarge
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # Else it asks for another protocol, and gets no answer of ours.
@@ -128,20 +147,33 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets an answer in the form of every other error."""
-        correlation_id = str(uuid4())
+        if isinstance(getattr(sys.exception(), "__context__", None), _HeadTooLarge):
+            self._refuse_head()
+        else:
+            remedy = "Send a request as RFC 9112 describes it."
+            self._refuse(b"400 Bad Request", "request_malformed", "This is not HTTP.", msg, remedy)
+
+    def _refuse_head(self) -> None:
+        said = f"A request has at most {HEADERS_MAX} headers, which have {HEAD_BYTES_MAX} bytes with its address."
+        title = "The headers are too large."
+        self._refuse(
+            b"431 Request Header Fields Too Large", "headers_too_large", title, said, "Send fewer or shorter headers."
+        )
+
+    def _refuse(self, status: bytes, code: str, title: str, detail: str, remedy: str) -> None:
         body = msgspec.json.encode(
             {
-                "type": "urn:dcf:problem:request_malformed",
-                "title": "This is not HTTP.",
-                "status": 400,
-                "detail": msg,
-                "code": "request_malformed",
+                "type": f"urn:dcf:problem:{code}",
+                "title": title,
+                "status": int(status[:3]),
+                "detail": detail,
+                "code": code,
                 "errors": [],
-                "remedy": "Send a request as RFC 9112 describes it.",
-                "correlationId": correlation_id,
+                "remedy": remedy,
+                "correlationId": str(uuid4()),
             }
         )
-        self.transport.write(_HEAD % len(body) + body)
+        self.transport.write(_HEAD % (status, len(body)) + body)
         self.transport.close()
 
     def _allow(self, seconds: float | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from process.connection import Connection
+from process.connection import HEAD_BYTES_MAX, HEADERS_MAX, Connection
 from process.ports import listen
 from process.serving import serving
 
@@ -137,6 +137,28 @@ class TestConnection:
         assert head.startswith(b"HTTP/1.1 400")
         assert b"application/problem+json" in head
         assert json.loads(body)["code"] == "request_malformed"
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            b"X-Long: " + b"a" * HEAD_BYTES_MAX + b"\r\n",
+            b"X-Some: 1\r\n" * (HEADERS_MAX + 1),
+            b"X-Endless: " + b"a" * (HEAD_BYTES_MAX + 1),
+        ],
+        ids=["long", "many", "endless"],
+    )
+    async def test_with_too_much_of_a_head_gets_a_problem_at_once(self, port: int, headers: bytes) -> None:
+        end = b"" if b"Endless" in headers else b"\r\n"
+
+        head, _, body = (await said(port, b"GET / HTTP/1.1\r\nHost: here\r\n" + headers + end)).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 431")
+        assert json.loads(body)["code"] == "headers_too_large"
+
+    async def test_takes_a_head_that_is_just_small_enough(self, port: int) -> None:
+        headers = b"Connection: close\r\nX-Long: " + b"a" * (HEAD_BYTES_MAX - 100) + b"\r\n" + b"X: 1\r\n" * 5
+
+        assert (await said(port, b"GET / HTTP/1.1\r\nHost: here\r\n" + headers + b"\r\n")).startswith(b"HTTP/1.1 200")
 
     async def test_is_whose_it_is_whatever_the_client_says(self, port: int) -> None:
         claims = b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n"
