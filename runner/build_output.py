@@ -1,9 +1,11 @@
-"""Carries a build's log from the cloud to our store while the build runs: whole lines, redacted, each once."""
+"""Carries a build's log from the cloud to our store while the build runs: whole lines, without secrets, each once."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
+from eventstore.secret_values import SecretLost, opened
+from providers.hiding import ends_within, hide
 from providers.provider import Order, ProviderBusy, ProviderRefused
 from runner.perform import foreseen, provider_of
 from runner.world import World
@@ -21,6 +23,8 @@ class BuildOutput:
         self._written_to: int | None = None
         self._read_to = 0
         self._text = ""
+        # The values of the release's own secrets, once they are needed.
+        self._values: dict[str, str] | None = None
 
     async def carry(self, order: Order, world: World, *, to_the_end: bool) -> None:
         """Bring over what is new. `to_the_end`: the build is over, so its last line is whole as it is.
@@ -29,8 +33,14 @@ class BuildOutput:
         """
         with suppress(ProviderBusy, ProviderRefused):
             await self._carry(order, world)
-        if self._text and (to_the_end or len(self._text) > LINE_CHARS_MAX):
+        if self._text and (to_the_end or await self._may_be_cut(order, world)):
             await self._write(order, world)
+
+    async def _may_be_cut(self, order: Order, world: World) -> bool:
+        """Whether the line is too long to be waited for, and does not end inside what has to be hidden."""
+        if len(self._text) <= LINE_CHARS_MAX:
+            return False
+        return not ends_within(self._text, await self._secrets(order, world))
 
     async def _carry(self, order: Order, world: World) -> None:
         if self._written_to is None:
@@ -45,7 +55,18 @@ class BuildOutput:
                 await self._write(order, world)
 
     async def _write(self, order: Order, world: World) -> None:
-        cursor, next_cursor, text = self._written_to or 0, self._read_to, world.redact(self._text)
+        text = hide(world.redact(self._text), await self._secrets(order, world))
+        cursor, next_cursor = self._written_to or 0, self._read_to
         ids = (order.tenant_id, order.deployment_id)
         await world.build_logs.append(*ids, text, cursor=cursor, next_cursor=next_cursor)
         self._written_to, self._text = next_cursor, ""
+
+    async def _secrets(self, order: Order, world: World) -> dict[str, str]:
+        if self._values is None:
+            release = order.release
+            try:
+                found = await opened(world.secrets, order.tenant_id, release.function_id, release.secret_values)
+            except SecretLost:
+                found = {}  # What cannot be opened is given to nobody, and stands in no log.
+            self._values = {name: value.reveal() for name, value in found.items()}
+        return self._values

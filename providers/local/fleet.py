@@ -14,6 +14,7 @@ from uuid import UUID
 import aiohttp
 from msgspec.structs import replace
 
+from providers.hiding import hide
 from providers.local import procfs
 from providers.local.command import run
 from providers.local.confinement import Confinement
@@ -23,7 +24,7 @@ from providers.local.keeper import Charge, Keeper, Patience
 from providers.local.ledger import Ledger
 from providers.local.process_group import ProcessGroup
 from providers.local.records import Deployment, ProcessMark
-from providers.local.secrets import AgentSecrets, hide
+from providers.local.secrets import AgentSecrets
 from providers.local.store import Store
 from providers.local.toolchain import Toolchains
 

@@ -15,9 +15,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from providers.local.engine import EngineUnavailable
 
 _NONCE_BYTES = 12
-# What is shorter stands in too many words that are no secret.
-HIDDEN_CHARACTERS_MIN = 4
-HIDDEN_AS = "********"
 
 
 class AgentSecrets:
@@ -49,12 +46,3 @@ class AgentSecrets:
             "The function's secrets were closed under another master key.",
             "Name the key it had in DCF_FORMER_MASTER_KEYS, or deploy the function again.",
         )
-
-
-def hide(text: str, secrets: Mapping[str, str]) -> str:
-    """The text without the secrets' values, each line of those that have several too; the longest are hidden first."""
-    values = {part for value in secrets.values() for part in (value, *value.splitlines())}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= HIDDEN_CHARACTERS_MIN:
-            text = text.replace(value, HIDDEN_AS)
-    return text

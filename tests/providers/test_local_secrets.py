@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from process.secret import Secret
+from providers.hiding import HIDDEN_AS, hide
 from providers.local.engine import EngineUnavailable
 from providers.local.function_log import FunctionLog
-from providers.local.secrets import HIDDEN_AS, AgentSecrets, hide
+from providers.local.secrets import AgentSecrets
 from providers.provider import Order
 from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, until, withdrawn
 

@@ -1,0 +1,93 @@
+"""What a build says on its way into our store: without secrets, wherever the pieces of it end."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventstore.build_logs import MemoryBuildLogs
+from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
+from process.secret import Secret
+from providers.hiding import HIDDEN_AS, ends_within, hide
+from providers.provider import LogChunk, Order
+from runner.build_output import LINE_CHARS_MAX, BuildOutput
+from runner.composition import without_secrets
+from tests.providers.grounds import order
+
+SENTINEL = "s3ntinel-of-many-letters"
+
+
+class _Talkative:
+    """A provider whose log comes in the pieces given."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self._pieces = pieces
+
+    async def build_log(self, _: Order, cursor: int) -> LogChunk:
+        if cursor < len(self._pieces):
+            return LogChunk(text=self._pieces[cursor], next_cursor=cursor + 1)
+        return LogChunk(text="", next_cursor=cursor)
+
+
+class _World(msgspec.Struct):
+    """As much of a runner's world as a log needs."""
+
+    providers: dict[str, Any]
+    build_logs: MemoryBuildLogs
+    secrets: SecretVault
+    redact: Any = staticmethod(without_secrets)
+
+
+async def _written(pieces: list[str], value: str = SENTINEL) -> str:
+    wanted = order()
+    value_id = uuid4()
+    release = msgspec.structs.replace(wanted.release, secret_values={"TOKEN": value_id})
+    wanted = msgspec.structs.replace(wanted, release=release)
+    vault = SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES))
+    await vault.close(wanted.tenant_id, release.function_id, value_id, Secret(value))
+    world: Any = _World({"local": _Talkative(pieces)}, MemoryBuildLogs(), vault)
+    output = BuildOutput()
+    for _ in pieces:
+        await output.carry(wanted, world, to_the_end=False)
+    await output.carry(wanted, world, to_the_end=True)
+    text: str = (await world.build_logs.read(wanted.tenant_id, wanted.deployment_id)).text
+    return text
+
+
+class TestASecretInABuildLog:
+    @pytest.mark.parametrize("cut", range(len(SENTINEL) + 1))
+    async def test_is_hidden_wherever_a_piece_of_an_endless_line_ends(self, cut: int) -> None:
+        pieces = ["x" * LINE_CHARS_MAX + SENTINEL[:cut], SENTINEL[cut:] + "y" * LINE_CHARS_MAX, "end"]
+
+        text = await _written(pieces)
+
+        assert text == "x" * LINE_CHARS_MAX + HIDDEN_AS + "y" * LINE_CHARS_MAX + "end"
+
+    async def test_is_hidden_though_it_comes_letter_by_letter_over_lines(self) -> None:
+        text = await _written(["token: ", *SENTINEL, "\n", *"done\n"])
+
+        assert text == f"token: {HIDDEN_AS}\ndone\n"
+
+    async def test_is_hidden_line_by_line_when_it_has_several(self) -> None:
+        text = await _written(
+            ["-----BEGIN", " KEY-----\n", "abcdef\n", "-----END KEY-----\n"], "-----BEGIN KEY-----\nabcdef"
+        )
+
+        assert "abcdef" not in text
+        assert "BEGIN KEY" not in text
+
+
+class TestEndsWithin:
+    @settings(max_examples=60)
+    @given(before=st.text(alphabet="abs3", max_size=12), cut=st.integers(1, len(SENTINEL) - 1))
+    def test_is_true_wherever_the_rest_could_follow(self, before: str, cut: int) -> None:
+        secrets = {"TOKEN": SENTINEL}
+
+        assert ends_within(before + SENTINEL[:cut], secrets)
+        assert not ends_within(before + SENTINEL + "!", secrets)
+        assert SENTINEL not in hide(before + SENTINEL + before, secrets)
