@@ -32,6 +32,17 @@ class TestCreate:
         assert "only this once" in made.err
         assert json.loads(script.asked[0].body)["expiresAt"].endswith("Z")
 
+    def test_may_be_for_a_project_named_by_its_name_and_have_a_limit(self, terminal: Terminal) -> None:
+        projects = Answered(
+            200, {"items": [{"projectId": OLD, "name": "shop", "status": "active"}], "nextCursor": None}
+        )
+        options = ("--for-project", "shop", "--per-minute", "120")
+
+        _, script = _type(terminal, [projects, Answered(201, MADE)], "create", "ci", *options)
+
+        sent = json.loads(script.asked[1].body)
+        assert (sent["projects"], sent["requestsPerMinute"]) == ([OLD], 120)
+
     def test_revokes_one_that_was_lost_on_the_way(self, terminal: Terminal) -> None:
         lost, script = _type(terminal, [Answered(201, {**MADE, "key": None}), Answered(200, KEYS[0])], "create", "ci")
 

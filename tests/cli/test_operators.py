@@ -58,6 +58,18 @@ class TestRuntimes:
         assert operator.type("operators", "runtimes", "dates", "3.10.0").code == exits.USAGE
 
 
+class TestQueue:
+    def test_shows_what_waits_until_it_is_over(self, operator: Terminal, running: Running, folder: Path) -> None:
+        owner = Terminal(operator._capsys, {**operator.environment, "DCF_KEY": running.world.owner_key})
+        waits = owner.must("deploy", str(folder), "--no-wait", "--json").json
+
+        assert waits["deploymentId"] in operator.must("operators", "queue").out
+        running.act(succeeded(running.world, waits))
+
+        assert operator.must("operators", "queue").out == "Nothing waits.\n"
+        assert owner.type("operators", "queue").code != 0
+
+
 class TestPlans:
     REQUIRED = ("projects", "functionsPerProject", "members", "concurrentDeployments", "queuedDeployments")
 

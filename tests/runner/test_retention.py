@@ -166,6 +166,22 @@ class TestFiles:
         play(scene)
 
 
+class TestAClosedTenant:
+    def test_has_nothing_deployed_that_was_queued_in_the_same_instant(self) -> None:
+        async def scene(town: Town) -> None:
+            queued = await town.queue()
+            await town.record(a.tenant_closed(), tenant_id=town.tenant_of(queued))
+
+            async with Working(town.runner()):
+                assert await town.settled(seconds_max=DAY)
+
+            deployment = await town.deployment(queued)
+            assert (deployment.outcome, deployment.build_id) == ("canceled", "")
+            assert await town.log.counted(town.tenant_of(queued)) == {("deployments", "queued"): 0}
+
+        play(scene)
+
+
 class TestSecrets:
     def test_of_functions_put_away_go_when_their_files_would_and_others_stay(self) -> None:
         async def scene(town: Town) -> None:
