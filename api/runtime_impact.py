@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,18 +12,23 @@ from litestar import Request, get
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded
-from api.listing import PAGE_PARAMETERS, Listed, asked, listed
-from api.operation import Operation
+from api.instant import Instant
+from api.listing import PAGE_PARAMETERS, PAGE_ROWS_MAX, Listed, arguments, asked, listed
+from api.operation import Operation, Parameter
 from api.reading import reached
 from api.services import Services
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.function import FunctionStatus
-from domain.runtime import RuntimeNotFound
+from domain.runtime import Dates, DatesOutOfOrder, RuntimeNotFound, SupportPhase, days_until, require_in_order, standing
 from projections.deployment_lists import DEPLOYMENTS_ON_RUNTIME
 from projections.functions import FUNCTIONS_ON_RUNTIME
-from projections.query import Page
+from projections.query import Page, Query
 from projections.runtimes import RUNTIMES_LIST
+
+# What is shown by name, and how far is counted: 100,000 functions and as many deployments.
+TENANTS_MAX = 1_000
+PAGES_MAX = 500
 
 
 class FunctionOnRuntime(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -48,6 +54,109 @@ class DeploymentOnRuntime(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     queued_at: datetime
 
 
+class TenantImpact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How much of one tenant's a runtime's dates would touch."""
+
+    tenant_id: UUID
+    functions: int
+    active_deployments: int
+
+
+class RuntimeImpact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the dates would touch, of all tenants and by tenant, the most touched first. Days are whole ones left at the instant
+    of the answer; null: the phase has no date. `functions` name the runtime in their record, `activeDeployments` were
+    released on it. `tenantCount` says of how many tenants `tenants` are the first; `complete` is false where there is more than was counted."""
+
+    version: str
+    deprecation_announced_at: datetime | None
+    block_new_deploys_after: datetime | None
+    disable_execution_after: datetime | None
+    support_phase: SupportPhase
+    days_until_deprecating: int | None
+    days_until_blocked: int | None
+    days_until_disabled: int | None
+    functions: int
+    active_deployments: int
+    tenant_count: int
+    tenants: list[TenantImpact]
+    complete: bool
+
+
+_DATE_PARAMETERS = tuple(
+    Parameter(
+        name=name, type=Instant, description=f"As if {name} were this time (RFC 3339); what is set when not given."
+    )
+    for name in ("deprecationAnnouncedAt", "blockNewDeploysAfter", "disableExecutionAfter")
+)
+_IMPACT = Operation(
+    name="getRuntimeImpact",
+    permission="operate",
+    summary="Count by tenant what a runtime's dates would touch, and the days left, before they are set",
+    tag="Operations",
+    answers={200: RuntimeImpact},
+    query=_DATE_PARAMETERS,
+    refusals=(RuntimeNotFound, DatesOutOfOrder),
+)
+
+
+@get("/operations/runtimes/{version:str}/impact", opt=_IMPACT.as_opt())
+async def get_runtime_impact(request: Request[Any, Any, Any], version: FromPath[str]) -> Answer:
+    services = await reached(request)
+    given = arguments(request, _DATE_PARAMETERS)
+    dates = _supposed(await _dates_of(services, version), given)
+    functions, every_function = await _counted(services, FUNCTIONS_ON_RUNTIME, version)
+    deployments, every_deployment = await _counted(services, DEPLOYMENTS_ON_RUNTIME, version)
+    touched = sorted({*functions, *deployments}, key=lambda id: (-deployments[id], -functions[id], id))
+    now = services.clock()
+    impact = RuntimeImpact(
+        version=version,
+        deprecation_announced_at=dates.deprecation_announced_at,
+        block_new_deploys_after=dates.block_new_deploys_after,
+        disable_execution_after=dates.disable_execution_after,
+        support_phase=standing(dates, now).phase,
+        days_until_deprecating=_days_left(dates.deprecation_announced_at, now),
+        days_until_blocked=_days_left(dates.block_new_deploys_after, now),
+        days_until_disabled=_days_left(dates.disable_execution_after, now),
+        functions=functions.total(),
+        active_deployments=deployments.total(),
+        tenant_count=len(touched),
+        tenants=[
+            TenantImpact(tenant_id=id, functions=functions[id], active_deployments=deployments[id])
+            for id in touched[:TENANTS_MAX]
+        ],
+        complete=every_function and every_deployment,
+    )
+    return Answer(encoded(impact))
+
+
+def _supposed(dates: Dates, given: dict[str, datetime]) -> Dates:
+    """The dates with those that are asked about. Raises DatesOutOfOrder."""
+    supposed = msgspec.structs.replace(
+        dates,
+        deprecation_announced_at=given.get("deprecationAnnouncedAt", dates.deprecation_announced_at),
+        block_new_deploys_after=given.get("blockNewDeploysAfter", dates.block_new_deploys_after),
+        disable_execution_after=given.get("disableExecutionAfter", dates.disable_execution_after),
+    )
+    require_in_order(supposed)
+    return supposed
+
+
+def _days_left(instant: datetime | None, now: datetime) -> int | None:
+    return None if instant is None else days_until(instant, now)
+
+
+async def _counted(services: Services, query: Query[Any], version: str) -> tuple[Counter[UUID], bool]:
+    """How many each tenant has of what the query finds, and whether these are all."""
+    counts, after = Counter[UUID](), None
+    for _ in range(PAGES_MAX):
+        found = await services.reader.page(query, None, version, after=after, limit=PAGE_ROWS_MAX)
+        counts.update(item.tenant_id for item in found.items)
+        after = found.next_after
+        if after is None:
+            return counts, True
+    return counts, False
+
+
 _FUNCTIONS = Operation(
     name="listFunctionsOnRuntime",
     permission="operate",
@@ -63,7 +172,7 @@ _FUNCTIONS = Operation(
 async def list_functions_on_runtime(request: Request[Any, Any, Any], version: FromPath[str]) -> Answer:
     services = await reached(request)
     wanted = await asked(request, services)
-    await _require_runtime(services, version)
+    await _dates_of(services, version)
     found = await services.reader.page(FUNCTIONS_ON_RUNTIME, None, version, after=wanted.after, limit=wanted.limit)
     rows = [
         FunctionOnRuntime(
@@ -94,7 +203,7 @@ _DEPLOYMENTS = Operation(
 async def list_deployments_on_runtime(request: Request[Any, Any, Any], version: FromPath[str]) -> Answer:
     services = await reached(request)
     wanted = await asked(request, services)
-    await _require_runtime(services, version)
+    await _dates_of(services, version)
     found = await services.reader.page(DEPLOYMENTS_ON_RUNTIME, None, version, after=wanted.after, limit=wanted.limit)
     rows = [
         DeploymentOnRuntime(
@@ -111,10 +220,12 @@ async def list_deployments_on_runtime(request: Request[Any, Any, Any], version: 
     return await _page(services, rows, found)
 
 
-async def _require_runtime(services: Services, version: str) -> None:
-    known = await services.reader.rows(RUNTIMES_LIST, SYSTEM_TENANT)
-    if all(item.row.version != version or item.row.dates is None for item in known):
-        raise RuntimeNotFound
+async def _dates_of(services: Services, version: str) -> Dates:
+    """The dates that are set. Raises RuntimeNotFound."""
+    for item in await services.reader.rows(RUNTIMES_LIST, SYSTEM_TENANT):
+        if item.row.version == version and item.row.dates is not None:
+            return item.row.dates
+    raise RuntimeNotFound
 
 
 async def _page(services: Services, rows: list[Any], found: Page[Any]) -> Answer:
@@ -122,4 +233,4 @@ async def _page(services: Services, rows: list[Any], found: Page[Any]) -> Answer
     return listed([encoded(row) for row in rows], cursor)
 
 
-RUNTIME_IMPACT_ROUTES = (list_functions_on_runtime, list_deployments_on_runtime)
+RUNTIME_IMPACT_ROUTES = (get_runtime_impact, list_functions_on_runtime, list_deployments_on_runtime)

@@ -38,6 +38,23 @@ _DEPLOYMENTS = {
     "url": "url",
 }
 
+_COUNTS = {"tenant": "tenantId", "functions": "functions", "active deployments": "activeDeployments"}
+_DAYS_LEFT = {
+    "phase": "supportPhase",
+    "days until deprecating": "daysUntilDeprecating",
+    "days until no deploys": "daysUntilBlocked",
+    "days until stopped": "daysUntilDisabled",
+    "functions": "functions",
+    "active deployments": "activeDeployments",
+    "tenants": "tenantCount",
+}
+_DATE_FIELDS = {
+    "released": "releasedAt",
+    "announced": "deprecationAnnouncedAt",
+    "no_deploys_after": "blockNewDeploysAfter",
+    "stops_after": "disableExecutionAfter",
+}
+
 _version = click.argument("version", metavar="VERSION", shell_complete=runtime_versions)
 
 
@@ -89,16 +106,10 @@ def add(session: Session, version: str, released: str) -> None:
 @click.pass_obj
 def dates(session: Session, /, version: str, **given: Any) -> None:
     """Move the dates of a runtime. A date left out stays; `none` takes one back."""
-    fields = {
-        "released": "releasedAt",
-        "announced": "deprecationAnnouncedAt",
-        "no_deploys_after": "blockNewDeploysAfter",
-        "stops_after": "disableExecutionAfter",
-    }
     body: Json = {
-        field: None if given[name] == _NONE else _instant(given[name], f"--{name.replace('_', '-')}")
-        for name, field in fields.items()
-        if given[name]
+        _DATE_FIELDS[name]: None if text == _NONE else _instant(text, _option(name))
+        for name, text in given.items()
+        if text
     }
     if not body:
         raise Trouble("No date was named.", then="dcf operators runtimes dates --help", exit_code=exits.USAGE)
@@ -107,18 +118,32 @@ def dates(session: Session, /, version: str, **given: Any) -> None:
         session.screen.fields(moved, RUNTIME_COLUMNS)
 
 
-@runtimes.command(epilog=epilog("dcf operators runtimes impact 3.10.0", "dcf operators runtimes impact 3.10.0 --json"))
+@runtimes.command(
+    epilog=epilog(
+        "dcf operators runtimes impact 3.10.0",
+        "dcf operators runtimes impact 3.10.0 --no-deploys-after 2027-02-11     as if it were set",
+        "dcf operators runtimes impact 3.10.0 --json",
+    )
+)
 @_version
+@click.option("--announced", metavar="DATE", help="As if no new draft could choose it from then on.")
+@click.option("--no-deploys-after", metavar="DATE", help="As if it could not be deployed from then on.")
+@click.option("--stops-after", metavar="DATE", help="As if what runs on it might be stopped from then on.")
 @shown
 @click.pass_obj
-def impact(session: Session, version: str) -> None:
-    """Show what moving a runtime's dates would touch, in every tenant: look here before you do."""
+def impact(session: Session, /, version: str, **given: Any) -> None:
+    """Show what moving a runtime's dates would touch, in every tenant: look here before you do. Nothing is set."""
     path = f"operations/runtimes/{quote(version, safe='')}"
+    supposed = {_DATE_FIELDS[name]: _instant(text, _option(name)) for name, text in given.items() if text}
     with operator_api(session) as api:
+        counts = api.get(f"{path}/impact", **supposed)
         functions, deployments = api.items(f"{path}/functions"), api.items(f"{path}/deployments")
     if session.as_json:
-        session.screen.result({"functions": functions, "deployments": deployments})
+        session.screen.result({"counts": counts, "functions": functions, "deployments": deployments})
         return
+    session.screen.fields(counts, _DAYS_LEFT)
+    if counts["tenants"]:
+        session.screen.rows(counts["tenants"], _COUNTS, empty="")
     session.screen.rows(functions, _FUNCTIONS, empty=f"No function names {version}.")
     session.screen.rows(deployments, _DEPLOYMENTS, empty=f"Nothing that runs was released on {version}.")
 
@@ -132,6 +157,10 @@ def default(session: Session, version: str) -> None:
     with operator_api(session) as api:
         chosen = api.write("PUT", "operations/default-runtime", {"version": version})
         session.screen.fields(chosen, RUNTIME_COLUMNS)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _instant(text: str, option: str) -> str:

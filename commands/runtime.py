@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import pairwise
 from typing import assert_never
 
 import msgspec
@@ -16,7 +15,6 @@ from domain.runtime import (
     RUNTIMES,
     RUNTIMES_STREAM,
     Dates,
-    DatesOutOfOrder,
     RuntimeAdded,
     RuntimeDatesSet,
     RuntimeDefaultSet,
@@ -24,6 +22,7 @@ from domain.runtime import (
     RuntimeExists,
     RuntimeNotFound,
     RuntimeVersionInvalid,
+    require_in_order,
     require_selectable,
 )
 from domain.version import ConstraintNotUnderstood, Version
@@ -66,14 +65,14 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
             _check_version(command.version)
             if command.version in runtimes.dates:
                 raise RuntimeExists
-            _check_order(command.dates)
+            require_in_order(command.dates)
             return _record(RuntimeAdded(version=command.version, dates=command.dates))
         case SetRuntimeDates():
             if command.version not in runtimes.dates:
                 raise RuntimeNotFound(f"There is no runtime {command.version!r}.")
             before = runtimes.dates[command.version]
             dates = _moved(before, command.date_changes)
-            _check_order(dates)
+            require_in_order(dates)
             return Decision() if dates == before else _record(RuntimeDatesSet(version=command.version, dates=dates))
         case SetDefaultRuntime():
             require_selectable(runtimes, command.version, command.at)
@@ -96,21 +95,6 @@ def _check_version(text: str) -> None:
         raise RuntimeVersionInvalid(errors=(FieldError(field="version", message=refusal.detail),)) from refusal
     if str(version) != text:
         raise RuntimeVersionInvalid(errors=(FieldError(field="version", message=f"write {version}"),))
-
-
-def _check_order(dates: Dates) -> None:
-    given = [
-        instant
-        for instant in (
-            dates.released_at,
-            dates.deprecation_announced_at,
-            dates.block_new_deploys_after,
-            dates.disable_execution_after,
-        )
-        if instant is not None
-    ]
-    if any(later < earlier for earlier, later in pairwise(given)):
-        raise DatesOutOfOrder
 
 
 def _record(event: RuntimeEvent) -> Decision:

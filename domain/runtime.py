@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal, assert_never
 from uuid import UUID, uuid5
 
@@ -139,6 +140,22 @@ def standing(dates: Dates, at: datetime) -> Standing:
     if _reached(dates.deprecation_announced_at, at):
         return Standing(phase="deprecating", deployable=True, executable=True)
     return Standing(phase="supported", deployable=True, executable=True)
+
+
+def require_in_order(dates: Dates) -> None:
+    """Raise DatesOutOfOrder unless each phase begins no earlier than the one before it."""
+    given = [
+        instant
+        for instant in (
+            dates.released_at,
+            dates.deprecation_announced_at,
+            dates.block_new_deploys_after,
+            dates.disable_execution_after,
+        )
+        if instant is not None
+    ]
+    if any(later < earlier for earlier, later in pairwise(given)):
+        raise DatesOutOfOrder
 
 
 def days_until(instant: datetime, at: datetime) -> int:

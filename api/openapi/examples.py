@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -43,7 +43,7 @@ from api.persons import PersonErased
 from api.principal import ALLOWED
 from api.read_models import Build, ParkedEvent, ProjectionJob, ReadModelStatus
 from api.resumable_uploads import UploadState
-from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime
+from api.runtime_impact import DeploymentOnRuntime, FunctionOnRuntime, RuntimeImpact, TenantImpact
 from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
 from api.tenant import LimitUse, MemberShown, TenantShown
@@ -396,6 +396,21 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     Withdrawn(invitation_id=INVITATION_ID),
     Joined(tenant_id=TENANT_ID, name="Acme", role="developer"),
     Left(tenant_id=TENANT_ID),
+    RuntimeImpact(
+        version="3.10.0",
+        deprecation_announced_at=_at(9),
+        block_new_deploys_after=_at(9) + timedelta(days=91),
+        disable_execution_after=None,
+        support_phase="deprecating",
+        days_until_deprecating=0,
+        days_until_blocked=90,
+        days_until_disabled=None,
+        functions=3,
+        active_deployments=2,
+        tenant_count=1,
+        tenants=[TenantImpact(tenant_id=TENANT_ID, functions=3, active_deployments=2)],
+        complete=True,
+    ),
     FunctionOnRuntime(
         tenant_id=TENANT_ID,
         project_id=PROJECT_ID,

@@ -100,8 +100,35 @@ class TestImpact:
         # Saved on another runtime already, it still runs on this one.
         assert [item["deploymentId"] for item in active["items"]] == [queued["deploymentId"]]
 
+        counts = await ask(operator, "GET", "/operations/runtimes/3.11.0/impact")
+        assert (counts["functions"], counts["activeDeployments"], counts["complete"]) == (2, 1, True)
+        by_tenant = {item["tenantId"]: item for item in counts["tenants"]}
+        assert counts["tenants"][0]["tenantId"] == active["items"][0]["tenantId"]
+        assert counts["tenantCount"] == len(by_tenant) == 2
+        for tenant_id, counted in by_tenant.items():
+            assert counted["functions"] == sum(item["tenantId"] == tenant_id for item in named["items"])
+            assert counted["activeDeployments"] == sum(item["tenantId"] == tenant_id for item in active["items"])
+
+    async def test_tells_the_days_left_of_dates_that_are_not_set(
+        self, world: World, operator: httpx.AsyncClient
+    ) -> None:
+        path, now = "/operations/runtimes/3.10.0", world.services.clock()
+        supposed = {
+            "deprecationAnnouncedAt": (now - timedelta(days=1)).isoformat(),
+            "blockNewDeploysAfter": (now + timedelta(days=90, hours=6)).isoformat(),
+        }
+        answer = await operator.get(f"/api/v1{path}/impact", params=supposed)
+        before = {"blockNewDeploysAfter": "2020-01-01T00:00:00Z"}
+
+        assert answer.status_code == 200
+        told = answer.json()
+        assert (told["supportPhase"], told["tenants"], told["functions"]) == ("deprecating", [], 0)
+        assert (told["daysUntilDeprecating"], told["daysUntilBlocked"], told["daysUntilDisabled"]) == (0, 90, None)
+        assert (await ask(operator, "GET", f"{path}/impact"))["daysUntilBlocked"] is None  # Nothing was set.
+        assert is_problem(await operator.get(f"/api/v1{path}/impact", params=before), 422, "dates_out_of_order")
+
     async def test_refuses_a_runtime_that_never_was(self, operator: httpx.AsyncClient) -> None:
-        for what in ("functions", "deployments"):
+        for what in ("functions", "deployments", "impact"):
             answer = await operator.get(f"/api/v1/operations/runtimes/9.9.9/{what}")
             assert is_problem(answer, 404, "runtime_not_found")
 
@@ -124,7 +151,10 @@ class TestChoosePlan:
         moved = await ask(operator, "PUT", path, {"plan": "tiny"})
         again = await ask(operator, "PUT", path, {"plan": "tiny"})
 
-        assert moved == again == await ask(client, "GET", "/tenant")
+        shown = await ask(client, "GET", "/tenant")
+        used = {item["name"]: (item["used"], item["limit"]) for item in shown.pop("limits")}
+        assert moved == again == shown
+        assert used["projects"] == (1, 1)
         assert moved["plan"] == "tiny"
         refused = await client.post("/api/v1/projects", json={"name": "second"})
         assert is_problem(refused, 409, "limit_reached")

@@ -49,10 +49,16 @@ class TestRuntimes:
 
         touched = operator.must("operators", "runtimes", "impact", "3.11.0", "--json").json
         untouched = operator.must("operators", "runtimes", "impact", "3.10.0").out
+        supposed = ["--announced", "2026-06-01", "--no-deploys-after", "2099-02-11"]
+        shown = operator.must("operators", "runtimes", "impact", "3.11.0", *supposed)
 
         assert [function["functionId"] for function in touched["functions"]] == [live["functionId"]]
         assert [deployment["deploymentId"] for deployment in touched["deployments"]] == [live["deploymentId"]]
         assert "No function names 3.10.0." in untouched
+        assert (touched["counts"]["functions"], touched["counts"]["activeDeployments"]) == (1, 1)
+        assert "days until no deploys" in shown.out
+        assert "days until no deploys" not in untouched
+        assert operator.must("operators", "runtimes", "impact", "3.11.0", "--json").json == touched
 
     def test_dates_need_one(self, operator: Terminal) -> None:
         assert operator.type("operators", "runtimes", "dates", "3.10.0").code == exits.USAGE
