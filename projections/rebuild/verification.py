@@ -13,12 +13,13 @@ import msgspec
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Queries
 from eventstore.log import StoredEvent
-from projections.read_model import AnyModel, RowKey
+from projections.read_model import AnyModel, RowKey, own_stream
 from projections.recorded import Recorded
 from projections.side_by_side import side_by_side
 
 SAMPLES = 8
 SAMPLE_POSITIONS = 1_000
+SAMPLE_ENTITIES_MAX = 50
 DIFFERENCES_MAX = 20
 SECONDS_MAX = 3_600.0
 
@@ -62,6 +63,19 @@ _EVENTS = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
+     ORDER BY e.position
+"""
+_CHANGED = """
+    SELECT DISTINCT e.tenant_id, e.stream_id
+      FROM log.events e
+     WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3)
+     LIMIT $4
+"""
+_WHOLE = """
+    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+      JOIN log.events e ON e.stream_id = w.stream_id AND e.tenant_id = w.tenant_id
+     WHERE e.position <= $3 AND e.type = ANY($4)
      ORDER BY e.position
 """
 _ROWS = """
@@ -117,12 +131,16 @@ async def _differing(queries: Queries, one: str, other: str, columns: str) -> li
 async def sample(
     queries: Queries, codec: Codec, model: AnyModel, position: int, findings: Findings, chance: random.Random
 ) -> None:
-    """Refold stretches of the log up to `position`, and look whether rows that were made and last changed within a
-    stretch are as the table of the model has them."""
+    """Refold entities that change in some stretches of the log up to `position`, each from its first event on, and look
+    whether the table of the model has their rows so. Where rows are not their own streams', refold the stretches by
+    themselves, for the rows that were made and last changed within one."""
     for _ in range(SAMPLES):
         start = chance.randrange(max(1, position - SAMPLE_POSITIONS + 1))
         end = min(position, start + SAMPLE_POSITIONS)
-        await _check(queries, codec, model, start, end, None, findings)
+        if model.keys is own_stream:
+            await _check_entities(queries, codec, model, start, end, position, findings)
+        else:
+            await _check(queries, codec, model, start, end, None, findings)
 
 
 async def check_rows(
@@ -130,6 +148,23 @@ async def check_rows(
 ) -> None:
     """Refold these rows from the beginning of the log, and look whether they are as the table has them."""
     await _check(queries, codec, model, 0, position, frozenset(keys), findings)
+
+
+async def _check_entities(
+    queries: Queries, codec: Codec, model: AnyModel, start: int, end: int, position: int, findings: Findings
+) -> None:
+    """Those that change from `start` to `end`, as of `position`. A row that is missing is found too."""
+    tags = [tag_of(event) for event in model.interests]
+    keys: list[RowKey] = [
+        (row[0], row[1]) for row in await queries.fetch(_CHANGED, start, end, tags, SAMPLE_ENTITIES_MAX)
+    ]
+    refold = await _refold(queries, codec, model, frozenset(keys))
+    ids = [key[0] for key in keys], [key[1] for key in keys]
+    refold.take(StoredEvent(*row) for row in await queries.fetch(_WHOLE, *ids, position, tags))
+    wanted = [key for key in keys if key not in refold.given_up]
+    found = await _found(queries, model, wanted)
+    for key in wanted:
+        _judge(key, found.get(key), refold, findings)
 
 
 async def _check(
@@ -141,9 +176,7 @@ async def _check(
     keys: frozenset[RowKey] | None,
     findings: Findings,
 ) -> None:
-    refold = _Refold(codec, model, keys)
-    for row in await queries.fetch(_PARKED, model.kind):
-        refold.give_up(row["tenant_id"], row["stream_id"], row["ids"])
+    refold = await _refold(queries, codec, model, keys)
     tenants = None if keys is None else sorted({tenant_id for tenant_id, _ in keys})
     tags = [tag_of(event) for event in model.interests]
     position = start
@@ -152,16 +185,34 @@ async def _check(
         refold.take(StoredEvent(*row) for row in await queries.fetch(_EVENTS, position, until, tags, tenants))
         position = until
     wanted = [key for key in keys or refold.rows if key not in refold.given_up]
-    text = _ROWS.format(kind=model.kind)
-    rows = await queries.fetch(text, [key[0] for key in wanted], [key[1] for key in wanted])
-    found = {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
+    found = await _found(queries, model, wanted)
     for key in wanted:
         there = found.get(key)
         if keys is None and (there is None or there[0] <= start or there[1] > end):
             continue  # It began before the stretch, or went on after it.
-        findings.refolded += 1
-        if there != refold.standing(key) and len(findings.wrong) < DIFFERENCES_MAX:
-            findings.wrong.append(f"{key[0]}/{key[1]}")
+        _judge(key, there, refold, findings)
+
+
+async def _refold(queries: Queries, codec: Codec, model: AnyModel, keys: frozenset[RowKey] | None) -> _Refold:
+    """A fold that has taken nothing yet, and leaves out what is parked."""
+    refold = _Refold(codec, model, keys)
+    for row in await queries.fetch(_PARKED, model.kind):
+        refold.give_up(row["tenant_id"], row["stream_id"], row["ids"])
+    return refold
+
+
+async def _found(queries: Queries, model: AnyModel, keys: Sequence[RowKey]) -> dict[RowKey, Standing]:
+    """The rows as the table has them."""
+    text = _ROWS.format(kind=model.kind)
+    rows = await queries.fetch(text, [key[0] for key in keys], [key[1] for key in keys])
+    return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
+
+
+def _judge(key: RowKey, there: Standing | None, refold: _Refold, findings: Findings) -> None:
+    findings.refolded += 1
+    name = f"{key[0]}/{key[1]}"
+    if there != refold.standing(key) and name not in findings.wrong and len(findings.wrong) < DIFFERENCES_MAX:
+        findings.wrong.append(name)
 
 
 class _Refold:

@@ -218,8 +218,8 @@ def project_created(project_id: UUID = PROJECT_ID, name: str = "Shop", slug: str
     return Fact(PROJECT.stream(TENANT_ID, project_id), ProjectCreated(name=name, slug=slug))
 
 
-def project_renamed(name: str) -> Fact:
-    return Fact(PROJECT.stream(TENANT_ID, PROJECT_ID), ProjectRenamed(name=name))
+def project_renamed(name: str, project_id: UUID = PROJECT_ID) -> Fact:
+    return Fact(PROJECT.stream(TENANT_ID, project_id), ProjectRenamed(name=name))
 
 
 def project_archived(project_id: UUID = PROJECT_ID, reason: str = "") -> Fact:

@@ -20,10 +20,10 @@ from projections.postgres_reader import PostgresReader
 from projections.projects import PROJECT, PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import cancel_job
-from projections.rebuild.verification import Findings
+from projections.rebuild.verification import Findings, sample
 from projections.work import WORK
 from tests.projections.conftest import Workshop
-from tests.projections.history import History, fold
+from tests.projections.history import CODEC, History, fold
 from tests.projections.rebuild.conftest import Rebuilds
 from tests.projections.rebuild.mortal_pool import Killed, MortalPool
 from tests.projections.stories import STORIES, about_others, mingle
@@ -130,6 +130,27 @@ class TestRebuild:
         assert findings.wrong == []
         (row,) = (await workshop.table(await rebuilds.served(PROJECTS))).values()
         assert row.position == 2
+
+    @pytest.mark.parametrize(
+        "damage", ["UPDATE views.{kind} SET position = 1 WHERE id = $1", "DELETE FROM views.{kind} WHERE id = $1"]
+    )
+    async def test_samples_entities_that_begin_and_end_in_no_stretch(
+        self, workshop: Workshop, history: History, damage: str
+    ) -> None:
+        """Goal: whole entities are refolded. Method: three change in turns, far longer than what is looked at at once."""
+        ids = [a.id_of(100 + n) for n in range(3)]
+        made = [a.project_created(id, name=f"Shop {n}", slug=f"shop-{n}") for n, id in enumerate(ids)]
+        renamed = [a.project_renamed(f"Store {n}", ids[n % 3]) for n in range(2_400)]
+        await history.record_together([*made, *renamed])
+        await workshop.catch_up(PROJECTS)
+        head, right, wrong = await workshop.log.head(), Findings(), Findings()
+
+        await sample(workshop.database, CODEC, PROJECTS, head, right, random.Random(1))
+        await workshop.database.execute(damage.format(kind=PROJECTS.kind), ids[1])
+        await sample(workshop.database, CODEC, PROJECTS, head, wrong, random.Random(1))
+
+        assert (right.refolded, right.wrong) == (24, [])
+        assert wrong.wrong == [f"{a.TENANT_ID}/{ids[1]}"]
 
     async def test_does_not_serve_what_the_log_does_not_say(
         self, workshop: Workshop, history: History, rebuilds: Rebuilds
