@@ -63,6 +63,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     hidden: tuple[Path, ...]
     tools: Mapping[str, str]
     means: Means
+    # What every program of the machine needs, though it may lie in a folder that is hidden: how to find other machines.
+    seen: tuple[Path, ...] = (Path("/etc/resolv.conf"),)
 
     @classmethod
     async def probe(cls, hidden: Iterable[Path], folder: Path, search_path: str) -> Self:
@@ -134,7 +136,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         needed = (cwd, *kept)
         if self.means == "dropped":
             _hand_over(cwd, needed)
-        covered = (self.tools["sh"], "-c", self._covering(needed, cwd), "sh", *limited)
+        seen = (path for path in self.seen if path.is_file())
+        covered = (self.tools["sh"], "-c", self._covering((*needed, *seen), cwd), "sh", *limited)
         return (self.tools["unshare"], *_UNSHARED[self.means], *covered)
 
     def _covering(self, kept: tuple[Path, ...], cwd: Path) -> str:

@@ -79,6 +79,20 @@ async def test_hides_our_keys_and_keeps_what_is_needed(hut: Hut, confinement: Co
     assert (hut.own / "own").read_text() == "kept\n"
 
 
+async def test_leaves_what_every_program_needs_to_find_other_machines(hut: Hut, confinement: Confinement) -> None:
+    """On many machines /etc/resolv.conf leads into /run, which is hidden."""
+    behind, link = hut.folder / "resolve" / "stub.conf", hut.own / "resolv.conf"
+    behind.parent.mkdir()
+    behind.write_text("nameserver 127.0.0.53\n")
+    link.symlink_to(behind)
+
+    seen = await hut.does(replace(confinement, seen=(link,)), f"cat {link}; echo changed >{link}; ls {hut.folder}")
+
+    assert "nameserver 127.0.0.53" in seen.output
+    assert "owner.key" not in seen.output
+    assert behind.read_text() == "nameserver 127.0.0.53\n"
+
+
 async def test_cannot_be_taken_off(hut: Hut, confinement: Confinement) -> None:
     seen = await hut.does(
         confinement,
