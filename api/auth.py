@@ -41,6 +41,7 @@ from domain.tenant import TENANT, Tenant
 from eventstore.key_uses import APART, KeyUses
 from eventstore.log import Log
 from eventstore.meta import Actor
+from eventstore.session import LOST
 from projections.api_keys import API_KEY_NAMED, ApiKeyRow
 from projections.query import Found
 from projections.reader import Reader
@@ -162,7 +163,7 @@ class Authenticator:
         self._noted[key_id] = now
         try:
             await self._uses.note(tenant_id, key_id, self._clock())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as problem:
+        except (asyncpg.PostgresError, *LOST) as problem:
             structlog.get_logger().warning("key_use_not_noted", key_id=str(key_id), problem=str(problem))
 
 

@@ -34,6 +34,7 @@ from domain.refusal import (
 )
 from domain.version import ConstraintNotUnderstood
 from eventstore.log import AppendRefused, DiskFull, OutcomeUnknown, StoreUnavailable
+from eventstore.session import HINDERED, LOST
 from providers.provider import ProviderBusy, ProviderRefused
 
 # The first that fits counts, so the special stands before the general.
@@ -57,14 +58,8 @@ STATUSES: tuple[tuple[type[Refusal], int], ...] = (
     (Refusal, 400),
 )
 
-_UNREACHABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.InterfaceError,
-    asyncpg.TooManyConnectionsError,
-    OSError,
-    TimeoutError,
-)
+# The database was not there, or did not let it happen: asked again in a moment it may.
+_UNREACHABLE = (*LOST, *HINDERED, asyncpg.TooManyConnectionsError)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

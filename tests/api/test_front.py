@@ -121,6 +121,12 @@ class TestErrors:
             (OutcomeUnknown(), OutcomeNotKnown),
             (ConnectionRefusedError(), StoreUnavailable),
             (TimeoutError(), StoreUnavailable),
+            (asyncpg.AdminShutdownError("terminating connection due to administrator command"), StoreUnavailable),
+            (
+                asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),
+                StoreUnavailable,
+            ),
+            (asyncpg.QueryCanceledError("canceling statement due to statement timeout"), StoreUnavailable),
             (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
             (asyncpg.DiskFullError("could not extend file"), DiskFull),
             (KeyError("x"), Unexpected),
