@@ -62,7 +62,7 @@ TRIGGER_TYPES: tuple[TriggerType, ...] = (
         name="schedule",
         title="Schedule (cron)",
         settings=ScheduleSettings,
-        providers={"local": "supported", "aws": "unavailable", "azure": "unavailable", "gcp": "unavailable"},
+        providers={"local": "supported", "aws": "supported", "azure": "unavailable", "gcp": "unavailable"},
     ),
     TriggerType(
         name="event",

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as Unconnected
 
 from domain.clouds import AwsIdentity
 from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
@@ -90,6 +91,11 @@ class Answered(Exception):
         return self.code in _DENIED or (self.http_status == 403 and not self.are_credentials_over)
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether it is a refusal without a word why."""
+        return self.code in ("400", "403")
+
+    @property
     def are_credentials_over(self) -> bool:
         return self.code in _CREDENTIALS_OVER
 
@@ -107,7 +113,7 @@ def unanswered(error: BotoCoreError) -> ProviderUnreachable | ProviderRefused:
     """What a call that brought no answer means: whether it had its effect is not known."""
     if isinstance(error, ParamValidationError):
         return ProviderRefused("aws_rejected", _short(str(error)), "Mend what the message names, and deploy again.")
-    if isinstance(error, HTTPClientError | IncompleteReadError | ResponseStreamingError):
+    if isinstance(error, Unconnected | HTTPClientError | IncompleteReadError | ResponseStreamingError):
         return ProviderUnreachable(f"AWS does not answer: {_short(str(error))}")
     return ProviderUnreachable(f"AWS answered what cannot be read: {_short(str(error))}")
 

@@ -89,6 +89,7 @@ class AwsProvider:
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         check_places(order)
         work = self._work(order)
+        work.releases.check()
         async with told_apart(work.account.identity):
             return (await work.bucket.stage(naming.bundle_name(order), packed, dart=dart)).bundle
 

@@ -16,7 +16,7 @@ from providers.aws.builds import PORT
 from providers.aws.events import HEALTH_PATH, request_event
 from providers.aws.functions import INVOKE_STATEMENT, URL_STATEMENT, Alias, Code, Function, Invoked
 from providers.aws.schedules import Schedules
-from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
 REQUEST_SECONDS_MAX = 900
@@ -86,6 +86,11 @@ class Releases:
         self._own = naming.release_alias(order)
         self._mark = naming.mark(order)
 
+    def check(self) -> None:
+        """Raises ProviderRefused for what Lambda or the Scheduler would not take, before anything is built for it."""
+        self._environment(NO_SECRETS)
+        self._schedules.check()
+
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""
         seen = await self._look()
@@ -95,8 +100,8 @@ class Releases:
 
     async def apply(self, image: Image, secrets: Secrets) -> Service:
         """Make the version, or find it made. It gets no traffic: a URL that is new leads there, and nobody may call it."""
+        self.check()
         configuration = self._configuration(secrets)
-        self._schedules.check()
         if await self._function.alias(self._own) is None:
             await self._publish(image, configuration)
         seen = await self._look()

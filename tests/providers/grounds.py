@@ -245,19 +245,27 @@ async def gcp(folder: Path) -> AsyncIterator[Ground]:
 @asynccontextmanager
 async def aws(folder: Path) -> AsyncIterator[Ground]:
     """The same of AWS."""
+    async with aws_place(folder) as (_, ground, _):
+        yield ground
+
+
+@asynccontextmanager
+async def aws_place(folder: Path) -> AsyncIterator[tuple[AwsCloud, Ground, Issuer]]:
+    """With the account it is in, and the issuer that the account trusts."""
     published = Background()
     issuer = Issuer(Keyring(folder / "keys.json"), lambda: f"http://127.0.0.1:{port}")
     port = published.serve(well_known(issuer))
     cloud = AwsCloud(await asyncio.to_thread(workshop, folder / "cloud", TOOLCHAIN_DIR, real=False))
     await asyncio.to_thread(cloud.prepare_for_all, issuer.issuer)
     provider = AwsProvider(issuer, cloud.amazon.endpoints, spreading_seconds=0.3)
+    ground = Ground(
+        provider=provider,
+        target=msgspec.convert({"provider": "aws", **cloud.target("hello")}, AwsTarget),
+        identity=msgspec.convert({"provider": "aws", **cloud.identity}, AwsIdentity),
+        storage=msgspec.convert({"provider": "aws", **cloud.storage}, AwsStorage),
+    )
     try:
-        yield Ground(
-            provider=provider,
-            target=msgspec.convert({"provider": "aws", **cloud.target("hello")}, AwsTarget),
-            identity=msgspec.convert({"provider": "aws", **cloud.identity}, AwsIdentity),
-            storage=msgspec.convert({"provider": "aws", **cloud.storage}, AwsStorage),
-        )
+        yield cloud, ground, issuer
     finally:
         await provider.close()
         cloud.close()

@@ -55,7 +55,7 @@ class Schedules:
         fields = _CRON.fullmatch(given["ScheduleExpression"])
         if fields is None or (fields[3] == "?") == (fields[5] == "?"):
             raise Refused("ValidationException", "Invalid Schedule Expression " + given["ScheduleExpression"])
-        self.there[given["Name"]] = given
+        self.there[given["Name"]] = {name: value for name, value in given.items() if name != "ClientToken"}
         return {"ScheduleArn": self._account.arn("scheduler", f"schedule/default/{given['Name']}")}
 
     def _get(self, given: Given, _: Session | None) -> Given:

@@ -183,4 +183,4 @@ def _cut(environ: Environ) -> None:
     """The connection breaks before the answer is sent."""
     connection: socket.socket = environ["werkzeug.socket"]
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+    connection.shutdown(socket.SHUT_RDWR)

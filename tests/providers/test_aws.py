@@ -1,0 +1,416 @@
+"""What is AWS's own: lost answers at each call, permissions and their remedies, URLs, schedules, and an emulator that is strict
+with everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+
+from domain.release import Trigger
+from process.secret import Secret
+from providers.aws import builds
+from providers.aws.checks import Named
+from providers.aws.provider import AwsProvider
+from providers.aws.schedules import expression
+from providers.issuer import Issuer
+from providers.provider import Order, ProviderBusy, ProviderRefused, Service
+from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET, REGION
+from tests.emulators.aws.cloud import AwsCloud
+from tests.providers.grounds import HELLO, Ground, aws_place, order, settled, sources, until, withdrawn
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+T = TypeVar("T")
+# Each has an effect, or decides whether one is still to be had.
+LOST = (
+    "s3.PutObject",
+    "codebuild.StartBuild",
+    "ecr.DescribeImages",
+    "lambda.CreateFunction",
+    "lambda.PublishVersion",
+    "lambda.CreateAlias",
+    "lambda.CreateFunctionUrlConfig",
+    "lambda.Invoke",
+    "lambda.UpdateAlias",
+    "lambda.AddPermission",
+    "lambda.UpdateFunctionUrlConfig",
+    "lambda.GetFunction",
+)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The account, and the provider that meets it."""
+
+    cloud: AwsCloud
+    ground: Ground
+    issuer: Issuer
+
+    @property
+    def provider(self) -> AwsProvider:
+        assert isinstance(self.ground.provider, AwsProvider)
+        return self.ground.provider
+
+    def order(self, name: str, trigger: Trigger | None = None, **changes: Any) -> Order:
+        """For a Lambda function of this name."""
+        made = order(ground=self.ground, **changes)
+        target = msgspec.structs.replace(self.ground.target, function_name=name)
+        release = msgspec.structs.replace(made.release, target=target, trigger=trigger or Trigger())
+        return msgspec.structs.replace(made, release=release)
+
+    async def deployed(self, wanted: Order) -> Service:
+        """From nothing to serving, as a runner does it: what does not answer is asked again."""
+        provider = self.provider
+        await again(lambda: provider.bundle(wanted, sources(HELLO)))
+        await again(lambda: provider.start_build(wanted))
+        await until(lambda: again(lambda: provider.observe(wanted)), lambda seen: seen.image)
+        await again(lambda: provider.push(wanted))
+        await again(lambda: provider.apply(wanted))
+        await until(
+            lambda: again(lambda: provider.observe(wanted)),
+            lambda seen: seen.service and seen.service.status == "healthy",
+        )
+        return await again(lambda: provider.promote(wanted))
+
+
+async def again(ask: Callable[[], Awaitable[T]]) -> T:
+    """What is answered in the end."""
+    for _ in range(20):
+        try:
+            return await ask()
+        except ProviderBusy:
+            continue
+    raise AssertionError("it never answered")
+
+
+async def refusal_of(asking: Awaitable[object]) -> ProviderRefused | None:
+    """Why it was refused; None when it was not."""
+    try:
+        await asking
+    except ProviderRefused as refused:
+        return refused
+    return None
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with aws_place(tmp_path_factory.mktemp("aws")) as (cloud, ground, issuer):
+        yield Place(cloud, ground, issuer)
+
+
+class TestALostAnswer:
+    async def test_leads_to_no_second_of_anything(self, place: Place) -> None:
+        wanted, amazon = place.order("lost"), place.cloud.amazon
+        for call in LOST:
+            amazon.faults.add("lose", call)
+
+        service = await place.deployed(wanted)
+
+        target = wanted.release.target
+        function = amazon.functions.there[target.function_name]  # type: ignore[union-attr] # it is one of AWS
+        own = [
+            one for one in amazon.builds.made.values() if one.variables["DCF_DEPLOYMENT"] == str(wanted.deployment_id)
+        ]
+        assert amazon.faults.are_over
+        assert service.serving
+        assert (len(own), len(function.versions), len(function.urls)) == (1, 1, 1)
+        await withdrawn(place.provider, wanted)
+        assert str(wanted.deployment_id) not in str(place.cloud.remains())
+
+    async def test_of_a_build_is_made_good_when_no_note_was_taken_and_amazon_forgot(self, place: Place) -> None:
+        wanted, amazon = place.order("unnoted"), place.cloud.amazon
+        await place.provider.bundle(wanted, sources(HELLO))
+        first = await place.provider.start_build(wanted)
+        amazon.client("s3").delete_object(Bucket=place.cloud.bucket_name, Key=f"dcf/{wanted.deployment_id}/build")
+        amazon.builds.forget_tokens()
+
+        assert (await place.provider.start_build(wanted)).id == first.id
+        await place.provider.withdraw(wanted)
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("kind", ["throttle", "fail"])
+    async def test_that_passes_is_told_as_busy(self, place: Place, kind: Any) -> None:
+        place.cloud.amazon.faults.add(kind, "lambda.GetFunction")
+
+        with pytest.raises(ProviderBusy):
+            await place.provider.observe(place.order("busy"))
+
+    async def test_with_keys_that_are_over_is_over_with_new_ones(self, place: Place) -> None:
+        wanted = place.order("over")
+        await place.provider.observe(wanted)
+        place.cloud.account.end_sessions()
+
+        assert (await again(lambda: place.provider.observe(wanted))).service is None
+
+    async def test_of_a_missing_permission_names_the_command_that_mends_it(self, place: Place) -> None:
+        """The customer does what is said, and it goes on."""
+        wanted, iam = place.order("denied"), place.cloud.amazon.client("iam")
+        policy = iam.get_role_policy(RoleName="dcf-deployer", PolicyName="dcf")["PolicyDocument"]
+        less = [one for one in policy["Statement"] if one["Sid"] != "Building"]
+        document = msgspec.json.encode({**policy, "Statement": less}).decode()
+        await place.provider.bundle(wanted, sources(HELLO))
+        iam.put_role_policy(RoleName="dcf-deployer", PolicyName="dcf", PolicyDocument=document)
+
+        refusals = []
+        while (refused := await refusal_of(place.provider.start_build(wanted))) is not None:
+            refusals.append(refused)
+            place.cloud.shell.obey(refused.remedy)
+
+        assert {one.code for one in refusals} == {"AWS_PERMISSION_DENIED"}
+        assert len(refusals) <= len(policy["Statement"])
+        whole = msgspec.json.encode(policy).decode()
+        iam.put_role_policy(RoleName="dcf-deployer", PolicyName="dcf", PolicyDocument=whole)
+        await place.provider.withdraw(wanted)
+
+
+class TestWhatIsNamed:
+    @pytest.mark.parametrize(
+        ("named", "step", "code"),
+        [
+            (Named(code_build_project="nowhere"), "code_build_project", "AWS_CODE_BUILD_PROJECT_NOT_FOUND"),
+            (Named(ecr_repository="nowhere"), "ecr_repository", "AWS_PERMISSION_DENIED"),
+            (
+                Named(execution_role_arn="arn:aws:iam::000000000000:role/nowhere"),
+                "execution_role",
+                "AWS_PERMISSION_DENIED",
+            ),
+        ],
+    )
+    async def test_is_looked_at_by_itself(self, place: Place, named: Named, step: str, code: str) -> None:
+        finding = await place.provider.verify_named(uuid4(), uuid4(), place.ground.identity, named)  # type: ignore[arg-type]
+
+        [failed] = [one for one in finding.steps if one.status == "failed"]
+        assert failed.name == step
+        assert failed.code in (code, "AWS_PERMISSION_DENIED")
+        assert failed.remedy.startswith(("aws ", "Run "))
+
+    async def test_passes_when_it_was_set_up(self, place: Place) -> None:
+        target = place.cloud.target("hello")
+        named = Named(code_build_project=target["codeBuildProject"], ecr_repository=target["ecrRepository"])
+
+        finding = await place.provider.verify_named(uuid4(), uuid4(), place.ground.identity, named)  # type: ignore[arg-type]
+
+        assert finding.status == "verified", finding
+
+
+class TestARelease:
+    async def test_that_is_private_answers_nobody_without_a_signature(self, place: Place) -> None:
+        wanted = place.order("private", access="private", environment={"GREETING": "Ahoy"})
+
+        service = await place.deployed(wanted)
+
+        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={CUSTOMER_KEY}/x"}
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(service.url)).status_code == 403
+            assert (await client.get(service.url, headers=signed)).text == "Ahoy, world!\n"
+        await withdrawn(place.provider, wanted)
+
+    async def test_leaves_a_function_of_somebody_else_alone(self, place: Place) -> None:
+        mine = place.order("taken")
+        other = place.order("taken")
+        await place.deployed(mine)
+        await place.provider.bundle(other, sources(HELLO))
+        await place.provider.start_build(other)
+        await until(lambda: place.provider.observe(other), lambda seen: seen.image)
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await place.provider.apply(other)
+        await withdrawn(place.provider, other)
+
+        assert refusal.value.code == "service_taken"
+        assert (await settled(place.provider, mine)).serving
+        await withdrawn(place.provider, mine)
+
+    @pytest.mark.parametrize(
+        ("environment", "code"), [({"AWS_REGION": "x"}, "environment_reserved"), ({"X": "x"}, "environment_invalid")]
+    )
+    async def test_refuses_variables_that_lambda_would_before_anything_is_built(
+        self, place: Place, environment: dict[str, str], code: str
+    ) -> None:
+        refused = await refusal_of(
+            place.provider.bundle(place.order("refused", environment=environment), sources(HELLO))
+        )
+
+        assert refused is not None
+        assert refused.code == code
+
+    async def test_refuses_secrets_that_are_too_large_and_shows_none(self, place: Place) -> None:
+        wanted = place.order("large")
+        await place.provider.bundle(wanted, sources(HELLO))
+        await place.provider.start_build(wanted)
+        await until(lambda: place.provider.observe(wanted), lambda seen: seen.image)
+
+        refused = await refusal_of(place.provider.apply(wanted, {"TOKEN": Secret("s" * 4096)}))
+
+        assert refused is not None
+        assert refused.code == "environment_too_large"
+        assert "sss" not in refused.message
+        await withdrawn(place.provider, wanted)
+
+
+class TestASchedule:
+    async def test_calls_the_release_that_serves_until_it_is_taken_away(self, place: Place) -> None:
+        trigger = Trigger(type="schedule", settings={"cron": "0 3 * * 1-5", "timeZone": "Europe/Madrid"})
+        wanted, schedules = place.order("timed", trigger), place.cloud.amazon.schedules
+
+        service = await place.deployed(wanted)
+        [(name, kept)] = schedules.there.items()
+        fired = schedules.fire(name)
+
+        assert service.serving
+        assert kept["ScheduleExpression"] == "cron(0 3 ? * 2,3,4,5,6 *)"
+        assert kept["ScheduleExpressionTimezone"] == "Europe/Madrid"
+        assert msgspec.json.decode(fired["Payload"])["statusCode"] == 200
+        sent = msgspec.json.decode(kept["Target"]["Input"])
+        assert (sent["requestContext"]["http"]["method"], sent["headers"]["ce-type"]) == ("POST", "dcf.schedule.due")
+        del schedules.there[name]
+        assert not (await place.provider.observe(wanted)).service.serving  # type: ignore[union-attr] # it is there
+        assert (await place.provider.promote(wanted)).serving
+        await withdrawn(place.provider, wanted)
+        assert schedules.there == {}
+
+    @pytest.mark.parametrize(
+        ("cron", "expected"),
+        [
+            ("0 3 * * *", "cron(0 3 * * ? *)"),
+            ("*/20 0-2 1 jan *", "cron(0,20,40 0,1,2 1 1 ? *)"),
+            ("5 4 * * sun", "cron(5 4 ? * 1 *)"),
+            ("5 4 * * 7", "cron(5 4 ? * 1 *)"),
+        ],
+    )
+    async def test_is_told_as_eventbridge_has_it(self, cron: str, expected: str) -> None:
+        assert expression(cron) == expected
+
+    async def test_of_days_of_both_kinds_is_refused(self) -> None:
+        with pytest.raises(ProviderRefused) as refusal:
+            expression("0 3 1 * mon")
+
+        assert refusal.value.code == "schedule_not_expressible"
+
+
+class TestTheEmulator:
+    """Others are answered, and refused, as by Amazon."""
+
+    @pytest.mark.parametrize(
+        ("service", "call", "given", "code"),
+        [
+            (
+                "lambda",
+                "create_alias",
+                {"FunctionName": "a b", "Name": "x", "FunctionVersion": "1"},
+                "ValidationException",
+            ),
+            ("ecr", "create_repository", {"repositoryName": "Upper"}, "ValidationException"),
+            (
+                "codebuild",
+                "start_build",
+                {"projectName": "p", "environmentVariablesOverride": [{"name": "A", "value": "b", "type": "SECRET"}]},
+                "ValidationException",
+            ),
+            ("lambda", "get_function", {"FunctionName": "nowhere"}, "ResourceNotFoundException"),
+            ("codebuild", "start_build", {"projectName": "nowhere"}, "ResourceNotFoundException"),
+            ("s3", "get_object", {"Bucket": "nowhere-to-be-found", "Key": "k"}, "NoSuchBucket"),
+        ],
+    )
+    async def test_refuses_boto3_by_amazons_models(
+        self, place: Place, service: str, call: str, given: dict[str, Any], code: str
+    ) -> None:
+        with pytest.raises(ClientError) as error:
+            getattr(place.cloud.amazon.client(service), call)(**given)
+
+        assert error.value.response["Error"]["Code"] == code
+
+    async def test_lets_nobody_be_the_role_whose_token_is_not_genuine(self, place: Place) -> None:
+        issuer, sts = place.issuer, place.cloud.amazon.client("sts")
+        role = {"RoleArn": place.cloud.role_arn("dcf-deployer"), "RoleSessionName": "session"}
+        genuine = issuer.token(uuid4(), uuid4(), "sts.amazonaws.com")
+        for_another = issuer.token(uuid4(), uuid4(), "api://other")
+        head, body, signature = genuine.split(".")
+        forged = f"{head}.{body}.{signature[:10]}AAAA{signature[14:]}"
+
+        said = {}
+        for name, token in {"garbage": "a.b.c", "audience": for_another, "forged": forged}.items():
+            with pytest.raises(ClientError) as error:
+                sts.assume_role_with_web_identity(**role, WebIdentityToken=token)
+            said[name] = error.value.response["Error"]["Code"]
+
+        assert set(said.values()) == {"InvalidIdentityToken"}
+        assert sts.assume_role_with_web_identity(**role, WebIdentityToken=genuine)["Credentials"]["AccessKeyId"]
+
+    async def test_is_waited_for_by_boto3_and_driven_by_the_command_line(self, place: Place) -> None:
+        wanted = place.order("driven")
+        await place.deployed(wanted)
+
+        place.cloud.amazon.client("lambda").get_waiter("function_active_v2").wait(
+            FunctionName="driven", WaiterConfig={"Delay": 1, "MaxAttempts": 3}
+        )
+        place.cloud.amazon.client("lambda").get_waiter("function_updated_v2").wait(
+            FunctionName="driven", WaiterConfig={"Delay": 1, "MaxAttempts": 3}
+        )
+        if shutil.which("aws"):
+            endpoint = place.cloud.amazon.endpoints.replace("{service}", "lambda")
+            environment = {
+                "AWS_ACCESS_KEY_ID": CUSTOMER_KEY,
+                "AWS_SECRET_ACCESS_KEY": CUSTOMER_SECRET,
+                "AWS_DEFAULT_REGION": REGION,
+                "PATH": str(Path(shutil.which("aws") or "").parent) + ":/usr/bin:/bin",
+            }
+            words = (
+                "aws",
+                "--endpoint-url",
+                endpoint,
+                "lambda",
+                "get-alias",
+                "--function-name",
+                "driven",
+                "--name",
+                "live",
+            )
+            told = await asyncio.to_thread(_run, words, environment)
+            assert (told.returncode, told.stderr) == (0, "")
+            assert str(wanted.deployment_id) in told.stdout
+        await withdrawn(place.provider, wanted)
+
+
+def _run(words: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def test_the_commands_of_a_build_are_what_a_shell_runs_as_meant(tmp_path: Path) -> None:
+    """
+    Goal: quoting and pipes of the build specification hold, without Docker.
+    Method: run them with stand-ins for docker and aws that write down what they were asked, and what they read.
+    """
+    log = tmp_path / "log"
+    for name in ("docker", "aws"):
+        script = tmp_path / name
+        script.write_text(
+            f'#!/bin/sh\necho "{name} $*" >> {log}\n[ "$6" = - ] || [ "$8" = - ] && cat >> {log}\necho password\n'
+        )
+        script.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "AWS_REGION": REGION,
+        "DCF_REGISTRY": "registry",
+        "DCF_IMAGE": "registry/functions:tag",
+        "DART_VERSION": "3.11.0",
+    }
+
+    for command in builds.COMMANDS:
+        assert (await asyncio.to_thread(_run, ("sh", "-c", command), environment)).returncode == 0
+
+    lines = log.read_text().splitlines()
+    assert "docker build --provenance=false --sbom=false --build-arg DART_VERSION=3.11.0 -t function ." in lines
+    assert "FROM function" in lines
+    assert f"COPY --from={builds.ADAPTER_IMAGE} /lambda-adapter {builds.ADAPTER_FILE}" in lines
+    assert lines[-1] == "docker push registry/functions:tag"
