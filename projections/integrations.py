@@ -36,6 +36,14 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the cloud was asked and has not made up its mind."""
+        if self.status == "disconnected":
+            return False
+        identity = self.identity_status == "pending" and bool(self.identity_steps)
+        return identity or (self.storage_status == "pending" and self.storage_checked is not None)
+
 
 def project(row: Integration | None, recorded: Recorded) -> Integration | None:
     """The aggregate's own `evolve` does the work, so that the row can never say anything else."""
@@ -91,7 +99,7 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
 
 INTEGRATIONS = ReadModel(
     name="integrations",
-    version=1,
+    version=2,
     row=Integration,
     interests=INTEGRATION.events,
     keys=own_stream,
@@ -100,11 +108,12 @@ INTEGRATIONS = ReadModel(
         Column("project_id", "uuid", lambda row: row.project_id),
         Column("provider", "text", lambda row: row.provider),
         Column("status", "text", lambda row: row.status),
+        Column("awaited", "boolean", lambda row: row.awaited),
     ),
     indexes=(
         Index("in_order", "tenant_id, project_id, first_position"),
         # What the runner looks at again while a cloud is still propagating a grant.
-        Index("pending", "tenant_id, position", where="status = 'pending'"),
+        Index("awaited_in_order", "first_position", where="awaited"),
     ),
 )
 
@@ -115,6 +124,10 @@ def _one(rows: Iterable[Found[Integration]], project_id: UUID, provider: str) ->
 
 def _page(rows: Iterable[Found[Integration]], project_id: UUID, after: int, limit: int) -> list[Found[Integration]]:
     return page_of((found for found in rows if found.row.project_id == project_id), "oldest_first", after, limit)
+
+
+def _awaited(rows: Iterable[Found[Integration]], after: int, limit: int) -> list[Found[Integration]]:
+    return page_of((found for found in rows if found.row.awaited), "oldest_first", after, limit)
 
 
 # One integration. Arguments: project id, provider.
@@ -139,5 +152,17 @@ INTEGRATIONS_LIST = Query(
       ORDER BY t.first_position
       LIMIT $4""",
     select=_page,
+    order="oldest_first",
+)
+
+# What the runner looks at again, of every tenant.
+INTEGRATIONS_AWAITED = Query(
+    name="integrations_awaited",
+    model=INTEGRATIONS,
+    answer=Integration,
+    parameters=("bigint", "integer"),
+    sql=ROWS + " WHERE t.awaited AND t.first_position > $1 ORDER BY t.first_position LIMIT $2",
+    select=_awaited,
+    audience="engine",
     order="oldest_first",
 )

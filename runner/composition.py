@@ -22,6 +22,7 @@ from process.logs import redact
 from projections.artifacts import ARTIFACTS
 from projections.deployments import DEPLOYMENTS
 from projections.functions import FUNCTIONS
+from projections.integrations import INTEGRATIONS
 from projections.memory_reader import MemoryReader
 from projections.plans import PLANS
 from projections.projects import PROJECTS
@@ -35,13 +36,14 @@ from runner.duties import Duties
 from runner.loop import Runner
 from runner.metrics import Metrics
 from runner.plan import next_step
+from runner.propagation import Propagation
 from runner.retention import Retention
 from runner.schedules import Schedules
 from runner.work_list import ProjectedWork
 from runner.world import Plan, World
 
 # What a runner asks, itself or by its duties.
-MODELS = (WORK, SCHEDULES, DEPLOYMENTS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
+MODELS = (WORK, SCHEDULES, DEPLOYMENTS, INTEGRATIONS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,8 @@ def make_runner(
     schedules = Schedules(stores.reader, stores.ticks, providers, clock=clock, random=random, metrics=world.metrics)
     drift = Drift(stores.reader, world, runner_id=runner_id, pause_seconds=drift_seconds)
     retention = Retention(stores.reader, stores.ticks, world, runner_id=runner_id, pause_seconds=retention_seconds)
-    duties = Duties((schedules, drift, retention), stores.leases, runner_id=runner_id, random=random)
+    propagation = Propagation(stores.reader, world, runner_id=runner_id)
+    duties = Duties((schedules, drift, retention, propagation), stores.leases, runner_id=runner_id, random=random)
     work = ProjectedWork(stores.reader)
     return Runner(world, work, stores.leases, duties, runner_id=runner_id, deployments_max=deployments_max)
 

@@ -1,0 +1,138 @@
+"""Propagation: what a cloud had not made up its mind about is looked at again, and recorded once it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from commands.basis import fold
+from commands.integration import (
+    ConnectProvider,
+    DisconnectProvider,
+    RecordIdentityChecked,
+    RecordStorageChecked,
+)
+from domain.clouds import Identity, LocalIdentity, LocalStorage, Storage
+from domain.integration import INTEGRATION, CheckStatus, CheckStep, Integration, integration_id
+from providers.provider import Finding, ProviderUnreachable, Step
+from providers.simulated.provider import SimulatedProvider
+from runner.propagation import AWAITED_MAX, LOOK_SECONDS
+from tests.runner.test_loop import Working
+from tests.runner.town import Town
+from tests.support import a, virtual_time
+
+PENDING = (CheckStep(name="service_account", status="skipped", code="SPREADING", message="Not spread yet."),)
+
+Scene = Callable[[Town, UUID], Awaitable[None]]
+
+
+class Slow(SimulatedProvider):
+    """Makes up its mind at a given time."""
+
+    knows_at = 100.0
+    says: CheckStatus = "verified"
+    # Asked before that, it does not even answer.
+    is_away = False
+    looks = 0
+
+    async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
+        return self._found("identity")
+
+    async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
+        return self._found("storage")
+
+    def _found(self, what: str) -> Finding:
+        self.looks += 1
+        if virtual_time.seconds() < self.knows_at:
+            if self.is_away:
+                raise ProviderUnreachable("nobody answers")
+            return Finding(status="pending", steps=(Step(name=what, status="skipped", code="SPREADING"),))
+        passed: Any = {"verified": "passed", "failed": "failed"}[self.says]
+        return Finding(status=self.says, steps=(Step(name=what, status=passed, message="seen", remedy="mend it"),))
+
+
+def play(scene: Scene) -> None:
+    """Play it in a town whose one project was connected anew, and verified with no result yet, with two runners at work."""
+
+    async def played() -> None:
+        town = Town(cloud=Slow)
+        await town.found()
+        await town.settle(1)
+        tenant_id, at = town.tenants[-1], town.now()
+        of_local: Any = {"tenant_id": tenant_id, "at": at, "project_id": a.PROJECT_ID, "provider": "local"}
+        checked: Any = {**of_local, "identity": LocalIdentity(), "status": "pending", "steps": PENDING}
+        await town.ask(DisconnectProvider(**of_local))
+        await town.ask(ConnectProvider(**of_local, identity=LocalIdentity()))
+        await town.ask(RecordIdentityChecked(**checked))
+        await town.ask(RecordStorageChecked(**checked, storage=LocalStorage()))
+        async with Working(town.runner()), Working(town.runner()):
+            await scene(town, tenant_id)
+
+    virtual_time.run(played())
+
+
+async def _integration(town: Town, tenant_id: UUID) -> Integration:
+    state: Integration = await fold(
+        town.log, INTEGRATION, INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "local"))
+    )
+    return state
+
+
+def _cloud(town: Town) -> Slow:
+    assert isinstance(town.cloud, Slow)
+    return town.cloud
+
+
+@pytest.mark.parametrize("says", ["verified", "failed"])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_is_recorded_once_the_cloud_says_something_and_not_before(says: CheckStatus, is_away: bool) -> None:
+    async def scene(town: Town, tenant_id: UUID) -> None:
+        cloud = _cloud(town)
+        cloud.says, cloud.is_away, cloud.knows_at = says, is_away, virtual_time.seconds() + 100
+        before = await _integration(town, tenant_id)
+        await asyncio.sleep(90)
+        meanwhile = await _integration(town, tenant_id)
+        await asyncio.sleep(10 + 3 * LOOK_SECONDS)
+        after = await _integration(town, tenant_id)
+        looks = cloud.looks
+        await asyncio.sleep(300)
+
+        assert meanwhile == before
+        assert (after.identity_status, after.storage_status) == (says, says)
+        assert after.version == before.version + 2
+        assert (await _integration(town, tenant_id), cloud.looks) == (after, looks), "then it is left alone"
+
+    play(scene)
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_is_given_up_with_a_reason_when_it_takes_for_ever(is_away: bool) -> None:
+    async def scene(town: Town, tenant_id: UUID) -> None:
+        _cloud(town).knows_at, _cloud(town).is_away = float("inf"), is_away
+        await asyncio.sleep(2 * AWAITED_MAX.total_seconds())
+        after = await _integration(town, tenant_id)
+
+        assert (after.identity_status, after.storage_status) == ("failed", "failed")
+        assert after.identity_steps[-1].code == after.storage_steps[-1].code == "STILL_PENDING"
+        assert after.identity_steps[-1].remedy
+
+    play(scene)
+
+
+def test_is_left_alone_when_the_project_was_disconnected() -> None:
+    async def scene(town: Town, tenant_id: UUID) -> None:
+        _cloud(town).knows_at = virtual_time.seconds() + 100
+        await town.ask(
+            DisconnectProvider(tenant_id=tenant_id, at=town.now(), project_id=a.PROJECT_ID, provider="local")
+        )
+        before, looks = await _integration(town, tenant_id), _cloud(town).looks
+        await asyncio.sleep(300)
+
+        assert await _integration(town, tenant_id) == before
+        assert _cloud(town).looks <= looks + 2, "but for a look that was under way"
+
+    play(scene)
