@@ -26,6 +26,7 @@ START_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 20.0
 _LOOK_SECONDS = 0.05
 _GUARD_LOOK_SECONDS = 1.0
+_GUARD_PAUSE_SECONDS_MAX = 30.0
 _LOG_TAIL_BYTES = 2000
 
 # What a connection meets while the server is starting, recovering or ending.
@@ -90,15 +91,23 @@ async def _leave(place: Place, users: IO[bytes]) -> None:
 
 
 async def _keep_guarded(place: Place, *, durable: bool) -> None:
-    """A guardian that was killed is replaced; the new one takes the running server over."""
+    """A guardian that was killed is replaced; the new one takes the running server over.
+
+    Where none stays, as when the data directory is gone, the next ones are started ever later.
+    """
+    pause = _GUARD_LOOK_SECONDS
     while True:
-        await asyncio.sleep(_GUARD_LOOK_SECONDS)
-        await _see_to_guard(place, durable=durable)
+        await asyncio.sleep(pause)
+        was_missing = await _see_to_guard(place, durable=durable)
+        pause = min(2 * pause, _GUARD_PAUSE_SECONDS_MAX) if was_missing else _GUARD_LOOK_SECONDS
 
 
-async def _see_to_guard(place: Place, *, durable: bool) -> None:
-    if not _guarded(place):
-        await asyncio.to_thread(_start_guardian, place, durable=durable)
+async def _see_to_guard(place: Place, *, durable: bool) -> bool:
+    """Start a guardian if there is none; whether there was none."""
+    if _guarded(place):
+        return False
+    await asyncio.to_thread(_start_guardian, place, durable=durable)
+    return True
 
 
 def _guarded(place: Place) -> bool:
