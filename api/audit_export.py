@@ -28,7 +28,8 @@ from migrations.upgrade import newest
 from process.release import release
 from projections.tenants import TENANT
 
-MEDIA_TYPE = "application/x-tar"
+# Not application/x-tar: clients that are generated leave out what they have no reader for.
+MEDIA_TYPE = "application/octet-stream"
 
 _SPAN = (
     Parameter(

@@ -28,7 +28,7 @@ def _quietly(_: int) -> None:
 async def _download(client: httpx.AsyncClient, path: Path, **params: str) -> Path:
     answer = await client.get("/api/v1/audit/export", params=params)
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "application/x-tar"
+    assert answer.headers["content-type"] == "application/octet-stream"
     path.write_bytes(answer.content)
     return path
 

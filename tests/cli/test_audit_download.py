@@ -81,7 +81,7 @@ class TestExportOfATenant:
         content = _tar_of(tmp_path / "whole")
         folder = str(tmp_path / "export")
         for end in (700, len(content) // 2, len(content) - 3_000):
-            with scripted(Answered(body=content[:end], media_type="application/x-tar")) as (url, _):
+            with scripted(Answered(body=content[:end], media_type="application/octet-stream")) as (url, _):
                 ended = owner.type("audit", "export", folder, "--tenant", "own", DCF_URL=url)
             assert ended.code == exits.UNREACHABLE, ended.err
             assert "goes on where it stopped" in ended.err

@@ -266,12 +266,12 @@ class TestAnyText:
         [" " * TEXT_LENGTH_MAX, ">" + " " * 254, "1.0.0-" + "a." * 124 + "ä", "1" * 255, "1.0.0 " * 42, "9" * 10**6],
     )
     def test_is_read_in_bounded_time(self, text: str) -> None:
-        begun = time.perf_counter()
+        begun = time.thread_time()
 
         with suppress(ConstraintNotUnderstood):
             VersionConstraint.parse(text)
 
-        assert time.perf_counter() - begun < PARSE_SECONDS_MAX
+        assert time.thread_time() - begun < PARSE_SECONDS_MAX
 
 
 class TestAnyVersions:

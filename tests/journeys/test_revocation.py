@@ -25,10 +25,10 @@ def test_a_revoked_key_is_refused_by_every_api_process_within_a_second(service: 
             assert machine.get("/api/v1/me").status_code == 200
 
             journey.ask("DELETE", f"/keys/{made['keyId']}")
-            revoked = time.monotonic()
-            until(lambda: machine.get("/api/v1/me").status_code == 401, seconds=10, what="refused elsewhere")
+            time.sleep(SECONDS_MAX)
+            refused = machine.get("/api/v1/me")
 
-    assert time.monotonic() - revoked < SECONDS_MAX
+    assert refused.status_code == 401
 
 
 @contextmanager
