@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import Random
@@ -19,6 +20,7 @@ from commands.deployment import RedeployDeployment, RetryDeployment, RollbackDep
 from domain.clouds import target_key
 from domain.event import Event
 from domain.refusal import Refusal
+from providers.provider import Order
 from providers.simulated.weather import STORMY, Behaviour
 from runner.plan import next_step
 from runner.world import Plan
@@ -125,8 +127,12 @@ async def check(town: Town) -> None:
         raise Violated("; ".join(town.cloud.violations))
     for _, deployment_id in town.deployments:
         await _check_deployment(town, deployment_id)
+    orders: defaultdict[UUID, list[Order]] = defaultdict(list)
+    for _, deployment_id in town.deployments:
+        order = await town.release_order(deployment_id)
+        orders[order.release.function_id].append(order)
     for tenant_id, function_id in town.functions:
-        await _check_function(town, tenant_id, function_id)
+        await _check_function(town, tenant_id, function_id, orders[function_id])
 
 
 async def _check_deployment(town: Town, deployment_id: UUID) -> None:
@@ -145,10 +151,8 @@ async def _check_deployment(town: Town, deployment_id: UUID) -> None:
         raise Violated(f"{deployment_id} is {deployment.status} and left {remains} behind, unnamed")
 
 
-async def _check_function(town: Town, tenant_id: UUID, function_id: UUID) -> None:
+async def _check_function(town: Town, tenant_id: UUID, function_id: UUID, mine: list[Order]) -> None:
     """The active deployment is the one that serves; nobody serves where none is active."""
-    orders = [await town.release_order(id) for tenant, id in town.deployments if tenant == tenant_id]
-    mine = [order for order in orders if order.release.function_id == function_id]
     if not mine:
         return
     active = (await town.function(tenant_id, function_id)).active.get(target_key(mine[0].release.target))
