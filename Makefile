@@ -30,7 +30,7 @@ check: $(READY) ## Everything that must hold before a change is kept: style, typ
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 proof: $(READY) ## Long runs: crash it, fill it, race it
-	$(BIN)/python -m pytest -m proof --timeout 900
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m proof --timeout 900
 
 bench: $(READY) ## Measure ours against the peers, as JSON
 	@$(BIN)/python -m benchmarks

@@ -66,7 +66,7 @@ class Storm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SHORT = Storm(seed=3, kills=3, crashes=1, cuts=1, pauses=0, replacements=1, seconds_between_max=0.6)
-LONG = Storm(seed=200, kills=200, crashes=6, cuts=10, pauses=4, replacements=6, seconds_between_max=1.8)
+LONG = Storm(seed=200, kills=200, crashes=6, cuts=10, pauses=4, replacements=6, seconds_between_max=1.0)
 
 
 @pytest.fixture
