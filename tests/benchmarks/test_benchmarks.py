@@ -91,6 +91,7 @@ def test_load_prints_one_json_object_last() -> None:
         assert all(value > 0 for value in of_length.values())
 
 
+@pytest.mark.proof
 def test_catchup_prints_how_it_compares_with_both_peers() -> None:
     ended = _asked("catchup", "--json", "--quick")
 
@@ -120,6 +121,7 @@ def test_rebuild_live_loses_no_read() -> None:
     assert min(figures["p99_ms"], figures["p99_ms_without"], figures["ratio"]) > 0
 
 
+@pytest.mark.proof
 def test_rebuild_prints_rate_and_memory() -> None:
     ended = _asked("rebuild", "--json", "--quick")
 

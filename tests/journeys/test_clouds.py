@@ -101,7 +101,10 @@ def _cloud(name: ProviderName, folder: Path) -> Iterator[Cloud]:
         cloud.close()
 
 
-@pytest.fixture(scope="module", params=CLOUDS)
+# What this machine does is tried by other journeys too.
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.proof) if name == "local" else name for name in CLOUDS]
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Cloud]]:
     """A cloud, and a service that meets it."""
     folder = tmp_path_factory.mktemp(request.param)

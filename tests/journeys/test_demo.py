@@ -14,7 +14,8 @@ from tests.support.service import ROOT
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.mark.parametrize("provider", ["local", *(pytest.param(name, marks=pytest.mark.proof) for name in EMULATORS)])
+@pytest.mark.proof
+@pytest.mark.parametrize("provider", ["local", *EMULATORS])
 def test_demo_ends_with_every_answer_right(provider: str) -> None:
     ended = subprocess.run(
         [sys.executable, "examples/demo.py", "--provider", provider],

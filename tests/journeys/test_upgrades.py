@@ -57,6 +57,7 @@ def test_runners_replaced_one_after_another_lose_nothing_and_are_gone_within_ten
     assert recorded["deployment.build_started"] == 1
 
 
+@pytest.mark.proof
 def test_old_and_new_runners_work_side_by_side_on_one_log(crew: Crew) -> None:
     """Goal: what newer code recorded waits for newer code, and nothing else does. Method: an event the old ones do not know
     is recorded of a deployment that waits; then a runner that knows it is started beside them."""
