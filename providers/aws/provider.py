@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 from domain.clouds import AwsIdentity, AwsStorage, Identity, Storage
@@ -32,6 +31,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.together import together
 from providers.walk import Walk
 
 BUSY = "AWS_PENDING"
@@ -74,7 +74,7 @@ class AwsProvider:
     async def observe(self, order: Order) -> Observation:
         work = self._work(order)
         async with told_apart(work.account.identity):
-            staged, build, image, service = await asyncio.gather(
+            staged, build, image, service = await together(
                 work.staged(), work.builds.noted(), work.images.find(), work.releases.shown()
             )
             return Observation(
@@ -144,7 +144,7 @@ class AwsProvider:
             if not remaining:  # What still runs needs its image.
                 await work.images.remove()
             names = await work.bucket.names(naming.folder(order))
-            await asyncio.gather(*(work.bucket.remove(name) for name in names))
+            await together(*(work.bucket.remove(name) for name in names))
             return remaining
 
     def _work(self, order: Order) -> _Work:

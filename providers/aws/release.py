@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from providers.aws.events import HEALTH_PATH, request_event
 from providers.aws.functions import INVOKE_STATEMENT, URL_STATEMENT, Alias, Code, Function, Invoked
 from providers.aws.schedules import Schedules
 from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+from providers.together import together
 
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
 REQUEST_SECONDS_MAX = 900
@@ -183,7 +183,7 @@ class Releases:
             await self._function.move_alias(self._own, own.version, description, own.revision_id)
 
     async def _look(self) -> _Seen | None:
-        function, own, live, url, statements = await asyncio.gather(
+        function, own, live, url, statements = await together(
             self._function.code(),
             self._function.alias(self._own),
             self._function.alias(naming.LIVE),

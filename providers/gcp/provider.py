@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 from domain.clouds import GcpIdentity, GcpStorage, Identity, Storage
@@ -34,6 +33,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.together import together
 
 
 class GcpProvider:
@@ -73,7 +73,7 @@ class GcpProvider:
     async def observe(self, order: Order) -> Observation:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            staged, build, image, service = await asyncio.gather(
+            staged, build, image, service = await together(
                 work.bucket.staged(naming.bundle_name(order)),
                 work.builds.find(order),
                 work.images.find(order),
@@ -145,7 +145,7 @@ class GcpProvider:
             if not remaining:  # What still runs needs its image.
                 await work.images.remove(order)
                 await work.sweep_secrets(was_applied=was_applied)
-            await asyncio.gather(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
+            await together(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
 
     def account(self, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Collection
 from typing import Any
@@ -15,6 +14,7 @@ from providers.gcp import naming
 from providers.gcp.account import Account, target_of
 from providers.gcp.errors import Answered
 from providers.provider import Order, Secrets
+from providers.together import together
 
 # Each value has a secret of its own, which never gets another one.
 VERSION = "1"
@@ -44,12 +44,12 @@ class KeptSecrets:
     async def keep(self, secrets: Secrets) -> None:
         """Write the values that are not there yet."""
         values = self._order.release.secret_values
-        await asyncio.gather(*(self._keep(values[name], value) for name, value in secrets.items()))
+        await together(*(self._keep(values[name], value) for name, value in secrets.items()))
 
     async def sweep(self, used: Collection[str]) -> None:
         """Take away what is kept for the target and nothing there opens any more."""
         names = [name for name in await self._names() if name not in used]
-        await asyncio.gather(
+        await together(
             *(self._account.found("DELETE", "secretmanager", f"{self._root}/{name}", dict[str, Any]) for name in names)
         )
 

@@ -15,6 +15,7 @@ from providers.aws import policies
 from providers.aws.identity import trust_policy
 from providers.aws.naming import oidc_provider_arn
 from providers.aws.setup import Wanted, setup
+from providers.issuer import TokenUnavailable
 from tests.emulators.aws.account import REGION
 from tests.emulators.aws.server import Amazon
 from tests.emulators.aws.shell import Shell
@@ -42,7 +43,8 @@ class Trusted:
         return self._subject
 
     def token(self, tenant_id: UUID, project_id: UUID, audience: str) -> str:
-        raise NotImplementedError
+        """The customer has none of the service's keys."""
+        raise TokenUnavailable
 
 
 class AwsCloud:
