@@ -222,6 +222,7 @@ def _services(
         secrets=SecretVault(PostgresSecretStore(database), key=key_for(master_key(settings), "function-secrets")),
         providers=offered.providers,
         token_source=offered.token_source,
+        public_url=lambda: public_url(settings),
         authenticator=authenticator,
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),

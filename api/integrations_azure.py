@@ -93,8 +93,7 @@ async def register_azure(request: Request[Any, Any, Any], project_id: FromPath[U
     await read(request, AzureRegistration)
     services, tenant_id = services_of(request), tenant_of(request)
     require_open(await fold(services.log, PROJECT, PROJECT.stream(tenant_id, project_id)))
-    source = services.token_source
-    template = f"{source.issuer}/api/v1/azure/templates/{tenant_id}/{project_id}"
+    template = f"{services.public_url()}/api/v1/azure/templates/{tenant_id}/{project_id}"
     return Answer(
         encoded(
             AzureRegistered(

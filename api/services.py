@@ -50,6 +50,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     secrets: SecretVault
     providers: Mapping[ProviderName, Provider]
     token_source: Issuer | ProjectedToken
+    # Where clouds and browsers reach this API; tokens may have another issuer, a cluster's.
+    public_url: Callable[[], str]
     authenticator: Authenticator
     tokens: Tokens
     refusal_cap: RefusalCap

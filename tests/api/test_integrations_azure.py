@@ -29,6 +29,8 @@ class TestRegisterAzure:
         assert body == again
         assert place == "https://portal.azure.com/#create/Microsoft.Template"
         assert served.headers["access-control-allow-origin"] == "*"
+        assert unquote(template_url).startswith("https://api.dcf.example/"), "the portal fetches it from us"
+        assert trust["properties"]["issuer"] == "https://dcf.example", "which need not be who signs the tokens"
         assert trust["properties"]["subject"].endswith(f":project:{project_id}")
         assert trust["properties"]["audiences"] == ["api://AzureADTokenExchange"]
         assert {"azureTenantId", "clientId", "subscriptionId"} == set(template["outputs"])

@@ -269,6 +269,7 @@ async def _world(
         secrets=secrets,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
+        public_url=lambda: "https://api.dcf.example",
         authenticator=Authenticator(reader, log, key_uses, clock, sign_in=sign_in),
         tokens=Tokens(log),
         refusal_cap=RefusalCap(),
