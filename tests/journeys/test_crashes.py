@@ -97,15 +97,18 @@ def _await_step(journey: Journey, deployment_id: str, step: str) -> None:
     until(look, seconds=STEP_SECONDS_MAX, what=f"{step} recorded")
 
 
-def test_a_deployment_survives_a_process_killed_at_every_recorded_step(service: Service) -> None:
+@pytest.mark.parametrize(
+    "modules", [MODULES, *(pytest.param([module], marks=pytest.mark.proof) for module in MODULES)], ids=" and ".join
+)
+def test_a_deployment_survives_a_process_killed_at_every_recorded_step(service: Service, modules: list[str]) -> None:
     """Goal: no crash loses, doubles or blocks a deployment. Method: kill one of the processes, in turn, each time a step
     shows up."""
     with service.client() as api:
         journey = Patient(api)
-        journey.prepare("crash")
+        journey.prepare("crash of " + " and ".join(modules))
         deployment_id = journey.deploy(journey.draft("hello"))
 
-        for step, module in zip(KILLED_AT, cycle(MODULES), strict=False):
+        for step, module in zip(KILLED_AT, cycle(modules), strict=False):
             _await_step(journey, deployment_id, step)
             service.kill(module)
         ended = journey.ended(deployment_id)

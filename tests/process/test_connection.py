@@ -112,7 +112,7 @@ class TestConnection:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         ANSWERED.clear()
         writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
-        await asyncio.sleep(3)
+        await asyncio.sleep(1.2)
 
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(LARGE_BYTES), 5)
