@@ -41,18 +41,25 @@ class Front:
             return web.Response(status=404, text="The requested URL was not found on this server.\n")
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False)
-        kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
-        url = f"http://127.0.0.1:{container.port}{request.raw_path}"
-        try:
-            async with self._session.request(
-                request.method, url, headers=kept, data=await request.read(), allow_redirects=False
-            ) as answer:
-                body = await answer.read()
-                shown = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
-                return web.Response(status=answer.status, body=body, headers=shown)
-        except aiohttp.ClientError:
-            return web.Response(status=503, text="The service does not answer.\n")
+        return await forwarded(self._session, request, container, request.raw_path)
 
     async def _close(self, _: web.Application) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+async def forwarded(
+    session: aiohttp.ClientSession, request: web.Request, container: Container, path: str
+) -> web.Response:
+    """What the container answers at this path."""
+    kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+    url = f"http://127.0.0.1:{container.port}{path}"
+    try:
+        async with session.request(
+            request.method, url, headers=kept, data=await request.read(), allow_redirects=False
+        ) as answer:
+            body = await answer.read()
+            shown = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+            return web.Response(status=answer.status, body=body, headers=shown)
+    except aiohttp.ClientError:
+        return web.Response(status=503, text="The service does not answer.\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -20,10 +21,13 @@ from providers.azure.storage import BLOCK_BYTES, Container
 from providers.azure.wire import Wire
 from providers.issuer import Issuer, Keyring
 from providers.provider import Finding, ProviderBusy, ProviderRefused
-from tests.emulators.azure.blobs import Blobs
-from tests.emulators.azure.customer import ACCOUNT, CLIENT, CONTAINER, DIRECTORY, SUBSCRIPTION, Customer, Fault
-from tests.emulators.azure.server import azure
+from tests.emulators.azure.customer import ACCOUNT, CLIENT, CONTAINER, DIRECTORY, SUBSCRIPTION, Customer
+from tests.emulators.azure.faults import Fault
+from tests.emulators.azure.server import Azure
 from tests.emulators.background import Background
+from tests.emulators.images import Workshop
+from tests.emulators.workshop import workshop
+from tests.providers.grounds import TOOLCHAIN_DIR
 
 IDENTITY = AzureIdentity(azure_tenant_id=DIRECTORY, client_id=CLIENT, subscription_id=SUBSCRIPTION)
 STORAGE = AzureStorage(account=ACCOUNT, container=CONTAINER)
@@ -33,16 +37,17 @@ TENANT, PROJECT = uuid4(), uuid4()
 class Place:
     """An Azure, an issuer that it can ask for keys, and what we meet it with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, builds: Workshop) -> None:
         self.background = Background()
         self.issuer = Issuer(Keyring(folder / "keys.json"), lambda: self.issuer_url)
         app = web.Application()
         app.router.add_get("/.well-known/jwks.json", self._keys)
         self.issuer_url = f"http://127.0.0.1:{self.background.serve(app)}"
-        self.customer = Customer(trusts={(self.issuer_url, self.issuer.subject(TENANT, PROJECT))})
-        self.blobs = Blobs(self.customer)
-        port = self.background.serve(azure(self.customer, self.blobs))
-        self.endpoints = f"http://127.0.0.1:{port}/{{service}}"
+        self.customer = Customer()
+        self.customer.set_up()
+        self.customer.trust(self.issuer_url, self.issuer.subject(TENANT, PROJECT))
+        azure = Azure(self.customer, builds, self.background)
+        self.blobs, self.endpoints = azure.blobs, azure.endpoints
         self.wire = Wire(self.endpoints)
         self.tokens = Tokens(self.wire, self.issuer)
         self.provider = AzureProvider(self.issuer, self.endpoints)
@@ -60,7 +65,7 @@ class Place:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    made = Place(tmp_path)
+    made = Place(tmp_path, await asyncio.to_thread(workshop, tmp_path / "cloud", TOOLCHAIN_DIR, real=False))
     yield made
     await made.wire.close()
     await made.provider.close()
@@ -98,7 +103,7 @@ class TestVerifyIdentity:
         assert _failed(await place.verify(other)) == ("token_exchange", code)
 
     async def test_names_a_missing_role(self, place: Place) -> None:
-        place.customer.roles.discard("Reader")
+        place.customer.assignments.clear()
 
         assert _failed(await place.verify()) == ("subscription", "AZURE_ROLE_MISSING")
 
@@ -142,7 +147,7 @@ class TestCheckStorage:
         assert place.blobs.kept == {}
 
     async def test_names_the_blob_role_when_it_is_missing(self, place: Place) -> None:
-        place.customer.roles.discard("Storage Blob Data Contributor")
+        place.customer.take("Storage Blob Data Contributor")
 
         finding = await place.check()
 

@@ -14,10 +14,11 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 from azure.storage.blob import UserDelegationKey, generate_blob_sas
 
-from tests.emulators.azure.customer import CLIENT, DIRECTORY, Customer, Problem
+from tests.emulators.azure.answers import Problem
+from tests.emulators.azure.customer import CLIENT, DIRECTORY, Customer, path_of
 
 AUDIENCE = "https://storage.azure.com"
-ROLE = "Storage Blob Data Contributor"
+_KIND = "Microsoft.Storage/storageAccounts"
 _TIME = "%a, %d %b %Y %H:%M:%S GMT"
 
 
@@ -42,10 +43,10 @@ class Blobs:
         try:
             return await self._answered(request, place, query)
         except Problem as problem:
-            code = str(problem)
+            code = problem.code
             text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
             return web.Response(
-                status=problem.response.status,
+                status=problem.status,
                 body=b"" if request.method == "HEAD" else text.encode(),
                 content_type="application/xml",
                 headers={"x-ms-error-code": code},
@@ -54,8 +55,8 @@ class Blobs:
     async def _answered(self, request: web.Request, place: str, query: Any) -> web.StreamResponse:
         if "sig" in query:
             self._check_signature(request, place)
-            return self._part(request, self._found(place).content)
-        self._admit(request)
+            return part(request, self._found(place).content)
+        self._admit(request, query)
         if query.get("comp") == "userdelegationkey":
             return self._delegated(await request.text())
         container = place.partition("/")[0]
@@ -73,7 +74,7 @@ class Blobs:
             case "GET", "blocklist":
                 return self._block_list(place)
             case (("GET" | "HEAD"), ""):
-                return self._part(request, self._found(place).content, self._found(place))
+                return part(request, self._found(place).content, self._found(place))
             case "DELETE", "":
                 self._found(place)
                 del self.kept[place]
@@ -81,14 +82,21 @@ class Blobs:
             case _:
                 raise Problem(400, "InvalidInput")
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: web.Request, query: Any) -> None:
         if "x-ms-version" not in request.headers:
             raise Problem(400, "MissingRequiredHeader")
         try:
-            self.customer.admit(request, AUDIENCE)
+            principal = self.customer.admit(request, AUDIENCE)
         except Problem:
             raise Problem(401, "InvalidAuthenticationInfo") from None
-        if ROLE not in self.customer.roles:
+        path = path_of(_KIND, request.match_info["account"])
+        services = f"{_KIND}/blobServices"
+        if query.get("comp") == "userdelegationkey":
+            allowed = self.customer.may(principal, f"{services}/generateUserDelegationKey/action", path)
+        else:
+            verb = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(request.method, "write")
+            allowed = self.customer.may(principal, f"{services}/containers/blobs/{verb}", path, data=True)
+        if not allowed:
             raise Problem(403, "AuthorizationPermissionMismatch")
 
     def _found(self, place: str) -> Blob:
@@ -167,22 +175,23 @@ class Blobs:
         if f"sig={query['sig']}" not in _unquoted(again) or ends < datetime.now(UTC) - timedelta(seconds=1):
             raise Problem(403, "AuthenticationFailed")
 
-    def _part(self, request: web.Request, content: bytes, blob: Blob | None = None) -> web.Response:
-        """The content, or the range of it that is asked for."""
-        headers = {"Last-Modified": datetime.now(UTC).strftime(_TIME), "ETag": '"1"', "x-ms-blob-type": "BlockBlob"}
-        for name, value in (blob.metadata if blob else {}).items():
-            headers[f"x-ms-meta-{name}"] = value
-        wanted = re.match(r"bytes=(\d+)-(\d*)", request.headers.get("x-ms-range", request.headers.get("Range", "")))
-        if wanted is None:
-            if request.method == "HEAD":
-                headers["Content-Length"] = str(len(content))
-            return web.Response(body=content if request.method == "GET" else None, headers=headers)
-        first, last = int(wanted[1]), int(wanted[2] or len(content))
-        if first >= len(content):
-            raise Problem(416, "InvalidRange")
-        piece = content[first : last + 1]
-        headers["Content-Range"] = f"bytes {first}-{first + len(piece) - 1}/{len(content)}"
-        return web.Response(status=206, body=piece, headers=headers)
+
+def part(request: web.Request, content: bytes, blob: Blob | None = None) -> web.Response:
+    """The content, or the range of it that is asked for."""
+    headers = {"Last-Modified": datetime.now(UTC).strftime(_TIME), "ETag": '"1"', "x-ms-blob-type": "BlockBlob"}
+    for name, value in (blob.metadata if blob else {}).items():
+        headers[f"x-ms-meta-{name}"] = value
+    wanted = re.match(r"bytes=(\d+)-(\d*)", request.headers.get("x-ms-range", request.headers.get("Range", "")))
+    if wanted is None:
+        if request.method == "HEAD":
+            headers["Content-Length"] = str(len(content))
+        return web.Response(body=content if request.method == "GET" else None, headers=headers)
+    first, last = int(wanted[1]), int(wanted[2] or len(content))
+    if first >= len(content):
+        raise Problem(416, "InvalidRange")
+    piece = content[first : last + 1]
+    headers["Content-Range"] = f"bytes {first}-{first + len(piece) - 1}/{len(content)}"
+    return web.Response(status=206, body=piece, headers=headers)
 
 
 async def _body(request: web.Request) -> bytes:

@@ -1,0 +1,192 @@
+"""Microsoft's own clients before the emulator: it is right about them too, not only about us."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import WorkloadIdentityCredential
+from azure.mgmt.appcontainers import ContainerAppsAPIClient
+from azure.mgmt.containerregistry import ContainerRegistryManagementClient
+from azure.mgmt.containerregistry.v2019_06_01_preview.models import DockerBuildRequest
+
+from providers.archive import archive
+from providers.issuer import Issuer, Keyring
+from tests.emulators.azure.cloud import AzureCloud
+from tests.emulators.azure.customer import (
+    CLIENT,
+    DIRECTORY,
+    ENVIRONMENT,
+    GROUP,
+    IDENTITY_TYPE,
+    LOCATION,
+    PULLER,
+    REGISTRY,
+    SUBSCRIPTION,
+    path_of,
+)
+from tests.emulators.background import Background
+from tests.emulators.workshop import workshop
+from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, sources, well_known
+from tests.support import a
+
+SECONDS_MAX = 30.0
+_HOSTS = {"login": "https://login.microsoftonline.com", "management": "https://management.azure.com"}
+_PULL = path_of(IDENTITY_TYPE, PULLER)
+
+
+class _Here(RequestsTransport):  # type: ignore[misc]
+    """The clients believe that they speak to Azure itself: their names of it are turned into the emulator's, and back."""
+
+    def __init__(self, cloud: AzureCloud) -> None:
+        super().__init__()
+        self._roots = {theirs: cloud.azure.root(name) for name, theirs in _HOSTS.items()}
+
+    def send(self, request: Any, **rest: Any) -> Any:
+        asked = request.url
+        for theirs, here in self._roots.items():
+            request.url = request.url.replace(theirs, here)
+        answer = super().send(request, **rest)
+        request.url = asked  # A poller looks there again.
+        for name in ("Azure-AsyncOperation", "Location"):
+            for theirs, here in self._roots.items():
+                if name in answer.headers:
+                    answer.headers[name] = answer.headers[name].replace(here, theirs)
+        return answer
+
+
+class Customer:
+    """A subscription in the emulator, and Microsoft's clients as its application, by the token of another issuer."""
+
+    def __init__(self, cloud: AzureCloud, token_file: Path) -> None:
+        self.cloud, self._token_file = cloud, token_file
+
+    def credential(self, client_id: str = CLIENT) -> WorkloadIdentityCredential:
+        return WorkloadIdentityCredential(
+            tenant_id=DIRECTORY,
+            client_id=client_id,
+            token_file_path=str(self._token_file),
+            transport=_Here(self.cloud),
+            retry_total=0,
+        )
+
+    @property
+    def apps(self) -> ContainerAppsAPIClient:
+        return ContainerAppsAPIClient(
+            self.credential(), SUBSCRIPTION, transport=_Here(self.cloud), polling_interval=0, retry_total=0
+        )
+
+    @property
+    def registry(self) -> Any:
+        return ContainerRegistryManagementClient(
+            self.credential(),
+            SUBSCRIPTION,
+            api_version="2019-06-01-preview",
+            transport=_Here(self.cloud),
+            polling_interval=0,
+            retry_total=0,
+        )
+
+
+@pytest.fixture(scope="module")
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    folder = tmp_path_factory.mktemp("azure")
+    published = Background()
+    issuer = Issuer(Keyring(folder / "keys.json"), lambda: f"http://127.0.0.1:{port}")
+    port = published.serve(well_known(issuer))
+    cloud = AzureCloud(workshop(folder / "cloud", TOOLCHAIN_DIR, real=False))
+    cloud.prepare_for_all(issuer.issuer)
+    token_file = folder / "token"
+    token_file.write_text(issuer.token(a.TENANT_ID, a.PROJECT_ID, "api://AzureADTokenExchange"))
+    try:
+        yield Customer(cloud, token_file)
+    finally:
+        cloud.close()
+        published.close()
+
+
+def _app(image: str) -> dict[str, Any]:
+    return {
+        "location": LOCATION,
+        "identity": {"type": "UserAssigned", "userAssignedIdentities": {_PULL: {}}},
+        "properties": {
+            "environmentId": path_of("Microsoft.App/managedEnvironments", ENVIRONMENT),
+            "configuration": {
+                "activeRevisionsMode": "Single",
+                "ingress": {"external": True, "targetPort": 8080},
+                "registries": [{"server": f"{REGISTRY}.azurecr.io", "identity": _PULL}],
+            },
+            "template": {"containers": [{"name": "app", "image": image, "env": [{"name": "PORT", "value": "8080"}]}]},
+        },
+    }
+
+
+def _ended(look: Callable[[], Any]) -> Any:
+    end = time.monotonic() + SECONDS_MAX
+    while (seen := look()).status in ("Queued", "Running"):
+        assert time.monotonic() < end, seen
+        time.sleep(0.05)
+    return seen
+
+
+def test_azure_identity_becomes_the_application(customer: Customer) -> None:
+    assert customer.credential().get_token("https://management.azure.com/.default").token
+
+    with pytest.raises(ClientAuthenticationError, match="AADSTS700016"):
+        customer.credential(DIRECTORY).get_token("https://management.azure.com/.default")
+
+
+def test_a_function_is_built_run_and_taken_away_by_microsofts_clients(customer: Customer) -> None:
+    registry, apps = customer.registry, customer.apps
+    upload = registry.registries.get_build_source_upload_url(GROUP, REGISTRY)
+    put = httpx.put(upload.upload_url, content=archive(sources(HELLO)), headers={"x-ms-blob-type": "BlockBlob"})
+    asked = {
+        "type": "DockerBuildRequest",
+        "dockerFilePath": "Dockerfile",
+        "imageNames": ["theirs:1"],
+        "isPushEnabled": True,
+        "platform": {"os": "Linux", "architecture": "amd64"},
+        "sourceLocation": upload.relative_path,
+    }
+    begun = registry.registries.begin_schedule_run(GROUP, REGISTRY, DockerBuildRequest.from_dict(asked)).result()
+    ended = _ended(lambda: registry.runs.get(GROUP, REGISTRY, begun.run_id))
+    log = httpx.get(registry.runs.get_log_sas_url(GROUP, REGISTRY, begun.run_id).log_link)
+    image = f"{REGISTRY}.azurecr.io/theirs@{ended.output_images[0].digest}"
+    made = apps.container_apps.begin_create_or_update(GROUP, "theirs", _app(image)).result()  # type: ignore[call-overload]
+    answer = httpx.get(f"{customer.cloud.azure.root('apps')}/{made.configuration.ingress.fqdn}")
+    apps.container_apps.begin_update(GROUP, "theirs", {"location": LOCATION, "tags": {"changed": "yes"}}).result()  # type: ignore[call-overload]
+    changed = apps.container_apps.get(GROUP, "theirs")
+    revisions = list(apps.container_apps_revisions.list_revisions(GROUP, "theirs"))
+    apps.container_apps.begin_delete(GROUP, "theirs").result()
+
+    assert put.status_code == 201
+    assert ended.status == "Succeeded"
+    assert "FROM" in log.text
+    assert answer.text == "Hello, world!\n"
+    assert changed.tags == {"changed": "yes"}
+    assert [(one.active, one.health_state) for one in revisions] == [(True, "Healthy")]
+    with pytest.raises(ResourceNotFoundError):
+        apps.container_apps.get(GROUP, "theirs")
+
+
+def test_what_azure_would_not_take_is_not_taken_and_an_operation_that_fails_says_why(customer: Customer) -> None:
+    apps = customer.apps.container_apps
+    image = f"{REGISTRY}.azurecr.io/nothing@sha256:{'0' * 64}"
+    misspelled = {**_app(image), "tagz": {}}
+    too_patient = _app(image)
+    probe = {"type": "Startup", "tcpSocket": {"port": 8080}, "failureThreshold": 20}
+    too_patient["properties"]["template"]["containers"][0]["probes"] = [probe]
+
+    for body in (misspelled, too_patient):
+        with pytest.raises(HttpResponseError) as refused:
+            apps.begin_create_or_update(GROUP, "theirs", body).result()  # type: ignore[call-overload]
+        assert refused.value.status_code == 400
+    with pytest.raises(HttpResponseError, match="MANIFEST_UNKNOWN"):
+        apps.begin_create_or_update(GROUP, "theirs", _app(image)).result()  # type: ignore[call-overload]
+    apps.begin_delete(GROUP, "theirs").result()
