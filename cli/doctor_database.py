@@ -30,6 +30,10 @@ _BEHIND = """
      ORDER BY c.position, c.kind
      LIMIT 1
 """
+_TREE = """
+    SELECT log.tree_size() AS size, (SELECT coalesce(max(e.position), 0) FROM log.events e) AS head,
+           (SELECT max(c.size) FROM log.checkpoints c WHERE c.epoch = (SELECT max(e.epoch) FROM log.epochs e)) AS signed
+"""
 _PARKED = """
     SELECT p.kind, count(DISTINCT (p.tenant_id, p.stream_id)) AS streams, max(p.error) AS error
       FROM views.parked p
@@ -101,6 +105,7 @@ async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str) -> l
         await _clock(connection),
         await _read_models(connection),
         await _parked(connection),
+        await _tree(connection),
     ]
 
 
@@ -145,3 +150,17 @@ async def _parked(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
     cause = next((row["error"] for row in rows if row["error"]), "")
     message = f"set aside, and not shown as it is: {which}" + (f"; {cause.splitlines()[0]}" if cause else "")
     return Finding("parked", "fail", message, "mend the cause, then: dcf projections replay-parked --all")
+
+
+async def _tree(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
+    first = await connection.fetchrow(_TREE)
+    assert first is not None, "a SELECT without FROM has one row"
+    if first["size"] < first["head"]:
+        await asyncio.sleep(MOVE_SECONDS)
+    found = await connection.fetchrow(_TREE)
+    assert found is not None, "as above"
+    signed = "no checkpoint yet" if found["signed"] is None else f"checkpoint of {found['signed']}"
+    message = f"{found['size']} of {found['head']} events are in the tree, {signed}"
+    if first["size"] < first["head"] and found["size"] == first["size"]:
+        return Finding("log tree", "warn", message, "see that `python -m projections` runs, and what its log says")
+    return Finding("log tree", "ok", message)

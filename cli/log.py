@@ -25,6 +25,8 @@ from eventstore.archive.manifest import ArchiveDamaged, Manifest
 from eventstore.archive.reading import Archive
 from eventstore.archive.returning import put_back
 from eventstore.database import Database, connect
+from eventstore.tree.keeping import STEP_EVENTS_MAX
+from eventstore.tree.tree import PostgresTree
 from projections.reach import still_reading
 
 T = TypeVar("T")
@@ -94,6 +96,7 @@ def archive(session: Session, older_than: str, dry_run: bool, directory: Path | 
                 for part in parts:
                     session.screen.say(f"{part.name} would be archived.")
                 return []
+            await _hash_all(store)
             tools = Archiving(
                 owner=owner,
                 log=store.log,
@@ -155,6 +158,13 @@ def unarchive(session: Session, first: int, directory: Path | None) -> None:
     returned = _done(session, work)
     text = f"{', '.join(returned)}: put back." if returned else "Nothing of it is archived."
     session.screen.result({"parts": returned}, text)
+
+
+async def _hash_all(store: Store) -> None:
+    """The tree of the log takes in all there is while it is at hand; else whoever keeps it would need the files."""
+    tree, head = PostgresTree(store.database), await store.log.head()
+    while await tree.extend(at_most=STEP_EVENTS_MAX) < head:
+        pass
 
 
 async def _parts(store: Store) -> Sequence[dict[str, Any]]:

@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Our signing keys as an OIDC issuer. Unset: made in data_dir and renewed; set: read only, for the operator to renew.
     issuer_keys_file: Path | None = None
+    # The keys that sign checkpoints of the log. Unset: one is made in data_dir; set: read only, for the operator to make.
+    log_keys_file: Path | None = None
+    # How long after a checkpoint the next one is signed at the earliest, while the log grows.
+    checkpoint_seconds: Seconds = 10.0
     # A token that Kubernetes projects and renews, used instead of tokens of our own.
     identity_token_file: Path | None = None
 

@@ -11,13 +11,19 @@ import structlog
 import uvloop
 
 from domain.catalogue import AGGREGATES
+from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
 from eventstore.housekeeping import housekeeping
 from eventstore.leases import PostgresLeases
+from eventstore.log import Log
 from eventstore.postgres import PostgresLog
 from eventstore.server import postgres
+from eventstore.tree.keeping import MEMORY_NAME, Keeper, keeping
+from eventstore.tree.keys import LogKeys
+from eventstore.tree.monitor import TreeMonitor
+from eventstore.tree.tree import PostgresTree
 from migrations.upgrade import migrate
 from process import logs
 from process.garbage import collect_rarely
@@ -68,14 +74,17 @@ async def _run(settings: Settings) -> None:
             await migrate(url)
             parts = await _parts(settings, url, exits)
             monitor = parts.monitor
+            keeper = await _keeper(settings, url, parts.log, exits)
             checks = {
                 "database": _database_check(parts.database),
                 "lease": monitor.check_lease,
                 "parked": monitor.check_parked,
+                "log tree": keeper.monitor.check,
             }
             await exits.enter_async_context(serving(Health(checks), port))
             commands_kept = timedelta(days=settings.idempotency_days)
             await exits.enter_async_context(housekeeping(lambda: _owner(settings, url), commands_kept=commands_kept))
+            await exits.enter_async_context(keeping(keeper))
             structlog.get_logger().info("projections_ready", health_port=port.getsockname()[1])
             await run(parts, stop)
 
@@ -123,6 +132,30 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         leads=lambda: monitor.leads,
     )
     return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
+
+
+async def _keeper(settings: Settings, url: str, log: Log, exits: AsyncExitStack) -> Keeper:
+    database = await exits.enter_async_context(
+        connect(
+            url,
+            role="dcf_engine",
+            size_min=0,
+            size_max=1,
+            statement_cache_size=settings.statement_cache_size,
+            application_name="dcf log tree",
+            gives_way=True,
+        )
+    )
+    return Keeper(
+        tree=PostgresTree(database),
+        log=log,
+        leases=PostgresLeases(database),
+        keys=LogKeys.of(settings.data_dir, settings.log_keys_file),
+        memory=settings.data_dir / MEMORY_NAME,
+        shelf=Shelf(settings.archive_dir),
+        monitor=TreeMonitor(),
+        checkpoint_seconds=settings.checkpoint_seconds,
+    )
 
 
 def _owner(settings: Settings, url: str) -> AbstractAsyncContextManager[Database]:

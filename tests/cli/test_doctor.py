@@ -194,6 +194,14 @@ class TestDoctor:
         assert found["status"] == "fail"
         assert "usage_v1 (1 streams); KeyError: 'x'" in found["message"]
 
+    async def test_a_tree_that_nobody_keeps(self, terminal: Terminal, database_url: str) -> None:
+        await _run(database_url, _BEHIND)
+
+        found = await asyncio.to_thread(_looked_at, terminal, database_url, "log tree")
+
+        assert found["status"] == "warn"
+        assert found["message"] == "0 of 1 events are in the tree, no checkpoint yet"
+
     def test_an_engine_that_is_asked_for_and_not_there(
         self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -14,7 +14,9 @@ from eventstore.postgres import PostgresLog
 from tests.eventstore.make import OTHER_TENANT, TENANT, a_stream, an_append, an_event
 
 TABLES = ["events", "commands", "streams", "claims", "counters", "epochs", "layout", "events_1", "commands_1"]
+TABLES += ["tree", "checkpoints"]
 COLUMN = {"epochs": "epoch", "layout": "covered_to", "events": "type", "events_1": "type", "streams": "version"}
+COLUMN |= {"tree": "hashes", "checkpoints": "note"}
 
 
 async def fill(url: str, role: Role = "dcf_app") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,13 +21,18 @@ from eventstore.archive.reading import Archive
 from eventstore.archive.returning import put_back
 from eventstore.archived import EventsArchived
 from eventstore.bridge import Factory
+from eventstore.canonical import encode_canonical
 from eventstore.database import Pool, connect
+from eventstore.tree.keeping import take_in
+from eventstore.tree.tree import root
 from projections.catalogue import READ_MODELS
 from projections.projects import PROJECTS
 from projections.reach import still_reading
 from tests.eventstore.archive.conftest import PROJECT_STREAM, Place, deployment
 from tests.eventstore.bridge.environments import environment
 from tests.eventstore.test_partitions import SIZE
+from tests.eventstore.tree import textbook
+from tests.eventstore.tree.conftest import a_keeper
 from tests.projections.conftest import Workshop
 from tests.projections.rebuild.conftest import Rebuilds
 from tests.support import a
@@ -166,3 +172,31 @@ class TestReadModels:
 
         assert (failed.step, "dcf log unarchive" in failed.problem) == ("failed", True)
         assert await workshop.table(done) == await workshop.table(PROJECTS)
+
+
+async def test_the_tree_takes_in_what_was_archived_before_there_was_one(
+    place: Place, database: Pool, tmp_path: Path
+) -> None:
+    await place.archive()
+    blind = a_keeper(place.log, database, tmp_path)
+    keeper = a_keeper(place.log, database, tmp_path, archive=place.directory)
+
+    with pytest.raises(EventsArchived) as told:
+        await take_in(blind)
+    assert "DCF_ARCHIVE_DIR" in told.value.remedy
+    await take_in(keeper)
+
+    entries = [encode_canonical(event) for event in place.events]
+    assert await keeper.tree.size() == len(entries)
+    assert await root(keeper.tree, len(entries)) == textbook.tree_hash(entries)
+
+
+async def test_the_tree_stays_when_what_it_is_of_leaves(place: Place, database: Pool, tmp_path: Path) -> None:
+    keeper = a_keeper(place.log, database, tmp_path)
+    await take_in(keeper)
+    before = await root(keeper.tree, len(place.events))
+
+    await place.archive()
+    await take_in(keeper)
+
+    assert await root(keeper.tree, len(place.events)) == before
