@@ -53,21 +53,26 @@ class Runs {
 
 Future<void> answer(HttpRequest request, Runs runs) async {
   await request.drain<void>();
-  final id = request.headers.value('ce-id');
+  final id = runId(request);
   switch ((request.method, id)) {
     case ('GET', _):
       await reply(request, HttpStatus.ok, {'runs': runs.count});
     case ('POST', final String id):
       await run(request, runs, id);
     case ('POST', null):
-      await reply(request, HttpStatus.badRequest, {'detail': 'An event has a ce-id header.'});
+      await reply(request, HttpStatus.badRequest, {'detail': 'An event of a schedule says which run it is about.'});
     case _:
       await reply(request, HttpStatus.methodNotAllowed, {'detail': 'Send GET, or an event by POST.'});
   }
 }
 
+/// What tells a run from every other, and stays when it is delivered again: the event's id, and on Google Cloud, whose
+/// scheduler sends the same event each time, when it was due.
+String? runId(HttpRequest request) =>
+    request.headers.value('ce-id') ?? request.headers.value('x-cloudscheduler-scheduletime');
+
 Future<void> run(HttpRequest request, Runs runs, String id) async {
-  final scheduledFor = request.headers.value('ce-time') ?? 'now';
+  final scheduledFor = request.headers.value('ce-time') ?? id;
   final String result;
   try {
     result = await runs.once(id, () => job(scheduledFor));

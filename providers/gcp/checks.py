@@ -9,8 +9,10 @@ from uuid import UUID
 import msgspec
 
 from domain.clouds import GcpIdentity
+from providers.gcp import schedules
 from providers.gcp.account import Account
-from providers.gcp.errors import Answered, command, grant, role_for, told
+from providers.gcp.errors import Answered, command, told
+from providers.gcp.grants import Permissions, require_act_as, require_permissions
 from providers.gcp.identity import Tokens
 from providers.provider import Finding, ProviderBusy, ProviderRefused, Step
 
@@ -45,12 +47,7 @@ BUCKET_PERMISSIONS = (
     "storage.objects.get",
     "storage.objects.list",
 )
-_ACT_AS = "iam.serviceAccounts.actAs"
 _SKIPPED = "Not looked at, since an earlier step failed."
-
-
-class _Permissions(msgspec.Struct):
-    permissions: list[str] = []
 
 
 class _Bucket(msgspec.Struct):
@@ -64,8 +61,11 @@ class Walk:
         self._steps: list[Step] = []
         self._status: Literal["pending", "verified", "failed"] = "verified"
 
-    async def step(self, name: str, look: Callable[[], Awaitable[str]], identity: GcpIdentity) -> bool:
-        """Look; `look` returns what it saw, in a sentence. Whether it passed."""
+    async def step(
+        self, name: str, look: Callable[[], Awaitable[str]], identity: GcpIdentity, *, only_for: str = ""
+    ) -> bool:
+        """Look; `look` returns what it saw, in a sentence. Whether it passed. What is `only_for` some is skipped, with
+        its remedy, where it would fail."""
         if self._status != "verified":
             self._steps.append(Step(name=name, status="skipped", message=_SKIPPED))
             return False
@@ -75,6 +75,12 @@ class Walk:
             except Answered as error:
                 raise told(error, identity) from error
         except ProviderRefused as refused:
+            if only_for:
+                message = f"Needed only for {only_for}. {refused.message}"
+                self._steps.append(
+                    Step(name=name, status="skipped", code=refused.code, message=message, remedy=refused.remedy)
+                )
+                return False
             self._status = "failed"
             self._steps.append(
                 Step(name=name, status="failed", code=refused.code, message=refused.message, remedy=refused.remedy)
@@ -127,6 +133,7 @@ class Checks:
             ("cloud_run", "run", "/v2/projects/{}/locations/-/services"),
         ):
             await walk.step(name, lambda s=service, p=path: self._look_at_api(s, p), identity)  # type: ignore[misc]
+        await walk.step("cloud_scheduler", self._look_at_scheduler, identity, only_for="functions with a schedule")
 
     async def _look_at_own_token(self) -> str:
         self._own = self._tokens.own(*self._whose)
@@ -149,7 +156,7 @@ class Checks:
 
     async def _look_at_bucket_permissions(self, name: str) -> str:
         path = f"/storage/v1/b/{name}/iam/testPermissions?" + "&".join(f"permissions={p}" for p in BUCKET_PERMISSIONS)
-        held = (await self._account.call("GET", "storage", path, _Permissions)).permissions
+        held = (await self._account.call("GET", "storage", path, Permissions)).permissions
         missing = [permission for permission in BUCKET_PERMISSIONS if permission not in held]
         if missing:
             raise ProviderRefused(
@@ -160,40 +167,17 @@ class Checks:
         return "Files can be put, read, listed and removed."
 
     async def _look_at_project(self) -> str:
-        identity = self._account.identity
-        path = f"/v1/projects/{identity.gcp_project_id}:testIamPermissions"
-        body = {"permissions": list(PROJECT_PERMISSIONS)}
-        held = (await self._account.call("POST", "cloudresourcemanager", path, _Permissions, body=body)).permissions
-        missing = [permission for permission in PROJECT_PERMISSIONS if permission not in held]
-        if missing:
-            roles = dict.fromkeys(role_for(permission) for permission in missing)
-            raise ProviderRefused(
-                "GCP_PERMISSION_DENIED",
-                f"The service account lacks {', '.join(missing)}.",
-                " && ".join(grant(role, identity) for role in roles),
-            )
+        await require_permissions(self._account, PROJECT_PERMISSIONS)
         return "The service account may build, keep and run images."
 
     async def _look_at_act_as(self) -> str:
         """Builds and services run as the service account itself, which must be allowed to name it."""
-        email = self._account.identity.service_account_email
-        path, body = f"/v1/projects/-/serviceAccounts/{email}:testIamPermissions", {"permissions": [_ACT_AS]}
-        if _ACT_AS not in (await self._account.call("POST", "iam", path, _Permissions, body=body)).permissions:
-            raise ProviderRefused(
-                "GCP_ACT_AS_DENIED",
-                f"Builds cannot run as {email}: it lacks {_ACT_AS} on itself.",
-                command(
-                    "gcloud",
-                    "iam",
-                    "service-accounts",
-                    "add-iam-policy-binding",
-                    email,
-                    f"--project={self._account.identity.gcp_project_id}",
-                    f"--member=serviceAccount:{email}",
-                    "--role=roles/iam.serviceAccountUser",
-                ),
-            )
-        return f"Builds may run as {email}."
+        await require_act_as(self._account)
+        return f"Builds may run as {self._account.identity.service_account_email}."
+
+    async def _look_at_scheduler(self) -> str:
+        await require_permissions(self._account, schedules.PERMISSIONS)
+        return await self._look_at_api("cloudscheduler", "/v1/projects/{}/locations")
 
     async def _look_at_api(self, service: str, path: str) -> str:
         project = self._account.identity.gcp_project_id

@@ -152,6 +152,7 @@ def grant(role: str, identity: GcpIdentity) -> str:
 
 
 _ROLES = (
+    ("run.routes.invoke", "roles/run.invoker"),
     ("run.", "roles/run.admin"),
     ("cloudbuild.", "roles/cloudbuild.builds.editor"),
     ("artifactregistry.", "roles/artifactregistry.repoAdmin"),

@@ -88,6 +88,20 @@ def secret_labels(order: Order) -> dict[str, str]:
     return {**{name: named[name] for name in kept}, "dcf-place": place(order)}
 
 
+def jobs_path(target: GcpTarget) -> str:
+    return f"/v1/projects/{target.project_id}/locations/{target.region}/jobs"
+
+
+def job_name(order: Order) -> str:
+    """The job of Cloud Scheduler that calls the function at this target."""
+    return f"dcf-{order.release.function_id.hex}-{place(order)}"
+
+
+def description(order: Order) -> str:
+    """Says of what has no labels which deployment made it so."""
+    return f"dcf deployment={order.deployment_id} number={order.number}"
+
+
 def labels(order: Order) -> dict[str, str]:
     """What says that a thing is ours, and whose."""
     return {

@@ -94,6 +94,7 @@ class GcpProvider:
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         work = _Work(self, order)
         async with told_apart(work.account.identity):
+            await work.releases.require()
             staged = await work.bucket.stage(
                 naming.bundle_name(order), packed, deployment_id=str(order.deployment_id), dart=dart
             )

@@ -9,6 +9,7 @@ from providers.gcp.account import Account, identity_of, target_of
 from providers.gcp.errors import grant
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
+from providers.gcp.schedules import Schedules
 from providers.gcp.secrets import VERSION
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Service
 
@@ -27,6 +28,8 @@ _NOBODY = "INGRESS_TRAFFIC_INTERNAL_ONLY"
 _ALL = "INGRESS_TRAFFIC_ALL"
 # Revisions that were withdrawn while Cloud Run would not let them go yet.
 _RETIRED = "dcf.retired"
+# Says that a job of Cloud Scheduler may call the service: there before the job is, gone after it.
+_SCHEDULED = "dcf.scheduled"
 
 
 class Releases:
@@ -36,6 +39,11 @@ class Releases:
         self._order = order
         self._run = CloudRun(account, target_of(order))
         self._images = Images(account)
+        self._schedules = Schedules(account, order)
+
+    async def require(self) -> None:
+        """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
+        await self._schedules.require()
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""
@@ -49,6 +57,7 @@ class Releases:
 
     async def apply(self, image: Image) -> Service:
         """Make the revision, or find it made. It gets no traffic."""
+        await self.require()
         service = await self._run.service()
         if service is not None and not self._is_ours(service):
             raise self._taken()
@@ -70,20 +79,27 @@ class Releases:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
-        if not self._serves(service):
+        if not await self._is_in_charge(service):
             if _health(revision) != "healthy":
                 raise self._not_healthy("The release is not healthy.")
-            await self._lead(service)
-            service = await self._run.service() or service
+            if not self._serves(service):
+                await self._lead(service)
+                service = await self._run.service() or service
+            if self._schedules.are_wanted:
+                await self._schedules.put(service.uri)
         return await self._shown(service, revision)
 
     async def withdraw(self) -> tuple[str, ...]:
         """Take the revision away, and with the one that serves the whole service; the names of what is still there."""
         service = await self._run.service()
         if service is None or not self._is_ours(service):
+            if self._schedules.are_wanted:  # Somebody took the service away, and the job would go on calling.
+                await self._schedules.remove_own()
             return ()
         name = naming.revision_name(self._order)
         if self._is_alone(service):
+            if _SCHEDULED in service.annotations:
+                await self._schedules.remove()
             await self._run.remove_service(service.etag)
             return () if await self._run.service() is None else (f"service {target_of(self._order).service_name}",)
         if await self._own_revision() is None or self._is_retired(service):
@@ -105,12 +121,17 @@ class Releases:
 
     async def _lead(self, service: RunService) -> None:
         own = naming.revision_name(self._order)
+        annotations = {name: value for name, value in service.annotations.items() if name != _SCHEDULED}
+        if self._schedules.are_wanted:
+            annotations[_SCHEDULED] = naming.job_name(self._order)
+        elif _SCHEDULED in service.annotations:
+            await self._schedules.remove()
         # Candidates of other deployments keep their places; whoever served before has none any more.
         candidates = [share for share in service.traffic if not share.percent and share.revision != own]
         shares = [Share(revision=own, percent=100, tag=naming.mark(self._order)), *candidates]
         body = {
             "labels": {**service.labels, **naming.labels(self._order)},
-            "annotations": {**service.annotations, _RETIRED: await self._still_retired(service)},
+            "annotations": {**annotations, _RETIRED: await self._still_retired(service)},
             "traffic": _encoded(shares),
             "ingress": _ALL,
             "invokerIamDisabled": self._order.release.access == "public",
@@ -140,7 +161,7 @@ class Releases:
 
     async def _shown(self, service: RunService, revision: RunRevision | None) -> Service:
         status = self._status(service, revision)
-        serving = self._serves(service)
+        serving = await self._is_in_charge(service)
         message, remedy = "", ""
         if status == "unhealthy":
             message, remedy = await self._why(service, revision)
@@ -175,6 +196,10 @@ class Releases:
         leads = any(share.revision == own and share.percent == 100 for share in service.traffic)
         opened = service.ingress == _ALL and service.invoker_iam_disabled == wanted
         return leads and opened and service.labels.get("dcf-deployment") == str(self._order.deployment_id)
+
+    async def _is_in_charge(self, service: RunService) -> bool:
+        """It serves, and is called when its schedule says so."""
+        return self._serves(service) and await self._schedules.are_as_said(service.uri)
 
     def _is_ours(self, service: RunService) -> bool:
         mine = service.labels.get("managed-by") == naming.MANAGED_BY

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,6 +24,15 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     code: str
     mend: Callable[[str], object]
+
+
+@runtime_checkable
+class KeepsTime(Protocol):
+    """What a cloud has beside, whose scheduler calls functions by itself."""
+
+    def tick(self, at: datetime) -> list[int]:
+        """Let it call whatever is due in the minute: the answers' statuses."""
+        ...
 
 
 class Cloud(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from domain.clouds import ProviderName
 from tests.emulators.catalogue import EMULATORS
-from tests.emulators.cloud import Break, Cloud
+from tests.emulators.cloud import Break, Cloud, KeepsTime
 from tests.emulators.workshop import workshop
 from tests.journeys.this_machine import ThisMachine
 from tests.support.service import HELLO, ROOT, Journey, Service, until
@@ -191,6 +192,24 @@ def test_a_function_is_deployed_changed_rolled_back_and_taken_away(customer: Cus
     assert gone["status"] == "undeployed", gone
     with pytest.raises(httpx.HTTPStatusError):
         httpx.get(redeployed["url"], timeout=30).raise_for_status()
+
+
+def test_a_function_with_a_schedule_is_called_by_the_cloud_until_it_is_taken_away(customer: Customer) -> None:
+    cloud = customer.cloud
+    if not isinstance(cloud, KeepsTime):
+        pytest.skip("what calls functions on their schedule is not part of this emulator")
+    customer.ready("punctual")
+    trigger = {"type": "schedule", "settings": {"cron": "0 3 * * *", "timeZone": "Europe/Madrid"}}
+    function_id = customer.draft("cuckoo", trigger=trigger, access="private")
+
+    deployed = customer.ended(customer.deploy_to(function_id, "cuckoo"))
+    assert deployed["status"] == "succeeded", deployed["failure"]
+    answers = [cloud.tick(datetime(2026, 11, 27, hour, tzinfo=UTC)) for hour in (2, 3)]
+    gone = customer.undeploy(deployed["deploymentId"])
+
+    assert answers == [[200], []]
+    assert gone["status"] == "undeployed", gone
+    assert cloud.tick(datetime(2026, 11, 27, 2, tzinfo=UTC)) == []
 
 
 def test_a_build_is_stopped_when_its_deployment_is_canceled(customer: Customer) -> None:

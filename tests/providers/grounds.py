@@ -98,6 +98,7 @@ def order(
     memory_mb_max: int = 256,
     request_seconds_max: int = 60,
     secret_values: dict[str, UUID] | None = None,
+    trigger: Trigger | None = None,
 ) -> Order:
     """The order to deploy a function; every call is another deployment."""
     function = function_id or uuid4()
@@ -107,7 +108,7 @@ def order(
         function_revision=1,
         sources=(SourceRef(kind="code", artifact_id=uuid4(), file_name="main.dart", digest="sha256:0", size_bytes=1),),
         runtime="3.11.0",
-        trigger=Trigger(),
+        trigger=trigger or Trigger(),
         access=access,
         environment=environment or {},
         secret_values=secret_values or {},

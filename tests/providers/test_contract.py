@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from domain.release import PinnedImage
+from domain.release import PinnedImage, Trigger
 from process.settings import Settings
 from providers.catalogue import clouds
 from providers.provider import Observation, ProviderRefused
@@ -149,6 +149,35 @@ class TestARollback:
 
         assert refusal.value.code == "image_missing"
         await withdrawn(ground.provider, back)
+
+
+class TestASchedule:
+    async def test_is_part_of_what_serves_and_a_release_without_one_takes_it_away(self, ground: Ground) -> None:
+        """
+        Goal: whoever dies while a release with a schedule is let serve may ask again, and nothing of it stays behind.
+        Method: one release with a schedule, then one of another, then one with none; each is promoted twice.
+        """
+        provider, function = ground.provider, uuid4()
+        crons = ("0 3 * * *", "30 4 * * 1-5")
+        triggers = [Trigger(type="schedule", settings={"cron": cron, "timeZone": "Europe/Madrid"}) for cron in crons]
+        first, second, third = (
+            order(ground=ground, number=number, function_id=function, trigger=trigger)
+            for number, trigger in enumerate((*triggers, Trigger()), 1)
+        )
+        await deployed(provider, first, sources(HELLO))
+        image = await provider.push(first)
+        pinned = PinnedImage(reference=image.reference, digest=image.digest)
+
+        for wanted in (gone_back(second, pinned), gone_back(third, pinned)):
+            await provider.apply(wanted)
+            await settled(provider, wanted)
+            serving = await provider.promote(wanted)
+            assert serving == await provider.promote(wanted)
+            assert serving.serving
+
+        for wanted in (first, second, third):
+            await withdrawn(provider, wanted)
+            assert await provider.observe(wanted) == Observation()
 
 
 class TestABuild:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from domain.clouds import ProviderName
@@ -168,6 +169,11 @@ class GcpCloud:
     def slowly(self) -> Iterator[bytes]:
         with self._workshop.held():
             yield (HELLO / "main.dart").read_bytes()
+
+    def tick(self, at: datetime) -> list[int]:
+        self.google.scheduler.firings.clear()
+        self._background.run(self.google.scheduler.tick(at))
+        return [firing.http_status for firing in self.google.scheduler.firings]
 
     def builds_running(self) -> int:
         return sum(not made.is_over for made in self.google.builds.made.values())

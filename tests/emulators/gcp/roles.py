@@ -40,7 +40,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         "iam.serviceAccounts.get",
     ),
     "roles/cloudscheduler.admin": tuple(
-        f"cloudscheduler.jobs.{verb}" for verb in ("create", "delete", "get", "list", "run", "update")
+        f"cloudscheduler.jobs.{verb}"
+        for verb in ("create", "delete", "enable", "get", "list", "pause", "run", "update")
     ),
     "roles/secretmanager.admin": (
         *(f"secretmanager.secrets.{verb}" for verb in ("create", "delete", "get", "list", "update")),

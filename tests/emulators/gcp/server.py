@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 from urllib.parse import parse_qsl
@@ -64,8 +65,10 @@ class Google:
         app.router.add_route("*", "/{rest:.*}", self._answered)
         self.port = await self._background.serving(app)
         await self.buckets.open(f"http://127.0.0.1:{self.port}/storage")
+        self._clock = asyncio.create_task(self.scheduler.keep_time())
 
     async def close(self) -> None:
+        self._clock.cancel()
         await self.buckets.close()
 
     async def _answered(self, request: web.Request) -> web.StreamResponse:
