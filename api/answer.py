@@ -58,6 +58,11 @@ def entity(request: Any, row: bytes, position: int) -> Answer:
     return unchanged(request, tag, headers) or Answer(row, headers=headers)
 
 
+def unsettled(row: bytes, position: int) -> Answer:
+    """One thing with what is so at this instant. Never answered with 304: it changes while what is recorded stays."""
+    return Answer(row, headers=((b"etag", etag(position)), (b"cache-control", b"private, no-cache")))
+
+
 def unchanged(request: Any, tag: bytes, headers: tuple[Header, ...]) -> Answer | None:
     """304, when If-None-Match names the tag; None: the caller has something else, or nothing."""
     return Answer(b"", status=304, headers=headers) if is_known(exchange_of(request.scope), tag) else None

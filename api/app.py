@@ -17,6 +17,7 @@ from api.audit_history import HISTORY_ROUTES
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
 from api.cross_origin import CrossOrigin
+from api.deploy_lock import DEPLOY_LOCK_ROUTES
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
 from api.differences import DIFFERENCE_ROUTES
@@ -67,6 +68,7 @@ ROUTES = (
     *KEY_ROUTES,
     *CATALOGUE_ROUTES,
     *PROJECT_ROUTES,
+    *DEPLOY_LOCK_ROUTES,
     *UPLOAD_ROUTES,
     *RESUMABLE_UPLOAD_ROUTES,
     *ARTIFACT_ROUTES,

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath
 
-from api.answer import Answer, encoded, entity, etag
+from api.answer import Answer, encoded, entity, unsettled
 from api.artifact_files import ArtifactFilesRequest, artifact_ids
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
@@ -55,7 +55,7 @@ from domain.deployment import (
 )
 from domain.function import FUNCTION, FunctionIsArchived, FunctionUnknown
 from domain.integration import IdentityNotVerified, ProviderNotConnected, StorageNotConfigured
-from domain.project import ProjectIsArchived, ProjectUnknown
+from domain.project import ProjectDeploymentsLocked, ProjectIsArchived, ProjectUnknown
 from domain.refusal import Refusal
 from domain.runtime import RuntimeNotDeployable, RuntimeUnknown, SdkConstraintNotMet
 from domain.trigger import TriggerUnavailable
@@ -120,6 +120,7 @@ class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 QUEUEING = (
     ProjectUnknown,
     ProjectIsArchived,
+    ProjectDeploymentsLocked,
     FunctionUnknown,
     FunctionIsArchived,
     RuntimeUnknown,
@@ -225,9 +226,7 @@ async def get_deployment(
 
 
 def _unsettled(found: Found[Deployment], **now: object) -> Answer:
-    """With what is so at this instant. Never answered with 304: it changes while the row stays."""
-    body = encoded(msgspec.structs.replace(found.row, **now))
-    return Answer(body, headers=((b"etag", etag(found.position)), (b"cache-control", b"private, no-cache")))
+    return unsettled(encoded(msgspec.structs.replace(found.row, **now)), found.position)
 
 
 async def _asked_to_go_back(services: Services, found: Found[Deployment]) -> CanRollback:

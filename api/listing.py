@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -83,15 +83,22 @@ def _converted(text: str, type: Any) -> Any:
     return instant(text) if type is Instant else msgspec.convert(text, type, strict=False)
 
 
-async def page(services: Services, query: Query[Any], found: Page[Any]) -> Answer:
-    """The page as an answer."""
+async def page(
+    services: Services, query: Query[A], found: Page[A], *, settle: Callable[[A], A] | None = None
+) -> Answer:
+    """The page as an answer. `settle` makes of a row what is so at this instant: the row itself, where that is the same."""
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
-    return listed([row_bytes(query, item) for item in found.items], cursor)
+    return listed([_settled_bytes(query, item, settle) for item in found.items], cursor)
 
 
 def listed(items: Sequence[bytes], cursor: str | None) -> Answer:
     """A page of items that are JSON already."""
     return Answer(b'{"items":[' + b",".join(items) + b'],"nextCursor":' + encoded(cursor) + b"}")
+
+
+def _settled_bytes(query: Query[A], found: Found[A], settle: Callable[[A], A] | None) -> bytes:
+    row = found.row if settle is None else settle(found.row)
+    return row_bytes(query, found) if row is found.row else encoded(row)
 
 
 def row_bytes(query: Query[Any], found: Found[Any]) -> bytes:

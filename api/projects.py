@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import msgspec
 from litestar import Request, get, patch, post
 from litestar.params import FromPath
 
-from api.answer import Answer, entity
+from api.answer import Answer, encoded, entity, unsettled
 from api.as_of import AS_OF, reached_as_of
 from api.body import read
 from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, page, row_bytes
@@ -22,11 +23,12 @@ from commands.claimed import FunctionsChanged
 from commands.command import States
 from commands.project import ArchiveProject, CreateProject, RenameProject
 from domain.naming import NAME_PATTERN, NameNotAllowed
-from domain.project import PROJECT, ProjectIsArchived, ProjectIsLive, ProjectNameTaken, ProjectUnknown
+from domain.project import PROJECT, ProjectIsArchived, ProjectIsLive, ProjectNameTaken, ProjectUnknown, lock_of
+from domain.project import Project as State
 from domain.refusal import LimitReached
 from projections.functions import FUNCTIONS_LIST
 from projections.projects import PROJECT as PROJECT_GET
-from projections.projects import PROJECTS_LIST, Project
+from projections.projects import PROJECTS_LIST, DeployLock, Project
 from projections.query import Page, page_of
 from projections.reader import PAGE_ROWS_MAX, cut
 
@@ -166,6 +168,8 @@ _GET = Operation(
 async def get_project(request: Request[Any, Any, Any], project_id: FromPath[UUID]) -> Answer:
     services = await reached_as_of(request)
     found = found_or(ProjectUnknown, await services.reader.one(PROJECT_GET, tenant_of(request), project_id))
+    if found.row.deploy_lock is not None:
+        return unsettled(encoded(settled(found.row, services.clock())), found.position)
     return entity(request, row_bytes(PROJECT_GET, found), found.position)
 
 
@@ -186,9 +190,11 @@ async def list_projects(request: Request[Any, Any, Any]) -> Answer:
     wanted = await asked(request, services, (AS_OF,))
     principal = principal_of(request)
     if principal.projects:
-        return await page(services, PROJECTS_LIST, await _own_page(services, principal, wanted))
-    found = await services.reader.page(PROJECTS_LIST, principal.tenant_id, after=wanted.after, limit=wanted.limit)
-    return await page(services, PROJECTS_LIST, found)
+        found = await _own_page(services, principal, wanted)
+    else:
+        found = await services.reader.page(PROJECTS_LIST, principal.tenant_id, after=wanted.after, limit=wanted.limit)
+    now = services.clock()
+    return await page(services, PROJECTS_LIST, found, settle=lambda project: settled(project, now))
 
 
 async def _own_page(services: Services, principal: Principal, wanted: Asked) -> Page[Project]:
@@ -196,6 +202,27 @@ async def _own_page(services: Services, principal: Principal, wanted: Asked) -> 
     each = [await services.reader.one(PROJECT_GET, principal.tenant_id, id) for id in principal.projects]
     after = PROJECTS_LIST.beginning if wanted.after is None else wanted.after
     return cut(page_of((one for one in each if one), "newest_first", after, wanted.limit + 1), wanted.limit)
+
+
+def settled(project: Project, at: datetime) -> Project:
+    """As it is at an instant: a deploy lock ends by itself, and the row stays as it was recorded."""
+    lock = project.deploy_lock
+    if lock is None or lock.expires_at > at:
+        return project
+    return msgspec.structs.replace(project, deploy_lock=None)
+
+
+def lock_answer(project: State, at: datetime) -> DeployLock | None:
+    """The lock that counts at an instant, as it is shown."""
+    lock = lock_of(project, at)
+    if lock is None:
+        return None
+    return DeployLock(
+        reason=lock.reason,
+        locked_by=lock.locked_by,
+        locked_at=recorded_time(lock.locked_at),
+        expires_at=lock.expires_at,
+    )
 
 
 def _changed(command: RenameProject | ArchiveProject, states: States) -> Reply:
@@ -210,6 +237,7 @@ def _answer(command: CreateProject | RenameProject | ArchiveProject, states: Sta
         name=state.name,
         slug=state.slug,
         status="archived" if state.archived else "active",
+        deploy_lock=lock_answer(state, command.at),
         created_at=recorded_time(state.created_at),
         updated_at=recorded_time(state.updated_at),
     )

@@ -1,4 +1,4 @@
-"""A moment of the past as people type it: a time, a day, how long ago, or a position of the log."""
+"""A moment as people type it: a time, a day, how long ago or ahead, or a position of the log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,22 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
         return _text(at)
 
 
+class Ahead(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """Converts to an RFC 3339 time to come; whether it is to come the API says."""
+
+    name = "WHEN"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if ahead := _AGO.fullmatch(value):
+            return _text(datetime.now(UTC) + timedelta(**{_UNITS[ahead[2]]: int(ahead[1])}))
+        at = _read(f"{value}T00:00:00+00:00" if _DAY.fullmatch(value) else value)
+        if at is None or at.tzinfo is None:
+            self.fail(f"{value!r} is none of 30m, 12h, 7d (from now), 2026-05-13, 2026-05-13T08:00:00Z", param, ctx)
+        return _text(at)
+
+
 MOMENT = Moment()
+AHEAD = Ahead()
 
 
 def _read(text: str) -> datetime | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from cli.arguments import project_argument
+from cli.client import Json
 from cli.completions import project_names
 from cli.epilog import epilog
 from cli.lookup import active_projects, find, project_of
+from cli.moments import AHEAD
 from cli.session import Session, shown
 
 _COLUMNS = {"name": "name", "id": "projectId", "status": "status", "created": "createdAt"}
@@ -18,6 +20,10 @@ _FIELDS = {
     "status": "status",
     "created": "createdAt",
     "updated": "updatedAt",
+    "deployments locked": "deployLock.reason",
+    "locked by": "deployLock.lockedBy.id",
+    "locked at": "deployLock.lockedAt",
+    "locked until": "deployLock.expiresAt",
 }
 
 
@@ -76,6 +82,37 @@ def archive(session: Session, project: str, reason: str) -> None:
     known = project_of(session, project)
     body = {"reason": reason} if reason else {}
     session.screen.fields(session.api.write("POST", f"projects/{known['projectId']}/archive", body), _FIELDS)
+
+
+@projects.command(
+    epilog=epilog('dcf projects lock shop --reason "stocktaking"', 'dcf projects lock shop --reason "audit" --for 12h')
+)
+@project_argument
+@click.option("--reason", required=True, help="Why; whoever is refused a deployment is told.")
+@click.option("--for", "until", type=AHEAD, help="How long: 30m, 12h, 7d; or until when. 30 days when not given.")
+@shown
+@click.pass_obj
+def lock(session: Session, project: str, reason: str, until: str | None) -> None:
+    """Begin nothing new in a project: what is queued waits, deployments are refused; canceling and undeploying still work."""
+    known = project_of(session, project)
+    body = {"reason": reason} | ({"expiresAt": until} if until else {})
+    _show_lock(session, session.api.write("PUT", f"projects/{known['projectId']}/deploy-lock", body), known["name"])
+
+
+@projects.command(epilog=epilog("dcf projects unlock shop"))
+@project_argument
+@shown
+@click.pass_obj
+def unlock(session: Session, project: str) -> None:
+    """Let a project's deployments begin again."""
+    known = project_of(session, project)
+    _show_lock(session, session.api.write("DELETE", f"projects/{known['projectId']}/deploy-lock"), known["name"])
+
+
+def _show_lock(session: Session, found: Json, name: str) -> None:
+    held = found["deployLock"]
+    told = f"Deployments of {name} are locked until {held['expiresAt']}." if held else f"{name} is not locked."
+    session.screen.result(found, told)
 
 
 def project_named_or_made(session: Session, name: str) -> tuple[str, str]:

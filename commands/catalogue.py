@@ -5,6 +5,7 @@ from __future__ import annotations
 from commands.api_key import API_KEYS
 from commands.artifact import ARTIFACTS
 from commands.command import Command, Decider
+from commands.deploy_lock import DEPLOY_LOCKS
 from commands.deployment import DEPLOYMENTS
 from commands.function import FUNCTIONS
 from commands.integration import INTEGRATIONS
@@ -22,6 +23,7 @@ DECIDERS: tuple[Decider, ...] = (
     PEOPLE,
     API_KEYS,
     PROJECTS,
+    DEPLOY_LOCKS,
     RUNTIME_COMMANDS,
     ARTIFACTS,
     INTEGRATIONS,

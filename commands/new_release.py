@@ -15,7 +15,7 @@ from domain.clouds import ProviderName, Target, check_provider
 from domain.deployment import Notice
 from domain.function import FUNCTION, ArtifactFiles, require_open
 from domain.integration import INTEGRATION, Integration, integration_id, require_ready
-from domain.project import PROJECT
+from domain.project import PROJECT, require_unlocked
 from domain.project import require_open as require_open_project
 from domain.refusal import FieldError, Invalid
 from domain.release import ArtifactKind, PinnedImage, Release, SourceRef
@@ -72,6 +72,7 @@ Checked = tuple[Release, tuple[Notice, ...]]
 def new_release(wanted: Wanted, states: States) -> Checked:
     """The function as it is saved now, with what the caller should know. Raises what keeps it from being deployed."""
     project = require_open_project(states.of(PROJECT, wanted.tenant_id, wanted.project_id))
+    require_unlocked(project, wanted.at)
     function = states.of(FUNCTION, wanted.tenant_id, wanted.function_id)
     authored = require_open(function, wanted.project_id)
     runtimes = states.at(RUNTIMES, RUNTIMES_STREAM)
@@ -103,7 +104,7 @@ def new_release(wanted: Wanted, states: States) -> Checked:
 
 def same_release(tenant_id: UUID, project_id: UUID, release: Release, at: datetime, states: States) -> Checked:
     """The very inputs of an earlier deployment, to be built again. Raises what keeps it from being deployed."""
-    pinned = _repeatable(tenant_id, project_id, release, states)
+    pinned = _repeatable(tenant_id, project_id, release, at, states)
     if release.image is not None:
         return _run_again(pinned, release.image, at, states)
     dates = require_deployable(states.at(RUNTIMES, RUNTIMES_STREAM), release.runtime, at)
@@ -117,11 +118,11 @@ def built_release(
     tenant_id: UUID, project_id: UUID, release: Release, image: PinnedImage, at: datetime, states: States
 ) -> Checked:
     """The inputs of an earlier deployment with what was built of them. Raises what keeps it from being run."""
-    return _run_again(_repeatable(tenant_id, project_id, release, states), image, at, states)
+    return _run_again(_repeatable(tenant_id, project_id, release, at, states), image, at, states)
 
 
-def _repeatable(tenant_id: UUID, project_id: UUID, release: Release, states: States) -> Release:
-    require_open_project(states.of(PROJECT, tenant_id, project_id))
+def _repeatable(tenant_id: UUID, project_id: UUID, release: Release, at: datetime, states: States) -> Release:
+    require_unlocked(require_open_project(states.of(PROJECT, tenant_id, project_id)), at)
     require_open(states.of(FUNCTION, tenant_id, release.function_id), project_id)
     check_trigger(release.trigger, release.provider)
     integration = _integration(tenant_id, project_id, release.provider, states)

@@ -45,6 +45,7 @@ from domain.deployment import (
 )
 from domain.event import Claim, Counter, Decision, Fact, StreamRef
 from domain.function import FUNCTION, DeploymentEnded, FunctionDeployed, FunctionUndeployed
+from domain.project import PROJECT, DeployLock, lock_of, locked
 from domain.release import Release, Toolchain
 from domain.tenant import TENANT
 
@@ -307,6 +308,10 @@ def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, s
     stream = DEPLOYMENT.stream(command.tenant_id, command.deployment_id)
     if deployment.status == "queued" and states.of(TENANT, command.tenant_id, command.tenant_id).closed:
         return _of_closed_tenant(command, stream)
+    if deployment.status == "queued":
+        lock = lock_of(states.of(PROJECT, command.tenant_id, deployment.project_id), command.at)
+        if lock is not None:
+            return _held_back(command, deployment, lock, stream)
     claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
     if deployment.is_under_way:
         return Decision(
@@ -330,6 +335,17 @@ def _of_closed_tenant(command: ClaimDeployment, stream: StreamRef) -> Decision:
         FUNCTION.stream(command.tenant_id, command.function_id), DeploymentEnded(deployment_id=command.deployment_id)
     )
     return Decision(facts=(*canceled, *ended), counters=(queue_counter(command.tenant_id, -1),))
+
+
+def _held_back(command: ClaimDeployment, deployment: Deployment, lock: DeployLock, stream: StreamRef) -> Decision:
+    """Nobody begins it while the project is locked; its timeline is told once for each lock. Raises
+    ProjectDeploymentsLocked."""
+    message = f"Deployments of the project are {lock}"
+    if deployment.held_back_by == message:
+        raise locked(lock)
+    seconds = round((lock.expires_at - command.at).total_seconds(), 1)
+    waiting = DeploymentWaiting(epoch=deployment.epoch, step="queue", message=message, retry_in_seconds=seconds)
+    return Decision(facts=facts(stream, waiting))
 
 
 def running_counter(tenant_id: UUID, delta: int, *, limit: int | None = None) -> Counter:

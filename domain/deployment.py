@@ -144,7 +144,7 @@ class DeploymentSuperseded(Event, frozen=True, kw_only=True, tag="deployment.sup
 
 
 class DeploymentWaiting(Event, frozen=True, kw_only=True, tag="deployment.waiting"):
-    """The cloud asked us to come back later."""
+    """The cloud asked us to come back later; or, at the step `queue`, nobody may begin it yet."""
 
     epoch: int
     step: str
@@ -259,6 +259,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     remaining: tuple[str, ...] = ()
     cancel_requested: bool = False
     superseded_by: UUID | None = None
+    # What keeps it from being begun, as its timeline was told.
+    held_back_by: str = ""
     withdrawn: bool = False
     withdrawals: int = 0
     retired: bool = False
@@ -424,7 +426,7 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
         case DeploymentSuperseded():
             return replace(deployment, superseded_by=event.by_deployment_id)
         case DeploymentWaiting():
-            return deployment
+            return replace(deployment, held_back_by=event.message) if deployment.status == "queued" else deployment
         case UndeployRequested():
             return replace(
                 deployment, status="undeploy_queued", failure=None, withdrawn=False, withdrawals=0, step_since=None

@@ -10,12 +10,28 @@ from uuid import UUID
 import msgspec
 
 from domain.naming import slug
-from domain.project import ProjectArchived, ProjectCreated, ProjectRenamed
+from domain.project import (
+    DeploymentsLocked,
+    DeploymentsUnlocked,
+    LockedBy,
+    ProjectArchived,
+    ProjectCreated,
+    ProjectRenamed,
+)
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
 
 ProjectStatus = Literal["active", "archived"]
+
+
+class DeployLock(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Why nothing is deployed, who said so and when, and when that ends by itself."""
+
+    reason: str
+    locked_by: LockedBy
+    locked_at: datetime
+    expires_at: datetime
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -24,6 +40,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     # The project's segment in its functions' addresses; it stays when the project is renamed.
     slug: str
     status: ProjectStatus
+    # Also after it has ended by itself; the API shows one that counts only.
+    deploy_lock: DeployLock | None
     created_at: datetime
     updated_at: datetime
 
@@ -36,6 +54,7 @@ def project(row: Project | None, recorded: Recorded) -> Project | None:
                 name=event.name,
                 slug=event.slug,
                 status="active",
+                deploy_lock=None,
                 created_at=recorded.at,
                 updated_at=recorded.at,
             )
@@ -43,15 +62,22 @@ def project(row: Project | None, recorded: Recorded) -> Project | None:
             return msgspec.structs.replace(present(row), name=event.name, updated_at=recorded.at)
         case ProjectArchived():
             return msgspec.structs.replace(present(row), status="archived", updated_at=recorded.at)
+        case DeploymentsLocked() as event:
+            lock = DeployLock(
+                reason=event.reason, locked_by=event.locked_by, locked_at=recorded.at, expires_at=event.expires_at
+            )
+            return msgspec.structs.replace(present(row), deploy_lock=lock, updated_at=recorded.at)
+        case DeploymentsUnlocked():
+            return msgspec.structs.replace(present(row), deploy_lock=None, updated_at=recorded.at)
         case _:
             return row
 
 
 PROJECTS = ReadModel(
     name="projects",
-    version=1,
+    version=2,
     row=Project,
-    interests=(ProjectCreated, ProjectRenamed, ProjectArchived),
+    interests=(ProjectCreated, ProjectRenamed, ProjectArchived, DeploymentsLocked, DeploymentsUnlocked),
     keys=own_stream,
     project=project,
     columns=(

@@ -13,6 +13,7 @@ import structlog
 from commands.execute import Context, execute
 from commands.progress import ClaimDeployment
 from domain.deployment import SlotTaken, TooManyRunning
+from domain.project import ProjectDeploymentsLocked
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
 from eventstore.leases import Lease, Leases, Wanted
@@ -43,6 +44,8 @@ READY_MAX = 500
 CLAIMS_AT_ONCE_MAX = 20
 # A deployment that could not be begun is tried again after so long, sooner when something of its tenant ends.
 PUT_OFF_SECONDS = 2.0
+# One of a locked project is looked at again after so long, sooner when the lock ends or is taken away.
+LOCKED_SECONDS_MAX = 30.0
 GIVEN_UP_SECONDS = 60.0
 # What newer code has recorded of a deployment this code may never understand; it looks again after so long.
 NEWER_CODE_SECONDS = 10.0
@@ -144,7 +147,7 @@ class Runner:
         if self._room() and _seconds() - self._took_over_at >= TAKEOVER_SECONDS:
             self._took_over_at = _seconds()
             await self._take(await self._abandoned())
-        waiting = self._not_in_hand(await self._work.ready(READY_MAX))
+        waiting = self._not_in_hand(await self._work.ready(READY_MAX + len(self._put_off)))
         self._measure(waiting)
         await self._take(self._fair(self._put_off.without(waiting)))
 
@@ -228,6 +231,9 @@ class Runner:
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
             case EventOfNewerCode():
                 self._leave_to_newer_code(task, refusal)
+            case ProjectDeploymentsLocked(until=until):
+                left = (until - self._world.clock()).total_seconds() if until else LOCKED_SECONDS_MAX
+                self._put_off.deployment(task, min(max(left, PUT_OFF_SECONDS), LOCKED_SECONDS_MAX))
             case _:
                 log.info("claim_refused", deployment_id=str(task.deployment_id), code=refusal.code)
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
@@ -341,7 +347,9 @@ class Runner:
             self._put_off.deployment_moved(deployment_id)
         for tenant_id in heard.tenants_with_room:
             self._put_off.tenant_moved(tenant_id)
-        if heard.asked or heard.tenants_with_room:
+        for project_id in heard.projects:
+            self._put_off.project_moved(project_id)
+        if heard.asked or heard.tenants_with_room or heard.projects:
             self._changed.set()
 
     # Stopping.

@@ -16,6 +16,7 @@ from domain.deployment import (
     UndeployFailed,
     UndeployRequested,
 )
+from domain.project import DeploymentsLocked, DeploymentsUnlocked
 from eventstore.codec import tag_of
 from eventstore.log import Log
 from runner.work_list import WorkList
@@ -30,14 +31,16 @@ _ENDED = frozenset(
     tag_of(event)
     for event in (DeploymentSucceeded, DeploymentFailed, DeploymentCanceled, DeploymentUndeployed, UndeployFailed)
 )
+_LOCKS = frozenset(tag_of(event) for event in (DeploymentsLocked, DeploymentsUnlocked))
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """Deployments asked for or to be canceled, and tenants of which something has ended."""
+    """Deployments asked for or to be canceled, tenants of which something has ended, projects locked or unlocked."""
 
     asked: frozenset[UUID] = frozenset()
     canceled: frozenset[UUID] = frozenset()
     tenants_with_room: frozenset[UUID] = frozenset()
+    projects: frozenset[UUID] = frozenset()
 
 
 class News:
@@ -59,6 +62,7 @@ class News:
             asked=frozenset(event.stream_id for event in events if event.type in _ASKED),
             canceled=frozenset(event.stream_id for event in events if event.type == _CANCELED),
             tenants_with_room=frozenset(event.tenant_id for event in events if event.type in _ENDED),
+            projects=frozenset(event.stream_id for event in events if event.type in _LOCKS),
         )
         if events:
             self._position = events[-1].position

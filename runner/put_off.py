@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 from uuid import UUID
 
 from runner.work_list import Task
+
+A = TypeVar("A")
 
 # Kept at most; beyond that the oldest is tried again early, which costs one refused claim.
 ENTRIES_MAX = 10_000
@@ -16,11 +19,15 @@ class PutOff:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._until: dict[UUID, float] = {}
+        self._until: dict[UUID, tuple[float, UUID | None]] = {}
         self._tenants_until: dict[UUID, float] = {}
 
+    def __len__(self) -> int:
+        """How many deployments are put off."""
+        return len(self._until)
+
     def deployment(self, task: Task, for_seconds: float) -> None:
-        _put(self._until, task.deployment_id, self._seconds() + for_seconds)
+        _put(self._until, task.deployment_id, (self._seconds() + for_seconds, task.project_id))
 
     def tenant(self, task: Task, for_seconds: float) -> None:
         _put(self._tenants_until, task.tenant_id, self._seconds() + for_seconds)
@@ -32,17 +39,24 @@ class PutOff:
     def deployment_moved(self, deployment_id: UUID) -> None:
         self._until.pop(deployment_id, None)
 
+    def project_moved(self, project_id: UUID) -> None:
+        """Its deployments may be begun again, or wait for something else."""
+        for deployment_id in [id for id, (_, of) in self._until.items() if of == project_id]:
+            del self._until[deployment_id]
+
     def without(self, tasks: Iterable[Task]) -> list[Task]:
         """Those worth a try now."""
         now = self._seconds()
+        for deployment_id in [id for id, (until, _) in self._until.items() if until <= now]:
+            del self._until[deployment_id]
         return [
             task
             for task in tasks
-            if self._until.get(task.deployment_id, now) <= now and self._tenants_until.get(task.tenant_id, now) <= now
+            if task.deployment_id not in self._until and self._tenants_until.get(task.tenant_id, now) <= now
         ]
 
 
-def _put(entries: dict[UUID, float], id: UUID, until: float) -> None:
+def _put(entries: dict[UUID, A], id: UUID, until: A) -> None:
     entries.pop(id, None)
     if len(entries) >= ENTRIES_MAX:
         del entries[next(iter(entries))]

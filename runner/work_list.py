@@ -20,6 +20,7 @@ class Task(msgspec.Struct, frozen=True):
     function_id: UUID
     due_position: int = 0
     correlation_id: UUID | None = None
+    project_id: UUID | None = None
 
 
 class WorkList(Protocol):
@@ -63,4 +64,4 @@ class ProjectedWork:
 
 def _task(found: Found[WorkItem]) -> Task:
     row = found.row
-    return Task(found.tenant_id, found.id, row.function_id, row.due_position, row.correlation_id)
+    return Task(found.tenant_id, found.id, row.function_id, row.due_position, row.correlation_id, row.project_id)

@@ -13,6 +13,7 @@ from api.audit_causes import CausedCommand, CausedEvent, Causes
 from api.audit_history import EntityAsOf, EntityDifference, HistoryEntry
 from api.build_log import BuildLog
 from api.catalogues import TRIGGERS, RuntimeGroups, runtime_entry
+from api.deploy_lock import ProjectLock
 from api.deployment_events import Event, ProjectEvent
 from api.differences import FunctionDiff, ReleaseDiff
 from api.example_ids import (
@@ -55,6 +56,7 @@ from domain.deployment import DeploymentStatus, Origin
 from domain.function import ArtifactFiles
 from domain.integration import CheckStep
 from domain.plan import Limits
+from domain.project import LockedBy
 from domain.refusal import Refusal
 from domain.release import SourceRef, Toolchain, Trigger
 from domain.release_diff import Difference
@@ -67,7 +69,7 @@ from projections.functions import Function
 from projections.integrations import Integration
 from projections.members import Member
 from projections.plans import Plan
-from projections.projects import Project
+from projections.projects import DeployLock, Project
 from projections.tenants import Tenant
 from projections.usage import Usage
 from providers.aws.setup import AwsMade, AwsSetup, AwsSetupStep
@@ -91,7 +93,19 @@ _TENANT_SHOWN = TenantShown(
     ],
 )
 _PROJECT = Project(
-    project_id=PROJECT_ID, name="shop", slug="shop", status="active", created_at=_at(9), updated_at=_at(9)
+    project_id=PROJECT_ID,
+    name="shop",
+    slug="shop",
+    status="active",
+    deploy_lock=None,
+    created_at=_at(9),
+    updated_at=_at(9),
+)
+_LOCK = DeployLock(
+    reason="Stocktaking",
+    locked_by=LockedBy(type="key", id=str(KEY_ID)),
+    locked_at=_at(10),
+    expires_at=datetime(2026, 4, 1, 10, tzinfo=UTC),
 )
 _ARTIFACT = Artifact(
     artifact_id=ARTIFACT_ID,
@@ -279,6 +293,7 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     _TENANT_SHOWN,
     _QUEUE_ITEM,
     _PROJECT,
+    ProjectLock(project_id=PROJECT_ID, deploy_lock=_LOCK),
     _ARTIFACT,
     _UPLOAD,
     _FUNCTION,
@@ -530,6 +545,7 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("undeployDeployment", 202): _ended("undeploy_queued", RollbackUndeployed),
     ("archiveProject", 200): msgspec.structs.replace(_PROJECT, status="archived", updated_at=_at(10)),
     ("renameProject", 200): msgspec.structs.replace(_PROJECT, name="store", updated_at=_at(10)),
+    ("unlockDeployments", 200): ProjectLock(project_id=PROJECT_ID, deploy_lock=None),
     ("archiveFunction", 200): msgspec.structs.replace(_FUNCTION, status="archived", updated_at=_at(10)),
     ("disconnectLocal", 200): msgspec.structs.replace(_INTEGRATION, status="disconnected", updated_at=_at(10)),
     ("revokeKey", 200): msgspec.structs.replace(_KEY, revoked_at=_at(10)),

@@ -18,7 +18,7 @@ class TestCreateProject:
 
         body = answer.json()
         assert answer.status_code == 201
-        assert set(body) == {"projectId", "name", "slug", "status", "createdAt", "updatedAt"}
+        assert set(body) == {"projectId", "name", "slug", "status", "deployLock", "createdAt", "updatedAt"}
         assert (body["name"], body["slug"], body["status"]) == ("Web Shop", "web-shop", "active")
         assert answer.headers["location"] == f"/api/v1/projects/{body['projectId']}"
         assert answer.headers["event-position"].startswith("1:")

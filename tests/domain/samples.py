@@ -113,6 +113,10 @@ _ALL: tuple[Event, ...] = (
     project.ProjectCreated(name="Shop", slug="shop"),
     project.ProjectRenamed(name="Store"),
     project.ProjectArchived(reason="closed"),
+    project.DeploymentsLocked(
+        reason="stocktaking", expires_at=AT, locked_by=project.LockedBy(type="person", id=str(id_of(7)))
+    ),
+    project.DeploymentsUnlocked(),
     runtime.RuntimeAdded(version="3.11.0", dates=_DATES),
     runtime.RuntimeDatesSet(version="3.11.0", dates=_DATES),
     runtime.RuntimeDefaultSet(version="3.11.0"),

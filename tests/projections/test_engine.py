@@ -128,7 +128,7 @@ class TestProcess:
             async with asyncio.timeout(SECONDS_MAX):
                 assert await started.wait() == 0
 
-        assert 'dcf_projection_lag_events{model="projects_v1"}' in metrics
+        assert f'dcf_projection_lag_events{{model="projects_v{PROJECTS.version}"}}' in metrics
 
     async def test_when_it_is_killed_another_goes_on(
         self, database_url: str, tmp_path: Path, history: History, reader: PostgresReader

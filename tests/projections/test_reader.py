@@ -269,7 +269,7 @@ class TestTenants:
     async def test_leave_no_tenant_set_behind(self, workshop: Workshop, history: History, app: Pool) -> None:
         await history.record(a.project_created())
         await workshop.catch_up()
-        function = f"views.{PROJECT.function(1)}"
+        function = f"views.{PROJECT.function(PROJECTS.version)}"
 
         async with app.acquire() as connection:
             found = await connection.fetch(f"SELECT * FROM {function}($1, $2)", a.TENANT_ID, a.PROJECT_ID)
@@ -281,7 +281,7 @@ class TestTenants:
     async def test_cannot_change_a_row_or_ask_what_is_the_services_own(self, workshop: Workshop, app: Pool) -> None:
         await workshop.catch_up()
         for statement in (
-            "DELETE FROM views.projects_v1",
+            f"DELETE FROM views.projects_v{PROJECTS.version}",
             "UPDATE views.checkpoints SET position = 0",
             "SELECT * FROM views.parked",
             f"SELECT * FROM views.{WORK_READY.function(WORK_READY.model.version)}(10)",

@@ -32,6 +32,8 @@ from tests.projections.history import CODEC, History, fold
 from tests.projections.stories import STORIES, about_others, mingle
 from tests.support import a
 
+SERVED = f"projects_v{PROJECTS.version}"
+
 
 def a_history(seed: int) -> list[Any]:
     """Every story once, mingled."""
@@ -119,7 +121,7 @@ class TestTurn:
     ) -> None:
         await history.record(a.project_created(), a.function_created())
         await workshop.catch_up(PROJECTS, FUNCTIONS)
-        newer = msgspec.structs.replace(PROJECTS, version=2)
+        newer = msgspec.structs.replace(PROJECTS, version=PROJECTS.version + 1)
         await history.record(a.project_renamed("Store"))
 
         worker = await workshop.worker(newer, FUNCTIONS)
@@ -141,8 +143,8 @@ class TestFollow:
         worker = await workshop.worker(PROJECTS, monitor=Monitor(registry))
 
         await worker._report()
-        behind = registry.get_sample_value("dcf_projection_lag_events", {"model": "projects_v1"})
-        seconds = registry.get_sample_value("dcf_projection_lag_seconds", {"model": "projects_v1"})
+        behind = registry.get_sample_value("dcf_projection_lag_events", {"model": SERVED})
+        seconds = registry.get_sample_value("dcf_projection_lag_seconds", {"model": SERVED})
         await finish(worker)
         worker._report_due = 0.0
         await worker._report()
@@ -150,8 +152,8 @@ class TestFollow:
         assert behind == 2
         assert seconds is not None
         assert seconds > 0
-        assert registry.get_sample_value("dcf_projection_lag_events", {"model": "projects_v1"}) == 0
-        assert registry.get_sample_value("dcf_projection_lag_seconds", {"model": "projects_v1"}) == 0
+        assert registry.get_sample_value("dcf_projection_lag_events", {"model": SERVED}) == 0
+        assert registry.get_sample_value("dcf_projection_lag_seconds", {"model": SERVED}) == 0
 
 
 class TestEpoch:
@@ -164,7 +166,7 @@ class TestEpoch:
             await stale.turn()
 
         assert await workshop.table(PROJECTS) == {}
-        assert await positions(workshop.database) == {"projects_v1": 0}
+        assert await positions(workshop.database) == {SERVED: 0}
         await finish(newest)
         assert len(await workshop.table(PROJECTS)) == 1
 
@@ -272,7 +274,7 @@ class TestParking:
         table = await workshop.table(PROJECTS)
         assert table[a.TENANT_ID, a.PROJECT_ID].row.name == "Shop"
         assert table[a.TENANT_ID, a.OTHER_PROJECT_ID].row.status == "archived"
-        parked = await parked_events(workshop.database, "projects_v1", limit=10)
+        parked = await parked_events(workshop.database, SERVED, limit=10)
         assert [(event.position, event.error) for event in parked] == [(3, "ArithmeticError: wrong sum"), (4, "")]
         assert set((await positions(workshop.database)).values()) == {5}
 
@@ -289,7 +291,7 @@ class TestParking:
         await workshop.catch_up(model)
 
         assert (await workshop.table(PROJECTS))[a.TENANT_ID, a.PROJECT_ID].row.name == "Shop"
-        parked = await parked_events(workshop.database, "projects_v1", limit=10)
+        parked = await parked_events(workshop.database, SERVED, limit=10)
         assert [event.position for event in parked] == [2, 3, 4]
 
     async def test_holds_events_of_other_streams_that_touch_a_row_of_a_parked_one(
@@ -316,7 +318,7 @@ class TestParking:
         await workshop.catch_up(PROJECTS)
 
         assert list(await workshop.table(PROJECTS)) == [(a.TENANT_ID, a.OTHER_PROJECT_ID)]
-        parked = await parked_events(workshop.database, "projects_v1", limit=10)
+        parked = await parked_events(workshop.database, SERVED, limit=10)
         assert parked[0].error.startswith("UnreadableEvent")
 
     async def test_narrows_down_what_the_database_refuses(self, workshop: Workshop, history: History) -> None:
@@ -331,7 +333,7 @@ class TestParking:
         await workshop.catch_up()
 
         assert len(await workshop.table(PROJECTS)) == 9
-        parked = await parked_events(workshop.database, "projects_v1", limit=10)
+        parked = await parked_events(workshop.database, SERVED, limit=10)
         assert [event.position for event in parked] == [6]
         assert set((await positions(workshop.database)).values()) == {10}
 
@@ -341,7 +343,7 @@ class TestParking:
 
         await finish(await workshop.worker(fragile(PROJECTS, renamed_to_bad), monitor=monitor))
 
-        with pytest.raises(ParkedEvents, match=r"projects_v1 \(1 streams\)"):
+        with pytest.raises(ParkedEvents, match=rf"{SERVED} \(1 streams\)"):
             await monitor.check_parked()
 
 

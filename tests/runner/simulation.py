@@ -105,8 +105,12 @@ async def _ask(town: Town, random: Random) -> None:
     elif chance < 0.88:
         verb = random.choice((RetryDeployment, RedeployDeployment, RollbackDeployment, RollbackDeployment))
         await town.again(verb, random.choice(town.deployments)[1], _behaviour(random))
-    else:
+    elif chance < 0.96:
         await town.undeploy(random.choice(town.deployments)[1])
+    elif chance < 0.985:
+        await town.lock(random.choice(town.tenants), random.uniform(5, 90))
+    else:
+        await town.unlock(random.choice(town.tenants))
 
 
 def _behaviour(random: Random) -> Behaviour:

@@ -50,6 +50,18 @@ class Working:
         await self._running
 
 
+HELD_SECONDS = 40
+
+
+async def held_in_queue(town: Town, tenant_id: UUID, *, seconds: float) -> UUID:
+    """A deployment that was queued in the instant before its project was locked, and waits since HELD_SECONDS."""
+    deployment_id = await town.queue()
+    await town.lock(tenant_id, seconds)
+    await asyncio.sleep(HELD_SECONDS)
+    assert await town.story(deployment_id) == ["deployment.queued", "deployment.waiting"]
+    return deployment_id
+
+
 async def statuses(town: Town) -> list[str]:
     return [(await town.deployment(id)).status for _, id in town.deployments]
 
@@ -106,6 +118,38 @@ class TestARunner:
             async with Working(town.runner(deployments_max=100)):
                 assert await town.settled(seconds_max=90)
             assert set(await statuses(town)) == {"succeeded"}
+
+        play(scene)
+
+    def test_begins_what_waited_for_a_lock_once_it_is_taken_away(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            tenant_id = await town.settle()
+            async with Working(town.runner()):
+                await asyncio.sleep(1)
+                stop = await held_in_queue(town, tenant_id, seconds=3600)
+                await town.unlock(tenant_id)
+                await asyncio.sleep(0.2)
+
+                assert (await town.deployment(stop)).status == "running"
+                assert await town.settled(seconds_max=60)
+
+        play(scene)
+
+    def test_begins_what_waited_for_a_lock_when_that_ends_by_itself(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found()
+            tenant_id = await town.settle()
+            async with Working(town.runner()):
+                await asyncio.sleep(1)
+                waiting = await held_in_queue(town, tenant_id, seconds=100)
+                await asyncio.sleep(100 - HELD_SECONDS - 1)
+                assert (await town.deployment(waiting)).status == "queued"
+                await asyncio.sleep(4)
+
+                assert (await town.deployment(waiting)).is_under_way
+                assert (await town.story(waiting)).count("deployment.waiting") == 1
+                assert await town.settled(seconds_max=60)
 
         play(scene)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -200,6 +200,14 @@ class Town:
         await self.ask(
             UndeployDeployment(tenant_id=tenant_id, at=at, project_id=a.PROJECT_ID, deployment_id=deployment_id)
         )
+
+    async def lock(self, tenant_id: UUID, seconds: float) -> None:
+        """Lock the tenant's project for so long."""
+        at = self.now()
+        await self.ask(a.lock_deployments(tenant_id=tenant_id, at=at, expires_at=at + timedelta(seconds=seconds)))
+
+    async def unlock(self, tenant_id: UUID) -> None:
+        await self.ask(a.unlock_deployments(tenant_id=tenant_id, at=self.now()))
 
     async def claim(self, deployment_id: UUID, epoch: int = 1, runner_id: str = "runner") -> Held:
         """Take it for a runner, without a lease."""

@@ -11,6 +11,7 @@ import msgspec
 from commands import (
     api_key,
     artifact,
+    deploy_lock,
     deployment,
     function,
     integration,
@@ -83,7 +84,15 @@ from domain.integration import (
 )
 from domain.person import PERSON, PersonErased, PersonRegistered
 from domain.plan import Limits, PlanDefined, plan_stream
-from domain.project import PROJECT, ProjectArchived, ProjectCreated, ProjectRenamed
+from domain.project import (
+    PROJECT,
+    DeploymentsLocked,
+    DeploymentsUnlocked,
+    LockedBy,
+    ProjectArchived,
+    ProjectCreated,
+    ProjectRenamed,
+)
 from domain.release import ArtifactKind, PinnedImage, Release, SourceRef, Toolchain, Trigger
 from domain.runtime import RUNTIMES_STREAM, Dates, RuntimeAdded, RuntimeDatesSet, RuntimeDefaultSet
 from domain.sealed import Sealed
@@ -119,6 +128,7 @@ PERSON_ID, KEY_ID = id_of(7), id_of(8)
 INVITATION_ID = id_of(9)
 DEPLOYMENT_ID, LATER_DEPLOYMENT_ID = id_of(10), id_of(11)
 
+LOCKED_BY = LockedBy(type="person", id=str(PERSON_ID))
 RUNTIME = "3.11.0"
 FAILURE = Failure(code="build_failed", step="build", message="main.dart:1: Error: expected ';'", remedy="Mend it.")
 TOOLCHAIN = Toolchain(engine="dart-sdk", version=RUNTIME)
@@ -224,6 +234,15 @@ def project_renamed(name: str, project_id: UUID = PROJECT_ID) -> Fact:
 
 def project_archived(project_id: UUID = PROJECT_ID, reason: str = "") -> Fact:
     return Fact(PROJECT.stream(TENANT_ID, project_id), ProjectArchived(reason=reason))
+
+
+def deployments_locked(reason: str = "stocktaking", expires_at: datetime = AT + timedelta(hours=1)) -> Fact:
+    locked = DeploymentsLocked(reason=reason, expires_at=expires_at, locked_by=LOCKED_BY)
+    return Fact(PROJECT.stream(TENANT_ID, PROJECT_ID), locked)
+
+
+def deployments_unlocked() -> Fact:
+    return Fact(PROJECT.stream(TENANT_ID, PROJECT_ID), DeploymentsUnlocked())
 
 
 def dates(**changes: Any) -> Dates:
@@ -669,6 +688,15 @@ def create_project(**changes: Any) -> project.CreateProject:
 
 def rename_project(**changes: Any) -> project.RenameProject:
     return project.RenameProject(**_filled({"project_id": PROJECT_ID, "name": "Store"}, changes))
+
+
+def lock_deployments(**changes: Any) -> deploy_lock.LockDeployments:
+    defaults = {"project_id": PROJECT_ID, "reason": "stocktaking", "locked_by": LOCKED_BY}
+    return deploy_lock.LockDeployments(**_filled(defaults, changes))
+
+
+def unlock_deployments(**changes: Any) -> deploy_lock.UnlockDeployments:
+    return deploy_lock.UnlockDeployments(**_filled({"project_id": PROJECT_ID}, changes))
 
 
 def add_runtime(version: str = RUNTIME, **changes: Any) -> runtime.AddRuntime:

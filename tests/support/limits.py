@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from uuid import UUID
 
 from commands.basis import CODEC
@@ -19,6 +20,7 @@ from domain.deployment import (
 )
 from domain.event import Event
 from domain.plan import Limits, PlanDefined, plan_stream
+from domain.project import DeploymentsLocked, DeploymentsUnlocked
 from domain.release import Release
 from domain.tenant import PlanChosen, TenantCreated
 from eventstore.codec import Codec
@@ -43,7 +45,9 @@ class Replay:
         self._plans: dict[UUID, Limits] = {}
         self._plan_of: dict[UUID, str] = {}
         self._releases: dict[UUID, tuple[UUID, Release]] = {}
-        self._waits: dict[UUID, bool] = {}
+        self._waits: dict[UUID, type[Event]] = {}
+        self._project_of: dict[UUID, UUID] = {}
+        self._locked_until: dict[tuple[UUID, UUID], datetime] = {}
         self._under_way: dict[UUID, tuple[str, ...]] = {}
         self._running: Counter[str] = Counter()
         self._counted: Counter[tuple[UUID, str, str]] = Counter()
@@ -61,18 +65,32 @@ class Replay:
                 self._plans[id] = event.limits
             case TenantCreated() | PlanChosen():
                 self._plan_of[id] = event.plan
+            case DeploymentsLocked():
+                self._locked_until[stored.tenant_id, id] = event.expires_at
+            case DeploymentsUnlocked():
+                del self._locked_until[stored.tenant_id, id]
             case DeploymentQueued():
+                self._project_of[id] = event.project_id
+                self._check_unlocked(stored)
                 self._releases[id] = (stored.tenant_id, event.release)
-                self._waits[id] = True
+                self._waits[id] = DeploymentQueued
             case UndeployRequested():
-                self._waits[id] = True
-            case DeploymentClaimed() if self._waits.pop(id, False):
+                self._waits[id] = UndeployRequested
+            case DeploymentClaimed() if (waited := self._waits.pop(id, None)) is not None:
+                if waited is DeploymentQueued:
+                    self._check_unlocked(stored)
                 self._begin(stored.position, id)
             case _ if isinstance(event, ENDINGS):
                 self._end(id)
                 self.outcomes[id] += isinstance(event, OUTCOMES)
             case _:
                 pass
+
+    def _check_unlocked(self, stored: StoredEvent) -> None:
+        """A lock counts until it ends by itself; what was decided before that is recorded no earlier."""
+        until = self._locked_until.get((stored.tenant_id, self._project_of[stored.stream_id]))
+        if until is not None and stored.recorded_at < until:
+            raise Violated(f"{stored.type} at position {stored.position} in a project locked until {until}")
 
     def _begin(self, position: int, id: UUID) -> None:
         tenant_id, release = self._releases[id]
