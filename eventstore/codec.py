@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -51,7 +51,8 @@ class Codec:
         self._families = {_family(tag) for tag in self._decoders}
         # Names the code that reads and folds these events: states kept under another name are not to be used.
         self.code = fingerprint(_modules(aggregates, upcasters))
-        self._present = {(tag, self._versions[tag]): decoder.decode for tag, decoder in self._decoders.items()}
+        # The short way for what nearly all events are: of the present version.
+        self._readers = {(tag, self._versions[tag]): _reader(decoder.decode) for tag, decoder in self._decoders.items()}
 
     def schema_version(self, type: str) -> int:
         """The version new events of this type are stored with. Raises UnknownEventType."""
@@ -63,6 +64,11 @@ class Codec:
     def knows(self, type: str) -> bool:
         """Whether events of this type can be decoded; foreign ones are skipped by our own readers."""
         return type in self._decoders
+
+    @property
+    def types(self) -> Collection[str]:
+        """All that can be decoded."""
+        return self._decoders.keys()
 
     def is_of_newer_code(self, type: str) -> bool:
         """Whether only newer code has events of this type: it is not known, and named as ours are."""
@@ -82,16 +88,14 @@ class Codec:
 
     def decode(self, stored: StoredEvent) -> Event:
         """The event with `at` filled in. Raises EventOfNewerCode or UnreadableEvent."""
-        decode = self._present.get((stored.type, stored.schema_version))
-        try:
-            # The short way for what nearly all events are: of the present version.
-            event = (
-                self.decode_data(stored.type, stored.schema_version, stored.data)
-                if decode is None
-                else decode(stored.data)
-            )
-        except msgspec.MsgspecError as error:
-            raise UnreadableEvent(f"{stored.type} {stored.schema_version}: {error}") from error
+        return self.reader(stored.type, stored.schema_version)(stored)
+
+    def reader(self, type: str, schema_version: int) -> Callable[[StoredEvent], Event]:
+        """What decodes events of this type and version as `decode` does, for whoever has many of them."""
+        return self._readers.get((type, schema_version), self._decode)
+
+    def _decode(self, stored: StoredEvent) -> Event:
+        event = self.decode_data(stored.type, stored.schema_version, stored.data)
         msgspec.structs.force_setattr(event, "at", stored.recorded_at)
         return event
 
@@ -120,6 +124,20 @@ class Codec:
         for version in range(schema_version, self._versions[type]):
             fields = self._upcasters[type, version].upcast(fields)
         return msgspec.json.encode(fields)
+
+
+def _reader(decode: Callable[[bytes], Event]) -> Callable[[StoredEvent], Event]:
+    complete = msgspec.structs.force_setattr
+
+    def read(stored: StoredEvent) -> Event:
+        try:
+            event = decode(stored.data)
+        except msgspec.MsgspecError as error:
+            raise UnreadableEvent(f"{stored.type} {stored.schema_version}: {error}") from error
+        complete(event, "at", stored.recorded_at)
+        return event
+
+    return read
 
 
 def _modules(aggregates: Sequence[Aggregate[Any]], upcasters: Sequence[Upcaster]) -> Iterator[str]:

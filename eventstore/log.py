@@ -222,6 +222,10 @@ class Log(Protocol):
         """Events with a position above `after`, in order, at most `limit`; never skips one. Raises EventsArchived."""
         ...
 
+    async def skim(self, after: int, *, limit: int, without: Sequence[str]) -> list[StoredEvent]:
+        """What `read` gives, less the events of some types; the last one is there all the same, to tell how far it is."""
+        ...
+
     async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
         """What each of the tenant's counters stands at, by scope and name."""
         ...

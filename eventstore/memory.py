@@ -87,6 +87,10 @@ class MemoryLog:
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
         return self._events[max(after, 0) : max(after, 0) + limit]
 
+    async def skim(self, after: int, *, limit: int, without: Sequence[str]) -> list[StoredEvent]:
+        events = await self.read(after, limit=limit)
+        return [event for event in events if event.type not in without or event is events[-1]]
+
     async def head(self) -> int:
         return len(self._events)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -24,10 +24,11 @@ _EVENTS_AT_A_TIME = 100
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """`position` is where the read models stand before it; `parked` is what they must not touch after it. There is a
-    fold, and a part, of those models that have an interest in the events."""
+    fold, and a part, of those models that have an interest in the events, which are of these `types`."""
 
     position: int
     events: Sequence[StoredEvent]
+    types: Collection[str]
     models: Sequence[AnyModel]
     folds: Sequence[Fold]
     parts: Sequence[Part]
@@ -36,6 +37,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kinds(self) -> list[str]:
         return [model.kind for model in self.models]
+
+    @property
+    def length(self) -> int:
+        """How many positions it takes the read models further, whether or not they had to see what is there."""
+        return self.last.position - self.position
 
     @property
     def last(self) -> StoredEvent:
@@ -55,7 +61,8 @@ async def fold_batch(
 ) -> Batch:
     """Fold the events, which follow `position`, in memory. `before` is the batch of the same models before this one,
     should it not be written yet; `recent` is what need not be asked of the tables."""
-    concerned = [models[number] for number in sorted(interested(models, {event.type for event in events}))]
+    types = {event.type for event in events}
+    concerned = [models[number] for number in sorted(interested(models, types))]
     held = dict(parked) | {model.kind: parked[model.kind].copy() for model in concerned}
     earlier = {fold.model.kind: fold for fold in before.folds} if before else {}
     folds = [
@@ -77,4 +84,4 @@ async def fold_batch(
                 applied = 0
                 await asyncio.sleep(0)
     parts = [(fold.model, fold.finish()) for fold in folds]
-    return Batch(position=position, events=events, models=models, folds=folds, parts=parts, parked=held)
+    return Batch(position=position, events=events, types=types, models=models, folds=folds, parts=parts, parked=held)

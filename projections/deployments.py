@@ -169,6 +169,8 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
             return replace(row, url=url)
         case DeploymentSucceeded():
             return _status(row, "succeeded", finished_at=recorded.at)
+        case FunctionDeployed(deployment_id=deployment_id):
+            return _rated(replace(row, active=row.deployment_id == deployment_id))
         case DeploymentFailed(failure=failure, remaining=remaining):
             return _status(row, "failed", failure=failure, remaining=remaining, url=None, finished_at=recorded.at)
         case CancelRequested():
@@ -193,8 +195,6 @@ def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 -
             return replace(row, drift=differences)
         case DriftCleared():
             return replace(row, drift=())
-        case FunctionDeployed(deployment_id=deployment_id):
-            return _rated(replace(row, active=row.deployment_id == deployment_id))
         case FunctionUndeployed():
             return _rated(replace(row, active=False))
         case _:

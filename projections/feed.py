@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from eventstore.log import Log, StoredEvent
 
@@ -14,6 +15,9 @@ _FIRST_EVENTS = 500
 # One in so many tells well enough how large they are.
 _LOOKED_AT = 8
 
+# After which position, how many, and without which types.
+_Stretch = tuple[int, int, Sequence[str]]
+
 
 class Feed:
     """Reads the log in order."""
@@ -22,16 +26,17 @@ class Feed:
         self._log = log
         self._most = batch_events_max
         self._size = min(_FIRST_EVENTS, batch_events_max)
-        self._ahead: tuple[int, int, asyncio.Task[list[StoredEvent]]] | None = None
+        self._ahead: tuple[_Stretch, asyncio.Task[list[StoredEvent]]] | None = None
 
-    async def read(self, after: int, *, up_to: int | None) -> list[StoredEvent]:
-        """The events that follow `after`, none beyond `up_to`; none at all: there are none yet."""
+    async def read(self, after: int, *, up_to: int | None, without: Sequence[str] = ()) -> list[StoredEvent]:
+        """The events that follow `after`, none beyond `up_to`; none at all: there are none yet. Of the types in
+        `without` there is at most the last."""
         limit = self._size if up_to is None else min(self._size, up_to - after)
-        events = await self._read(after, limit)
-        if len(events) == limit == self._size:
+        events = await self._read((after, limit, without))
+        if limit == self._size and events and events[-1].position == after + limit:
             self._adapt(events)
             if up_to is None:
-                self._read_ahead(events[-1].position)
+                self._read_ahead((events[-1].position, self._size, without))
         return events
 
     @property
@@ -43,17 +48,21 @@ class Feed:
         """Drop what was read ahead."""
         if self._ahead is None:
             return
-        task, self._ahead = self._ahead[2], None
+        task, self._ahead = self._ahead[1], None
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await task
 
-    async def _read(self, after: int, limit: int) -> list[StoredEvent]:
-        if self._ahead is not None and self._ahead[:2] == (after, limit):
-            task, self._ahead = self._ahead[2], None
+    async def _read(self, stretch: _Stretch) -> list[StoredEvent]:
+        if self._ahead is not None and self._ahead[0] == stretch:
+            task, self._ahead = self._ahead[1], None
             return await task
         await self.close()
-        return await self._log.read(after, limit=limit)
+        return await self._ask(stretch)
+
+    async def _ask(self, stretch: _Stretch) -> list[StoredEvent]:
+        after, limit, without = stretch
+        return await self._log.skim(after, limit=limit, without=without)
 
     def _adapt(self, events: list[StoredEvent]) -> None:
         size_bytes = sum(len(event.data) + len(event.meta) for event in events[::_LOOKED_AT]) * _LOOKED_AT
@@ -62,6 +71,5 @@ class Feed:
         elif size_bytes < BATCH_BYTES_WANTED // 2:
             self._size = min(self._most, self._size * 2)
 
-    def _read_ahead(self, after: int) -> None:
-        task = asyncio.create_task(self._log.read(after, limit=self._size))
-        self._ahead = (after, self._size, task)
+    def _read_ahead(self, stretch: _Stretch) -> None:
+        self._ahead = (stretch, asyncio.create_task(self._ask(stretch)))

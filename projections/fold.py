@@ -75,7 +75,8 @@ class Row:
         return written
 
 
-_Taken = tuple[Recorded, Sequence[UUID], Sequence[Row]]
+# Nearly every event touches its own stream's row and no other: then it is that row alone.
+_Taken = tuple[Recorded, Sequence[UUID], Row | None, Sequence[Row]]
 
 
 class Fold:
@@ -134,8 +135,12 @@ class Fold:
             except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
                 faults[recorded.position] = error
             tenant_id = recorded.tenant_id
+            if len(ids) == 1 and ids[0] is recorded.stream_id:
+                key = (tenant_id, recorded.stream_id)
+                taken.append((recorded, ids, rows.get(key) or self._touch(key, recorded), ()))
+                continue
             touched = [rows.get((tenant_id, id)) or self._touch((tenant_id, id), recorded) for id in ids]
-            taken.append((recorded, ids, touched))
+            taken.append((recorded, ids, None, touched))
 
     def note_unreadable(self, position: int, error: Exception) -> None:
         """The event at a position that is yet to be taken could not be decoded: it will be parked."""
@@ -154,31 +159,45 @@ class Fold:
 
     def apply(self, count: int) -> None:
         """Apply the next so many of the events taken."""
-        project, streams, faults = self.model.project, self._streams, self._faults
-        holds, own_only = bool(streams), self._own_only
+        project, holds = self.model.project, bool(self._streams)
         begin, self._applied = self._applied, self._applied + count
-        for recorded, ids, touched in self._taken[begin : self._applied]:
-            fault = faults.get(recorded.position) if faults else None
-            if fault is None and not (holds and streams.hold(recorded.tenant_id, recorded.stream_id, ids)):
-                try:
-                    after = [project(row.row, recorded) for row in touched]
-                    if own_only and (len(ids) != 1 or ids[0] is not recorded.stream_id):
-                        _check_made(recorded, ids, touched, after)
-                except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
-                    fault = error
-                else:
-                    for id, row, new in zip(ids, touched, after):  # noqa: B905 - as long as each other, and asked often
-                        if new is not row.row:
-                            self._change(recorded.tenant_id, id, row, new, recorded.position)
-                    continue
-            self._park(recorded, ids, fault)
-            holds = True
+        for recorded, ids, own, touched in self._taken[begin : self._applied]:
+            if own is None or holds:
+                holds = self._apply_to_all(recorded, ids, touched if own is None else (own,)) or holds
+                continue
+            try:
+                new = project(own.row, recorded)
+            except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+                self._park(recorded, ids, error)
+                holds = True
+                continue
+            if new is not own.row:
+                self._change(recorded.tenant_id, recorded.stream_id, own, new, recorded.position)
 
     def finish(self) -> Folded:
         """Apply what is left, and say what has become of the rows."""
         self.apply(len(self._taken))
         self._before = self._recent = {}
         return self._folded()
+
+    def _apply_to_all(self, recorded: Recorded, ids: Sequence[UUID], touched: Sequence[Row]) -> bool:
+        """Apply the event to these rows, or to none of them; whether it was parked."""
+        fault = self._faults.get(recorded.position) if self._faults else None
+        if fault is None and not self._streams.hold(recorded.tenant_id, recorded.stream_id, ids):
+            try:
+                project = self.model.project
+                after = [project(row.row, recorded) for row in touched]
+                if self._own_only:
+                    _check_made(recorded, ids, touched, after)
+            except Exception as error:  # noqa: BLE001 - a fault of one event must not stop the others
+                fault = error
+            else:
+                for id, row, new in zip(ids, touched, after, strict=True):
+                    if new is not row.row:
+                        self._change(recorded.tenant_id, id, row, new, recorded.position)
+                return False
+        self._park(recorded, ids, fault)
+        return True
 
     def _touch(self, key: RowKey, recorded: Recorded) -> Row:
         before = self._before.get(key) or self._recent.get(key)

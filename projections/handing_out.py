@@ -28,19 +28,21 @@ class HandingOut:
     """To these folds. What none of them is interested in is not decoded: it may well be foreign."""
 
     def __init__(self, codec: Codec, folds: Sequence[Fold]) -> None:
-        self._decode = codec.decode
+        self._codec = codec
         self._takers = _takers(tuple(fold.model.interests for fold in folds))
         self._folds = folds
 
     def give(self, events: Iterable[StoredEvent]) -> None:
         """Decode the next events and let the folds take them."""
         given: defaultdict[int, list[Recorded]] = defaultdict(list)
-        gives: dict[str, list[Callable[[Recorded], None]]] = {}
-        decode = self._decode
+        gives: dict[tuple[str, int], tuple[list[Callable[[Recorded], None]], Callable[[StoredEvent], Event]]] = {}
         for stored in events:
-            takers = gives.get(stored.type)
-            if takers is None:
-                takers = gives[stored.type] = [given[number].append for number in self._takers.get(stored.type, ())]
+            form = (stored.type, stored.schema_version)
+            known = gives.get(form)
+            if known is None:
+                takers = [given[number].append for number in self._takers.get(stored.type, ())]
+                known = gives[form] = takers, self._codec.reader(*form)
+            takers, decode = known
             if not takers:
                 continue
             try:

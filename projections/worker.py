@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -12,7 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from eventstore.codec import Codec
+from eventstore.codec import Codec, tag_of
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.active import active_versions
@@ -78,6 +77,7 @@ class Worker:
         self._moved = moved
         self._checkpoints: dict[str, Checkpoint] = {}
         self._parked: dict[str, ParkedStreams] = {}
+        self._of_no_interest: dict[tuple[str, ...], Sequence[str]] = {}
         self._recent = RecentRows()
         self._report_due = 0.0
 
@@ -119,11 +119,20 @@ class Worker:
             ahead = groups[number + 1][0] if number + 1 < len(groups) else up_to
             if ahead is not None and ahead <= position:
                 continue
-            events = await self._feed.read(position, up_to=ahead)
+            events = await self._read(position, kinds, up_to=ahead)
             if events:
                 models = [self._models[kind] for kind in kinds]
                 applied += await self._apply_all(models, position, events, up_to=ahead)
         return applied
+
+    async def _read(self, position: int, kinds: Sequence[str], *, up_to: int | None) -> list[StoredEvent]:
+        """What follows, less what these read models have no interest in. Types that are not known stay: of those that
+        newer code knows something is said."""
+        without = self._of_no_interest.get(tuple(kinds))
+        if without is None:
+            wanted = {tag_of(event) for kind in kinds for event in self._models[kind].interests}
+            without = self._of_no_interest[tuple(kinds)] = sorted(set(self._codec.types) - wanted)
+        return await self._feed.read(position, up_to=up_to, without=without)
 
     def _groups(self) -> list[tuple[int, list[str]]]:
         groups: dict[int, list[str]] = {}
@@ -145,14 +154,14 @@ class Worker:
                 position = batch.last.position
                 ends = number == BATCHES_MAX or (up_to is not None and position >= up_to)
                 if not ends and await self._more_meanwhile(writing, batch):
-                    more = await self._feed.read(position, up_to=up_to)
+                    more = await self._read(position, batch.kinds, up_to=up_to)
                     if more:
                         following = await self._fold(models, position, more, batch.parked, before=batch)
             finally:
                 written = await writing
             self._tell_of_newer_code(batch)
-            self._monitor.applied(len(batch.events), time.monotonic() - began)
-            began, applied = time.monotonic(), applied + len(batch.events)
+            self._monitor.applied(batch.length, time.monotonic() - began)
+            began, applied = time.monotonic(), applied + batch.length
             if following is None:
                 break
             if not written:  # The rows are others than those the next batch was folded with.
@@ -262,8 +271,9 @@ class Worker:
 
     def _tell_of_newer_code(self, batch: Batch) -> None:
         """What only newer code knows is no row of ours. A newer worker makes its own read models from it."""
-        for type, count in Counter(stored.type for stored in batch.events).items():
+        for type in batch.types:
             if self._codec.is_of_newer_code(type):
+                count = sum(stored.type == type for stored in batch.events)
                 self._monitor.passed_over(type, count)
                 structlog.get_logger().warning(
                     "events_of_newer_code", type=type, count=count, up_to=batch.last.position

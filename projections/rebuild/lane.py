@@ -137,6 +137,8 @@ def _of_lane(model: AnyModel, order: LaneOrder) -> AnyModel:
 
     def keys(recorded: Recorded) -> Sequence[UUID]:
         ids = every(recorded)
+        if len(ids) == 1 and ids[0] is recorded.stream_id:
+            return ids if recorded.stream_id.bytes[15] % lanes == lane else ()
         if not isinstance(recorded.event, strays) and any(id != recorded.stream_id for id in ids):
             raise _StraysUndeclared(type(recorded.event).__name__)
         return [id for id in ids if id.bytes[15] % lanes == lane]

@@ -15,8 +15,8 @@ def a_stream(tenant_id: UUID = TENANT) -> StreamRef:
     return StreamRef(tenant_id, "sample", uuid4())
 
 
-def an_event(stream: StreamRef, version: int = 1, *, data: bytes = b"{}") -> NewEvent:
-    return NewEvent(stream, version, "sample.happened", 1, b"{}", data)
+def an_event(stream: StreamRef, version: int = 1, *, type: str = "sample.happened", data: bytes = b"{}") -> NewEvent:
+    return NewEvent(stream, version, type, 1, b"{}", data)
 
 
 def an_append(

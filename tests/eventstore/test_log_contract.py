@@ -312,6 +312,18 @@ class TestReading:
         assert [e.position for e in await log.read(2, limit=2)] == [3, 4]
         assert await log.read(5, limit=2) == []
 
+    async def test_skim_leaves_out_types_but_for_the_last_event(self, log: Log) -> None:
+        stream = a_stream()
+        for version, type in enumerate(("a.made", "b.made", "a.made", "c.made", "b.made"), 1):
+            await recorded(log, an_append(an_event(stream, version, type=type)))
+
+        everything = await log.read(0, limit=10)
+        assert await log.skim(0, limit=10, without=["a.made"]) == [everything[n] for n in (1, 3, 4)]
+        assert await log.skim(0, limit=3, without=["a.made"]) == [everything[n] for n in (1, 2)]
+        assert await log.skim(1, limit=3, without=["b.made", "c.made"]) == [everything[n] for n in (2, 3)]
+        assert await log.skim(0, limit=10, without=[]) == everything
+        assert await log.skim(5, limit=10, without=["b.made"]) == []
+
     async def test_load_gives_each_stream_in_the_order_asked(self, log: Log) -> None:
         one, two = a_stream(), a_stream()
         await recorded(log, an_append(an_event(one, 1), an_event(two, 1), an_event(one, 2)))
