@@ -73,8 +73,9 @@ def engine_findings(settings: Settings, environment: Mapping[str, str]) -> Itera
     """What backs the service up, and what builds and runs functions here."""
     yield _tools()
     yield asyncio.run(_engine(settings))
-    yield asyncio.run(_confinement(environment))
-    yield _functions_ports()
+    found = asyncio.run(_probed(settings, environment))
+    yield _confinement(found)
+    yield _functions_ports(found)
 
 
 def _python() -> Finding:
@@ -185,11 +186,15 @@ async def _engine(settings: Settings) -> Finding:
     return Finding("engine", "ok", f"{', '.join(here)} found; whether they work is tried when the service runs")
 
 
-async def _confinement(environment: Mapping[str, str]) -> Finding:
-    """What is put around functions and builds here; in a container of an engine, its own confinement counts instead."""
-    # What the probe would log is the finding itself.
+async def _probed(settings: Settings, environment: Mapping[str, str]) -> Confinement:
+    path, own_network = environment.get("PATH", os.defpath), settings.functions_outbound != "all"
+    # What the probe would log are the findings themselves.
     with tempfile.TemporaryDirectory(prefix="dcf-doctor-") as place, structlog.testing.capture_logs():
-        found = await Confinement.probe((Path(place),), Path(place), environment.get("PATH", os.defpath))
+        return await Confinement.probe((Path(place),), Path(place), path, own_network=own_network)
+
+
+def _confinement(found: Confinement) -> Finding:
+    """What is put around functions and builds here; in a container of an engine, its own confinement counts instead."""
     if not found.lacks:
         how = "as a user that owns nothing, " if found.means == "dropped" else ""
         return Finding("confinement", "ok", f"functions run {how}without our files and other processes in sight")
@@ -200,13 +205,16 @@ async def _confinement(environment: Mapping[str, str]) -> Finding:
     return Finding("confinement", "warn", "; ".join(found.lacks), remedy)
 
 
-def _functions_ports() -> Finding:
+def _functions_ports(found: Confinement) -> Finding:
     """A function listens on every address, as its contract says; whoever reaches its port needs no key of ours."""
+    if found.own_network:
+        message = "functions are reached through the functions' origin alone, and reach no port of this machine"
+        return Finding("function ports", "ok", message)
     addresses = [one for name in psutil.net_if_addrs().values() for one in name if one.family == socket.AF_INET]
     reached = sorted(one.address for one in addresses if not ipaddress.ip_address(one.address).is_loopback)
     if not reached:
         return Finding("function ports", "ok", "this machine has no address that others could reach functions at")
-    remedy = "let the machine's firewall take nothing from outside but the service's own ports, or run functions by podman or docker"
+    remedy = "unset DCF_FUNCTIONS_OUTBOUND where it is all; else let the machine's firewall take nothing from outside but the service's own ports, or run functions by podman or docker"
     some = ", ".join(reached[:PACKAGES_SHOWN_MAX])
     return Finding("function ports", "warn", f"functions that run as processes listen on {some} too", remedy)
 

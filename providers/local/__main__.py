@@ -72,6 +72,7 @@ def _plan(settings: Settings) -> Plan:
         hidden=hidden_from_functions(settings, os.environ),
         secret_key=key_for(master_key(settings), "agent-secrets"),
         former_secret_keys=tuple(key_for(key, "agent-secrets") for key in former_master_keys(settings)),
+        outbound=settings.functions_outbound,
         only_engine=_engine(settings.local_engine),
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
     )
@@ -79,9 +80,10 @@ def _plan(settings: Settings) -> Plan:
 
 def hidden_from_functions(settings: Settings, environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Our own data, keys and sockets; the home of our user, where people keep theirs; and where the machine's services have
-    their sockets, an engine's among them that does as root what it is asked."""
+    their sockets, an engine's among them that does as root what it is asked, and a database's."""
     home = Path(environment.get("HOME") or "/")
-    others = [Path("/run"), *([home] if home.is_absolute() and len(home.parts) > 1 else ())]
+    shared = Path("/tmp")  # noqa: S108 - it is what becomes invisible
+    others = [Path("/run"), shared, *([home] if home.is_absolute() and len(home.parts) > 1 else ())]
     return (settings.data_dir, socket_directory(settings.data_dir), *others)
 
 

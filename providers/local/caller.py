@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from providers.local.fleet import Fleet
+from providers.local.keeper import Keeper
 from providers.local.relay import CONNECT_SECONDS_MAX
 from providers.local.routes import RouteTable
 from providers.provider import Answered, Call, NoAnswer, ProviderBusy, ProviderRefused
@@ -16,19 +17,11 @@ from providers.provider import Answered, Call, NoAnswer, ProviderBusy, ProviderR
 
 class Caller:
     """Each call has a connection of its own: one that was kept may be closed at the very moment it is used again, and
-    then nobody could tell whether the function had been called. Close it at the end."""
+    then nobody could tell whether the function had been called."""
 
     def __init__(self, routes: RouteTable, fleet: Fleet) -> None:
         self._routes = routes
         self._fleet = fleet
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX),
-        )
-
-    async def close(self) -> None:
-        await self._session.close()
 
     async def call(self, call: Call) -> Answered:
         """As `Calling.call`."""
@@ -41,16 +34,17 @@ class Caller:
             raise ProviderBusy("The function is being started again." if keeper else "The function does not run.")
         keeper.entered()
         try:
-            return await self._called(call, keeper.port)
+            return await self._called(call, keeper)
         finally:
             keeper.left()
 
-    async def _called(self, call: Call, port: int) -> Answered:
-        url = URL(f"http://127.0.0.1:{port}/")
+    async def _called(self, call: Call, keeper: Keeper) -> Answered:
+        url = URL(f"http://127.0.0.1:{keeper.port}/")
         try:
             async with (
                 asyncio.timeout(call.seconds_max),
-                self._session.post(url, data=call.body, headers=list(call.headers), allow_redirects=False) as answer,
+                _session(keeper) as session,
+                session.post(url, data=call.body, headers=list(call.headers), allow_redirects=False) as answer,
             ):
                 # The status is the answer; a body that breaks off or never ends changes nothing about it.
                 with suppress(aiohttp.ClientError, TimeoutError):
@@ -63,3 +57,11 @@ class Caller:
             raise NoAnswer(f"The function did not answer within {call.seconds_max:g} seconds.") from None
         except aiohttp.ClientError as error:
             raise NoAnswer("The function broke off without an answer.") from error
+
+
+def _session(keeper: Keeper) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=keeper.open_socket),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX),
+    )

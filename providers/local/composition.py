@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -17,6 +18,7 @@ from providers.local.engine import EngineName, Surroundings
 from providers.local.fleet import AGENT_VARIABLE, Fleet
 from providers.local.keeper import Patience
 from providers.local.ledger import Ledger
+from providers.local.outbound import Outbound
 from providers.local.relay import session
 from providers.local.routes import RouteTable
 from providers.local.secrets import AgentSecrets
@@ -33,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     # 32 bytes that close what the functions' secrets are on disk; the same ones at every start.
     secret_key: bytes
     former_secret_keys: tuple[bytes, ...] = ()
+    # Where functions with a network of their own get to: the web by a proxy, or nowhere. `all`: they have none of their own.
+    outbound: Literal["web", "none", "all"] = "web"
     only_engine: EngineName | None = None
     stop_seconds_max: float = 10.0
     patience: Patience = Patience()
@@ -49,7 +53,8 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     routes = RouteTable(store, store.routes())
     toolchains = Toolchains(_surroundings(plan), plan.only_engine)
     client = session()
-    confinement = await Confinement.probe(plan.hidden, store.folder, plan.environment.get("PATH", ""))
+    path = plan.environment.get("PATH", "")
+    confinement = await Confinement.probe(plan.hidden, store.folder, path, own_network=plan.outbound != "all")
     builder = Builder(store, ledger, {**plan.environment, AGENT_VARIABLE: name}, confinement)
     secrets = AgentSecrets(plan.secret_key, plan.former_secret_keys)
     fleet = Fleet(
@@ -60,6 +65,7 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
         name=name,
         environment=plan.environment,
         confinement=confinement,
+        outbound=Outbound() if plan.outbound == "web" else None,
         patience=plan.patience,
         secrets=secrets,
     )
@@ -67,10 +73,9 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     working = Agent(store, ledger, toolchains, builder, fleet, routes, secrets)
     try:
         await working.start()
-        yield Door(working, store, toolchains, routes, fleet, client, caller)
+        yield Door(working, store, toolchains, routes, fleet, caller)
     finally:
         await working.stop(plan.stop_seconds_max)
-        await caller.close()
         await client.close()
 
 

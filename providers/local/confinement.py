@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import shlex
 import shutil
@@ -11,8 +13,11 @@ from typing import Literal, Self
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from providers.local.command import run
+from providers.local.network import Network, NetworkShut
+from providers.local.process_group import NotStarted, ProcessGroup
 
 OPEN_FILES_MAX = 1024
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -20,7 +25,7 @@ NICENESS = 5
 PROBE_SECONDS_MAX = 10.0
 ENVIRONMENT_FILE = ".environment"
 
-TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "rm", "sh")
+TOOLS = ("unshare", "mount", "setpriv", "mkdir", "nice", "nsenter", "rm", "sh")
 # Whose processes functions are where we are root and may choose: a number that owns nothing, on every Linux.
 NOBODY = 65_534
 # Threads count too. In namespaces of their own these are a function's, elsewhere all of that user's.
@@ -34,9 +39,9 @@ _MOUNTS = ("--mount", "--propagation", "private")
 _PROCESSES = ("--pid", "--fork", "--kill-child", "--mount-proc")
 _AS_ROOT_OF_ITS_OWN = ("--user", "--map-root-user")
 _UNSHARED: dict[Means, tuple[str, ...]] = {
-    "dropped": (*_MOUNTS, *_PROCESSES, "--"),
-    "namespaces": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS, *_PROCESSES, "--"),
-    "hidden": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS, "--"),
+    "dropped": (*_MOUNTS, *_PROCESSES),
+    "namespaces": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS, *_PROCESSES),
+    "hidden": (*_AS_ROOT_OF_ITS_OWN, *_MOUNTS),
     "limits": (),
 }
 # Being root of a namespace of its own, it could take the covers off again.
@@ -45,6 +50,8 @@ _SOMEBODY_ELSE = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 # The first process of a namespace is spared every signal it has no handler for: that is none for a function to be.
 _FIRST_PROCESS = '"$@" & wait "$!"'
 _FEW = 8
+# In its new network there is not even a loopback before the agent comes in; without the agent there never will be.
+_HELD = ("read -r _ || exit 1", "exec </dev/null")
 # POSIX counts the file size limit in units of 512 bytes; shells differ in how they call the number of processes.
 _LIMITS = (
     f"ulimit -c 0; ulimit -n {OPEN_FILES_MAX} 2>/dev/null; ulimit -f {FILE_BYTES_MAX // 512} 2>/dev/null; "
@@ -65,10 +72,15 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     means: Means
     # What every program of the machine needs, though it may lie in a folder that is hidden: how to find other machines.
     seen: tuple[Path, ...] = (Path("/etc/resolv.conf"),)
+    # Whether functions have a network of their own, which nobody else is in.
+    own_network: bool = False
 
     @classmethod
-    async def probe(cls, hidden: Iterable[Path], folder: Path, search_path: str) -> Self:
-        """Find out, in a hidden folder, how much this machine allows, and say so in the log."""
+    async def probe(cls, hidden: Iterable[Path], folder: Path, search_path: str, *, own_network: bool = True) -> Self:
+        """Find out, in a hidden folder, how much this machine allows, and say so in the log.
+
+        `own_network`: whether functions are to have one, if it allows that.
+        """
         found = {tool: path for tool in TOOLS if (path := shutil.which(tool, path=search_path))}
         tools = {tool: found.get(tool, tool) for tool in TOOLS}
         folders, words = tuple(hidden), ""
@@ -83,9 +95,13 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             words = words or fault
         else:
             one = cls(hidden=_outermost(folders), tools=tools, means="limits")
+        if own_network and one.means != "limits":
+            fault = await one._network_fault(folder)
+            words = words or fault
+            one = replace(one, own_network=not fault)
         lacks = one.lacks
         say = log.warning if lacks else log.info
-        say("functions_confined", means=one.means, lacks=lacks, because=words)
+        say("functions_confined", means=one.means, own_network=one.own_network, lacks=lacks, because=words)
         return one
 
     @property
@@ -98,6 +114,10 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             found.append("functions can see and signal other processes of the service's user")
         if self.means != "dropped" and os.geteuid() == 0:
             found.append("functions run as root")
+        if not self.own_network:
+            found.append(
+                "functions listen on every address of this machine, and reach its ports, each other's among them"
+            )
         return tuple(found)
 
     async def _fault(self, folder: Path) -> str:
@@ -119,13 +139,46 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             shutil.rmtree(kept)
             secret.unlink()
 
+    async def _network_fault(self, folder: Path) -> str:
+        """What keeps a network of its own from being one; empty when nothing does."""
+        place = folder / "probe-network"
+        place.mkdir(exist_ok=True)
+        argv = self.around(
+            ("sh", "-c", "exit 0"), cwd=place, environment={"PATH": os.defpath}, kept=(), own_network=True
+        )
+        try:
+            group = ProcessGroup.start(argv, environment={}, cwd=place, log=place / "log", held=True)
+        except (OSError, NotStarted) as error:
+            return str(error)
+        try:
+            network = await Network.entered(group.mark.pid, self.tools, None)
+            with network.open_socket() as inside:
+                found = inside.connect_ex(("127.0.0.1", 1))
+            await network.close()
+            group.release()
+            await asyncio.wait([group.ended], timeout=PROBE_SECONDS_MAX)
+            ran = group.ended.done() and group.ended.result() == 0
+            return "" if found == errno.ECONNREFUSED and ran else "its loopback is not up"
+        except (OSError, NetworkShut) as error:
+            return str(error)
+        finally:
+            await group.stop(0)
+            shutil.rmtree(place)
+
     def around(
-        self, argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], kept: Iterable[Path] | None
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        kept: Iterable[Path] | None,
+        own_network: bool = False,
     ) -> tuple[str, ...]:
         """The command that runs `argv` confined, in `cwd`, with the `kept` files and folders still to be seen.
 
         With None for `kept`, `argv` confines by itself what it runs: nothing is hidden from it. Whatever `environment`
-        says (where programs and libraries are found, for one) holds for `argv` only, not for what confines it.
+        says (where programs and libraries are found, for one) holds for `argv` only, not for what confines it. With `own_network`
+        it waits there for a line of its input.
         """
         _write_environment(cwd / ENVIRONMENT_FILE, environment)
         # Secrets are in it: it goes as soon as it is read.
@@ -137,8 +190,10 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         if self.means == "dropped":
             _hand_over(cwd, needed)
         seen = (path for path in self.seen if path.is_file())
-        covered = (self.tools["sh"], "-c", self._covering((*needed, *seen), cwd), "sh", *limited)
-        return (self.tools["unshare"], *_UNSHARED[self.means], *covered)
+        lines = "\n".join((*(_HELD if own_network else ()), self._covering((*needed, *seen), cwd)))
+        covered = (self.tools["sh"], "-c", lines, "sh", *limited)
+        network = ("--net",) if own_network else ()
+        return (self.tools["unshare"], *_UNSHARED[self.means], *network, "--", *covered)
 
     def _covering(self, kept: tuple[Path, ...], cwd: Path) -> str:
         """A script that holds on to what is kept, covers what is hidden, puts back what is kept, and goes on."""
@@ -146,7 +201,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         inside = [path.resolve() for path in kept if any(path.resolve().is_relative_to(one) for one in self.hidden)]
         lines = ["set -e", "umask 022"]
         lines += [f"exec {number}<{shlex.quote(str(path))}" for number, path in enumerate(inside, 3)]
-        lines += [f"{mount} -t tmpfs -o mode=0711,size=1m tmpfs {shlex.quote(str(one))}" for one in self.hidden]
+        lines += [f"{mount} -t tmpfs -o {_cover(one)} tmpfs {shlex.quote(str(one))}" for one in self.hidden]
         for number, path in enumerate(inside, 3):
             lines += self._putting_back(number, path, writable=path == cwd.resolve())
         lines += [f"cd {shlex.quote(str(cwd.resolve()))}", "umask 077", self._going_on()]
@@ -169,6 +224,11 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         put = [f"{mount} --no-canonicalize --bind /proc/self/fd/{number} {place}", f"exec {number}<&-"]
         lock = [] if writable else [f"{mount} -o remount,bind,ro {place} 2>/dev/null || true"]
         return [*make, *put, *lock]
+
+
+def _cover(folder: Path) -> str:
+    """Empty; what everybody may write to, everybody of this function may write to."""
+    return "mode=1777,size=64m" if folder.stat().st_mode & 0o002 else "mode=0711,size=1m"
 
 
 def _write_environment(path: Path, environment: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ from typing import get_args
 from urllib.parse import unquote
 from uuid import UUID
 
-import aiohttp
 import msgspec
 import structlog
 from yarl import URL
@@ -43,7 +42,6 @@ class Door:
         toolchains: Toolchains,
         routes: RouteTable,
         fleet: Fleet,
-        session: aiohttp.ClientSession,
         caller: Caller,
     ) -> None:
         self._agent = agent
@@ -51,7 +49,6 @@ class Door:
         self._toolchains = toolchains
         self._routes = routes
         self._fleet = fleet
-        self._session = session
         self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +155,7 @@ class Door:
                 scope,
                 receive,
                 send,
-                client=self._session,
+                client=keeper.session,
                 url=url,
                 headers=end_to_end(scope["headers"]),
                 seconds_max=route.request_seconds_max,

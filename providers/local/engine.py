@@ -37,11 +37,13 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A program to start and the environment it sees. `needs` are the files and folders that it cannot do without;
-    None: it confines by itself what it runs, and must see what the agent sees."""
+    None: it confines by itself what it runs, and must see what the agent sees. `apart`: it waits, in a network of its own, to
+    be released."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     needs: tuple[Path, ...] | None
+    apart: bool = False
 
 
 class EngineUnavailable(Exception):

@@ -22,6 +22,8 @@ from providers.local.engine import Command, EngineUnavailable, Launch
 from providers.local.function_log import FunctionLog
 from providers.local.keeper import Charge, Keeper, Patience
 from providers.local.ledger import Ledger
+from providers.local.network import Network
+from providers.local.outbound import Outbound, proxy_variables
 from providers.local.process_group import ProcessGroup
 from providers.local.records import Deployment, ProcessMark
 from providers.local.secrets import AgentSecrets
@@ -48,6 +50,7 @@ class Fleet:
         name: str,
         environment: Mapping[str, str],
         confinement: Confinement,
+        outbound: Outbound | None,
         patience: Patience,
         secrets: AgentSecrets,
     ) -> None:
@@ -60,6 +63,7 @@ class Fleet:
         self._environment = environment
         self._search_path = environment.get("PATH", os.defpath)
         self._confinement = confinement
+        self._outbound = outbound
         self._patience = patience
         self._keepers: dict[UUID, Keeper] = {}
         self._ending: dict[UUID, asyncio.Task[None]] = {}
@@ -108,6 +112,7 @@ class Fleet:
             memory_mb_max=release.memory_mb_max,
             free_port=self._free_port,
             note=self._noting(deployment.id),
+            enter=self._enter,
         )
         keeper = self._keepers[deployment.id] = Keeper(charge, self._session, self._patience)
         keeper.serving = serving
@@ -153,6 +158,8 @@ class Fleet:
         order = deployment.order
         place = self._store.place(deployment.id) / "run"
         machine = {"PATH": self._search_path, "LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place)}
+        if self._outbound and self._confinement.own_network:
+            machine |= proxy_variables()
         ours = {
             "PORT": str(port),
             "DCF_FUNCTION_ID": str(order.release.function_id),
@@ -177,8 +184,15 @@ class Fleet:
         return {DEPLOYMENT_VARIABLE: str(deployment_id), AGENT_VARIABLE: self._name}
 
     def _confined(self, command: Command, place: Path) -> Command:
-        argv = self._confinement.around(command.argv, cwd=place, environment=command.environment, kept=command.needs)
-        return replace(command, argv=argv)
+        apart = self._confinement.own_network and command.needs is not None
+        argv = self._confinement.around(
+            command.argv, cwd=place, environment=command.environment, kept=command.needs, own_network=apart
+        )
+        return replace(command, argv=argv, apart=apart)
+
+    async def _enter(self, process_id: int, started_apart: bool) -> Network | None:
+        enter = Network.entered if started_apart else Network.of
+        return await enter(process_id, self._confinement.tools, self._outbound)
 
     def _free_port(self) -> int:
         given = {keeper.port for keeper in self._keepers.values()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +16,10 @@ import structlog
 
 from providers.local.engine import Command, EngineUnavailable
 from providers.local.function_log import FunctionLog
+from providers.local.network import Network, NetworkShut
 from providers.local.process_group import NotStarted, ProcessGroup
 from providers.local.records import ProcessMark
+from providers.local.relay import session
 
 Status = Literal["starting", "healthy", "unhealthy", "stopped"]
 
@@ -60,12 +64,14 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     free_port: Callable[[], int]
     # Makes durable which process runs on which port, before that is relied on.
     note: Callable[[ProcessMark | None, int], None]
+    # The network of a process, None when it is ours; with True it is waited for, since it was started to have its own.
+    enter: Callable[[int, bool], Awaitable[Network | None]]
 
 
 class Keeper:
     """One per deployment that should run. `port` is where the healthy process listens."""
 
-    def __init__(self, charge: Charge, session: aiohttp.ClientSession, patience: Patience) -> None:
+    def __init__(self, charge: Charge, client: aiohttp.ClientSession, patience: Patience) -> None:
         self.status: Status = "starting"
         self.message = ""
         self.port = 0
@@ -73,7 +79,10 @@ class Keeper:
         self.under_way = 0  # Requests being answered.
         self.restarts = 0
         self._charge = charge
-        self._session = session
+        self._session = client
+        self._network: Network | None = None
+        self._inside: aiohttp.ClientSession | None = None
+        self._entering: asyncio.Task[None] | None = None
         self._patience = patience
         self._group: ProcessGroup | None = None
         self._killed_because = ""
@@ -91,6 +100,16 @@ class Keeper:
         """The process that is running now."""
         return self._group if self._group and not self._group.ended.done() else None
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """A client that reaches the process."""
+        return self._inside or self._session
+
+    @property
+    def open_socket(self) -> Callable[[object], socket.socket] | None:
+        """What makes sockets that reach the process; None: any does."""
+        return self._open_inside if self._inside else None
+
     def watch(self, resident_bytes: int) -> None:
         """Look at what the process uses, given the memory of its whole group; kill it when that is too much."""
         limit = self._charge.memory_mb_max * 1024 * 1024
@@ -98,6 +117,8 @@ class Keeper:
             used = resident_bytes // (1024 * 1024)
             self._killed_because = f"it used {used} MB of memory, and its limit is {self._charge.memory_mb_max} MB"
             self.group.signal(signal.SIGKILL)
+        if self._network and self._network.is_lost and (self._entering is None or self._entering.done()):
+            self._entering = asyncio.create_task(self._enter_again(self._network))
         self._charge.log.turn()
 
     def entered(self) -> None:
@@ -120,6 +141,10 @@ class Keeper:
             await self._group.stop(seconds_max)
             self._charge.note(None, 0)
         self.status = "stopped"
+        await self._close_network()
+        if self._inside:
+            await self._drained(seconds_max)  # Who came at the last moment is told that nobody answers.
+            await self._inside.close()
 
     async def _drained(self, seconds_max: float) -> None:
         self._idle.clear()
@@ -139,6 +164,7 @@ class Keeper:
                 failures = 0
             failures += 1
             self._report(reason, failures)
+            await self._close_network()
             if self.status == "unhealthy" and not self.serving:
                 return
             await asyncio.sleep(self._patience.delay_seconds(failures))
@@ -147,8 +173,8 @@ class Keeper:
     async def _live(self) -> str:
         """One life of the process, from its start to its end; why it ended."""
         try:
-            group = self._group if self._group and not self._group.ended.done() else await self._start()
-        except (OSError, NotStarted, EngineUnavailable) as error:
+            group = await self._adopted() or await self._start()
+        except (OSError, NotStarted, EngineUnavailable, NetworkShut) as error:
             return f"it could not be started: {error}"
         if not await self._becomes_healthy(group):
             if group.ended.done():
@@ -160,15 +186,54 @@ class Keeper:
         await asyncio.wait([group.ended])
         return self._ending(group)
 
+    async def _adopted(self) -> ProcessGroup | None:
+        if (group := self.group) is not None:
+            await self._enter(group, apart=False)
+        return group
+
+    async def _enter(self, group: ProcessGroup, *, apart: bool) -> None:
+        try:
+            self._network = await self._charge.enter(group.mark.pid, apart)
+        except NetworkShut:
+            await group.stop(STOP_SECONDS_MAX)
+            raise
+        if self._network and self._inside is None:
+            self._inside = session(open_socket=self._open_inside)
+
+    def _open_inside(self, _: object) -> socket.socket:
+        if self._network is None:
+            raise OSError("the function does not run")
+        return self._network.open_socket()
+
+    async def _enter_again(self, network: Network) -> None:
+        self._log.warning("function_network_lost")
+        with suppress(NetworkShut):
+            await network.enter()
+
+    async def _close_network(self) -> None:
+        if self._entering:
+            self._entering.cancel()
+            await asyncio.wait([self._entering])
+        if self._network:
+            await self._network.close()
+        self._network = self._entering = None
+
     async def _start(self) -> ProcessGroup:
         self._killed_because = ""
         self.port = self._charge.free_port()
         self._charge.cwd.mkdir(exist_ok=True, mode=0o700)
         command = await self._charge.command(self.port)
         self._group = ProcessGroup.start(
-            command.argv, environment=command.environment, cwd=self._charge.cwd, log=self._charge.log.path
+            command.argv,
+            environment=command.environment,
+            cwd=self._charge.cwd,
+            log=self._charge.log.path,
+            held=command.apart,
         )
         self._charge.note(self._group.mark, self.port)
+        if command.apart:
+            await self._enter(self._group, apart=True)
+            self._group.release()
         return self._group
 
     async def _becomes_healthy(self, group: ProcessGroup) -> bool:
@@ -184,7 +249,7 @@ class Keeper:
         url = f"http://127.0.0.1:{self.port}{self._charge.health_path}"
         timeout = aiohttp.ClientTimeout(total=max(0.1, seconds_max))
         try:
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+            async with self.session.get(url, timeout=timeout, allow_redirects=False) as response:
                 return response.status <= STATUS_MAX
         except (aiohttp.ClientError, TimeoutError):
             return False

@@ -30,17 +30,20 @@ class ProcessGroup:
         asyncio.get_running_loop().add_reader(self._descriptor, self._on_end)
 
     @classmethod
-    def start(cls, argv: Sequence[str], *, environment: Mapping[str, str], cwd: Path, log: Path) -> Self:
+    def start(
+        cls, argv: Sequence[str], *, environment: Mapping[str, str], cwd: Path, log: Path, held: bool = False
+    ) -> Self:
         """Start in a new session, our own environment and open files left behind.
 
-        Its output goes straight to the file `log`, so that it goes on when the agent does not. Raises NotStarted.
+        Its output goes straight to the file `log`, so that it goes on when the agent does not. `held`: it waits for a line
+        until `release`, or ends with the agent. Raises NotStarted.
         """
         with log.open("ab") as output:
             child = subprocess.Popen(
                 argv,
                 env=dict(environment),
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if held else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -63,6 +66,13 @@ class ProcessGroup:
         group._close()
         return None
 
+    def release(self) -> None:
+        """Let one that is held go on. Twice is once."""
+        if self._child and self._child.stdin and not self._child.stdin.closed:
+            with suppress(OSError):
+                self._child.stdin.write(b"go\n")
+                self._child.stdin.close()
+
     def signal(self, number: signal.Signals) -> None:
         """To every process of the group that is left."""
         with suppress(ProcessLookupError, PermissionError):
@@ -80,6 +90,7 @@ class ProcessGroup:
     def _on_end(self) -> None:
         # While its first process is not reaped, its number cannot belong to anybody else.
         self.signal(signal.SIGKILL)
+        self.release()
         self._close()
         self.ended.set_result(self._child.wait() if self._child else None)
 

@@ -64,6 +64,23 @@ def group(pid: int) -> int:
     return found.group if found else 0
 
 
+def is_apart(pid: int) -> bool:
+    """Whether it lives, in another network than ours."""
+    return _differs(pid, "net")
+
+
+def has_user_apart(pid: int) -> bool:
+    """Whether its users are others than ours: those of a namespace that an ordinary user may make."""
+    return _differs(pid, "user")
+
+
+def _differs(pid: int, namespace: str) -> bool:
+    try:
+        return (_PROC / str(pid) / "ns" / namespace).readlink() != (_PROC / "self" / "ns" / namespace).readlink()
+    except OSError:
+        return False
+
+
 def resident_bytes_by_group() -> dict[int, int]:
     """The memory of every process group."""
     sums: defaultdict[int, int] = defaultdict(int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, MutableMapping
 from typing import Any
 from uuid import uuid4
@@ -54,12 +55,17 @@ class ClientGone(Exception):
     """Whoever asked has left."""
 
 
-def session(socket_path: str | None = None) -> aiohttp.ClientSession:
-    """A client fit for relaying: it changes nothing it passes on, keeps no cookies and sets no limit of its own."""
+def session(
+    socket_path: str | None = None, open_socket: Callable[[Any], socket.socket] | None = None
+) -> aiohttp.ClientSession:
+    """A client fit for relaying: it changes nothing it passes on, keeps no cookies and sets no limit of its own.
+
+    `open_socket` makes the sockets it connects.
+    """
     connector = (
         aiohttp.UnixConnector(socket_path, limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS)
         if socket_path
-        else aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS)
+        else aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS, socket_factory=open_socket)
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +14,7 @@ from providers.local.engine import EngineUnavailable
 from providers.local.function_log import FunctionLog
 from providers.local.secrets import AgentSecrets
 from providers.provider import Order
-from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, until, withdrawn
+from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, withdrawn
 
 SENTINEL = "sentinel-2b8e41-never-to-be-seen"
 TELLS_ITS_SECRET = b"""import 'dart:io';
@@ -90,11 +89,12 @@ async def test_a_function_has_them_also_after_the_agent_was_started_again_and_no
     async with local(tmp_path) as ground:
         await _applied(ground, wanted, PROBE)
         await settled(ground.provider, wanted, "healthy")
-        first = await _environment(tmp_path)
+        await ground.provider.promote(wanted)
+        first = await _environment(tmp_path, wanted)
         assert _traces(tmp_path) == []
     async with local(tmp_path) as ground:
         await settled(ground.provider, wanted, "healthy")
-        second = await _environment(tmp_path)
+        second = await _environment(tmp_path, wanted)
         assert _traces(tmp_path) == []
         await withdrawn(ground.provider, wanted)
 
@@ -112,16 +112,11 @@ async def test_the_last_words_of_a_function_that_tells_them_do_not(tmp_path: Pat
     assert f"my password is {HIDDEN_AS}!" in service.message
 
 
-async def _environment(folder: Path) -> dict[str, str]:
-    """What the function sees, asked at the port its record names."""
-
-    async def look() -> int:
-        records = [json.loads(path.read_bytes()) for path in (folder / "agent").rglob("*.json")]
-        return next((record["port"] for record in records if record.get("port")), 0)
-
-    port = await until(look, bool)
-    async with httpx.AsyncClient() as client:
-        found: dict[str, str] = (await client.get(f"http://127.0.0.1:{port}/environment")).json()
+async def _environment(folder: Path, wanted: Order) -> dict[str, str]:
+    """What the function sees, asked through the agent."""
+    url = f"http://agent/serve/public/{'/'.join(wanted.release.address)}/environment"
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "a.sock"))) as client:
+        found: dict[str, str] = (await client.get(url)).json()
     return found
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import AF_INET
 
 import httpx
 import msgspec
+import psutil
 import pytest
 import pytest_asyncio
 
 from domain.release import Access
 from process.ports import listen
 from process.serving import serving
+from providers.local import opener
 from providers.local.client import AgentSocket, Functions
+from providers.local.confinement import Confinement
+from providers.local.outbound import proxy_variables
 from providers.local.relay import REQUEST_BYTES_MAX, Receive, Scope, Send
 from providers.provider import Order
 from tests.providers.grounds import HELLO, PROBE, Ground, deployed, local, order, settled, sources, until, withdrawn
@@ -150,7 +156,7 @@ class TestAFunction:
         assert seen["DCF_FUNCTION_ID"] == str(probe.release.function_id)
         assert seen["DCF_DEPLOYMENT_ID"] == str(probe.deployment_id)
         allowed = {"PATH", "LANG", "HOME", "TMPDIR", "GREETING", "PORT", "PWD", "OLDPWD", "SHLVL", "_"}
-        assert {name for name in seen if not name.startswith("DCF_")} <= allowed
+        assert {name for name in seen if not name.startswith("DCF_")} <= allowed | set(proxy_variables())
 
     async def test_that_dies_is_started_again(self, front: Front, probe: Order) -> None:
         before = await front.text(probe, "born")
@@ -218,3 +224,68 @@ class TestAFunction:
         assert seen[-1][1] != "first"
         await withdrawn(front.ground.provider, second)
         await withdrawn(front.ground.provider, first)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Only where this machine gives functions a network of their own."""
+    folder = tmp_path_factory.mktemp("apart")
+    if not (await Confinement.probe((folder,), folder, os.environ["PATH"])).own_network:
+        pytest.skip("this machine gives ordinary users no namespaces")
+
+
+@pytest.mark.usefixtures("apart")
+class TestItsNetwork:
+    async def test_leads_to_no_port_of_this_machine(self, front: Front, probe: Order) -> None:
+        """Those of the API, of the database, of the agent: all are ports or sockets of this machine."""
+        with listen("0.0.0.0", 0, variable="") as ours:
+            port = ours.getsockname()[1]
+            own = {one.address for name in psutil.net_if_addrs().values() for one in name if one.family == AF_INET}
+
+            found = {
+                host: await front.text(probe, f"connect?host={host}&n={port}")
+                for host in {"127.0.0.1", "0.0.0.0", *own}
+            }
+
+        assert "127.0.0.1" in own
+        assert set(found.values()) == {"not reached"}, found
+
+    async def test_lets_only_the_agent_in(self, front: Front, probe: Order) -> None:
+        port = json.loads(await front.text(probe, "environment"))["PORT"]
+        other = order()
+        await deployed(front.ground.provider, other, sources(PROBE))
+
+        seen = await front.text(other, f"connect?host=127.0.0.1&n={port}")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", int(port))
+        await withdrawn(front.ground.provider, other)
+
+        assert seen == "not reached"
+        assert await front.text(probe, f"connect?host=127.0.0.1&n={port}") == "reached", "its own it reaches"
+
+    async def test_takes_many_at_once(self, front: Front, probe: Order) -> None:
+        answers = await asyncio.gather(*(front.client.get(front.url(probe, "slow?n=200")) for _ in range(60)))
+
+        assert {answer.text for answer in answers} == {"slept"}
+
+    @pytest.mark.parametrize("url", ["http://169.254.169.254/latest/meta-data", "http://10.0.0.1:8000/"])
+    async def test_has_a_way_out_that_leads_neither_here_nor_to_a_cloud(
+        self, front: Front, probe: Order, url: str
+    ) -> None:
+        seen = await front.text(probe, f"fetch?url={url}")
+
+        assert seen.startswith("403 Functions of this machine reach the internet"), seen
+
+    async def test_is_entered_again_when_the_way_in_is_killed(self, front: Front, probe: Order) -> None:
+        before = await front.text(probe, "born")
+        openers = [one for one in psutil.Process().children(recursive=True) if opener.__file__ in one.cmdline()]
+        for one in openers:
+            one.kill()
+
+        async def born() -> str:
+            # Each on a connection of its own, of which a few are in stock.
+            answers = await asyncio.gather(*(front.client.get(front.url(probe, "born")) for _ in range(20)))
+            return before if {answer.text for answer in answers} == {before} else ""
+
+        assert openers
+        assert await until(born, bool) == before

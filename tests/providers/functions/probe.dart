@@ -62,6 +62,18 @@ Future<void> answer(HttpRequest request) async {
     case '/eat':
       eaten.add(Uint8List(number * 1024 * 1024)..fillRange(0, number * 1024 * 1024, 1));
       response.write('ate');
+    case '/connect':
+      try {
+        (await Socket.connect(request.uri.queryParameters['host'], number, timeout: const Duration(seconds: 2))).destroy();
+        response.write('reached');
+      } on SocketException {
+        response.write('not reached');
+      }
+    case '/fetch':
+      final client = HttpClient();
+      final got = await (await client.getUrl(Uri.parse(request.uri.queryParameters['url']!))).close();
+      response.write('${got.statusCode} ${await utf8.decodeStream(got)}');
+      client.close();
     case '/born':
       response.write('$born');
     default:

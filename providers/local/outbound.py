@@ -1,0 +1,180 @@
+"""The way out of functions that have a network of their own: an HTTP proxy that leads to the internet, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from providers.local.opener import PROXY_PORT
+
+HEAD_BYTES_MAX = 32 * 1024
+HEAD_SECONDS_MAX = 10.0
+CONNECT_SECONDS_MAX = 10.0
+IDLE_SECONDS_MAX = 600.0
+# Of one function, at a time.
+CONNECTIONS_MAX = 128
+_CHUNK_BYTES = 64 * 1024
+# Global by their numbers, and all the same a cloud's own: where Azure's and Oracle's machines learn their secrets; and the
+# ranges in which addresses of the other kind are written, those of this network among them.
+_NOT_OUTSIDE = tuple(
+    ipaddress.ip_network(one)
+    for one in ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def proxy_variables() -> dict[str, str]:
+    """What tells a function's HTTP client the way; that of Dart heeds it by itself."""
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    beside = dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")
+    return {**dict.fromkeys(names, proxy), **beside}
+
+
+def is_outside(address: Address) -> bool:
+    """Whether it is on the internet: not this machine under any of its addresses, no private network, no cloud's metadata."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not address.is_global or address.is_multicast or any(address in one for one in _NOT_OUTSIDE):
+        return False
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((str(address), 9))  # Of a datagram socket it sends nothing.
+        except OSError:
+            return False
+        # What is this machine's own is reached from that very address.
+        return ipaddress.ip_address(asking.getsockname()[0]) != address
+
+
+class _Refused(Exception):
+    """Answered with this status."""
+
+    def __init__(self, status: str, words: str) -> None:
+        super().__init__(words)
+        self.status, self.words = status, words
+
+
+class Outbound:
+    """`CONNECT host:port`, and requests for `http://…`. Names are looked up here, and what was judged is what is connected to."""
+
+    def __init__(self, may_reach: Callable[[Address], bool] = is_outside) -> None:
+        self._may_reach = may_reach
+
+    async def serve(self, listener: socket.socket) -> asyncio.Server:
+        """Take connections of one function until the server is closed."""
+        places = asyncio.Semaphore(CONNECTIONS_MAX)
+
+        async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with places:
+                await self._serve_one(reader, writer)
+
+        return await asyncio.start_server(serve_one, sock=listener, limit=HEAD_BYTES_MAX)
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(HEAD_SECONDS_MAX):
+                head = await reader.readuntil(b"\r\n\r\n")
+            there, back, first = await self._connected(head)
+            if first:
+                back.write(first)
+            else:
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            try:
+                await _both_ways(reader, back, there, writer)
+            finally:
+                back.close()
+        except _Refused as refusal:
+            body = f"{refusal.words}\n".encode()
+            head_lines = f"HTTP/1.1 {refusal.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            writer.write(head_lines.encode() + body)
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(HEAD_SECONDS_MAX):
+                    await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # It left, or says nothing that could be understood.
+        finally:
+            writer.close()
+
+    async def _connected(self, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        """The other end, and what to send there first."""
+        line, _, rest = head.decode("latin-1").partition("\r\n")
+        match line.split(" "):
+            case ["CONNECT", place, _]:
+                host, port = _place(f"//{place}", 443)
+                first = b""
+            case [method, url, version] if url.lower().startswith("http://"):
+                host, port = _place(url, 80)
+                first = _in_origin_form(method, url, version, rest)
+            case _:
+                raise _Refused("400 Bad Request", "This leads to the internet; it is asked with CONNECT or http://.")
+        there, back = await self._open(host, port)
+        return there, back, first
+
+    async def _open(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses = [str(one[4][0]) for one in found]
+                allowed = [one for one in addresses if self._may_reach(ipaddress.ip_address(one))]
+                if not allowed:
+                    words = "Functions of this machine reach the internet, not this machine or its neighbours."
+                    raise _Refused("403 Forbidden", words)
+                failure: OSError = OSError()
+                for address in allowed:
+                    try:
+                        return await asyncio.open_connection(address, port)
+                    except OSError as error:
+                        failure = error
+                raise failure
+        except TimeoutError:
+            raise _Refused("504 Gateway Timeout", "There was no answer in time.") from None
+        except (OSError, UnicodeError):
+            raise _Refused("502 Bad Gateway", "It could not be reached.") from None
+
+
+def _place(url: str, port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or port
+    except ValueError:
+        host = ""
+    if not host:
+        raise _Refused("400 Bad Request", "There is no host and port in it.")
+    return host, port
+
+
+def _in_origin_form(method: str, url: str, version: str, rest: str) -> bytes:
+    """The request as its server takes it, for one exchange: the next may be for another server."""
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    kept = [one for one in rest.split("\r\n") if one and not one.lower().startswith(("connection:", "proxy-"))]
+    return "\r\n".join([f"{method} {path} {version}", *kept, "Connection: close", "", ""]).encode("latin-1")
+
+
+async def _both_ways(
+    reader: asyncio.StreamReader, back: asyncio.StreamWriter, there: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    pumps = (asyncio.create_task(_pump(reader, back)), asyncio.create_task(_pump(there, writer)))
+    try:
+        await asyncio.gather(*pumps)
+    finally:
+        for one in pumps:
+            one.cancel()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        async with asyncio.timeout(IDLE_SECONDS_MAX):
+            chunk = await reader.read(_CHUNK_BYTES)
+            if not chunk:
+                break
+            writer.write(chunk)
+            await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()
