@@ -6,12 +6,14 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from secrets import token_hex
 from typing import Any, cast
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 import msgspec
 
 from api.principal import Principal
+from commands.ids import random_id
 from domain.refusal import Refusal
+from domain.uuids import named_uuid, text_of
 
 _KEY = "dcf.exchange"
 # Request ids that are no UUIDs of their own become one under this name, always the same.
@@ -72,10 +74,10 @@ def open_exchange(scope: MutableMapping[str, Any]) -> Exchange:
     trace_id, flags = _trace(headers)
     request_id = _request_id(headers)
     named = request_id or trace_id
-    correlation_id = _uuid(named) if named else uuid4()
+    correlation_id = _uuid(named) if named else random_id()
     exchange = Exchange(
         correlation_id=correlation_id,
-        request_id=request_id or str(correlation_id),
+        request_id=request_id or text_of(correlation_id),
         headers=headers,
         repeated=repeated,
         is_head=scope["method"] == "HEAD",
@@ -102,13 +104,14 @@ def _join_repeated(headers: dict[bytes, bytes], given: Iterable[tuple[bytes, byt
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's own name for the request; empty when it gave none that can be one."""
-    given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else ""
+    given = headers.get(b"x-request-id")
+    return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else ""
 
 
 def _trace(headers: dict[bytes, bytes]) -> tuple[str, str]:
     """The id and flags of the trace the caller is in (W3C Trace Context); empty when it is in none."""
-    found = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    given = headers.get(b"traceparent")
+    found = None if given is None else _TRACEPARENT.fullmatch(given)
     # Only versions that are yet to come may have more to say than this one.
     if found is None or found[1] == b"ff" or (found[1] == b"00" and found[4]):
         return "", ""
@@ -119,4 +122,4 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        return uuid5(_REQUEST_IDS, text)
+        return named_uuid(_REQUEST_IDS, text)

@@ -96,9 +96,11 @@ class RateLimits:
         spent = [("tenant", bucket)] if bucket.quota > 0 else []
         if principal.requests_per_minute is not None:
             spent.append(("key", self._of_key(principal.actor.id, principal.requests_per_minute)))
+        wait, now = 0, self._monotonic()
         for _, one in spent:
-            one.fill(self._monotonic())
-        if wait := max((one.wait_seconds for _, one in spent), default=0):
+            one.fill(now)
+            wait = max(wait, one.wait_seconds)
+        if wait:
             raise TooManyRequests(_headers(spent), wait)
         for _, one in spent:
             one.left -= 1
@@ -140,6 +142,6 @@ def _headers(spent: list[tuple[str, _Bucket]]) -> tuple[Header, ...]:
     """By name: `tenant`, and `key` where the key has a limit of its own."""
     if not spent:
         return ()
-    policies = (f'"{name}";q={bucket.quota};w={WINDOW_SECONDS}' for name, bucket in spent)
-    left = (f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}' for name, bucket in spent)
+    policies = [f'"{name}";q={bucket.quota};w={WINDOW_SECONDS}' for name, bucket in spent]
+    left = [f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}' for name, bucket in spent]
     return ((b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(left).encode()))

@@ -17,6 +17,10 @@ class Tokens:
         """The token of a position."""
         return format_position(await self._present(), position)
 
+    def known(self, position: int) -> str | None:
+        """The token of a position, when the epoch need not be asked for."""
+        return None if self._epoch is None else format_position(self._epoch, position)
+
     async def read(self, token: str) -> int:
         """The position a token names. Raises MalformedPosition or PositionOfAnotherEpoch."""
         try:

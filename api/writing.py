@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -21,8 +21,10 @@ from api.refusals import ParameterInvalid
 from api.services import Services, services_of
 from commands.command import Command, States
 from commands.execute import Context, Done, KeyReused, Named, RefusedBefore, execute, named_ids, refuse
+from commands.ids import random_id
 from domain.event import StreamRef
 from domain.refusal import FieldError, PreconditionFailed, Refusal
+from domain.uuids import named_uuid
 
 # Stands where the time of recording belongs: a byte that encoded JSON never holds. Replies are stored with it, so that
 # repeating a request gives the very same body.
@@ -125,7 +127,7 @@ class Writing:
 
     def own_id(self, what: str) -> UUID:
         """An id that is this request's own, the same one when it is repeated under its key."""
-        return uuid5(self._command_id, what)
+        return named_uuid(self._command_id, what)
 
     @property
     def command_id(self) -> UUID:
@@ -159,8 +161,8 @@ class Writing:
 
         Raises the Refusal; a repeated request gets what the first one got, refusals included.
         """
-        context = msgspec.structs.replace(
-            self._context(record_refusals=record_refusals),
+        context = self._context(
+            record_refusals=record_refusals,
             if_position=self._precondition(entity, versions),
             on_recorded=lambda states: _kept_reply(answer_with(states)),
         )
@@ -193,7 +195,7 @@ class Writing:
         positions = {int(tag[1]) for tag in tags if tag is not None}
         return entity, positions if versions is None else {versions[at] for at in positions if at in versions}
 
-    def _context(self, *, record_refusals: bool = True) -> Context:
+    def _context(self, *, record_refusals: bool = True, **more: Any) -> Context:
         return Context(
             actor=self.principal.actor,
             command_id=self._command_id,
@@ -201,6 +203,7 @@ class Writing:
             request_hash=self._request_hash,
             record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
             on_refused=self._kept_refusal,
+            **more,
         )
 
     async def _kept(self, refusal: Refusal) -> Answer:
@@ -228,7 +231,8 @@ class Writing:
     ) -> Answer:
         line, _, body = reply.partition(b"\n")
         kept = _KEPT.decode(line)
-        headers: list[Header] = [(b"event-position", (await self._services.tokens.of(position)).encode())]
+        tokens = self._services.tokens
+        headers: list[Header] = [(b"event-position", (tokens.known(position) or await tokens.of(position)).encode())]
         if kept.location:
             headers.append((b"location", kept.location.encode()))
         headers.extend(self.preferences)
@@ -238,7 +242,10 @@ class Writing:
             return Answer(body, status=kept.status, media_type=PROBLEM, headers=tuple(headers))
         if kept.position != "unchanged":
             headers.append((b"etag", etag(done.first_position if kept.position == "first" else done.last_position)))
-        body = body.replace(_NOW, encoded(done.recorded_at)).replace(_ONCE, encoded(secret))
+        if _NOW in body:
+            body = body.replace(_NOW, encoded(done.recorded_at))
+        if _ONCE in body:
+            body = body.replace(_ONCE, encoded(secret))
         return Answer(body, status=kept.status, media_type=JSON, headers=tuple(headers))
 
 
@@ -249,7 +256,7 @@ def _prefers_async(prefer: str) -> bool:
 
 def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str | None) -> UUID:
     if key is None:
-        return uuid4()
+        return random_id()
     if not _KEY.fullmatch(key):
         raise ParameterInvalid(
             "The Idempotency-Key is empty, too long, or has characters outside printable ASCII.",
@@ -258,7 +265,7 @@ def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str 
         )
     route = f"{request.method} {request.scope['path_template']}"
     actor = f"{principal.actor.type}/{principal.actor.id}"
-    return uuid5(principal.tenant_id, f"{actor}\n{route}\n{key}")
+    return named_uuid(principal.tenant_id, f"{actor}\n{route}\n{key}")
 
 
 def _kept_reply(reply: Reply) -> bytes:

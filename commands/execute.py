@@ -19,6 +19,7 @@ from domain.event import Decision, StreamRef
 from domain.project import PROJECT
 from domain.refusal import Busy, Conflict, PreconditionFailed, Refusal
 from domain.refused import REFUSED, CommandRefused
+from domain.uuids import text_of
 from eventstore.log import (
     NO_STREAM,
     Append,
@@ -294,7 +295,7 @@ def _encode(
         versions[fact.stream] = versions.get(fact.stream, basis.version(fact.stream)) + 1
         project_id = _project_of(command, fact.stream, after)
         meta = _meta(_name(command), context, project_id=project_id, reason=getattr(command, "reason", ""))
-        if not encoded:
+        if not encoded and (decision.claims or decision.counters):
             # Claims and counters travel with the first event, so that both tables can be rebuilt from the log.
             meta = msgspec.structs.replace(meta, claims=decision.claims, counters=decision.counters)
         encoded.append(CODEC.new_event(fact.stream, versions[fact.stream], fact.event, meta))
@@ -315,7 +316,7 @@ def _meta(name: str, context: Context, *, project_id: UUID | None, reason: str =
         command=name,
         command_id=context.command_id,
         correlation_id=context.correlation_id,
-        causation_id=context.causation_id or f"command/{context.command_id}",
+        causation_id=context.causation_id or f"command/{text_of(context.command_id)}",
         reason=reason,
         project_id=project_id,
     )

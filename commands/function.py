@@ -229,6 +229,8 @@ def _named(changes: Changes | FileChanges) -> dict[str, Any]:
 
 
 def _renaming(command: UpdateFunction, function: Function, before: Authored, after: Authored) -> tuple[Claim, ...]:
+    if before.name == after.name:
+        return ()
     old, new = slug(before.name), slug(after.name)
     if old == new:
         return ()

@@ -14,6 +14,9 @@ SYSTEM_TENANT = UUID(int=0)
 
 S = TypeVar("S")
 
+# So many streams are remembered by their ids.
+STREAMS_MAX = 10_000
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", rename="camel"):
     """Base of every stored fact. A subclass names its permanent tag: `tag="deployment.queued"`.
@@ -31,6 +34,9 @@ class StreamRef(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     tenant_id: UUID
     category: str
     id: UUID
+
+
+_STREAMS: dict[tuple[str, int, int], StreamRef] = {}
 
 
 def _never(_state: Any) -> bool:
@@ -55,7 +61,14 @@ class Aggregate(msgspec.Struct, Generic[S], frozen=True):
         return self.is_over is not _never
 
     def stream(self, tenant_id: UUID, id: UUID) -> StreamRef:
-        return StreamRef(tenant_id=tenant_id, category=self.name, id=id)
+        """The same object for the same stream, mostly: what is the same object is equal without looking into it."""
+        key = (self.name, tenant_id.int, id.int)
+        known = _STREAMS.get(key)
+        if known is None:
+            if len(_STREAMS) >= STREAMS_MAX:
+                _STREAMS.clear()
+            known = _STREAMS[key] = StreamRef(tenant_id=tenant_id, category=self.name, id=id)
+        return known
 
 
 class Fact(msgspec.Struct, frozen=True):

@@ -54,6 +54,16 @@ class Authored(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             artifacts={kind: id for kind, id in named.items() if id is not None},
         )
 
+    def differs_live(self, other: Authored) -> bool:
+        """Whether a running release would notice the difference: whether the inputs are others."""
+        return (
+            self.runtime != other.runtime
+            or self.access != other.access
+            or self.trigger != other.trigger
+            or self.environment != other.environment
+            or self.artifact_files != other.artifact_files
+        )
+
 
 class FunctionCreated(Event, frozen=True, kw_only=True, tag="function.created"):
     project_id: UUID
@@ -287,7 +297,7 @@ def evolve(function: Function, event: FunctionEvent) -> Function:
             )
         case FunctionUpdated():
             revision = function.revision + 1
-            noticed = function.authored is None or function.authored.inputs != event.authored.inputs
+            noticed = function.authored is None or function.authored.differs_live(event.authored)
             return replace(
                 state,
                 authored=event.authored,

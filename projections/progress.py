@@ -15,6 +15,8 @@ class Progress:
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
+        # Up to where all of several kinds have come, until one of them moves.
+        self._together: dict[frozenset[str], int] = {}
         self._waiting: list[Waiter] = []
         self._numbers = itertools.count()
 
@@ -23,11 +25,13 @@ class Progress:
         for kind in kinds:
             if self._positions.get(kind, 0) < position:
                 self._positions[kind] = position
+        self._together.clear()
         self._wake(position)
 
     def correct(self, positions: dict[str, int]) -> None:
         """What the database itself says, which may be less than was heard after it has lost its last moment."""
         self._positions = dict(positions)
+        self._together.clear()
         self._wake(max(positions.values(), default=0))
 
     def interrupt(self) -> None:
@@ -37,21 +41,28 @@ class Progress:
                 future.set_result(None)
         self._waiting.clear()
 
-    def has_reached(self, kinds: Iterable[str], position: int) -> bool:
+    def has_reached(self, kinds: frozenset[str], position: int) -> bool:
         """Whether all of these kinds have come this far."""
-        return all(self._positions.get(kind, 0) >= position for kind in kinds)
+        together = self._together.get(kinds)
+        if together is None:
+            together = min((self._positions.get(kind, 0) for kind in kinds), default=position)
+            if kinds:
+                self._together[kinds] = together
+        return together >= position
 
     async def reached(self, kinds: frozenset[str], position: int, *, seconds_max: float) -> bool:
         """Return True as soon as all of the kinds have come this far; False when the wait ran out or was interrupted."""
         if self.has_reached(kinds, position):
             return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (position, next(self._numbers), kinds, future))
+        # Not asyncio.timeout, which does more, for each of many that wait at the same time.
+        enough = loop.call_later(seconds_max, _give_up, future)
         try:
-            async with asyncio.timeout(seconds_max):
-                await future
-        except TimeoutError:
-            pass
+            await future
+        finally:
+            enough.cancel()
         return self.has_reached(kinds, position)
 
     def _wake(self, position: int) -> None:
@@ -68,3 +79,8 @@ class Progress:
                 still.append(waiter)
         for waiter in still:
             heapq.heappush(self._waiting, waiter)
+
+
+def _give_up(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
