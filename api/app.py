@@ -21,6 +21,7 @@ from api.deploy_lock import DEPLOY_LOCK_ROUTES
 from api.deployment_events import DEPLOYMENT_EVENT_ROUTES
 from api.deployments import DEPLOYMENT_ROUTES
 from api.differences import DIFFERENCE_ROUTES
+from api.direct import Direct
 from api.earlier_deployments import EARLIER_DEPLOYMENT_ROUTES
 from api.errors import handle
 from api.event_stream import Streams
@@ -122,4 +123,4 @@ def create_app(
     app.state.update(Description(app).as_state())
     app.state["methods"] = methods = Methods(app, {f"{_ROOT}{UPLOADS_PATH}": upload_limit(services.upload_bytes_max)})
     cross_origin = CrossOrigin(origins, taken=(header["name"] for header in TAKEN.values()), shown=SHOWN)
-    return Front(app, Health(checks), methods, streams, note, cross_origin)
+    return Front(Direct(app), Health(checks), methods, streams, note, cross_origin)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import Counter, Histogram
@@ -17,6 +19,8 @@ from api.errors import answer_to, refusal_of
 from api.event_stream import Streams
 from api.exchange import Exchange, open_exchange
 from api.methods import Methods
+from domain.uuids import text_of
+from process.connection import AT_ONCE
 from process.health import Health
 from process.logs import printable
 
@@ -36,12 +40,14 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_SECURITY = frozenset(name for name, _ in SECURITY_HEADERS)
 _NOT_STORED: Header = (b"cache-control", b"no-store")
 _ASKED_AGAIN: Header = (b"cache-control", b"private, no-cache")
 _VARIES: Header = (b"vary", b"Accept-Encoding")
 _ORIGIN = b"Origin"
 _TAG_BYTES = 12
 _OWN_PATHS = ("/health/", "/metrics")
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Front:
@@ -106,9 +112,16 @@ class _Passage:
         if self._held is not None:
             held, self._held, self._begun = self._held, None, True
             headers = dict(held["headers"])
-            if not message.get("more_body", False):
+            whole = not message.get("more_body", False)
+            if whole:
                 message["body"] = self._whole(headers, message["body"])
-            await self._send({**held, "status": self._status, "headers": self._headers(headers)})
+            given = self._headers(headers)
+            at_once = (
+                self._scope.get("extensions", _NONE).get(AT_ONCE) if whole and not self._exchange.is_head else None
+            )
+            if at_once is not None and at_once(self._status, given, message["body"]):
+                return
+            await self._send({**held, "status": self._status, "headers": given})
         if self._exchange.is_head:
             message["body"] = b""
         await self._send(message)
@@ -117,11 +130,15 @@ class _Passage:
         exchange = self._exchange
         if self._cross_origin.varies:
             given[b"vary"] = b", ".join(filter(None, (given.get(b"vary"), _ORIGIN)))
-        # What is for every page by itself says so itself.
-        given = dict(self._cross_origin.headers(exchange.headers)) | given
-        headers = [*given.items(), *(header for header in SECURITY_HEADERS if header[0] not in given), *exchange.limits]
+        if b"origin" in exchange.headers:
+            # What is for every page by itself says so itself.
+            given = dict(self._cross_origin.headers(exchange.headers)) | given
+        security = SECURITY_HEADERS
+        if not _SECURITY.isdisjoint(given):
+            security = tuple(header for header in security if header[0] not in given)
+        headers = [*given.items(), *security, *exchange.limits]
         headers.append((b"x-request-id", exchange.request_id.encode()))
-        headers.append((b"x-correlation-id", str(exchange.correlation_id).encode()))
+        headers.append((b"x-correlation-id", text_of(exchange.correlation_id).encode()))
         if exchange.traceparent:
             headers.append((b"traceparent", exchange.traceparent))
         if b"cache-control" not in given:

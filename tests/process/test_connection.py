@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from process.connection import HEAD_BYTES_MAX, HEADERS_MAX, Connection
+from process.connection import AT_ONCE, HEAD_BYTES_MAX, HEADERS_MAX, Connection
 from process.ports import listen
 from process.serving import serving
 
@@ -30,7 +30,17 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "http.disconnect":
             return
         body, more = body + message.get("body", b""), message.get("more_body", False)
+    if scope["path"] == "/once":
+        length = b"%d" % len(body)
+        assert scope["extensions"][AT_ONCE](201, [(b"x-once", b"1"), (b"content-length", length)], body)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-asker", scope["client"][0].encode())]})
+    if scope["path"] == "/control":
+        at_once = scope["extensions"][AT_ONCE]
+        with pytest.raises(RuntimeError):
+            at_once(200, [(b"x-said", b"one\r\nx-more: line"), (b"content-length", b"0")], b"")
+        at_once(200, [(b"content-length", b"0")], b"")
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     if scope["path"] == "/large":
@@ -154,6 +164,43 @@ class TestConnection:
 
         assert head.startswith(b"HTTP/1.1 431")
         assert json.loads(body)["code"] == "headers_too_large"
+
+    async def test_gives_a_whole_answer_at_once_and_takes_the_next_request(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"POST /once HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody"
+        for _ in range(2):
+            writer.write(request + request)
+            for _ in range(2):
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+                assert head.startswith(b"HTTP/1.1 201 Created\r\ndate: ")
+                assert head.endswith(b"x-once: 1\r\ncontent-length: 4\r\n\r\n")
+                assert await reader.readexactly(4) == b"body"
+        writer.close()
+
+    async def test_gives_no_header_that_would_be_two(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /control HTTP/1.1\r\nHost: here\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"x-said" not in head
+        writer.close()
+
+    async def test_is_closed_when_nothing_is_asked_any_more(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            Connection, "timeout_keep_alive", property(lambda _: 0.3, lambda _, __: None), raising=False
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(b"POST /once HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n")
+            assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            await asyncio.sleep(0.2)
+        began = time.monotonic()
+
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert time.monotonic() - began < 2
+        writer.close()
 
     async def test_takes_a_head_that_is_just_small_enough(self, port: int) -> None:
         headers = b"Connection: close\r\nX-Long: " + b"a" * (HEAD_BYTES_MAX - 100) + b"\r\n" + b"X: 1\r\n" * 5
