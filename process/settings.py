@@ -72,9 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     identity_token_file: Path | None = None
 
     # Where each cloud answers, for all tenants alike; `{service}` becomes the service's name as its cloud calls it:
-    # run, storage, … of Google; sts, s3, lambda, … of Amazon. Unset: where they do.
+    # run, storage, … of Google; sts, s3, lambda, … of Amazon; login, management, blob, … of Azure. Unset: where they do.
     gcp_endpoints: str = "https://{service}.googleapis.com"
     aws_endpoints: str | None = None
+    azure_endpoints: str | None = None
     # How long a role that AWS refuses counts as one that is still spreading, not as a failure.
     aws_spreading_seconds: Seconds = 15.0
 

@@ -10,6 +10,7 @@ from domain.clouds import ProviderName
 from process.settings import Settings
 from process.sockets import socket_directory
 from providers.aws.provider import AwsProvider
+from providers.azure.provider import AzureProvider
 from providers.gcp.provider import GcpProvider
 from providers.issuer import Issuer, ProjectedToken, token_source
 from providers.local.client import SOCKET_NAME, AgentSocket, LocalProvider
@@ -44,9 +45,10 @@ def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: 
     )
     gcp = GcpProvider(tokens, settings.gcp_endpoints)
     aws = AwsProvider(tokens, settings.aws_endpoints, spreading_seconds=settings.aws_spreading_seconds)
+    azure = AzureProvider(tokens, settings.azure_endpoints)
     return Clouds(
-        providers={"local": LocalProvider(agent, functions_url), "gcp": gcp, "aws": aws},
+        providers={"local": LocalProvider(agent, functions_url), "gcp": gcp, "aws": aws, "azure": azure},
         agent=agent,
         token_source=tokens,
-        closing=(agent.close, gcp.close, aws.close),
+        closing=(agent.close, gcp.close, aws.close, azure.close),
     )

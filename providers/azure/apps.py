@@ -13,9 +13,10 @@ from providers.azure.errors import Answered
 from providers.azure.wire import Reply
 from providers.provider import ProviderBusy
 
-VERSION = "2025-01-01"
+VERSION = "2026-07-01"
 LAST_WORDS_LINES, LAST_WORDS_BYTES = 30, 4000
 IN_PROGRESS = ("InProgress", "Updating", "Deleting", "Waiting")
+ENDED_BADLY = ("Failed", "Canceled")
 
 
 class Weight(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -46,6 +47,7 @@ class Secrets(msgspec.Struct):
 
 class _Configuration(msgspec.Struct):
     ingress: Ingress | None = None
+    secrets: list[Secret] | None = None
 
 
 class _Container(msgspec.Struct):
@@ -83,8 +85,18 @@ class App(msgspec.Struct):
         return self.ingress.traffic or []
 
     @property
+    def secret_names(self) -> list[str]:
+        """Azure shows what they are called, and not what they are."""
+        return [one.name for one in (self.properties.configuration and self.properties.configuration.secrets) or []]
+
+    @property
     def is_changing(self) -> bool:
         return self.properties.provisioning_state in IN_PROGRESS
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether its last change failed."""
+        return self.properties.provisioning_state in ENDED_BADLY
 
 
 class _RevisionProperties(msgspec.Struct, rename="camel"):
@@ -93,7 +105,6 @@ class _RevisionProperties(msgspec.Struct, rename="camel"):
     provisioning_state: str = ""
     provisioning_error: str | None = None
     running_state: str = ""
-    running_state_details: str | None = None
     template: Template | None = None
 
 
@@ -108,6 +119,7 @@ class _Revisions(msgspec.Struct):
 
 class _ReplicaContainer(msgspec.Struct, rename="camel"):
     log_stream_endpoint: str = ""
+    running_state_details: str | None = None
 
 
 class _ReplicaProperties(msgspec.Struct, rename="camel"):
@@ -126,6 +138,14 @@ class _PassProperties(msgspec.Struct):
     token: str = ""
 
 
+class _EnvironmentProperties(msgspec.Struct, rename="camel"):
+    default_domain: str = ""
+
+
+class _Environment(msgspec.Struct):
+    properties: _EnvironmentProperties = msgspec.field(default_factory=_EnvironmentProperties)
+
+
 class _Pass(msgspec.Struct):
     properties: _PassProperties = msgspec.field(default_factory=_PassProperties)
 
@@ -134,10 +154,15 @@ class Apps:
     """One container app, as one account sees it."""
 
     def __init__(self, account: Account, target: AzureTarget) -> None:
-        self._account, self._path = account, naming.app_path(target)
+        self._account, self._target, self._path = account, target, naming.app_path(target)
 
     async def app(self) -> App | None:
         return await self._account.found("GET", self._path, VERSION, App)
+
+    async def domain(self) -> str:
+        """What the names of all apps of the environment end with."""
+        path = naming.environment_path(self._target)
+        return (await self._account.call("GET", path, VERSION, _Environment)).properties.default_domain
 
     async def revision(self, name: str) -> Revision | None:
         return await self._account.found("GET", f"{self._path}/revisions/{name}", VERSION, Revision)
@@ -166,16 +191,22 @@ class Apps:
         return (await self._account.call("POST", f"{self._path}/listSecrets", VERSION, Secrets)).value
 
     async def last_words(self, name: str) -> str:
-        """The end of what a replica of the revision wrote; empty when there is none, or it may not be read."""
+        """Why a replica of the revision does not run, and the end of what it wrote; empty when there is none."""
         try:
-            found = await self._account.call("GET", f"{self._path}/revisions/{name}/replicas", VERSION, _Replicas)
-            places = [c.log_stream_endpoint for replica in found.value for c in replica.properties.containers or []]
-            place = next((place for place in places if self._account.wire.leads_to_logs(place)), "")
-            if not place:
-                return ""
-            opened = await self._account.call("POST", f"{self._path}/getAuthToken", VERSION, _Pass)
-            query = {"follow": "false", "output": "text", "tailLines": str(LAST_WORDS_LINES)}
-            reply = await self._account.wire.call("GET", place, token=opened.properties.token, query=query)
+            path = f"{self._path}/revisions/{name}/replicas"
+            found = await self._account.call("GET", path, VERSION, _Replicas)
+            containers = [one for replica in found.value for one in replica.properties.containers or []]
+            why = next((one.running_state_details for one in containers if one.running_state_details), "")
+            written = await self._written([one.log_stream_endpoint for one in containers])
         except (Answered, ProviderBusy):
             return ""
+        return "\n".join(part for part in (why, written) if part)
+
+    async def _written(self, places: list[str]) -> str:
+        place = next((place for place in places if self._account.wire.leads_to_logs(place)), "")
+        if not place:
+            return ""
+        opened = await self._account.call("POST", f"{self._path}/getAuthToken", VERSION, _Pass)
+        query = {"follow": "false", "output": "text", "tailLines": str(LAST_WORDS_LINES)}
+        reply = await self._account.wire.call("GET", place, token=opened.properties.token, query=query)
         return reply.content[-LAST_WORDS_BYTES:].decode(errors="replace").strip()

@@ -99,17 +99,16 @@ class Tokens:
         return AccessToken(issued.access_token, self._clock() + issued.expires_in)
 
     def credential_command(self, whose: Whose) -> str:
-        """What lets exactly this project of this tenant become the application."""
+        """What lets exactly this project of this tenant become the managed identity."""
         tenant_id, project_id, identity = whose
-        trust = {
-            "name": f"dcf-{project_id}",
-            "issuer": self._source.issuer,
-            "subject": self._source.subject(tenant_id, project_id),
-            "audiences": [AUDIENCE],
-        }
-        parameters = msgspec.json.encode(trust).decode()
-        return command(
-            "az", "ad", "app", "federated-credential", "create", "--id", identity.client_id, "--parameters", parameters
+        known = f"az identity list --subscription {identity.subscription_id} --output tsv --query \"[?clientId=='{identity.client_id}']"
+        return " ".join(
+            (
+                f"az identity federated-credential create --name dcf-{project_id}",
+                f'--identity-name "$({known}.name")" --resource-group "$({known}.resourceGroup")"',
+                command("--issuer", self._source.issuer, "--subject", self._source.subject(tenant_id, project_id)),
+                command("--audiences", AUDIENCE),
+            )
         )
 
     def _not_issued(self, error: Answered, whose: Whose) -> ProviderBusy | ProviderRefused:

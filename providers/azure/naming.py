@@ -21,6 +21,11 @@ def bundle_name(order: Order) -> str:
     return f"{folder(order)}source.tar.gz"
 
 
+def operation_note(order: Order) -> str:
+    """Where it is noted where Azure tells what becomes of the release."""
+    return f"{folder(order)}operation.txt"
+
+
 def group_path(target: AzureTarget) -> str:
     return f"/subscriptions/{target.subscription_id}/resourceGroups/{target.resource_group}"
 
@@ -76,6 +81,11 @@ def mark(order: Order) -> str:
 
 def revision_name(order: Order) -> str:
     return f"{target_of(order).app_name}--{mark(order)}"
+
+
+def mark_of(revision: str) -> str:
+    """The mark in a revision's name."""
+    return revision.rpartition("--")[2]
 
 
 def tags(order: Order) -> dict[str, str]:

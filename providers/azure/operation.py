@@ -35,20 +35,32 @@ class _Begun(msgspec.Struct):
 
 
 class Operations:
-    """The operations that were begun for deployments, as far as this process knows them; the resources tell the rest."""
+    """The operations that were begun for deployments, as far as this process knows them; the resources tell the rest.
+
+    Where to look on is to be noted elsewhere too by who wants to be told after this process has died what Azure said.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._begun: OrderedDict[UUID, _Begun] = OrderedDict()
 
-    def begin(self, deployment_id: UUID, reply: Reply) -> None:
-        """Remember where the answer says to look on."""
+    def begin(self, deployment_id: UUID, reply: Reply) -> str:
+        """Remember where the answer says to look on: its address, empty when there is nothing to wait for."""
         url = reply.headers.get("azure-asyncoperation") or reply.headers.get("location", "")
         self._begun.pop(deployment_id, None)
         if url:
             self._begun[deployment_id] = _Begun(url, self._clock() + _pause(reply))
             while len(self._begun) > KEPT_MAX:
                 self._begun.popitem(last=False)
+        return url
+
+    def resume(self, deployment_id: UUID, url: str) -> None:
+        """Remember what another process has begun, unless a later one is known."""
+        if url:
+            self._begun.setdefault(deployment_id, _Begun(url, self._clock()))
+
+    def knows(self, deployment_id: UUID) -> bool:
+        return deployment_id in self._begun
 
     async def look(self, account: Account, deployment_id: UUID) -> Outcome:
         """How far the deployment's newest operation is; one that is not known any more counts as over.

@@ -171,7 +171,7 @@ class _Work:
         self.container = Container(self.account, storage_of(order))
         self.builds = Builds(self.account, self.container)
         self.images = Images(self.account, passes, order)
-        self.releases = Releases(self.account, operations, order)
+        self.releases = Releases(self.account, self.container, operations, order)
 
     async def staged(self) -> Staged | None:
         return await self.container.staged(naming.bundle_name(self._order))

@@ -11,16 +11,18 @@ from providers.azure.account import Account, target_of
 from providers.azure.apps import App, Apps, Revision, Weight
 from providers.azure.errors import Answered
 from providers.azure.operation import Operations
+from providers.azure.storage import Container
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 
 PORT = 8080
 CONCURRENCY = 80
 REPLICAS_MAX = 10
-START_SECONDS_MAX = 240
+# A probe asks ten times at most, at intervals of whole seconds.
+PROBES_MAX, START_SECONDS_MAX = 10, 240
 # Container Apps have half a processor for each gibibyte, in quarters.
 MEMORY_MB_STEP, MEMORY_MB_MAX = 512, 8192
-# Former revisions that may be waiting without traffic and replicas; older ones are deactivated.
-FORMER_MAX = 10
+# The former revision waits without traffic and replicas, and is seen to be stopped; older ones are deactivated.
+FORMER_MAX = 1
 INACTIVE_MAX = 20
 RESERVED = ("PORT", "CONTAINER_APP_NAME", "CONTAINER_APP_REVISION", "CONTAINER_APP_REPLICA_NAME")
 
@@ -28,8 +30,8 @@ RESERVED = ("PORT", "CONTAINER_APP_NAME", "CONTAINER_APP_REVISION", "CONTAINER_A
 class Releases:
     """The release of one order, as one account sees it."""
 
-    def __init__(self, account: Account, operations: Operations, order: Order) -> None:
-        self._account, self._operations, self._order = account, operations, order
+    def __init__(self, account: Account, container: Container, operations: Operations, order: Order) -> None:
+        self._account, self._container, self._operations, self._order = account, container, operations, order
         self._apps = Apps(account, target_of(order))
         self._own = naming.revision_name(order)
 
@@ -57,7 +59,7 @@ class Releases:
                 if app.is_changing:
                     raise ProviderBusy("The container app is being changed.")
                 reply = await self._apps.change(await self._more(image, app, secrets))
-            self._operations.begin(self._order.deployment_id, reply)
+            await self._note(self._operations.begin(self._order.deployment_id, reply))
             app = await self._apps.app()
             revision = await self._apps.revision(self._own)
         if app is None or not app.ingress.fqdn:
@@ -100,6 +102,8 @@ class Releases:
         if revision is None or not revision.properties.active:
             return ()
         others = [share for share in app.traffic if share.revision_name != self._own]
+        if app.is_changing:
+            return (f"revision {self._own}",)
         if len(others) < len(app.traffic):
             body = {"properties": {"configuration": {"ingress": {"traffic": others}}}}
             self._operations.begin(self._order.deployment_id, await self._apps.change(body))
@@ -128,11 +132,8 @@ class Releases:
     async def _shown(self, app: App, revision: Revision | None) -> Service:
         status = self._status(app, revision)
         message, remedy = "", ""
-        if revision is None:
-            try:
-                await self._operations.look(self._account, self._order.deployment_id)
-            except Answered as error:
-                status, message = "unhealthy", error.message
+        if revision is None and (message := await self._what_azure_said(app)):
+            status, remedy = "unhealthy", _remedy(message)
         if status == "unhealthy" and not message:
             message, remedy = _why(app, revision)
             words = await self._apps.last_words(self._own) if revision else ""
@@ -140,7 +141,7 @@ class Releases:
         template = revision.properties.template if revision else app.properties.template
         return Service(
             status=status,
-            url=self._url(app),
+            url=await self._url(app),
             revision=template.digest if template else "",
             serving=self._serves(app),
             message=message,
@@ -156,14 +157,37 @@ class Releases:
             return "starting" if app.is_changing and self._is_newest(app) else "stopped"
         return _health(revision)
 
-    def _url(self, app: App) -> str:
-        """Where it answers once it is open: only an app that is not has `internal` in its name."""
-        # An emulator names the scheme it answers by.
-        scheme, _, host = (app.ingress.fqdn or "").rpartition("://")
-        name = target_of(self._order).app_name
-        if self._order.release.access == "public":
-            host = host.replace(f"{name}.internal.", f"{name}.", 1)
-        return f"{scheme or 'https'}://{host}"
+    async def _note(self, url: str) -> None:
+        """Keep where Azure tells how it goes on, so that it is asked there after this process has died."""
+        if not url:
+            return
+        try:
+            await self._container.put(naming.operation_note(self._order), url.encode(), {})
+        except Answered as error:
+            if error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
+                raise
+
+    async def _what_azure_said(self, app: App) -> str:
+        """Why there is no revision; empty while it may still come, and where nobody knows any more."""
+        deployment_id = self._order.deployment_id
+        if app.ended_badly and not self._operations.knows(deployment_id):
+            noted = await self._container.read(naming.operation_note(self._order))
+            self._operations.resume(deployment_id, noted.decode(errors="replace"))
+        try:
+            await self._operations.look(self._account, deployment_id)
+        except Answered as error:
+            if error.http_status != 400:
+                raise
+            return error.message
+        return ""
+
+    async def _url(self, app: App) -> str:
+        """Where it answers once it is promoted: until then an app that will be public is not, and is called otherwise."""
+        host, public = app.ingress.fqdn or "", self._order.release.access == "public"
+        if app.ingress.external != public:
+            name = target_of(self._order).app_name
+            host = f"{name}{'' if public else '.internal'}.{await self._apps.domain()}"
+        return self._account.wire.function(host)
 
     def _serves(self, app: App) -> bool:
         leads = any(share.revision_name == self._own and share.weight == 100 for share in app.traffic)
@@ -212,7 +236,7 @@ class Releases:
                     "ingress": {
                         "external": False,
                         "targetPort": PORT,
-                        "transport": "Auto",
+                        "transport": "auto",
                         "allowInsecure": False,
                         "traffic": [share],
                     },
@@ -228,12 +252,19 @@ class Releases:
         before = [share for share in app.traffic if share.revision_name != self._own]
         share = Weight(revision_name=self._own, label=naming.mark(self._order))
         configuration: dict[str, Any] = {"ingress": {"traffic": [*before, share]}}
-        if secrets:
-            own = self._closed(secrets)
-            names = {secret["name"] for secret in own}
-            kept = [{"name": s.name, "value": s.value} for s in await self._apps.secrets() if s.name not in names]
-            configuration["secrets"] = [*kept, *own]
+        own = self._closed(secrets)
+        used = await self._marks_in_use() if app.secret_names else set()
+        kept = {name for name in app.secret_names if name.partition("-")[0] in used}
+        if own or len(kept) < len(app.secret_names):
+            # A change names all that is to stay, with its value; those of revisions that are stopped go.
+            others = [one for one in await self._apps.secrets() if one.name in kept] if kept else []
+            configuration["secrets"] = [*({"name": one.name, "value": one.value} for one in others), *own]
         return {"properties": {"configuration": configuration, "template": self._template(image, secrets)}}
+
+    async def _marks_in_use(self) -> set[str]:
+        """Of the revisions that are not stopped: Azure lets nobody take their secrets away."""
+        others = (one for one in await self._apps.revisions() if one.properties.active and one.name != self._own)
+        return {naming.mark_of(one.name) for one in others}
 
     def _closed(self, secrets: Secrets) -> list[dict[str, str]]:
         return [{"name": self._secret(name), "value": secret.reveal()} for name, secret in sorted(secrets.items())]
@@ -245,6 +276,8 @@ class Releases:
     def _template(self, image: Image, secrets: Secrets) -> dict[str, Any]:
         release = self._order.release
         steps = -(-min(release.memory_mb_max, MEMORY_MB_MAX) // MEMORY_MB_STEP)
+        start_seconds = min(release.start_seconds_max, START_SECONDS_MAX)
+        period = -(-start_seconds // PROBES_MAX)
         open_ones = [{"name": n, "value": v} for n, v in sorted(release.environment.items()) if n not in RESERVED]
         closed = [{"name": name, "secretRef": self._secret(name)} for name in sorted(secrets)]
         return {
@@ -259,9 +292,9 @@ class Releases:
                         {
                             "type": "Startup",
                             "tcpSocket": {"port": PORT},
-                            "periodSeconds": 1,
+                            "periodSeconds": period,
                             "timeoutSeconds": 1,
-                            "failureThreshold": min(release.start_seconds_max, START_SECONDS_MAX),
+                            "failureThreshold": -(-start_seconds // period),
                         }
                     ],
                 }
@@ -276,21 +309,27 @@ class Releases:
 
 def _failed(revision: Revision) -> bool:
     seen = revision.properties
-    return seen.provisioning_state == "Failed" or seen.running_state in ("Failed", "Degraded")
+    return seen.provisioning_state == "Failed" or seen.running_state in ("Failed", "Degraded", "ActivationFailed")
 
 
 def _health(revision: Revision) -> Literal["starting", "healthy", "unhealthy"]:
     seen = revision.properties
     if _failed(revision) or seen.health_state == "Unhealthy":
         return "unhealthy"
-    return "healthy" if seen.provisioning_state == "Provisioned" and seen.health_state == "Healthy" else "starting"
+    # One that nobody calls has come up, and has no replica any more of which Azure could tell the health.
+    well = seen.health_state == "Healthy" or seen.running_state == "ScaledToZero"
+    return "healthy" if seen.provisioning_state == "Provisioned" and well else "starting"
 
 
 def _why(app: App, revision: Revision | None) -> tuple[str, str]:
     if revision is None:
-        return f"The container app ended as {app.properties.provisioning_state}.", ""
-    said = (revision.properties.provisioning_error, revision.properties.running_state_details)
-    message = "\n".join(part for part in said if part)
+        message = f"The container app ended as {app.properties.provisioning_state}, and Azure says no more why."
+        return message, "Deploy again; the activity log of the container app in the Azure portal says more."
+    message = revision.properties.provisioning_error or ""
+    return message, _remedy(message)
+
+
+def _remedy(message: str) -> str:
     if "UNAUTHORIZED" in message or "ImagePull" in message:
-        return message, "Let the pull identity read the registry: give it the role AcrPull there."
-    return message, ""
+        return "Let the pull identity read the registry: give it the role AcrPull there."
+    return ""

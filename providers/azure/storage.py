@@ -275,7 +275,8 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
     except HttpResponseError as error:
         status = error.status_code or 0
         retry_after = getattr(error.response, "headers", {}).get("Retry-After", "")
-        code = str(getattr(error, "error_code", "") or "")
+        given = getattr(error, "error_code", "") or ""
+        code = str(getattr(given, "value", given))  # The library makes a member of an enumeration of some.
         message = error.message.partition("\n")[0]
         raise Answered(
             status or 502, message, code=code, path="/blobs", retry_in_seconds=seconds(retry_after)

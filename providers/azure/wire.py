@@ -34,7 +34,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """The way to Azure. `endpoints` is a URL with `{service}` in it (login, management, blob, registry); without one,
+    """The way to Azure. `endpoints` is a URL with `{service}` in it (login, management, blob, registry, apps, logs); without one,
     Azure's own. Make one a process, close it at the end."""
 
     def __init__(self, endpoints: str | None = None) -> None:
@@ -78,6 +78,11 @@ class Wire:
         root = self._root("registry")
         return f"{root}/{name.lower()}" if root else f"https://{name.lower()}.azurecr.io"
 
+    def function(self, host: str) -> str:
+        """Where an app answers that has this name in the internet."""
+        root = self._root("apps")
+        return f"{root}/{host}" if root else f"https://{host}"
+
     def leads_to_management(self, url: str) -> bool:
         """Whether a token for Resource Manager may be sent there: Azure says where to look on, and is held to itself."""
         return url.startswith(f"{self.management}/")
@@ -88,7 +93,7 @@ class Wire:
 
     def leads_to_logs(self, url: str) -> bool:
         """Whether the place of a replica's log is one of Container Apps."""
-        return self._leads(url, "management", ".azurecontainerapps.dev")
+        return self._leads(url, "logs", ".azurecontainerapps.dev")
 
     def _leads(self, url: str, service: str, domain: str) -> bool:
         if root := self._root(service):

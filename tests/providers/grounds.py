@@ -17,6 +17,9 @@ from domain.clouds import (
     AwsIdentity,
     AwsStorage,
     AwsTarget,
+    AzureIdentity,
+    AzureStorage,
+    AzureTarget,
     GcpIdentity,
     GcpStorage,
     GcpTarget,
@@ -32,6 +35,7 @@ from domain.clouds import (
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.serving import serving
 from providers.aws.provider import AwsProvider
+from providers.azure.provider import AzureProvider
 from providers.gcp.provider import GcpProvider
 from providers.issuer import Issuer, Keyring
 from providers.local.artifact import content_digest
@@ -42,6 +46,7 @@ from providers.local.store import Store
 from providers.local.unix_socket import listen
 from providers.provider import NO_SECRETS, Build, Order, Provider, ProviderBusy, Secrets, Service, Source
 from tests.emulators.aws.cloud import AwsCloud
+from tests.emulators.azure.cloud import AzureCloud
 from tests.emulators.background import Background
 from tests.emulators.cloud import Cloud
 from tests.emulators.gcp.cloud import GcpCloud
@@ -264,6 +269,38 @@ async def aws_place(folder: Path) -> AsyncIterator[tuple[AwsCloud, Ground, Issue
         target=msgspec.convert({"provider": "aws", **cloud.target("hello")}, AwsTarget),
         identity=msgspec.convert({"provider": "aws", **cloud.identity}, AwsIdentity),
         storage=msgspec.convert({"provider": "aws", **cloud.storage}, AwsStorage),
+        cloud=cloud,
+    )
+    try:
+        yield cloud, ground, issuer
+    finally:
+        await provider.close()
+        cloud.close()
+        published.close()
+
+
+@asynccontextmanager
+async def azure(folder: Path) -> AsyncIterator[Ground]:
+    """The same of Azure."""
+    async with azure_place(folder) as (_, ground, _):
+        yield ground
+
+
+@asynccontextmanager
+async def azure_place(folder: Path) -> AsyncIterator[tuple[AzureCloud, Ground, Issuer]]:
+    """With the subscription it is in, and the issuer that its application trusts."""
+    published = Background()
+    issuer = Issuer(Keyring(folder / "keys.json"), lambda: f"http://127.0.0.1:{port}")
+    port = published.serve(well_known(issuer))
+    cloud = AzureCloud(await asyncio.to_thread(workshop, folder / "cloud", TOOLCHAIN_DIR, real=False))
+    cloud.prepare_for_all(issuer.issuer)
+    provider = AzureProvider(issuer, cloud.azure.endpoints)
+    ground = Ground(
+        provider=provider,
+        target=msgspec.convert({"provider": "azure", **cloud.target("hello")}, AzureTarget),
+        identity=msgspec.convert({"provider": "azure", **cloud.identity}, AzureIdentity),
+        storage=msgspec.convert({"provider": "azure", **cloud.storage}, AzureStorage),
+        cloud=cloud,
     )
     try:
         yield cloud, ground, issuer
@@ -292,4 +329,5 @@ GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]
     "local": local,
     "gcp": gcp,
     "aws": aws,
+    "azure": azure,
 }

@@ -348,6 +348,7 @@ class ContainerApps:
             "started": True,
             "restartCount": 0,
             "runningState": "Running" if revision.ready else "Waiting",
+            **({"runningStateDetails": revision.failed} if revision.failed else {}),
             "logStreamEndpoint": f"{self._logs()}{path}/containers/app/logstream",
         }
         return Answer({"value": [{"id": path, "name": name, "properties": {"containers": [container]}}]})

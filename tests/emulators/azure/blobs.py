@@ -89,6 +89,8 @@ class Blobs:
             principal = self.customer.admit(request, AUDIENCE)
         except Problem:
             raise Problem(401, "InvalidAuthenticationInfo") from None
+        if request.match_info["account"] in self.customer.closed:
+            raise Problem(403, "AuthorizationFailure")
         path = path_of(_KIND, request.match_info["account"])
         services = f"{_KIND}/blobServices"
         if query.get("comp") == "userdelegationkey":

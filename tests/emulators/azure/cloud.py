@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from domain.clouds import ProviderName
+from providers.azure.templates import identity_template
 from tests.emulators.azure.customer import (
     ACCOUNT,
     CLIENT,
     CONTAINER,
+    DEPLOYER,
     DIRECTORY,
     ENVIRONMENT,
     GROUP,
+    IDENTITY_TYPE,
     LOCATION,
     REGISTRY,
     SUBSCRIPTION,
     Customer,
+    path_of,
 )
+from tests.emulators.azure.deployments import Deployment
 from tests.emulators.azure.server import Azure
+from tests.emulators.azure.shell import Shell
 from tests.emulators.background import Background
+from tests.emulators.cloud import Break
 from tests.emulators.images import Workshop
+from tests.support.service import HELLO
 
 
 class AzureCloud:
     """The subscription is empty until it is prepared."""
 
     name: ProviderName = "azure"
+    connect = "azure/connect"
+    verify = "azure/wif/verify"
+    diagnose = ""
+    bucket = "azure/bucket"
     identity: Mapping[str, Any] = {
         "azureTenantId": DIRECTORY,
         "clientId": CLIENT,
@@ -38,6 +51,11 @@ class AzureCloud:
         self._workshop, self._background = workshop, Background()
         self.customer = Customer()
         self.azure = Azure(self.customer, workshop, self._background)
+        self.shell = Shell(self.customer)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"DCF_AZURE_ENDPOINTS": self.azure.endpoints}
 
     @property
     def stands_in_for(self) -> str:
@@ -53,10 +71,86 @@ class AzureCloud:
             "appName": name,
         }
 
+    def prepare(self, issuer: str, subject: str) -> None:
+        if not self.customer.groups:
+            self.customer.make_resources()
+            Deployment(self.customer, identity_template(DEPLOYER, issuer, subject), {}).run()
+            return
+        self.shell.obey(
+            f"az identity federated-credential create --name {subject.rpartition(':')[2]} --identity-name {DEPLOYER} "
+            f"--resource-group {GROUP} --issuer {issuer} --subject {subject} --audiences api://AzureADTokenExchange"
+        )
+
     def prepare_for_all(self, issuer: str) -> None:
         """Set everything up, for the tokens of any project."""
         self.customer.set_up()
         self.customer.trusts_all_of = issuer
+
+    def breaks(self) -> tuple[Break, ...]:
+        customer, known = self.customer, self.customer.identities[path_of(IDENTITY_TYPE, DEPLOYER).lower()]
+
+        def broken(what: str, act: Callable[[], object], asked: Any, step: str, code: str) -> Break:
+            return Break(what=what, act=act, asked=asked, step=step, code=code, mend=self.shell.obey)
+
+        def with_another_issuer() -> None:
+            known.trusts = {name: ("http://127.0.0.1:9", subject) for name, (_, subject) in known.trusts.items()}
+
+        def with_another_subject() -> None:
+            known.trusts = {name: (issuer, "somebody else") for name, (issuer, _) in known.trusts.items()}
+
+        def with_another_audience() -> None:
+            known.audiences = {name: ["api://other"] for name in known.audiences}
+
+        def without_roles() -> None:
+            kept.update(customer.assignments)
+            customer.assignments = {one for one in customer.assignments if one[0] != known.principal_id}
+
+        def with_roles_again(remedy: str) -> None:
+            self.shell.obey(remedy)
+            customer.assignments |= kept
+
+        kept: set[tuple[str, str, str]] = set()
+        identity, bucket = "identity", "bucket"
+        return (
+            broken("another issuer", with_another_issuer, identity, "token_exchange", "AZURE_ISSUER_DIFFERS"),
+            broken("another subject", with_another_subject, identity, "token_exchange", "AZURE_SUBJECT_DIFFERS"),
+            broken("another audience", with_another_audience, identity, "token_exchange", "AZURE_AUDIENCE_DIFFERS"),
+            Break(
+                what="no role",
+                act=without_roles,
+                asked="identity",
+                step="subscription",
+                code="AZURE_ROLE_MISSING",
+                mend=with_roles_again,
+            ),
+            broken("no container", customer.containers.clear, bucket, "container", "AZURE_CONTAINER_NOT_FOUND"),
+            broken(
+                "no right to blobs",
+                lambda: customer.take("Storage Blob Data Contributor"),
+                bucket,
+                "container",
+                "AZURE_BLOB_ROLE_MISSING",
+            ),
+            broken(
+                "a closed account", lambda: customer.closed.add(ACCOUNT), bucket, "container", "AZURE_STORAGE_FIREWALL"
+            ),
+        )
+
+    @contextmanager
+    def slowly(self) -> Iterator[bytes]:
+        with self._workshop.held():
+            yield (HELLO / "main.dart").read_bytes()
+
+    def builds_running(self) -> int:
+        return sum(not made.is_over for made in self.azure.tasks.runs.values())
+
+    def remains(self) -> list[str]:
+        return [
+            *self.azure.blobs.kept,
+            *self.azure.images.names(),
+            *self.azure.apps.names(),
+            *(f"task {path.rpartition('/')[2]}" for path in self.azure.tasks.tasks),
+        ]
 
     def close(self) -> None:
         self._background.close()

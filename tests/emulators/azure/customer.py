@@ -68,6 +68,7 @@ class Customer:
     assignments: set[tuple[str, str, str]] = field(default_factory=set)
     registered: set[str] = field(default_factory=lambda: {name.lower() for name in NAMESPACES})
     containers: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)  # Storage accounts that let nobody in from the internet.
     trusts_all_of: str = ""
     spreading: bool = False
     tokens: dict[str, tuple[str, str, float]] = field(default_factory=dict)
@@ -216,18 +217,8 @@ class Customer:
 
     def set_up(self) -> None:
         """Everything that functions are built and run with, the identity that deploys them, and its roles."""
-        for name in (DEPLOYER, PULLER):
-            self.make(IDENTITY_TYPE, name)
-        self.make("Microsoft.Storage/storageAccounts", ACCOUNT)
-        self.containers.add(CONTAINER)
-        self.make(
-            "Microsoft.ContainerRegistry/registries",
-            REGISTRY,
-            {"loginServer": f"{REGISTRY}.azurecr.io", "adminUserEnabled": False},
-            sku={"name": "Basic", "tier": "Basic"},
-        )
-        domain = f"happysea-1a2b3c4d.{LOCATION}.azurecontainerapps.io"
-        self.make("Microsoft.App/managedEnvironments", ENVIRONMENT, {"defaultDomain": domain})
+        self.make_resources()
+        self.make(IDENTITY_TYPE, DEPLOYER)
         for role in (
             "Reader",
             "Container Apps Contributor",
@@ -239,5 +230,19 @@ class Customer:
             "Storage Blob Data Contributor",
         ):
             self.grant(role)
+
+    def make_resources(self) -> None:
+        """What functions are built and run with."""
+        self.make("Microsoft.Storage/storageAccounts", ACCOUNT)
+        self.containers.add(CONTAINER)
+        self.make(
+            "Microsoft.ContainerRegistry/registries",
+            REGISTRY,
+            {"loginServer": f"{REGISTRY}.azurecr.io", "adminUserEnabled": False},
+            sku={"name": "Basic", "tier": "Basic"},
+        )
+        domain = f"happysea-1a2b3c4d.{LOCATION}.azurecontainerapps.io"
+        self.make("Microsoft.App/managedEnvironments", ENVIRONMENT, {"defaultDomain": domain})
+        self.make(IDENTITY_TYPE, PULLER)
         registry = path_of("Microsoft.ContainerRegistry/registries", REGISTRY)
         self.grant("AcrPull", registry, to=principal_of(path_of(IDENTITY_TYPE, PULLER)))

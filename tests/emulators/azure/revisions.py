@@ -71,7 +71,11 @@ class Revision(msgspec.Struct):
                 "provisioningState": provisioning,
                 "healthState": health,
                 "runningState": running,
-                **({"runningStateDetails": self.failed} if self.failed else {}),
+                **(
+                    {"provisioningError": "Deployment Progress Deadline Exceeded. 0/1 replicas ready."}
+                    if self.failed
+                    else {}
+                ),
             },
         }
 
