@@ -44,10 +44,12 @@ from eventstore.session import sessions
 from eventstore.tenant_events import PostgresTenantEvents
 from eventstore.ticks import PostgresTicks
 from eventstore.uploads import PostgresUploads
+from eventstore.webhook_deliveries import PostgresDeliveries
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check
 from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
+from process.outbound import reachable
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
@@ -217,6 +219,8 @@ def _services(
         uploads=PostgresUploads(database),
         build_logs=PostgresBuildLogs(database),
         ticks=PostgresTicks(database),
+        deliveries=PostgresDeliveries(database),
+        reachable=reachable(settings.webhook_networks),
         key_uses=key_uses,
         sealing=_sealing(settings, database),
         secrets=SecretVault(PostgresSecretStore(database), key=key_for(master_key(settings), "function-secrets")),

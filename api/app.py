@@ -55,6 +55,7 @@ from api.tenant import TENANT_ROUTES
 from api.tenant_closing import TENANT_CLOSING_ROUTES
 from api.ticks import TICK_ROUTES
 from api.uploads import UPLOAD_ROUTES
+from api.webhooks import WEBHOOK_ROUTES
 from api.well_known import WELL_KNOWN_ROUTES
 from process.health import Check, Health
 
@@ -85,6 +86,7 @@ ROUTES = (
     *DIFFERENCE_ROUTES,
     *DEPLOYMENT_EVENT_ROUTES,
     *BUILD_LOG_ROUTES,
+    *WEBHOOK_ROUTES,
     *AUDIT_ROUTES,
     *HISTORY_ROUTES,
     *CAUSES_ROUTES,

@@ -23,5 +23,6 @@ INTEGRATION_ID = _id(11)
 INVITATION_ID = _id(13)
 JOB_ID = _id(14)
 UPLOAD_ID = _id(15)
+WEBHOOK_ID = _id(16)
 # An id that a cloud gave.
 CLOUD_ID = _id(12)

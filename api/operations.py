@@ -91,6 +91,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     log_retention_days: Count = 7
     releases_kept: Count = 5
     artifact_retention_days: Count = 30
+    webhooks_per_project: Count = 20
 
 
 class PlanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):

@@ -31,6 +31,8 @@ Permission = Literal[
     "integrations:write",
     "deployments:read",
     "deployments:write",
+    "webhooks:read",
+    "webhooks:write",
     "functions:call",
     "audit:read",
     "audit:export",
@@ -55,11 +57,18 @@ _READ: frozenset[Permission] = _ANYBODY | frozenset(
         "audit:read",
     }
 )
-_DEVELOP: frozenset[Permission] = _READ | {"functions:write", "secrets:write", "artifacts:write", "deployments:write"}
+_DEVELOP: frozenset[Permission] = _READ | {
+    "functions:write",
+    "secrets:write",
+    "artifacts:write",
+    "deployments:write",
+    "webhooks:read",
+}
 _ADMINISTER: frozenset[Permission] = _DEVELOP | {
     "audit:export",
     "projects:write",
     "integrations:write",
+    "webhooks:write",
     "members:write",
     "keys:read",
     "keys:write",
@@ -91,6 +100,8 @@ WITHIN_PROJECTS: frozenset[str] = _ANYBODY | frozenset(
         "integrations:write",
         "deployments:read",
         "deployments:write",
+        "webhooks:read",
+        "webhooks:write",
         "functions:call",
     }
 )

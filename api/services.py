@@ -25,6 +25,8 @@ from eventstore.secret_values import SecretVault
 from eventstore.tenant_events import TenantEvents
 from eventstore.ticks import Ticks
 from eventstore.uploads import Uploads
+from eventstore.webhook_deliveries import Deliveries
+from process.outbound import Reachable
 from projections.reader import Reader
 from projections.upkeep import Upkeep
 from providers.issuer import Issuer, ProjectedToken
@@ -45,9 +47,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     uploads: Uploads
     build_logs: BuildLogs
     ticks: Ticks
+    deliveries: Deliveries
     key_uses: KeyUses
     sealing: Sealing
     secrets: SecretVault
+    # Where webhooks may be sent to.
+    reachable: Reachable
     providers: Mapping[ProviderName, Provider]
     token_source: Issuer | ProjectedToken
     # Where clouds and browsers reach this API; tokens may have another issuer, a cluster's.

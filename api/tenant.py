@@ -111,6 +111,7 @@ async def _limits(services: Services, tenant: Tenant) -> list[LimitUse] | None:
     used = {
         "projects": counted.get(("projects", "tenant"), 0),
         "functions_per_project": max((n for (scope, _), n in counted.items() if scope == "functions"), default=0),
+        "webhooks_per_project": max((n for (scope, _), n in counted.items() if scope == "webhooks"), default=0),
         "members": counted.get(("members", "tenant"), 0),
         "concurrent_deployments": counted.get(("deployments", "running"), 0),
         "queued_deployments": counted.get(("deployments", "queued"), 0),

@@ -23,12 +23,14 @@ from prometheus_client import CollectorRegistry
 
 from commands.ids import new_id
 from process import logs
+from process.outbound import Reachable
 from process.settings import Settings
 from providers.provider import Observation, Order
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import Behaviour, Weather
 from runner.composition import make_runner
 from runner.postgres_stores import stores_on_postgres
+from runner.webhook_sender import HttpSender
 
 BUILD_SECONDS_VARIABLE = "DCF_BENCHMARK_BUILD_SECONDS"
 SLOW = Weather(latency_seconds_max=0.6)
@@ -78,6 +80,7 @@ async def _run(settings: Settings, build_seconds: float) -> None:
             random=SystemRandom(),
             new_id=new_id,
             registry=CollectorRegistry(),
+            sender=await exits.enter_async_context(HttpSender(Reachable())),
             deployments_max=settings.runner_deployments_max,
         )
         working = asyncio.create_task(runner.run(stop))

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "deployments": "cli.deployments",
     "runtimes": "cli.catalogues",
     "triggers": "cli.catalogues",
+    "webhooks": "cli.webhooks",
     "keys": "cli.keys",
     "members": "cli.members",
     "audit": "cli.audit",

@@ -100,6 +100,11 @@ def _keys(api: Api, _project: Json | None) -> Iterable[tuple[str, str]]:
     return ((item["name"], item["role"]) for item in api.items("keys", limit=OFFERED_MAX) if not item["revokedAt"])
 
 
+def _webhooks(api: Api, project: Json | None) -> Iterable[tuple[str, str]]:
+    # Not by their addresses: shells take a colon for the end of a word.
+    return ((item["webhookId"], item["url"]) for item in _list(api, project, "webhooks") if item["status"] != "removed")
+
+
 def _members(api: Api, _project: Json | None) -> Iterable[tuple[str, str]]:
     return ((item["personId"], item["role"]) for item in api.items("tenant/members", limit=OFFERED_MAX))
 
@@ -127,6 +132,7 @@ function_names = _completing(_functions)
 deployment_names = _completing(_deployments)
 artifact_digests = _completing(_artifacts)
 key_names = _completing(_keys, of_project=False)
+webhook_ids = _completing(_webhooks)
 member_ids = _completing(_members, of_project=False)
 runtime_versions = _completing(_runtimes, of_project=False)
 scope_names = _completing(_permissions, of_project=False)

@@ -27,6 +27,7 @@ _COLUMNS = {
     "log days": "limits.logRetentionDays",
     "releases": "limits.releasesKept",
     "file days": "limits.artifactRetentionDays",
+    "webhooks": "limits.webhooksPerProject",
     "entitlements": "entitlements",
 }
 _FIELDS = {
@@ -41,6 +42,7 @@ _FIELDS = {
     "logRetentionDays": "limits.logRetentionDays",
     "releasesKept": "limits.releasesKept",
     "artifactRetentionDays": "limits.artifactRetentionDays",
+    "webhooksPerProject": "limits.webhooksPerProject",
     "entitlements": "entitlements",
 }
 _REQUIRED = ("projects", "functionsPerProject", "members", "concurrentDeployments", "queuedDeployments")

@@ -16,6 +16,7 @@ from commands.project import PROJECTS
 from commands.retention import RETENTION
 from commands.runtime import RUNTIME_COMMANDS
 from commands.tenant import TENANTS
+from commands.webhook import WEBHOOKS
 
 DECIDERS: tuple[Decider, ...] = (
     TENANTS,
@@ -31,5 +32,6 @@ DECIDERS: tuple[Decider, ...] = (
     DEPLOYMENTS,
     PROGRESS,
     RETENTION,
+    WEBHOOKS,
 )
 DECIDER_OF: dict[type[Command], Decider] = {command: decider for decider in DECIDERS for command in decider.commands}

@@ -16,6 +16,7 @@ from domain.project import PROJECT
 from domain.refused import REFUSED
 from domain.runtime import RUNTIMES
 from domain.tenant import TENANT
+from domain.webhook import WEBHOOK
 
 AGGREGATES: tuple[Aggregate[Any], ...] = (
     TENANT,
@@ -28,5 +29,6 @@ AGGREGATES: tuple[Aggregate[Any], ...] = (
     INTEGRATION,
     FUNCTION,
     DEPLOYMENT,
+    WEBHOOK,
     REFUSED,
 )

@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     releases_kept: int = 5
     # Files that no function names and no kept release was made from.
     artifact_retention_days: int = 30
+    webhooks_per_project: int = 20
 
 
 class PlanDefined(Event, frozen=True, kw_only=True, tag="plan.defined"):

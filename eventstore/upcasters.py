@@ -21,4 +21,7 @@ def _as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-UPCASTERS: tuple[Upcaster, ...] = (Upcaster("plan.defined", 1, _as_it_is),)
+UPCASTERS: tuple[Upcaster, ...] = (
+    Upcaster("plan.defined", 1, _as_it_is),
+    Upcaster("plan.defined", 2, _as_it_is),
+)

@@ -89,6 +89,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     first_sign_in: Literal["invitation", "workspace"] = "invitation"
     sign_up_plan: str = "sandbox"
 
+    # Networks besides the public one that webhooks may be sent to, such as 10.0.0.0/8, with spaces between.
+    webhook_networks: str = ""
+
     local_engine: str | None = None
     # Where functions that run as processes get to: the web through a proxy of the agent, nowhere, or all this machine does.
     functions_outbound: Literal["web", "none", "all"] = "web"

@@ -26,6 +26,7 @@ from projections.query import ROWS, AnyQuery, Found, Page, Query
 from projections.reader import Reader
 from projections.runtimes import RUNTIMES_LIST
 from projections.tenants import TENANT
+from projections.webhooks import WEBHOOK_GET, WEBHOOKS_LIST
 
 A = TypeVar("A")
 
@@ -97,6 +98,8 @@ _STAYING: tuple[AnyQuery, ...] = (
     DEPLOYMENTS_OF_PROJECT,
     DEPLOYMENTS_BY_STATUS,
     DEPLOYMENTS_OF_FUNCTION,
+    WEBHOOK_GET,
+    WEBHOOKS_LIST,
 )
 _GOING: tuple[AnyQuery, ...] = (MEMBER, MEMBERS_LIST)
 

@@ -13,7 +13,7 @@ from projections.audit_trail import (
     AUDIT_EVENTS_OF_ALL_NEWEST,
     AUDIT_TRAIL,
 )
-from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_OF_PROJECT
+from projections.deployment_events import DEPLOYMENT_EVENTS, TIMELINE, TIMELINE_NEWS, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
@@ -48,6 +48,7 @@ from projections.schedules import SCHEDULES, SCHEDULES_KEPT
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS, TENANTS_LIST
 from projections.usage import USAGE, USAGE_LIST
 from projections.versions import VERSION_QUERIES
+from projections.webhooks import WEBHOOK_GET, WEBHOOKS, WEBHOOKS_ACTIVE, WEBHOOKS_LIST
 from projections.work import WORK, WORK_QUEUE, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 
 READ_MODELS: tuple[AnyModel, ...] = (
@@ -67,6 +68,7 @@ READ_MODELS: tuple[AnyModel, ...] = (
     USAGE,
     WORK,
     SCHEDULES,
+    WEBHOOKS,
     AUDIT_TRAIL,
 )
 
@@ -116,12 +118,16 @@ QUERIES: tuple[AnyQuery, ...] = (
     RELEASES_LEFTOVER,
     TIMELINE,
     TIMELINE_OF_PROJECT,
+    TIMELINE_NEWS,
     USAGE_LIST,
     WORK_QUEUE,
     WORK_READY,
     WORK_UNDER_WAY,
     WORK_WAITING,
     SCHEDULES_KEPT,
+    WEBHOOK_GET,
+    WEBHOOKS_ACTIVE,
+    WEBHOOKS_LIST,
     AUDIT_EVENTS,
     AUDIT_EVENTS_NEWEST,
     AUDIT_EVENTS_OF_ALL,

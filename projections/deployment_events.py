@@ -148,3 +148,35 @@ TIMELINE_OF_PROJECT = Query(
     select=_page_of_project,
     order="oldest_first",
 )
+
+
+def _news(
+    rows: Iterable[Found[TimelineRow]], tenants: Sequence[UUID], projects: Sequence[UUID], afters: Sequence[int]
+) -> list[Found[TimelineRow]]:
+    found: list[Found[TimelineRow]] = []
+    every = list(rows)
+    for tenant_id, project_id, after in zip(tenants, projects, afters, strict=True):
+        own = (row for row in every if row.tenant_id == tenant_id)
+        found += _page_of_project(own, project_id, after, 1)
+    return found
+
+
+# The next event of each of several projects, of those that have one. Arguments: their tenants, their ids, and the
+# positions behind which it is looked.
+TIMELINE_NEWS = Query(
+    name="timeline_news",
+    model=DEPLOYMENT_EVENTS,
+    answer=TimelineRow,
+    parameters=("uuid[]", "uuid[]", "bigint[]"),
+    sql="""
+    SELECT n.tenant_id, n.id, n.first_position, n.position, n.row
+      FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS w (tenant_id, project_id, after)
+     CROSS JOIN LATERAL (
+            SELECT t.tenant_id, t.id, t.first_position, t.position, t.row
+              FROM {table} t
+             WHERE t.tenant_id = w.tenant_id AND t.project_id = w.project_id AND t.first_position > w.after
+             ORDER BY t.first_position
+             LIMIT 1) n""",
+    select=_news,
+    audience="engine",
+)

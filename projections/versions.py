@@ -19,6 +19,7 @@ from projections.projects import PROJECT
 from projections.query import AnyQuery, Found, Query, page_of
 from projections.runtimes import RUNTIMES_LIST
 from projections.tenants import TENANT
+from projections.webhooks import WEBHOOK_GET
 
 _OF_ROW = """
     SELECT v.tenant_id, v.id, v.valid_from, v.valid_from, v.row
@@ -108,6 +109,7 @@ VERSIONS: Mapping[str, Versions] = {
     "integration": _of(INTEGRATION_GET),
     "function": _of(FUNCTION_GET),
     "deployment": _of(DEPLOYMENT),
+    "webhook": _of(WEBHOOK_GET),
 }
 # By a name of their own: rows that have no stream under their id.
 VERSIONS_APART: Mapping[str, Versions] = {"member": _of(MEMBER, goes=True), "runtime": _of(RUNTIMES_LIST)}

@@ -19,6 +19,7 @@ from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check, Health
 from process.master_key import MasterKeyUnusable, former_master_keys
+from process.outbound import reachable
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
@@ -28,6 +29,7 @@ from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
 from runner.postgres_stores import stores_on_postgres
+from runner.webhook_sender import HttpSender
 
 
 def main() -> int:
@@ -70,6 +72,8 @@ async def _run(settings: Settings) -> None:
             if former_master_keys(settings):
                 count = await stores.secrets.rewrap()
                 structlog.get_logger().info("secrets_wrapped_anew", count=count)
+            sender = HttpSender(reachable(settings.webhook_networks))
+            await exits.enter_async_context(sender)
             runner = make_runner(
                 stores,
                 dict(offered.providers.items()),
@@ -77,6 +81,7 @@ async def _run(settings: Settings) -> None:
                 random=SystemRandom(),
                 new_id=new_id,
                 registry=REGISTRY,
+                sender=sender,
                 deployments_max=settings.runner_deployments_max,
                 drift_seconds=settings.drift_seconds,
                 retention_seconds=settings.retention_seconds,

@@ -18,8 +18,10 @@ from eventstore.log import Log
 from eventstore.memory import MemoryLog
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
+from eventstore.webhook_deliveries import Deliveries, MemoryDeliveries
 from process.logs import redact
 from projections.artifacts import ARTIFACTS
+from projections.deployment_events import DEPLOYMENT_EVENTS
 from projections.deployments import DEPLOYMENTS
 from projections.functions import FUNCTIONS
 from projections.integrations import INTEGRATIONS
@@ -29,6 +31,7 @@ from projections.projects import PROJECTS
 from projections.reader import Reader
 from projections.schedules import SCHEDULES
 from projections.tenants import TENANTS
+from projections.webhooks import WEBHOOKS
 from projections.work import WORK
 from providers.provider import Provider
 from runner.drift import Drift
@@ -39,11 +42,25 @@ from runner.plan import next_step
 from runner.propagation import Propagation
 from runner.retention import Retention
 from runner.schedules import Schedules
+from runner.webhook_sender import Sender
+from runner.webhooks import Webhooks
 from runner.work_list import ProjectedWork
 from runner.world import Plan, World
 
 # What a runner asks, itself or by its duties.
-MODELS = (WORK, SCHEDULES, DEPLOYMENTS, INTEGRATIONS, TENANTS, PLANS, PROJECTS, FUNCTIONS, ARTIFACTS)
+MODELS = (
+    WORK,
+    SCHEDULES,
+    DEPLOYMENTS,
+    INTEGRATIONS,
+    TENANTS,
+    PLANS,
+    PROJECTS,
+    FUNCTIONS,
+    ARTIFACTS,
+    WEBHOOKS,
+    DEPLOYMENT_EVENTS,
+)
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +73,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     build_logs: BuildLogs
     secrets: SecretVault
     ticks: Ticks
+    deliveries: Deliveries
 
 
 def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
@@ -69,6 +87,7 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
         build_logs=MemoryBuildLogs(clock),
         secrets=SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES)),
         ticks=MemoryTicks(clock),
+        deliveries=MemoryDeliveries(),
     )
 
 
@@ -80,6 +99,7 @@ def make_runner(
     random: Random,
     new_id: Callable[[], UUID],
     registry: CollectorRegistry,
+    sender: Sender,
     deployments_max: int,
     drift_seconds: float = 300.0,
     retention_seconds: float = 3600.0,
@@ -103,9 +123,19 @@ def make_runner(
     runner_id = new_id()
     schedules = Schedules(stores.reader, stores.ticks, providers, clock=clock, random=random, metrics=world.metrics)
     drift = Drift(stores.reader, world, runner_id=runner_id, pause_seconds=drift_seconds)
-    retention = Retention(stores.reader, stores.ticks, world, runner_id=runner_id, pause_seconds=retention_seconds)
+    retention = Retention(
+        stores.reader,
+        stores.ticks,
+        stores.deliveries,
+        world,
+        runner_id=runner_id,
+        pause_seconds=retention_seconds,
+    )
     propagation = Propagation(stores.reader, world, runner_id=runner_id)
-    duties = Duties((schedules, drift, retention, propagation), stores.leases, runner_id=runner_id, random=random)
+    webhooks = Webhooks(stores.reader, stores.deliveries, sender, world, runner_id=runner_id)
+    duties = Duties(
+        (schedules, drift, retention, propagation, webhooks), stores.leases, runner_id=runner_id, random=random
+    )
     work = ProjectedWork(stores.reader)
     return Runner(world, work, stores.leases, duties, runner_id=runner_id, deployments_max=deployments_max)
 

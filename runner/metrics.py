@@ -39,6 +39,12 @@ class Metrics:
             buckets=_STEP_SECONDS,
             registry=registry,
         )
+        self.webhooks = Counter(
+            "dcf_runner_webhook_deliveries",
+            "Events told to webhooks by what came of it.",
+            ("status",),
+            registry=registry,
+        )
         self.turns_failed = Counter("dcf_runner_turns_failed", "Turns broken off by an error.", registry=registry)
         self.leases_lost = Counter("dcf_runner_leases_lost", "Deployments taken by another runner.", registry=registry)
         self.left_to_newer_code = Counter(

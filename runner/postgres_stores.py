@@ -12,6 +12,7 @@ from eventstore.postgres import PostgresLog
 from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
+from eventstore.webhook_deliveries import PostgresDeliveries
 from process.master_key import former_master_keys, key_for, master_key
 from process.settings import Settings
 from projections.postgres_reader import PostgresReader
@@ -49,6 +50,7 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
         build_logs=PostgresBuildLogs(database),
         secrets=_secrets(settings, database),
         ticks=PostgresTicks(database),
+        deliveries=PostgresDeliveries(database),
     )
 
 

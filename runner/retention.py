@@ -31,6 +31,7 @@ from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
 from eventstore.secret_values import SecretLost
 from eventstore.ticks import Ticks
+from eventstore.webhook_deliveries import Deliveries
 from projections.artifacts import ARTIFACTS_KEPT
 from projections.deployment_lists import (
     DEPLOYMENT_FATES,
@@ -46,6 +47,7 @@ from projections.projects import PROJECTS_LIST
 from projections.query import Found, Query
 from projections.reader import Reader
 from projections.tenants import TENANTS_LIST
+from projections.webhooks import WEBHOOK_GET
 from providers.provider import ProviderBusy, ProviderRefused
 from runner.access import access_of
 from runner.perform import foreseen, provider_of
@@ -77,10 +79,20 @@ class Retention:
 
     name = "retention"
 
-    def __init__(self, reader: Reader, ticks: Ticks, world: World, *, runner_id: UUID, pause_seconds: float) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        ticks: Ticks,
+        deliveries: Deliveries,
+        world: World,
+        *,
+        runner_id: UUID,
+        pause_seconds: float,
+    ) -> None:
         self.pause_seconds = pause_seconds
         self._reader = reader
         self._ticks = ticks
+        self._deliveries = deliveries
         self._world = world
         self._runner_id = runner_id
 
@@ -107,7 +119,9 @@ class Retention:
         for tenant_id, limits in plans.items():
             await self._retire(tenant_id, limits)
             await self._discard(tenant_id, limits)
-            await self._ticks.prune(tenant_id, self._before(limits.log_retention_days), limit=STEP_ROWS_MAX)
+            before = self._before(limits.log_retention_days)
+            await self._ticks.prune(tenant_id, before, limit=STEP_ROWS_MAX)
+            await self._deliveries.prune(tenant_id, before, limit=STEP_ROWS_MAX)
         await self._expire_logs(plans)
         await self._expire_secrets(plans)
 
@@ -266,14 +280,17 @@ class Retention:
     # Secrets.
 
     async def _expire_secrets(self, plans: dict[UUID, Limits]) -> None:
-        """Values of functions that were archived longer ago than their files are kept; and whatever a former master key still
+        """Values of functions that were archived longer ago than their files are kept, and of webhooks that are removed; and whatever a former master key still
         wraps, as what an API closed that was not restarted yet, is wrapped anew."""
         after = (_NOBODY, _NOBODY)
         while keys := await self._world.secrets.functions(after=after, limit=PAGE_ROWS):
             for tenant_id, function_id in keys:
                 limits = plans.get(tenant_id)
                 found = await self._reader.one(FUNCTION_GET, tenant_id, function_id)
-                if limits is None or found is None or found.row.status != "archived":
+                if found is None:
+                    await self._expire_webhook(tenant_id, function_id)
+                    continue
+                if limits is None or found.row.status != "archived":
                     continue
                 if found.row.updated_at < self._before(limits.artifact_retention_days):
                     count = await self._world.secrets.forget(tenant_id, function_id)
@@ -284,6 +301,11 @@ class Retention:
                 log.info("secrets_wrapped_anew", count=count)
         except SecretLost as problem:
             log.warning("secrets_not_wrapped_anew", problem=str(problem))
+
+    async def _expire_webhook(self, tenant_id: UUID, webhook_id: UUID) -> None:
+        found = await self._reader.one(WEBHOOK_GET, tenant_id, webhook_id)
+        if found is not None and found.row.status == "removed":
+            await self._world.secrets.forget(tenant_id, webhook_id)
 
     async def _ask(self, command: Command, correlation_id: UUID) -> None:
         context = Context(

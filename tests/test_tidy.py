@@ -32,6 +32,7 @@ PURE = {
     "enum",
     "functools",
     "hashlib",
+    "hmac",
     "inspect",
     "itertools",
     "json",

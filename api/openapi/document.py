@@ -42,6 +42,7 @@ TAGS = {
     "Functions": "What authors say about a function; it changes nothing that runs until it is deployed.",
     "Integrations": "As whom a project meets a cloud, and where it stages its files.",
     "Deployments": "From queued to answering, and away again.",
+    "Webhooks": "Addresses of yours that are told, signed and in order, what happens.",
     "Audit": "What happened, who did it, and because of what.",
     "Catalogues": "What there is to choose from.",
     "Tenant": "Your workspace and its members.",

@@ -31,6 +31,7 @@ from api.example_ids import (
     PROJECT_ID,
     TENANT_ID,
     UPLOAD_ID,
+    WEBHOOK_ID,
 )
 from api.functions import Revision
 from api.integrations_azure import ArmTemplate, AzureRegistered
@@ -49,6 +50,7 @@ from api.secrets import Secret, Secrets
 from api.sign_in_issuers import SignInIssuer, SignInIssuers
 from api.tenant import LimitUse, MemberShown, TenantShown
 from api.ticks import Tick
+from api.webhooks import Delivering, WebhookDelivery, WebhookMade, WebhookShown
 from api.well_known import IssuerConfiguration, KeySet
 from audit.changes import Change
 from domain.clouds import LocalIdentity, LocalStorage, LocalTarget
@@ -72,6 +74,7 @@ from projections.plans import Plan
 from projections.projects import DeployLock, Project
 from projections.tenants import Tenant
 from projections.usage import Usage
+from projections.webhooks import Webhook
 from providers.aws.setup import AwsMade, AwsSetup, AwsSetupStep
 
 
@@ -157,6 +160,17 @@ _KEY = Key(
     created_at=_at(8, 30),
     revoked_at=None,
     last_used_at=_at(9, 20),
+)
+_WEBHOOK = Webhook(
+    webhook_id=WEBHOOK_ID,
+    project_id=PROJECT_ID,
+    url="https://ci.example.com/dcf",
+    types=("deployment.succeeded", "deployment.failed"),
+    description="Tells our CI",
+    status="active",
+    status_reason="",
+    created_at=_at(8, 40),
+    updated_at=_at(8, 40),
 )
 _QUEUE_ITEM = QueueItem(
     tenant_id=TENANT_ID,
@@ -300,6 +314,25 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     _INTEGRATION,
     _SUCCEEDED,
     _EVENT,
+    _WEBHOOK,
+    WebhookShown(
+        **msgspec.structs.asdict(_WEBHOOK),
+        delivering=Delivering(
+            delivered_at=_at(9, 20), failures=0, failing_since=None, next_attempt_at=None, message=""
+        ),
+    ),
+    WebhookMade(**msgspec.structs.asdict(_WEBHOOK), secret="whsec_c2hvd24gdGhpcyBvbmNlLCBhbmQgbmV2ZXIgYWdhaW4="),  # noqa: S106 - an example
+    WebhookDelivery(
+        position="1:4711",
+        type="deployment.succeeded",
+        deployment_id=DEPLOYMENT_ID,
+        status="delivered",
+        attempts=1,
+        first_at=_at(9, 20),
+        last_at=_at(9, 20),
+        http_status=204,
+        message="It answered 204.",
+    ),
     _KEY,
     KeyMade(
         **msgspec.structs.asdict(msgspec.structs.replace(_KEY, last_used_at=None)),
@@ -549,6 +582,7 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("archiveFunction", 200): msgspec.structs.replace(_FUNCTION, status="archived", updated_at=_at(10)),
     ("disconnectLocal", 200): msgspec.structs.replace(_INTEGRATION, status="disconnected", updated_at=_at(10)),
     ("revokeKey", 200): msgspec.structs.replace(_KEY, revoked_at=_at(10)),
+    ("removeWebhook", 200): msgspec.structs.replace(_WEBHOOK, status="removed", updated_at=_at(10)),
     ("closeTenant", 200): msgspec.structs.replace(_TENANT, closed_at=_at(10), updated_at=_at(10)),
     ("changeMemberRole", 200): msgspec.structs.replace(_MEMBER, role="admin"),
     ("downloadArtifact", 200): "void main() => print('hello');\n",

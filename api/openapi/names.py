@@ -10,6 +10,7 @@ from api.deployments import DeploymentRequest
 from api.invitations import InvitationStatus
 from api.principal import Permission, PrincipalRole
 from api.targets import GcpTargetRequest
+from api.webhooks import WebhookSwitch
 from domain.api_key import KeyRole
 from domain.clouds import GcpRuntimeTarget, Identity, ProviderName, Storage, Target
 from domain.deployment import DeploymentStatus, Origin
@@ -20,8 +21,10 @@ from domain.release_diff import Needs
 from domain.runtime import SupportPhase
 from domain.tenant import Role
 from domain.trigger import EventSourceKind, Support
+from domain.webhook import WebhookStatus
 from eventstore.meta import ActorType
 from eventstore.ticks import TickStatus
+from eventstore.webhook_deliveries import DeliveryStatus
 from projections.projects import ProjectStatus
 from projections.rebuild.jobs import Purpose, Step
 
@@ -51,6 +54,9 @@ ENUMERATIONS: dict[str, Any] = {
     "SupportPhase": SupportPhase,
     "TickStatus": TickStatus,
     "TriggerSupport": Support,
+    "WebhookDeliveryStatus": DeliveryStatus,
+    "WebhookStatus": WebhookStatus,
+    "WebhookSwitch": WebhookSwitch,
 }
 
 # Each is told apart by the field its members are tagged with.

@@ -20,6 +20,7 @@ from api.example_ids import (
     PROJECT_ID,
     TENANT_ID,
     UPLOAD_ID,
+    WEBHOOK_ID,
 )
 from api.instant import Instant
 from api.openapi.schemas import Schema, Schemas
@@ -47,6 +48,7 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     "projectId": ("The project.", str(PROJECT_ID)),
     "tenantId": ("The tenant.", str(TENANT_ID)),
     "uploadId": ("The upload.", str(UPLOAD_ID)),
+    "webhookId": ("The webhook.", str(WEBHOOK_ID)),
     "version": ("The version of a Dart SDK.", "3.12.0"),
 }
 

@@ -19,6 +19,7 @@ from api.sign_in import Newcomers
 from commands.ids import new_id
 from commands.tenant import AddMember, CreateTenant
 from eventstore.ticks import Tick
+from eventstore.webhook_deliveries import Delivery
 from tests.api.contract import resolved
 from tests.api.runs import succeeded
 from tests.api.steps import CONTENTS, NAMES, a_function, a_project, ask, connected, the_files, upload
@@ -154,6 +155,9 @@ async def seeded(world: World, *, token: str = "") -> Seeded:
         await ask(client, "POST", "/tenant/members", {"personId": person_id, "role": "viewer"}, status=201)
         invitation = {"email": "ada@example.com", "role": "developer"}
         invited = await ask(client, "POST", "/tenant/invitations", invitation, status=201)
+        webhook = await ask(
+            client, "POST", f"/projects/{project_id}/webhooks", {"url": "https://ci.example.com/dcf"}, status=201
+        )
         uploads = f"/api/v1/projects/{project_id}/uploads?kind=code"
         begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
     ids = {
@@ -166,6 +170,7 @@ async def seeded(world: World, *, token: str = "") -> Seeded:
         example_ids.INVITATION_ID: invited["invitationId"],
         example_ids.PERSON_ID: person_id,
         example_ids.UPLOAD_ID: begun.json()["uploadId"],
+        example_ids.WEBHOOK_ID: webhook["webhookId"],
         example_ids.ARTIFACT_ID: files["code_file"].split("/")[3],
         example_ids.CORRELATION_ID: asked.headers["x-correlation-id"],
     }
@@ -173,6 +178,7 @@ async def seeded(world: World, *, token: str = "") -> Seeded:
         world, token or owner_key, {_RUNTIME: runtime, **{str(example): real for example, real in ids.items()}}
     )
     await _tick(one)
+    await _told(one, 1)
     return one
 
 
@@ -187,6 +193,7 @@ async def more(one: Seeded) -> None:
     project_id, function_id = (one.ids[str(id)] for id in (example_ids.PROJECT_ID, example_ids.FUNCTION_ID))
     word = new_id().hex[-12:]
     await _tick(one)
+    await _told(one, new_id().int % _MANY + 2)
     async with one.world.client(one.key) as client:
         await a_project(client, f"shop-{word}")
         await a_function(client, project_id, name=f"hello-{word}")
@@ -194,6 +201,9 @@ async def more(one: Seeded) -> None:
         await ask(client, "PUT", "/functions/update", {"functionId": function_id, "description": word})
         body = {"functionId": function_id, "provider": "local", "target": {}}
         await ask(client, "POST", f"/projects/{project_id}/deployments", body, status=202)
+        await ask(
+            client, "POST", f"/projects/{project_id}/webhooks", {"url": f"https://ci.example.com/{word}"}, status=201
+        )
         await ask(client, "POST", "/keys", {"name": word, "role": "viewer"}, status=201)
         body = {"personId": str(await one.world.person()), "role": "viewer"}
         await ask(client, "POST", "/tenant/members", body, status=201)
@@ -207,3 +217,20 @@ async def _tick(one: Seeded) -> None:
     due_at = one.world.services.clock()
     tick = Tick(tenant_id=tenant_id, function_id=function_id, due_at=due_at, deployment_id=deployment_id)
     await one.world.services.ticks.take([tick], seconds=60)
+
+
+async def _told(one: Seeded, position: int) -> None:
+    """The webhook was told of an event."""
+    tenant_id, webhook_id = (UUID(one.ids[str(id)]) for id in (example_ids.TENANT_ID, example_ids.WEBHOOK_ID))
+    now, deliveries = one.world.services.clock(), one.world.services.deliveries
+    delivery = Delivery(
+        tenant_id=tenant_id,
+        webhook_id=webhook_id,
+        position=position,
+        type="deployment.succeeded",
+        status="delivered",
+        first_at=now,
+        last_at=now,
+    )
+    progress = (await deliveries.progress([(tenant_id, webhook_id, 0)]))[webhook_id]
+    await deliveries.move(progress, msgspec.structs.replace(progress, position=position), delivery)

@@ -81,6 +81,8 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
     invited = await ask(client, "POST", "/tenant/invitations", {"email": "a@b.example", "role": "viewer"}, status=201)
     uploads = f"/api/v1/projects/{project_id}/uploads?kind=code"
     begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
+    hook = {"url": "https://ci.example.com/dcf"}
+    webhook = await ask(client, "POST", f"/projects/{project_id}/webhooks", hook, status=201)
     job = await world.services.upkeep.request("plans", "rebuild", id=uuid4(), requested_by="test")
     return {
         "project_id": project_id,
@@ -94,6 +96,7 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
         "correlation_id": deployment.headers["x-request-id"],
         "invitation_id": invited["invitationId"],
         "upload_id": begun.json()["uploadId"],
+        "webhook_id": webhook["webhookId"],
     }
 
 

@@ -50,6 +50,8 @@ from eventstore.session import sessions
 from eventstore.tenant_events import LogTenantEvents, PostgresTenantEvents, TenantEvents
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
 from eventstore.uploads import MemoryUploads, PostgresUploads, Uploads
+from eventstore.webhook_deliveries import Deliveries, MemoryDeliveries, PostgresDeliveries
+from process.outbound import Reachable
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, engine
 from projections.memory_reader import MemoryReader
@@ -163,6 +165,7 @@ async def world_in_memory(
         MemoryUploads(clock),
         MemoryBuildLogs(),
         MemoryTicks(clock),
+        MemoryDeliveries(),
         MemoryKeyUses(),
         Sealing(MemoryPersonKeys()),
         SecretVault(MemorySecretStore(), key=bytes(32)),
@@ -221,6 +224,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             PostgresUploads(app),
             build_logs,
             ticks,
+            PostgresDeliveries(app),
             key_uses,
             sealing,
             SecretVault(PostgresSecretStore(app), key=bytes(32)),
@@ -238,6 +242,7 @@ async def _world(
     uploads: Uploads,
     build_logs: BuildLogs,
     ticks: Ticks,
+    deliveries: Deliveries,
     key_uses: KeyUses,
     sealing: Sealing,
     secrets: SecretVault,
@@ -264,6 +269,8 @@ async def _world(
         uploads=uploads,
         build_logs=build_logs,
         ticks=ticks,
+        deliveries=deliveries,
+        reachable=Reachable(),
         key_uses=key_uses,
         sealing=sealing,
         secrets=secrets,

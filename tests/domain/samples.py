@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from domain import api_key, artifact, deployment, function, integration, person, plan, project, refused, runtime, tenant
+from domain import (
+    api_key,
+    artifact,
+    deployment,
+    function,
+    integration,
+    person,
+    plan,
+    project,
+    refused,
+    runtime,
+    tenant,
+    webhook,
+)
 from domain.clouds import (
     AwsIdentity,
     AwsStorage,
@@ -110,6 +123,20 @@ _ALL: tuple[Event, ...] = (
     ),
     api_key.ApiKeyReplaced(replaced_by=id_of(9), ends_at=AT),
     api_key.ApiKeyRevoked(reason="leaked"),
+    webhook.WebhookCreated(
+        project_id=id_of(3),
+        url="https://ci.example.com/dcf",
+        secret_id=id_of(41),
+        types=("deployment.succeeded",),
+        description="Tells our CI",
+    ),
+    webhook.WebhookChanged(url="https://ci.example.com/2", types=("deployment.failed",), description="Tells it"),
+    webhook.WebhookSecretRotated(secret_id=id_of(42), former_ends_at=AT),
+    webhook.WebhookSwitchedOff(reason="It answered 410: it is gone."),
+    webhook.WebhookSwitchedOn(),
+    webhook.WebhookTestRequested(),
+    webhook.WebhookReplayRequested(after=4711),
+    webhook.WebhookRemoved(reason="moved"),
     project.ProjectCreated(name="Shop", slug="shop"),
     project.ProjectRenamed(name="Store"),
     project.ProjectArchived(reason="closed"),

@@ -11,6 +11,15 @@ import msgspec
 
 from domain.event import SYSTEM_TENANT, Fact, StreamRef
 from domain.release import Trigger
+from domain.webhook import (
+    WebhookChanged,
+    WebhookRemoved,
+    WebhookReplayRequested,
+    WebhookSecretRotated,
+    WebhookSwitchedOff,
+    WebhookSwitchedOn,
+    WebhookTestRequested,
+)
 from tests.support import a
 
 Story = tuple[Fact, ...]
@@ -141,6 +150,18 @@ STORIES: dict[str, Story] = {
         a.secret_set("PASSWORD"),
         a.secret_removed("TOKEN"),
         a.secret_set("TOKEN", version=2, value_id=a.id_of(61)),
+    ),
+    "told to webhooks": (
+        *a.deployment_active(),
+        a.webhook_created(types=("deployment.failed",)),
+        a.webhook(WebhookChanged(url=a.WEBHOOK_URL, description="Tells our CI")),
+        a.webhook(WebhookTestRequested()),
+        a.webhook(WebhookSecretRotated(secret_id=a.id_of(81), former_ends_at=a.AT)),
+        a.webhook(WebhookSwitchedOff(reason="gone")),
+        a.webhook(WebhookSwitchedOn()),
+        a.webhook(WebhookReplayRequested(after=3)),
+        a.drift_found("memory"),
+        a.webhook(WebhookRemoved(reason="moved")),
     ),
     "members come and go": (
         *a.tenant_with_plan(),

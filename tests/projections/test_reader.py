@@ -33,7 +33,7 @@ from projections.audit_trail import (
     row_id,
 )
 from projections.catalogue import QUERIES, READ_MODELS
-from projections.deployment_events import TIMELINE, TIMELINE_OF_PROJECT
+from projections.deployment_events import TIMELINE, TIMELINE_NEWS, TIMELINE_OF_PROJECT
 from projections.deployment_lists import (
     DEPLOYMENT,
     DEPLOYMENT_AT_ADDRESS,
@@ -71,6 +71,7 @@ from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
 from projections.usage import USAGE_LIST
 from projections.versions import VERSION_QUERIES
+from projections.webhooks import WEBHOOK_GET, WEBHOOKS_ACTIVE, WEBHOOKS_LIST
 from projections.work import WORK_QUEUE, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
@@ -104,7 +105,7 @@ def _questions_of_the_trail() -> list[Question]:
         EventFilter(project_id=a.PROJECT_ID),
     )
     wanted = [(*msgspec.structs.astuple(one), 2, 10) for one in filters]
-    ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID, a.PERSON_ID)
+    ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID, a.PERSON_ID, a.WEBHOOK_ID)
     return [
         *((query, tenant, values) for query in (AUDIT_EVENTS, AUDIT_EVENTS_NEWEST) for values in wanted),
         *(
@@ -166,6 +167,8 @@ def _questions_now() -> list[Question]:
         (DEPLOYMENTS_ON_RUNTIME, None, (a.RUNTIME, 0, 10)),
         (TIMELINE, tenant, (a.DEPLOYMENT_ID, 0, 50)),
         (TIMELINE_OF_PROJECT, tenant, (project, 0, 50)),
+        (WEBHOOK_GET, tenant, (a.WEBHOOK_ID,)),
+        (WEBHOOKS_LIST, tenant, (project, far, 10)),
         *(
             (query, tenant, (*args, far, 10))
             for query, args in (
@@ -194,6 +197,8 @@ ENGINE_QUESTIONS: list[tuple[AnyQuery, tuple[Any, ...]]] = [
     (RELEASES_KEPT, (a.TENANT_ID, f"{a.FUNCTION_ID}/local", 1, 10)),
     (RELEASES_LEFTOVER, (0, 10)),
     (ARTIFACTS_KEPT, (a.TENANT_ID, 0, 10)),
+    (WEBHOOKS_ACTIVE, (0, 10)),
+    (TIMELINE_NEWS, ([a.TENANT_ID, a.TENANT_ID], [a.PROJECT_ID, a.OTHER_PROJECT_ID], [12, 0])),
 ]
 
 

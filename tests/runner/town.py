@@ -35,6 +35,7 @@ from runner.metrics import Metrics
 from runner.plan import next_step
 from runner.seen import order_of
 from runner.world import Held, Plan, World
+from tests.runner.mailbox import Mailbox
 from tests.support import a, virtual_time
 
 CONTENT = b"void main() {}\n"
@@ -67,6 +68,7 @@ class Town:
         self.contents = self.stores.contents
         self.build_logs = self.stores.build_logs
         self.cloud = cloud(seed, clock=virtual_time.seconds, weather=weather)
+        self.mailbox = Mailbox()
         self.tenants: list[UUID] = []
         self.functions: list[tuple[UUID, UUID]] = []
         self.deployments: list[tuple[UUID, UUID]] = []
@@ -100,6 +102,7 @@ class Town:
             random=Random(self.random.random()),
             new_id=self.new_id,
             registry=CollectorRegistry(),
+            sender=self.mailbox,
             deployments_max=deployments_max,
             plan=self._plan,
         )

@@ -111,6 +111,7 @@ from domain.tenant import (
     TenantResumed,
     TenantSuspended,
 )
+from domain.webhook import WEBHOOK, WebhookCreated, WebhookEvent
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = AT - timedelta(days=300)
@@ -126,6 +127,7 @@ PROJECT_ID, OTHER_PROJECT_ID = id_of(3), id_of(4)
 FUNCTION_ID, OTHER_FUNCTION_ID = id_of(5), id_of(6)
 PERSON_ID, KEY_ID = id_of(7), id_of(8)
 INVITATION_ID = id_of(9)
+WEBHOOK_ID, WEBHOOK_URL = id_of(13), "https://ci.example.com/dcf"
 DEPLOYMENT_ID, LATER_DEPLOYMENT_ID = id_of(10), id_of(11)
 
 LOCKED_BY = LockedBy(type="person", id=str(PERSON_ID))
@@ -243,6 +245,15 @@ def deployments_locked(reason: str = "stocktaking", expires_at: datetime = AT + 
 
 def deployments_unlocked() -> Fact:
     return Fact(PROJECT.stream(TENANT_ID, PROJECT_ID), DeploymentsUnlocked())
+
+
+def webhook_created(**changes: Any) -> Fact:
+    created = WebhookCreated(project_id=PROJECT_ID, url=WEBHOOK_URL, secret_id=id_of(80))
+    return webhook(msgspec.structs.replace(created, **changes))
+
+
+def webhook(event: WebhookEvent) -> Fact:
+    return Fact(WEBHOOK.stream(TENANT_ID, WEBHOOK_ID), event)
 
 
 def dates(**changes: Any) -> Dates:
