@@ -211,6 +211,10 @@ def _rated(row: Deployment) -> Deployment:
     return msgspec.structs.replace(row, can_rollback=possible)
 
 
+def sources(_tenant_id: UUID, id: UUID, row: Deployment | None) -> Sequence[UUID]:
+    return (id,) if row is None else (id, row.function_id)
+
+
 def address_of(row: Deployment) -> str:
     """The path of the function's origin that the release answers under, without slashes at its ends."""
     return "/".join(row.release.address)
@@ -256,6 +260,7 @@ DEPLOYMENTS = ReadModel(
     ),
     elsewhere=(FunctionDeployed, FunctionUndeployed),
     keys=keys,
+    sources=sources,
     project=project,
     columns=(
         Column("project_id", "uuid", lambda row: row.project_id),

@@ -65,6 +65,7 @@ INVITATIONS = ReadModel(
     row=Invitation,
     interests=(MemberInvited, InvitationAccepted, InvitationWithdrawn),
     keys=keys,
+    sources=lambda tenant_id, _id, _row: (tenant_id,),
     project=project,
     indexes=(Index("in_order", "tenant_id, first_position"),),
 )

@@ -50,6 +50,7 @@ MEMBERS = ReadModel(
     row=Member,
     interests=(MemberAdded, MemberRoleChanged, MemberRemoved),
     keys=keys,
+    sources=lambda tenant_id, _id, _row: (tenant_id,),
     project=project,
     indexes=(Index("in_order", "tenant_id, first_position"), Index("by_person", "id")),
 )

@@ -50,6 +50,8 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     An `append_only` model makes a new row of each event and never looks at one again.
     `elsewhere` are those of the `interests` that may change other rows than the one under their own stream's id; only
     these have to be seen by every part of a rebuild. They never make such a row. Left out, it may be any, and they may.
+    `sources` names the streams that tell of a row, by its tenant and id and, once it is known, itself. Left out, they may
+    be any of the tenant's.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ReadModel(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     append_only: bool = False
     build: int = 0
     elsewhere: tuple[type[Event], ...] | None = None
+    sources: Callable[[UUID, UUID, R | None], Sequence[UUID]] | None = None
 
     @property
     def kind(self) -> str:

@@ -80,6 +80,7 @@ RUNTIMES = ReadModel(
     row=Runtime,
     interests=AGGREGATE.events,
     keys=keys,
+    sources=lambda _tenant_id, _id, _row: (RUNTIMES_STREAM.id,),
     project=project,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -41,6 +41,10 @@ def project(row: Scheduled | None, recorded: Recorded) -> Scheduled | None:
             return None  # It failed, was replaced or taken away; or it never had a schedule.
 
 
+def sources(_tenant_id: UUID, id: UUID, row: Scheduled | None) -> Sequence[UUID]:
+    return (id,) if row is None else (id, row.function_id)
+
+
 def _scheduled(event: DeploymentQueued, deployment_id: UUID) -> Scheduled | None:
     release = event.release
     if release.trigger.type != "schedule" or release.provider not in OWN_SCHEDULER:
@@ -65,6 +69,7 @@ SCHEDULES = ReadModel(
     interests=(DeploymentQueued, DeploymentFailed, DeploymentCanceled, FunctionDeployed, FunctionUndeployed),
     elsewhere=(FunctionDeployed, FunctionUndeployed),
     keys=keys,
+    sources=sources,
     project=project,
     columns=(Column("kept", "boolean", lambda row: row.active_since is not None),),
     indexes=(Index("kept", "first_position", where="kept"),),

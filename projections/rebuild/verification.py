@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.codec import Codec, tag_of
-from eventstore.database import Queries
+from eventstore.database import Queries, Row
 from eventstore.log import StoredEvent
 from projections.read_model import AnyModel, RowKey, own_stream
 from projections.recorded import Recorded
@@ -64,12 +65,6 @@ _EVENTS = """
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
      ORDER BY e.position
-"""
-_CHANGED = """
-    SELECT DISTINCT e.tenant_id, e.stream_id
-      FROM log.events e
-     WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3)
-     LIMIT $4
 """
 _WHOLE = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
@@ -132,15 +127,21 @@ async def sample(
     queries: Queries, codec: Codec, model: AnyModel, position: int, findings: Findings, chance: random.Random
 ) -> None:
     """Refold entities that change in some stretches of the log up to `position`, each from its first event on, and look
-    whether the table of the model has their rows so. Where rows are not their own streams', refold the stretches by
-    themselves, for the rows that were made and last changed within one."""
+    whether the table of the model has their rows so. Of a model whose rows any stream may tell of, one row is refolded
+    from the whole log; of one that makes a row of each event, those of the stretches."""
     for _ in range(SAMPLES):
         start = chance.randrange(max(1, position - SAMPLE_POSITIONS + 1))
         end = min(position, start + SAMPLE_POSITIONS)
-        if model.keys is own_stream:
-            await _check_entities(queries, codec, model, start, end, position, findings)
-        else:
+        if model.append_only:
             await _check(queries, codec, model, start, end, None, findings)
+            continue
+        keys = await _changed(queries, codec, model, start, end)
+        if model.keys is own_stream or model.sources is not None:
+            chosen = chance.sample(keys, min(len(keys), SAMPLE_ENTITIES_MAX))
+            await _check_entities(queries, codec, model, chosen, position, findings)
+        elif keys:
+            await check_rows(queries, codec, model, position, [chance.choice(keys)], findings)
+            return
 
 
 async def check_rows(
@@ -151,20 +152,28 @@ async def check_rows(
 
 
 async def _check_entities(
-    queries: Queries, codec: Codec, model: AnyModel, start: int, end: int, position: int, findings: Findings
+    queries: Queries, codec: Codec, model: AnyModel, keys: Sequence[RowKey], position: int, findings: Findings
 ) -> None:
-    """Those that change from `start` to `end`, as of `position`. A row that is missing is found too."""
+    """As of `position`. A row that is missing is found too: which streams tell of it is asked of the log."""
     tags = [tag_of(event) for event in model.interests]
-    keys: list[RowKey] = [
-        (row[0], row[1]) for row in await queries.fetch(_CHANGED, start, end, tags, SAMPLE_ENTITIES_MAX)
-    ]
+    streams: set[RowKey] = set()
     refold = await _refold(queries, codec, model, frozenset(keys))
-    ids = [key[0] for key in keys], [key[1] for key in keys]
-    refold.take(StoredEvent(*row) for row in await queries.fetch(_WHOLE, *ids, position, tags))
+    while new := {source for key in keys for source in refold.sources(key)} - streams:
+        streams |= new
+        refold = await _refold(queries, codec, model, frozenset(keys))
+        ids = [tenant_id for tenant_id, _ in streams], [id for _, id in streams]
+        refold.take(StoredEvent(*row) for row in await queries.fetch(_WHOLE, *ids, position, tags))
     wanted = [key for key in keys if key not in refold.given_up]
     found = await _found(queries, model, wanted)
     for key in wanted:
         _judge(key, found.get(key), refold, findings)
+
+
+async def _changed(queries: Queries, codec: Codec, model: AnyModel, start: int, end: int) -> list[RowKey]:
+    """The rows that events from `start` to `end` touch."""
+    tags = [tag_of(event) for event in model.interests]
+    refold = _Refold(codec, model, None)
+    return sorted({key for row in await queries.fetch(_EVENTS, start, end, tags, None) for key in refold.keys(row)})
 
 
 async def _check(
@@ -223,6 +232,16 @@ class _Refold:
         self.rows: dict[RowKey, tuple[int, int, Any]] = {}
         self.given_up: set[RowKey] = set()
         self._streams: set[tuple[UUID, UUID]] = set()
+        self._sources: defaultdict[RowKey, set[RowKey]] = defaultdict(set)
+
+    def sources(self, key: RowKey) -> set[RowKey]:
+        """The streams that tell of the row, as far as what was taken shows them."""
+        return self._sources[key] | self._told_by(key, None)
+
+    def keys(self, row: Row) -> list[RowKey]:
+        """The rows that an event as the database gives it touches; none when it cannot be read."""
+        seen = self._seen(StoredEvent(*row))
+        return [] if seen is None else [(seen[0].tenant_id, id) for id in seen[1]]
 
     def standing(self, key: RowKey) -> Standing | None:
         """The row as the table should have it."""
@@ -242,6 +261,18 @@ class _Refold:
                 self._apply(stored)
 
     def _apply(self, stored: StoredEvent) -> None:
+        seen = self._seen(stored)
+        if seen is None:
+            self.give_up(stored.tenant_id, stored.stream_id, ())
+            return
+        recorded, ids = seen
+        for id in ids:
+            key = (stored.tenant_id, id)
+            if key not in self.given_up and (self._keys is None or key in self._keys):
+                self._project(key, recorded)
+
+    def _seen(self, stored: StoredEvent) -> tuple[Recorded, Sequence[UUID]] | None:
+        """The event and the rows it touches; None: it is parked, or was before the stretch."""
         try:
             recorded = Recorded(
                 self._codec.decode(stored),
@@ -252,14 +283,14 @@ class _Refold:
                 stored.recorded_at,
                 stored.meta,
             )
-            ids = self._model.keys(recorded)
-        except Exception:  # noqa: BLE001 - it is parked, or was before the stretch
-            self.give_up(stored.tenant_id, stored.stream_id, ())
-            return
-        for id in ids:
-            key = (stored.tenant_id, id)
-            if key not in self.given_up and (self._keys is None or key in self._keys):
-                self._project(key, recorded)
+            return recorded, self._model.keys(recorded)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it
+            return None
+
+    def _told_by(self, key: RowKey, row: Any) -> set[RowKey]:
+        tenant_id, id = key
+        sources = self._model.sources
+        return {(tenant_id, source) for source in ((id,) if sources is None else sources(tenant_id, id, row))}
 
     def _project(self, key: RowKey, recorded: Recorded) -> None:
         first, _, before = self.rows.get(key, (0, 0, None))
@@ -272,4 +303,5 @@ class _Refold:
         if after is None:
             self.rows[key] = (0, 0, None)
         elif after is not before:
+            self._sources[key] |= self._told_by(key, after)
             self.rows[key] = (first if before is not None else recorded.position, recorded.position, after)

@@ -15,12 +15,17 @@ from projections.checkpoints import Superseded, positions
 from projections.deployments import DEPLOYMENTS
 from projections.dropping import drop_old
 from projections.functions import FUNCTIONS
+from projections.invitations import INVITATIONS
+from projections.members import MEMBERS
 from projections.parking import parked_events
 from projections.postgres_reader import PostgresReader
 from projections.projects import PROJECT, PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import cancel_job
 from projections.rebuild.verification import Findings, sample
+from projections.runtimes import RUNTIMES
+from projections.schedules import SCHEDULES
+from projections.usage import USAGE
 from projections.work import WORK
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History, fold
@@ -151,6 +156,28 @@ class TestRebuild:
 
         assert (right.refolded, right.wrong) == (24, [])
         assert wrong.wrong == [f"{a.TENANT_ID}/{ids[1]}"]
+
+    async def test_samples_rows_of_which_several_streams_tell(self, workshop: Workshop, history: History) -> None:
+        """Goal: these too are refolded whole. Method: stories that go on far longer than what is looked at at once."""
+        stories = [about_others(STORIES[name], number) for number, name in enumerate(sorted(STORIES), 1)]
+        made = a.project_created(a.id_of(999), name="Others", slug="others")
+        facts = [made]
+        for fact in mingle(stories, random.Random(1)):
+            facts += [fact, *(a.project_renamed(f"Store {len(facts) + n}", a.id_of(999)) for n in range(9))]
+        await history.record_together(facts)
+        head, models = await workshop.log.head(), (DEPLOYMENTS, SCHEDULES, MEMBERS, INVITATIONS, RUNTIMES, USAGE)
+        for model in models:
+            await workshop.catch_up(model)
+
+            right, wrong = Findings(), Findings()
+            await sample(workshop.database, CODEC, model, head, right, random.Random(1))
+            await workshop.database.execute(f"UPDATE views.{model.kind} SET position = position - 1")
+            await sample(workshop.database, CODEC, model, head, wrong, random.Random(1))
+
+            rows = await workshop.database.fetchval(f"SELECT count(*) FROM views.{model.kind}")
+            assert right.wrong == [], model.name
+            assert right.refolded >= (1 if model is USAGE else rows), model.name
+            assert wrong.wrong or not rows, model.name
 
     async def test_does_not_serve_what_the_log_does_not_say(
         self, workshop: Workshop, history: History, rebuilds: Rebuilds
