@@ -19,6 +19,7 @@ from api.instant import in_utc
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached
+from api.refusals import OnlyOfNow
 from api.services import services_of
 from api.tenant_reply import tenant_reply
 from api.writing import Reply, Writing
@@ -290,11 +291,15 @@ _USAGE = Operation(
     tag="Operations",
     answers={200: Listed[Usage]},
     query=PAGE_PARAMETERS,
+    refusals=(OnlyOfNow,),
 )
 
 
 @get("/operations/usage", opt=_USAGE.as_opt())
 async def list_usage(request: Request[Any, Any, Any]) -> Answer:
+    """As it is now: every event of a tenant changes its one row, and no version of it is kept."""
+    if "asOf" in request.query_params:
+        raise OnlyOfNow
     services = await reached(request)
     wanted = await asked(request, services)
     found = await services.reader.page(USAGE_LIST, None, after=wanted.after, limit=wanted.limit)

@@ -135,6 +135,13 @@ class ParameterInvalid(Invalid):
     code = "parameter_invalid"
 
 
+class OnlyOfNow(Invalid):
+    """What is counted here is known as it is now; what it was is not kept."""
+
+    code = "only_of_now"
+    remedy = "Leave asOf out, or read the lists of projects, functions, deployments and members as of then."
+
+
 class BodyTooLarge(Refusal):
     """The body is larger than this request may be."""
 

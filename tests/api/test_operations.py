@@ -211,6 +211,11 @@ class TestPlans:
 
 
 class TestUsage:
+    async def test_says_that_it_is_known_as_of_now_alone(self, operator: httpx.AsyncClient) -> None:
+        answer = await operator.get("/api/v1/operations/usage", params={"asOf": "2026-01-01T00:00:00Z"})
+
+        assert is_problem(answer, 422, "only_of_now")
+
     async def test_counts_what_each_tenant_has(
         self, world: World, operator: httpx.AsyncClient, client: httpx.AsyncClient
     ) -> None:
