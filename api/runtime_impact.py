@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, encoded
 from api.instant import Instant
-from api.listing import PAGE_PARAMETERS, PAGE_ROWS_MAX, Listed, arguments, asked, listed
+from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
 from api.operation import Operation, Parameter
 from api.reading import reached
 from api.services import Services
@@ -21,14 +21,14 @@ from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
 from domain.function import FunctionStatus
 from domain.runtime import Dates, DatesOutOfOrder, RuntimeNotFound, SupportPhase, days_until, require_in_order, standing
-from projections.deployment_lists import DEPLOYMENTS_ON_RUNTIME
-from projections.functions import FUNCTIONS_ON_RUNTIME
+from projections.deployment_lists import DEPLOYMENT_TALLY, DEPLOYMENTS_ON_RUNTIME
+from projections.functions import FUNCTION_TALLY, FUNCTIONS_ON_RUNTIME
 from projections.query import Page, Query
 from projections.runtimes import RUNTIMES_LIST
+from projections.tally import Tally
 
-# What is shown by name, and how far is counted: 100,000 functions and as many deployments.
+# What is shown by name.
 TENANTS_MAX = 1_000
-PAGES_MAX = 500
 
 
 class FunctionOnRuntime(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -65,7 +65,7 @@ class TenantImpact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class RuntimeImpact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What the dates would touch, of all tenants and by tenant, the most touched first. Days are whole ones left at the instant
     of the answer; null: the phase has no date. `functions` name the runtime in their record, `activeDeployments` were
-    released on it. `tenantCount` says of how many tenants `tenants` are the first; `complete` is false where there is more than was counted."""
+    released on it. `tenantCount` says of how many tenants `tenants` are the first."""
 
     version: str
     deprecation_announced_at: datetime | None
@@ -79,7 +79,6 @@ class RuntimeImpact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     active_deployments: int
     tenant_count: int
     tenants: list[TenantImpact]
-    complete: bool
 
 
 _DATE_PARAMETERS = tuple(
@@ -104,8 +103,8 @@ async def get_runtime_impact(request: Request[Any, Any, Any], version: FromPath[
     services = await reached(request)
     given = arguments(request, _DATE_PARAMETERS)
     dates = _supposed(await _dates_of(services, version), given)
-    functions, every_function = await _counted(services, FUNCTIONS_ON_RUNTIME, version)
-    deployments, every_deployment = await _counted(services, DEPLOYMENTS_ON_RUNTIME, version)
+    functions = await _counted(services, FUNCTION_TALLY, version)
+    deployments = await _counted(services, DEPLOYMENT_TALLY, version)
     touched = sorted({*functions, *deployments}, key=lambda id: (-deployments[id], -functions[id], id))
     now = services.clock()
     impact = RuntimeImpact(
@@ -124,7 +123,6 @@ async def get_runtime_impact(request: Request[Any, Any, Any], version: FromPath[
             TenantImpact(tenant_id=id, functions=functions[id], active_deployments=deployments[id])
             for id in touched[:TENANTS_MAX]
         ],
-        complete=every_function and every_deployment,
     )
     return Answer(encoded(impact))
 
@@ -145,16 +143,9 @@ def _days_left(instant: datetime | None, now: datetime) -> int | None:
     return None if instant is None else days_until(instant, now)
 
 
-async def _counted(services: Services, query: Query[Any], version: str) -> tuple[Counter[UUID], bool]:
-    """How many each tenant has of what the query finds, and whether these are all."""
-    counts, after = Counter[UUID](), None
-    for _ in range(PAGES_MAX):
-        found = await services.reader.page(query, None, version, after=after, limit=PAGE_ROWS_MAX)
-        counts.update(item.tenant_id for item in found.items)
-        after = found.next_after
-        if after is None:
-            return counts, True
-    return counts, False
+async def _counted(services: Services, tally: Query[Tally], version: str) -> Counter[UUID]:
+    """By tenant."""
+    return Counter({item.tenant_id: item.row.count for item in await services.reader.rows(tally, None, version)})
 
 
 _FUNCTIONS = Operation(

@@ -14,6 +14,7 @@ from domain.deployment import DeploymentStatus
 from domain.release import SourceRef
 from projections.deployments import DEPLOYMENTS, Deployment, address_of, is_former, slot_of
 from projections.query import ROWS, Found, Query, page_of
+from projections.tally import tally
 
 Rows = Iterable[Found[Deployment]]
 
@@ -63,6 +64,9 @@ DEPLOYMENTS_ON_RUNTIME = Query(
     audience="anyone",
     order="oldest_first",
 )
+
+# How many of these each tenant has. Arguments: the runtime's version.
+DEPLOYMENT_TALLY = tally("deployment_tally", DEPLOYMENTS, where="t.active_runtime = $1", having=DEPLOYMENTS_ON_RUNTIME)
 
 # Positions and times run together, so a span of time is a span of first positions: two steps into an index.
 _IN_TIME = """

@@ -23,6 +23,7 @@ from domain.release import Access, Trigger
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream, present
 from projections.recorded import Recorded
+from projections.tally import tally
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -223,6 +224,11 @@ FUNCTIONS_ON_RUNTIME = Query(
     select=_on_runtime,
     audience="anyone",
     order="oldest_first",
+)
+
+# How many of these each tenant has. Arguments: the runtime's version.
+FUNCTION_TALLY = tally(
+    "function_tally", FUNCTIONS, where="t.runtime = $1 AND t.status <> 'archived'", having=FUNCTIONS_ON_RUNTIME
 )
 
 # All functions of a project, archived ones too. Arguments: project id.

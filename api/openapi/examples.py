@@ -457,7 +457,6 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         active_deployments=2,
         tenant_count=1,
         tenants=[TenantImpact(tenant_id=TENANT_ID, functions=3, active_deployments=2)],
-        complete=True,
     ),
     FunctionOnRuntime(
         tenant_id=TENANT_ID,
