@@ -40,7 +40,7 @@ from commands.deployment import (
     RollbackDeployment,
     UndeployDeployment,
 )
-from commands.entitlements import RuntimeTargetNotEntitled, RuntimeTargetUnavailable
+from commands.entitlements import RuntimeTargetNotEntitled
 from commands.execute import decide_only
 from commands.new_release import ArtifactMissing, MainMissing, SdkConstraintMissing
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
@@ -134,7 +134,6 @@ QUEUEING = (
 _NEW_RELEASE = (
     ProviderNotOffered,
     RuntimeTargetNotEntitled,
-    RuntimeTargetUnavailable,
     ArtifactMissing,
     ArtifactUnknown,
     ArtifactOfAnotherKind,

@@ -7,12 +7,11 @@ from uuid import UUID
 from commands.command import States
 from domain.clouds import GcpTarget, Target
 from domain.plan import PLAN, plan_stream
-from domain.refusal import FieldError, Forbidden, Invalid
+from domain.refusal import FieldError, Forbidden
 from domain.tenant import TENANT
 
-# Runtime targets that not every plan may use, and those that this version cannot deploy to.
+# Runtime targets that not every plan may use.
 _ENTITLED_ONLY = ("gke",)
-_NOT_YET = ("gke",)
 
 
 class RuntimeTargetNotEntitled(Forbidden):
@@ -22,23 +21,11 @@ class RuntimeTargetNotEntitled(Forbidden):
     remedy = "Choose runtimeTarget cloud_run, or a plan that includes this one."
 
 
-class RuntimeTargetUnavailable(Invalid):
-    """This version does not deploy to the runtime target."""
-
-    code = "runtime_target_unavailable"
-    remedy = "Choose runtimeTarget cloud_run."
-
-
 def require_runtime_target(tenant_id: UUID, target: Target, states: States) -> None:
-    """Raises RuntimeTargetNotEntitled or RuntimeTargetUnavailable, each naming `target.runtimeTarget`."""
+    """Raises RuntimeTargetNotEntitled, naming `target.runtimeTarget`."""
     if not isinstance(target, GcpTarget) or target.runtime_target not in _ENTITLED_ONLY:
         return
     plan = states.at(PLAN, plan_stream(states.of(TENANT, tenant_id, tenant_id).plan))
     if target.runtime_target not in plan.entitlements:
-        raise RuntimeTargetNotEntitled(errors=(_named(f"not in the plan {plan.name!r}"),))
-    if target.runtime_target in _NOT_YET:
-        raise RuntimeTargetUnavailable(errors=(_named("not available yet"),))
-
-
-def _named(message: str) -> FieldError:
-    return FieldError(field="target.runtimeTarget", message=message)
+        message = f"not in the plan {plan.name!r}"
+        raise RuntimeTargetNotEntitled(errors=(FieldError(field="target.runtimeTarget", message=message),))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from domain.clouds import ProviderName
+from domain.clouds import GcpTarget, ProviderName, Target, provider_of
 from domain.cron import CronInvalid, ZoneUnknown, parse, zone
 from domain.refusal import FieldError, Invalid
 from domain.release import Trigger
@@ -121,6 +121,17 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
             errors=(FieldError(field="trigger.type", message=f"not available on {provider}"),),
         )
     return settings
+
+
+def check_trigger_at(trigger: Trigger, target: Target) -> None:
+    """What `check_trigger` looks at, and whether the very target supports the type. Raises TriggerUnavailable."""
+    check_trigger(trigger, provider_of(target))
+    if isinstance(target, GcpTarget) and target.runtime_target == "gke" and trigger.type != "http":
+        raise TriggerUnavailable(
+            f"Trigger {trigger.type!r} is not available on GKE.",
+            errors=(FieldError(field="trigger.type", message="not available on runtimeTarget gke"),),
+            remedy="Choose runtimeTarget cloud_run, or trigger type http.",
+        )
 
 
 def _check_schedule(settings: ScheduleSettings) -> None:

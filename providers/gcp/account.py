@@ -100,10 +100,8 @@ def bucket_of(order: Order) -> str:
 
 
 def target_of(order: Order) -> GcpTarget:
-    """The order's target. Raises ProviderRefused for what cannot be deployed to."""
+    """The order's target. Raises ProviderRefused for that of another cloud."""
     target = order.release.target
-    if not isinstance(target, GcpTarget) or target.runtime_target != "cloud_run":
-        raise ProviderRefused(
-            "runtime_target_unavailable", "This version deploys to Cloud Run only.", "Choose runtimeTarget cloud_run."
-        )
+    if not isinstance(target, GcpTarget):
+        raise ProviderRefused("provider_mismatch", "This is no target of Google Cloud.", "Deploy again.")
     return target

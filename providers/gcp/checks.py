@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from domain.clouds import GcpIdentity
-from providers.gcp import schedules
+from providers.gcp import gke, schedules
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, command, told
 from providers.gcp.grants import Permissions, require_act_as, require_permissions
@@ -134,6 +134,7 @@ class Checks:
         ):
             await walk.step(name, lambda s=service, p=path: self._look_at_api(s, p), identity)  # type: ignore[misc]
         await walk.step("cloud_scheduler", self._look_at_scheduler, identity, only_for="functions with a schedule")
+        await walk.step("kubernetes", self._look_at_kubernetes, identity, only_for="runtimeTarget gke")
 
     async def _look_at_own_token(self) -> str:
         self._own = self._tokens.own(*self._whose)
@@ -175,13 +176,18 @@ class Checks:
         await require_act_as(self._account)
         return f"Builds may run as {self._account.identity.service_account_email}."
 
+    async def _look_at_kubernetes(self) -> str:
+        await require_permissions(self._account, gke.PERMISSIONS)
+        return await self._look_at_api("container", "/v1/projects/{}/locations/-/clusters", paged=False)
+
     async def _look_at_scheduler(self) -> str:
         await require_permissions(self._account, schedules.PERMISSIONS)
         return await self._look_at_api("cloudscheduler", "/v1/projects/{}/locations")
 
-    async def _look_at_api(self, service: str, path: str) -> str:
+    async def _look_at_api(self, service: str, path: str, *, paged: bool = True) -> str:
         project = self._account.identity.gcp_project_id
-        await self._account.call("GET", service, path.format(project), dict[str, Any], query={"pageSize": "1"})
+        query = {"pageSize": "1"} if paged else {}
+        await self._account.call("GET", service, path.format(project), dict[str, Any], query=query)
         return f"{service}.googleapis.com answers."
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import msgspec
 
@@ -50,8 +51,24 @@ class _Envelope(msgspec.Struct):
     error_description: str = ""
 
 
+class _KubernetesStatus(msgspec.Struct):
+    kind: Literal["Status"]
+    message: str = ""
+    reason: str = ""
+
+
 def answered(http_status: int, body: bytes, retry_after: str = "") -> Answered:
-    """The error in an answer, in Google's form, in OAuth's, or in none."""
+    """The error in an answer, in Google's form, in OAuth's, in that of Kubernetes, or in none."""
+    with suppress(msgspec.MsgspecError):
+        kubernetes = msgspec.json.decode(body, type=_KubernetesStatus)
+        held = re.search(r'requires one of \["([A-Za-z.]+)"', kubernetes.message)
+        return Answered(
+            http_status,
+            kubernetes.message,
+            status=kubernetes.reason,
+            metadata={"permission": held[1]} if held else {},
+            retry_in_seconds=_seconds(retry_after),
+        )
     try:
         said = msgspec.json.decode(body, type=_Envelope)
     except msgspec.MsgspecError:
@@ -138,13 +155,13 @@ def missing(permission: str, identity: GcpIdentity, message: str = "") -> Provid
     )
 
 
-def grant(role: str, identity: GcpIdentity) -> str:
-    """The command that gives the service account a role in its project."""
+def grant(role: str, identity: GcpIdentity, *, project: str = "") -> str:
+    """The command that gives the service account a role in the project, its own unless one is named."""
     return command(
         "gcloud",
         "projects",
         "add-iam-policy-binding",
-        identity.gcp_project_id,
+        project or identity.gcp_project_id,
         f"--member=serviceAccount:{identity.service_account_email}",
         f"--role={role}",
         "--condition=None",
@@ -159,6 +176,7 @@ _ROLES = (
     ("storage.", "roles/storage.admin"),
     ("logging.", "roles/logging.viewer"),
     ("secretmanager.", "roles/secretmanager.admin"),
+    ("container.", "roles/container.developer"),
     ("cloudscheduler.", "roles/cloudscheduler.admin"),
     ("iam.serviceaccounts.actas", "roles/iam.serviceAccountUser"),
     ("iam.serviceaccounts.getaccesstoken", "roles/iam.workloadIdentityUser"),

@@ -20,9 +20,9 @@ class Permissions(msgspec.Struct):
     permissions: list[str] = []
 
 
-async def require_permissions(account: Account, wanted: Sequence[str]) -> None:
-    """Raises ProviderRefused naming what the service account lacks in its project, or Answered."""
-    path = f"/v1/projects/{account.identity.gcp_project_id}:testIamPermissions"
+async def require_permissions(account: Account, wanted: Sequence[str], *, project: str = "") -> None:
+    """Raises ProviderRefused naming what the service account lacks in the project, its own unless one is named, or Answered."""
+    path = f"/v1/projects/{project or account.identity.gcp_project_id}:testIamPermissions"
     body = {"permissions": list(wanted)}
     held = (await account.call("POST", "cloudresourcemanager", path, Permissions, body=body)).permissions
     missing = [permission for permission in wanted if permission not in held]
@@ -31,7 +31,7 @@ async def require_permissions(account: Account, wanted: Sequence[str]) -> None:
         raise ProviderRefused(
             "GCP_PERMISSION_DENIED",
             f"The service account lacks {', '.join(missing)}.",
-            " && ".join(grant(role, account.identity) for role in roles),
+            " && ".join(grant(role, account.identity, project=project) for role in roles),
         )
 
 

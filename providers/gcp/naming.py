@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from uuid import UUID
 
-from domain.clouds import GcpTarget
+from domain.clouds import GcpTarget, target_key
+from domain.release import Access
 from providers.gcp.account import bucket_of, target_of
 from providers.provider import Order
 
 MANAGED_BY = "dart-cloud-functions"
 # In Google Cloud a name of a revision has 63 characters at most, 49 of them the service's.
 _SHORT = 12
+# In Kubernetes a name of a Service is a label of DNS.
+_LABEL_MAX, _INTERNAL = 63, "-internal"
 
 
 def folder(order: Order) -> str:
@@ -71,9 +74,25 @@ def revision_name(order: Order) -> str:
     return f"{target_of(order).service_name}-{mark(order)}"
 
 
+def candidate_name(order: Order) -> str:
+    """What is the deployment's alone in Kubernetes: its own Deployment and its Secret."""
+    return f"{target_of(order).deployment_name}-{mark(order)}"
+
+
+def kube_service_name(order: Order, access: Access) -> str:
+    """The function's address in Kubernetes, of which the private one has a name of its own."""
+    name = target_of(order).deployment_name
+    if access == "public":
+        return name
+    longest = _LABEL_MAX - len(_INTERNAL)
+    return f"{name}{_INTERNAL}" if len(name) <= longest else f"{name[: longest - _SHORT - 1]}-{place(order)}{_INTERNAL}"
+
+
 def place(order: Order) -> str:
     """Tells the target apart from others of the project, as the value of a label."""
-    return hashlib.sha256(service_path(target_of(order)).encode()).hexdigest()[:_SHORT]
+    target = target_of(order)
+    named = service_path(target) if target.runtime_target == "cloud_run" else target_key(target)
+    return hashlib.sha256(named.encode()).hexdigest()[:_SHORT]
 
 
 def secret_name(order: Order, value_id: UUID) -> str:

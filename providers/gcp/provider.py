@@ -8,14 +8,13 @@ from domain.clouds import GcpIdentity, GcpStorage, Identity, Storage
 from providers.archive import archive, source_of
 from providers.dockerfile import dart_version
 from providers.gcp import naming
-from providers.gcp.account import Account, bucket_of, identity_of, told_apart
+from providers.gcp.account import Account, bucket_of, identity_of, target_of, told_apart
 from providers.gcp.build import Builds, CloudBuild
 from providers.gcp.checks import Checks, Walk
-from providers.gcp.errors import Answered
+from providers.gcp.gke import GkeReleases
 from providers.gcp.identity import Tokens
 from providers.gcp.registry import Images
 from providers.gcp.release import Releases
-from providers.gcp.secrets import KeptSecrets
 from providers.gcp.storage import Bucket, Staged
 from providers.gcp.wire import Wire
 from providers.issuer import TokenSource
@@ -128,9 +127,7 @@ class GcpProvider:
     async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            image = await work.image()
-            await work.secrets.keep(secrets)
-            return await work.releases.apply(image)
+            return await work.releases.apply(await work.image(), secrets)
 
     async def promote(self, order: Order) -> Service:
         work = _Work(self, order)
@@ -145,7 +142,7 @@ class GcpProvider:
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
                 await work.images.remove(order)
-                await work.sweep_secrets(was_applied=was_applied)
+                await work.releases.sweep(was_applied=was_applied)
             await together(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
 
@@ -167,8 +164,8 @@ class _Work:
         self.bucket = Bucket(self.account, bucket_of(order))
         self.builds = Builds(self.account, self.bucket)
         self.images = Images(self.account)
-        self.releases = Releases(self.account, order)
-        self.secrets = KeptSecrets(self.account, order)
+        on_gke = target_of(order).runtime_target == "gke"
+        self.releases = GkeReleases(self.account, order) if on_gke else Releases(self.account, order)
 
     async def staged(self) -> Staged:
         staged = await self.bucket.staged(naming.bundle_name(self._order))
@@ -185,17 +182,6 @@ class _Work:
         if image is None:
             raise ProviderRefused("image_missing", "The build left no image in the registry.", "Deploy again.")
         return image
-
-    async def sweep_secrets(self, *, was_applied: bool) -> None:
-        """Take away those that only this release opened. Where it could not be applied for want of the right to keep
-        secrets, there are none."""
-        if not self._order.release.secret_values:
-            return
-        try:
-            await self.secrets.sweep(await self.releases.secrets_used())
-        except Answered as error:
-            if was_applied or error.http_status != 403:
-                raise
 
     async def image(self) -> Image:
         """What was built, or the image the release pins, which is then kept for this deployment too."""

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
-from providers.gcp.errors import grant
+from providers.gcp.errors import Answered, grant
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
 from providers.gcp.schedules import Schedules
-from providers.gcp.secrets import VERSION
-from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Service
+from providers.gcp.secrets import VERSION, KeptSecrets
+from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 
 PORT = 8080
 CPU = "1"
@@ -40,6 +40,7 @@ class Releases:
         self._run = CloudRun(account, target_of(order))
         self._images = Images(account)
         self._schedules = Schedules(account, order)
+        self._secrets = KeptSecrets(account, order)
 
     async def require(self) -> None:
         """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
@@ -55,9 +56,10 @@ class Releases:
             return None
         return await self._shown(service, revision)
 
-    async def apply(self, image: Image) -> Service:
-        """Make the revision, or find it made. It gets no traffic."""
+    async def apply(self, image: Image, secrets: Secrets = NO_SECRETS) -> Service:
+        """Keep the secrets, and make the revision, or find it made. It gets no traffic."""
         await self.require()
+        await self._secrets.keep(secrets)
         service = await self._run.service()
         if service is not None and not self._is_ours(service):
             raise self._taken()
@@ -113,7 +115,18 @@ class Releases:
             return ()
         return () if await self._own_revision() is None else (f"revision {name}",)
 
-    async def secrets_used(self) -> set[str]:
+    async def sweep(self, *, was_applied: bool) -> None:
+        """Take away the secrets that only this release opened. Where it could not be applied for want of the right to keep
+        secrets, there are none."""
+        if not self._order.release.secret_values:
+            return
+        try:
+            await self._secrets.sweep(await self._secrets_used())
+        except Answered as error:
+            if was_applied or error.http_status != 403:
+                raise
+
+    async def _secrets_used(self) -> set[str]:
         """The names of the secrets that any revision of the service opens, and the one it would make next."""
         service, revisions = await self._run.service(), await self._run.revisions()
         containers = [container for revision in revisions for container in revision.containers]

@@ -67,7 +67,7 @@ class Schedules:
             return
         expression(self._settings.cron)
         calling = (_CALLING,) if self._is_private else ()
-        await require_permissions(self._account, (*PERMISSIONS, *calling))
+        await require_permissions(self._account, (*PERMISSIONS, *calling), project=self._target.project_id)
         if self._is_private:
             await require_act_as(self._account)
         await self._job()  # Whether the API is enabled is not among the permissions.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -60,27 +61,49 @@ class Wire:
 
         Raises Answered for an error, ProviderUnreachable for none.
         """
+        url = self.root(service) + path
+        return await self.call_at(method, url, answer, of=service, token=token, query=query, body=body)
+
+    async def call_at(self, method: str, url: str, answer: type[T], *, of: str, **rest: Any) -> T:
+        """The same at an address of its own; `of` says whose it is, and the rest is that of `exchange`."""
+        content = await self.exchange(method, url, of=of, **rest)
+        try:
+            return msgspec.json.decode(content or b"{}", type=answer)
+        except msgspec.MsgspecError as error:
+            raise ProviderUnreachable(f"{of} answered what cannot be read: {error}.") from error
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        of: str,
+        token: str = "",
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        media_type: str = "application/json",
+        context: ssl.SSLContext | None = None,
+    ) -> bytes:
+        """The answer's bytes, from who is trusted by the context, or by everybody. Raises as `call` does."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = media_type
         try:
             async with self.session.request(
                 method,
-                self.root(service) + path,
+                url,
                 params=dict(query or {}),
                 headers=headers,
                 data=None if body is None else msgspec.json.encode(body),
                 allow_redirects=False,
+                ssl=context or True,
             ) as response:
                 content = await response.content.read(ANSWER_BYTES_MAX)
                 if response.status >= 300:
                     raise answered(response.status, content, response.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ProviderUnreachable(f"{service} does not answer: {str(error) or 'it takes too long'}.") from error
-        try:
-            return msgspec.json.decode(content or b"{}", type=answer)
-        except msgspec.MsgspecError as error:
-            raise ProviderUnreachable(f"{service} answered what cannot be read: {error}.") from error
+            raise ProviderUnreachable(f"{of} does not answer: {str(error) or 'it takes too long'}.") from error
+        return content
 
     async def found(self, method: str, service: str, path: str, answer: type[T], **rest: Any) -> T | None:
         """The answer to one call, or None when there is no such thing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -31,12 +32,12 @@ class Background:
         """Serve the application on this machine: the port, a free one unless one is named."""
         return self.run(self.serving(app, port))
 
-    async def serving(self, app: web.Application, port: int = 0) -> int:
-        """The same, from inside the loop."""
+    async def serving(self, app: web.Application, port: int = 0, context: ssl.SSLContext | None = None) -> int:
+        """The same, from inside the loop, over TLS where there is a context."""
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         listener = socket.create_server(("127.0.0.1", port))
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=context).start()
         self._runners.append(runner)
         bound: int = listener.getsockname()[1]
         return bound

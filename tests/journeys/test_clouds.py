@@ -15,6 +15,7 @@ import pytest
 from domain.clouds import ProviderName
 from tests.emulators.catalogue import EMULATORS
 from tests.emulators.cloud import Break, Cloud, KeepsTime
+from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.workshop import workshop
 from tests.journeys.this_machine import ThisMachine
 from tests.support.service import HELLO, ROOT, Journey, Service, until
@@ -210,6 +211,35 @@ def test_a_function_with_a_schedule_is_called_by_the_cloud_until_it_is_taken_awa
     assert answers == [[200], []]
     assert gone["status"] == "undeployed", gone
     assert cloud.tick(datetime(2026, 11, 27, 2, tzinfo=UTC)) == []
+
+
+def test_a_function_runs_in_a_cluster_of_kubernetes(customer: Customer) -> None:
+    if not isinstance(customer.cloud, GcpCloud):
+        pytest.skip("only Google Cloud runs functions in a cluster")
+    customer.ready("clustered")
+    function_id, target = customer.draft("hello"), customer.cloud.kubernetes_target("hello")
+    [cluster] = customer.cloud.google.clusters.there
+
+    first = customer.ended(customer.deploy(function_id, provider="gcp", target=target))
+    assert first["status"] == "succeeded", first["failure"]
+    answer = httpx.get(first["url"], timeout=30)
+    broken = customer.upload("code", "main.dart", b"void main() => throw StateError('no reason to live');\n")
+    files = {**customer.files, "code_file": broken}
+    failed = customer.ended(customer.deploy(function_id, provider="gcp", target=target, artifactFiles=files))
+    answer_after_failure = httpx.get(first["url"], timeout=30)
+    second = customer.ended(customer.deploy(function_id, provider="gcp", target=target))
+    assert second["status"] == "succeeded", second["failure"]
+    back = customer.ask("POST", f"{customer.path(first['deploymentId'])}/rollback", {"reason": "again"}, status=202)
+    again = customer.ended(back["deploymentId"])
+    answer_again = httpx.get(again["url"], timeout=30)
+    gone = customer.undeploy(again["deploymentId"])
+
+    assert answer.text == answer_after_failure.text == answer_again.text == "Hello, world!\n"
+    assert (failed["status"], failed["failure"]["code"]) == ("failed", "release_unhealthy")
+    assert "no reason to live" in failed["failure"]["message"]
+    assert first["url"] == second["url"] == again["url"]
+    assert gone["status"] == "undeployed", gone
+    assert cluster.names() == []
 
 
 def test_a_build_is_stopped_when_its_deployment_is_canceled(customer: Customer) -> None:

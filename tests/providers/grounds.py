@@ -27,7 +27,6 @@ from domain.clouds import (
     LocalIdentity,
     LocalStorage,
     LocalTarget,
-    ProviderName,
     Storage,
     Target,
     provider_of,
@@ -249,6 +248,15 @@ async def gcp(folder: Path) -> AsyncIterator[Ground]:
 
 
 @asynccontextmanager
+async def gke(folder: Path) -> AsyncIterator[Ground]:
+    """The same provider, with a target in a cluster of GKE."""
+    async with gcp(folder) as ground:
+        assert isinstance(ground.cloud, GcpCloud)
+        target = msgspec.convert({"provider": "gcp", **ground.cloud.kubernetes_target("hello")}, GcpTarget)
+        yield msgspec.structs.replace(ground, target=target)
+
+
+@asynccontextmanager
 async def aws(folder: Path) -> AsyncIterator[Ground]:
     """The same of AWS."""
     async with aws_place(folder) as (_, ground, _):
@@ -325,9 +333,11 @@ def well_known(issuer: Issuer) -> web.Application:
     return app
 
 
-GROUNDS: dict[ProviderName, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
+# Where a cloud runs functions in more than one way, its contract holds for each.
+GROUNDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
     "local": local,
     "gcp": gcp,
+    "gcp_gke": gke,
     "aws": aws,
     "azure": azure,
 }

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from domain.clouds import GcpTarget
 from domain.release import PinnedImage, Trigger
 from process.settings import Settings
 from providers.catalogue import clouds
@@ -47,7 +48,7 @@ async def test_every_provider_of_the_catalogue_is_tried(tmp_path: Path) -> None:
         functions_url=lambda: "http://functions.example",
     )
 
-    assert GROUNDS.keys() == catalogue.providers.keys()
+    assert {name.partition("_")[0] for name in GROUNDS} == catalogue.providers.keys()
     assert all(name == provider.name for name, provider in catalogue.providers.items())
 
 
@@ -158,6 +159,8 @@ class TestASchedule:
         Goal: whoever dies while a release with a schedule is let serve may ask again, and nothing of it stays behind.
         Method: one release with a schedule, then one of another, then one with none; each is promoted twice.
         """
+        if isinstance(ground.target, GcpTarget) and ground.target.runtime_target == "gke":
+            pytest.skip("a schedule on GKE is refused before anything is queued")
         provider, function = ground.provider, uuid4()
         crons = ("0 3 * * *", "30 4 * * 1-5")
         triggers = [Trigger(type="schedule", settings={"cron": cron, "timeZone": "Europe/Madrid"}) for cron in crons]

@@ -18,6 +18,7 @@ APIS = (
     "iamcredentials",
     "artifactregistry",
     "cloudscheduler",
+    "container",
     "secretmanager",
     "logging",
     "cloudresourcemanager",

@@ -11,6 +11,7 @@ from domain.clouds import ProviderName
 from tests.emulators.background import Background
 from tests.emulators.cloud import Break
 from tests.emulators.gcp.account import Account
+from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.emulators.gcp.server import Google
 from tests.emulators.gcp.shell import Shell
 from tests.emulators.images import Workshop
@@ -27,6 +28,7 @@ ROLES = (
     "roles/logging.viewer",
     "roles/secretmanager.admin",
     "roles/cloudscheduler.admin",
+    "roles/container.developer",
 )
 
 
@@ -53,8 +55,12 @@ class GcpCloud:
         self.google = Google(self.account, workshop, self._background)
         self._background.run(self.google.open())
         self.shell = Shell(
-            self.account, lambda name: self._background.run(self.google.buckets.make(name)), self.google.registry.make
+            self.account,
+            lambda name: self._background.run(self.google.buckets.make(name)),
+            self.google.registry.make,
+            self.google.clusters,
         )
+        self.make_cluster("functions")
         self._issuer = ""
 
     @property
@@ -170,6 +176,20 @@ class GcpCloud:
         with self._workshop.held():
             yield (HELLO / "main.dart").read_bytes()
 
+    def kubernetes_target(self, name: str) -> dict[str, Any]:
+        """The same on GKE."""
+        kept = {field: value for field, value in self.target(name).items() if field != "serviceName"}
+        return {
+            **kept,
+            "runtimeTarget": "gke",
+            "namespace": "default",
+            "deploymentName": name,
+            "containerName": "app",
+        }
+
+    def make_cluster(self, name: str, location: str = REGION) -> KubernetesApi:
+        return self._background.run(self.google.make_cluster(name, location))
+
     def tick(self, at: datetime) -> list[int]:
         self.google.scheduler.firings.clear()
         self._background.run(self.google.scheduler.tick(at))
@@ -185,6 +205,7 @@ class GcpCloud:
             *self.google.run.names(),
             *(f"secret {name}" for name in self.google.vault.secrets),
             *(f"job {name}" for name in self.google.scheduler.jobs),
+            *(name for cluster in self.google.clusters.there for name in cluster.names()),
         ]
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ VERSIONS = {
     "iamcredentials": "v1",
     "artifactregistry": "v1",
     "cloudscheduler": "v1",
+    "container": "v1",
     "secretmanager": "v1",
     "logging": "v2",
     "cloudresourcemanager": "v1",

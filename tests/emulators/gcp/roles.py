@@ -43,6 +43,16 @@ ROLES: dict[str, tuple[str, ...]] = {
         f"cloudscheduler.jobs.{verb}"
         for verb in ("create", "delete", "enable", "get", "list", "pause", "run", "update")
     ),
+    "roles/container.developer": (
+        "container.clusters.get",
+        "container.clusters.list",
+        *(
+            f"container.{kind}.{verb}"
+            for kind in ("deployments", "services", "secrets")
+            for verb in ("create", "delete", "get", "list", "update")
+        ),
+        *(f"container.pods.{verb}" for verb in ("get", "getLogs", "list")),
+    ),
     "roles/secretmanager.admin": (
         *(f"secretmanager.secrets.{verb}" for verb in ("create", "delete", "get", "list", "update")),
         *(f"secretmanager.versions.{verb}" for verb in ("add", "access", "destroy", "get", "list")),

@@ -16,10 +16,12 @@ from tests.emulators.gcp.answers import NotExchanged, Refused
 from tests.emulators.gcp.bucket import Buckets
 from tests.emulators.gcp.builds import Builds
 from tests.emulators.gcp.calls import Call, Methods
+from tests.emulators.gcp.clusters import Clusters
 from tests.emulators.gcp.discovery import VERSIONS, Matched, check_answer, check_request, match
 from tests.emulators.gcp.faults import Faults
 from tests.emulators.gcp.federation import Federation
 from tests.emulators.gcp.jobs import Scheduler
+from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.emulators.gcp.logs import Logs
 from tests.emulators.gcp.registry import Registry
 from tests.emulators.gcp.run import CloudRun
@@ -39,6 +41,7 @@ class Google:
         self.registry = Registry(account)
         self.vault = SecretManager(account)
         self.scheduler = Scheduler(account)
+        self.clusters = Clusters(account)
         self.run = CloudRun(account, workshop, self.registry, self.vault, background)
         self.calls: list[str] = []
         self.port = 0
@@ -57,6 +60,7 @@ class Google:
             self.registry,
             self.run,
             self.scheduler,
+            self.clusters,
             self.vault,
             Logs(self.account, self.run),
         )
@@ -66,6 +70,21 @@ class Google:
         self.port = await self._background.serving(app)
         await self.buckets.open(f"http://127.0.0.1:{self.port}/storage")
         self._clock = asyncio.create_task(self.scheduler.keep_time())
+
+    async def make_cluster(self, name: str, location: str) -> KubernetesApi:
+        """A cluster of GKE, with nothing in it."""
+        cluster = KubernetesApi(
+            self.account,
+            self._workshop,
+            self.registry,
+            self._background,
+            self.faults,
+            name=name,
+            location=location,
+        )
+        await cluster.open()
+        self.clusters.there.append(cluster)
+        return cluster
 
     async def close(self) -> None:
         self._clock.cancel()

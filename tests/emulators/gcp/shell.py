@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from tests.emulators.gcp.account import Account, Policy, PoolProvider
 from tests.emulators.gcp.answers import Refused
+from tests.emulators.gcp.clusters import Clusters
 
 
 class NotACommand(Exception):
@@ -25,15 +26,21 @@ class Shell:
     """`make_bucket` and `make_repository` do what is not the account's own."""
 
     def __init__(
-        self, account: Account, make_bucket: Callable[[str], None], make_repository: Callable[[str, str], None]
+        self,
+        account: Account,
+        make_bucket: Callable[[str], None],
+        make_repository: Callable[[str, str], None],
+        clusters: Clusters,
     ) -> None:
+        self._clusters = clusters
         self._account, self._make_bucket, self._make_repository = account, make_bucket, make_repository
 
     def obey(self, words: str) -> None:
-        """Do what the text says from its first `gcloud` on. Raises NotACommand."""
-        if "gcloud " not in words:
+        """Do what the text says from its first `gcloud` or `kubectl` on. Raises NotACommand."""
+        begins = re.search(r"\b(gcloud|kubectl) ", words)
+        if begins is None:
             raise NotACommand(f"there is no command in: {words}")
-        line = words[words.index("gcloud ") :].strip()
+        line = words[begins.start() :].strip()
         succeeded, connector = True, ""
         for part in re.split(r"\s+(&&|\|\|)\s+", line):
             if part in ("&&", "||"):
@@ -99,6 +106,20 @@ class Shell:
                 given.add_argument("name")
                 asked = _parsed(given, rest, "project", "location", "repository-format")
                 self._make_repository(asked.location, asked.name)
+            case _:
+                self._about_clusters(given, words)
+
+    def _about_clusters(self, given: _Parser, words: list[str]) -> None:
+        match words:
+            case ["gcloud", "container", "clusters", "update", *rest]:
+                given.add_argument("name")
+                asked = _parsed(given, rest, "project", "location", "update-labels")
+                self._check_project(asked.project)
+                labels = dict(one.split("=") for one in asked.update_labels.split(","))
+                self._clusters.label(asked.name, asked.location, labels)
+            case ["kubectl", "create", "namespace", name]:
+                for cluster in self._clusters.there:
+                    cluster.namespaces.add(name)
             case _:
                 raise NotACommand(shlex.join(words))
 

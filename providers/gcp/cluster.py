@@ -1,0 +1,248 @@
+"""The cluster of GKE that a target means, and calls of its Kubernetes API with the account's own token."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from domain.clouds import GcpTarget
+from providers.gcp.account import Account
+from providers.gcp.errors import Answered, command
+from providers.provider import ProviderBusy, ProviderRefused
+
+# Says which of several clusters is meant.
+LABEL, LABELED = "dcf", "true"
+CLUSTER_MISSING = "gke_cluster_missing"
+LOG_BYTES_MAX = 16 * 1024
+MANAGER = "dart-cloud-functions"
+_CONTEXTS_MAX = 64
+_USABLE = ("RUNNING", "RECONCILING", "DEGRADED")
+_APPLIED = "application/apply-patch+yaml"
+_MERGED = "application/merge-patch+json"
+_JSON = "application/json"
+
+T = TypeVar("T")
+
+
+class _MasterAuth(msgspec.Struct, rename="camel"):
+    cluster_ca_certificate: str = ""
+
+
+class _Dns(msgspec.Struct, rename="camel"):
+    endpoint: str = ""
+    allow_external_traffic: bool = False
+
+
+class _Endpoints(msgspec.Struct, rename="camel"):
+    dns_endpoint_config: _Dns = msgspec.field(default_factory=_Dns)
+
+
+class Cluster(msgspec.Struct, rename="camel"):
+    """A cluster as GKE shows it. `location` is a region, or a zone of one."""
+
+    name: str
+    location: str
+    status: str = ""
+    endpoint: str = ""
+    resource_labels: dict[str, str] = {}
+    master_auth: _MasterAuth = msgspec.field(default_factory=_MasterAuth)
+    control_plane_endpoints_config: _Endpoints = msgspec.field(default_factory=_Endpoints)
+
+    def lies_in(self, region: str) -> bool:
+        return self.location == region or self.location.startswith(f"{region}-")
+
+
+class _Clusters(msgspec.Struct, rename="camel"):
+    clusters: list[Cluster] = []
+    missing_zones: list[str] = []
+
+
+class Kubernetes:
+    """The objects of one namespace, as one account sees them. The cluster is looked for at the first call."""
+
+    def __init__(self, account: Account, target: GcpTarget) -> None:
+        self._account, self._target = account, target
+        self._cluster: Cluster | None = None
+
+    async def cluster(self) -> Cluster:
+        """The one cluster of the target's region, or the labelled one of several. Raises ProviderRefused or ProviderBusy."""
+        if self._cluster is None:
+            path = f"/v1/projects/{self._target.project_id}/locations/-/clusters"
+            found = await self._account.call("GET", "container", path, _Clusters)
+            self._cluster = _chosen(found, self._target)
+        return self._cluster
+
+    async def get(self, resource: str, name: str, answer: type[T]) -> T | None:
+        """An object by its name. `resource` is its kind's path, such as `apis/apps/v1/deployments`."""
+        return await self._found("GET", self._path(resource, name), answer)
+
+    async def listed(self, resource: str, labels: dict[str, str], answer: type[T]) -> T:
+        """Those that carry the labels."""
+        query = {"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())}
+        return await self._called("GET", self._path(resource), answer, query=query)
+
+    async def apply(self, resource: str, body: dict[str, Any]) -> None:
+        """Make the object so, or have it made so; what others wrote into it stays."""
+        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
+        path = self._path(resource, body["metadata"]["name"])
+        await self._called("PATCH", path, dict[str, Any], query=query, body=body, media_type=_APPLIED)
+
+    async def merge(self, resource: str, name: str, body: dict[str, Any]) -> None:
+        """Change these fields of the object."""
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        path = self._path(resource, name)
+        await self._called("PATCH", path, dict[str, Any], query=query, body=body, media_type=_MERGED)
+
+    async def remove(self, resource: str, name: str, uid: str) -> None:
+        """Take the object away with what it made, if it still is that very one; it may be gone already."""
+        body = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        await self._found("DELETE", self._path(resource, name), dict[str, Any], body=body)
+
+    async def log(self, pod: str, container: str, *, lines: int, previous: bool) -> str:
+        """The end of what a container of a pod wrote, or the one before it that ended. Raises Answered."""
+        cluster, query = (
+            await self.cluster(),
+            {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES_MAX)},
+        )
+        content = await self._account.wire.exchange(
+            "GET",
+            _root(cluster) + f"{self._path('api/v1/pods', pod)}/log",
+            of=f"the cluster {cluster.name}",
+            token=await self._account.token(),
+            query=query | ({"previous": "true"} if previous else {}),
+            context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
+        )
+        return content.decode(errors="replace").strip()
+
+    def _path(self, resource: str, name: str = "") -> str:
+        group, _, kind = resource.rpartition("/")
+        return f"/{group}/namespaces/{self._target.namespace}/{kind}" + (f"/{name}" if name else "")
+
+    async def _found(self, method: str, path: str, answer: type[T], **rest: Any) -> T | None:
+        try:
+            return await self._called(method, path, answer, **rest)
+        except Answered as error:
+            if error.http_status == 404:
+                return None
+            raise
+
+    async def _called(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        media_type: str = _JSON,
+    ) -> T:
+        cluster, token = await self.cluster(), await self._account.token()
+        try:
+            return await self._account.wire.call_at(
+                method,
+                _root(cluster) + path,
+                answer,
+                of=f"the cluster {cluster.name}",
+                token=token,
+                query=query,
+                body=body,
+                media_type=media_type,
+                context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
+            )
+        except Answered as error:
+            if error.http_status == 401:
+                self._account.forget_token()
+            raise
+
+
+def _chosen(found: _Clusters, target: GcpTarget) -> Cluster:
+    there = [cluster for cluster in found.clusters if cluster.lies_in(target.region)]
+    if any(zone.startswith(target.region) for zone in found.missing_zones):
+        raise ProviderBusy(f"GKE does not show all clusters of {target.region} at this moment.")
+    if not there:
+        raise ProviderRefused(
+            CLUSTER_MISSING,
+            f"There is no GKE cluster in {target.region} of the project {target.project_id}.",
+            "Make one: "
+            + command(
+                "gcloud",
+                "container",
+                "clusters",
+                "create-auto",
+                "functions",
+                f"--project={target.project_id}",
+                f"--location={target.region}",
+            ),
+        )
+    labeled = [cluster for cluster in there if cluster.resource_labels.get(LABEL) == LABELED]
+    if len(there) > 1 and len(labeled) != 1:
+        raise _ambiguous(there, labeled, target)
+    chosen = labeled[0] if labeled else there[0]
+    if chosen.status == "PROVISIONING":
+        raise ProviderBusy(f"The cluster {chosen.name} is being made.", retry_in_seconds=10)
+    if chosen.status not in _USABLE or not (chosen.endpoint or _by_name(chosen)):
+        raise ProviderRefused(
+            "gke_cluster_unusable",
+            f"The cluster {chosen.name} in {chosen.location} is {chosen.status or 'of no known status'}.",
+            "Mend it in the console of GKE, or label another one dcf=true.",
+        )
+    return chosen
+
+
+def _ambiguous(there: list[Cluster], labeled: list[Cluster], target: GcpTarget) -> ProviderRefused:
+    names = ", ".join(sorted(f"{cluster.name} ({cluster.location})" for cluster in there))
+    said = "several are labelled" if labeled else "none is labelled"
+    choose = min(labeled or there, key=lambda cluster: cluster.name)
+    label, of = (
+        ("--remove-labels=dcf", "on all but one") if labeled else ("--update-labels=dcf=true", "on the one meant")
+    )
+    line = command(
+        "gcloud",
+        "container",
+        "clusters",
+        "update",
+        choose.name,
+        f"--project={target.project_id}",
+        f"--location={choose.location}",
+        label,
+    )
+    return ProviderRefused(
+        "gke_cluster_ambiguous",
+        f"There are several GKE clusters in {target.region}, and {said} dcf=true: {names}.",
+        f"Say which one is meant, {of}: {line}",
+    )
+
+
+def _by_name(cluster: Cluster) -> str:
+    """The DNS endpoint, which has a certificate that everybody trusts, where it may be used from outside."""
+    dns = cluster.control_plane_endpoints_config.dns_endpoint_config
+    return dns.endpoint if dns.allow_external_traffic else ""
+
+
+def _root(cluster: Cluster) -> str:
+    return f"https://{_by_name(cluster) or cluster.endpoint}"
+
+
+@lru_cache(maxsize=_CONTEXTS_MAX)
+def _context(authority: str, by_name: str) -> ssl.SSLContext:
+    """Trusts the cluster's own authority and no other, except where the endpoint has a public certificate."""
+    if by_name:
+        return ssl.create_default_context()
+    try:
+        text = base64.b64decode(authority, validate=True).decode()
+        return ssl.create_default_context(cadata=text)
+    except ValueError as error:
+        raise ProviderRefused(
+            "gke_cluster_unusable",
+            "The certificate of the cluster's authority cannot be read.",
+            "Let the cluster's DNS endpoint be used from outside, or rotate its credentials.",
+        ) from error

@@ -1,0 +1,381 @@
+"""A release on GKE: a Deployment of its own until it is promoted, then the one that the target names takes it over, pod by pod."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from domain.release import Access
+from providers.gcp import naming, workload
+from providers.gcp.account import Account, target_of
+from providers.gcp.cluster import CLUSTER_MISSING, Kubernetes
+from providers.gcp.errors import Answered, command
+from providers.gcp.grants import require_permissions
+from providers.gcp.workload import (
+    DEPLOYMENTS,
+    PODS,
+    SECRETS,
+    SERVED,
+    SERVICES,
+    STUCK,
+    Deployment,
+    Deployments,
+    KubeSecret,
+    KubeSecrets,
+    KubeService,
+    Metadata,
+    Pod,
+    Pods,
+)
+from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+from providers.together import together
+
+# How long a verb waits for what it began; the runner looks again after that.
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.2
+LAST_WORDS_LINES = 30
+PERMISSIONS = (
+    "container.clusters.list",
+    *(f"container.deployments.{verb}" for verb in ("create", "delete", "get", "list", "update")),
+    *(f"container.services.{verb}" for verb in ("create", "delete", "get", "update")),
+    *(f"container.secrets.{verb}" for verb in ("create", "delete", "list", "update")),
+    "container.pods.getLogs",
+    "container.pods.list",
+)
+_WRONG = "It must listen on 0.0.0.0:$PORT within its start limit. See its log, mend it, and deploy again."
+
+_MORE_MEMORY = "It needs more memory than it has: let it use less, and deploy again."
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The release's own Deployment, the one that serves the target, and the address."""
+
+    record: Deployment | None
+    main: Deployment | None
+    service: KubeService | None
+
+
+class GkeReleases:
+    """The release of one order, as one account sees it."""
+
+    def __init__(self, account: Account, order: Order) -> None:
+        self._account, self._order, self._target = account, order, target_of(order)
+        self._kubernetes = Kubernetes(account, self._target)
+        self._name = naming.candidate_name(order)
+        self._service_name = naming.kube_service_name(order, order.release.access)
+
+    async def require(self) -> None:
+        """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
+        await require_permissions(self._account, PERMISSIONS, project=self._target.project_id)
+        await self._kubernetes.cluster()
+
+    async def shown(self) -> Service | None:
+        """The release as it is now; None when there is none of this deployment, or it has no address or no node yet."""
+        if await self._is_nowhere():
+            return None
+        seen = await self._look()
+        if seen.record is None or await self._is_missing(seen, seen.record):
+            return None
+        return await self._shown(seen)
+
+    async def apply(self, image: Image, secrets: Secrets = NO_SECRETS) -> Service:
+        """Make the release's own Deployment, or find it made, and the address, which leads to what serves."""
+        seen = await self._look()
+        if seen.main is not None and not self._is_ours(seen.main.metadata):
+            raise self._taken("Deployment", self._target.deployment_name)
+        if seen.service is not None and not self._is_ours(seen.service.metadata):
+            raise self._taken("Service", self._service_name)
+        try:
+            if seen.service is None:
+                await self._kubernetes.apply(SERVICES, workload.service(self._order))
+            if seen.record is None:
+                if secrets:
+                    await self._kubernetes.apply(SECRETS, workload.secret(self._order, secrets))
+                await self._kubernetes.apply(DEPLOYMENTS, workload.candidate(self._order, image.reference))
+        except Answered as error:
+            raise self._refused(error) from error
+        return await self._shown(await self._addressed())
+
+    async def promote(self) -> Service:
+        """Let the target's Deployment run the release, and close what it was called by before. Raises ProviderRefused
+        (`overtaken`)."""
+        seen = await self._look()
+        if seen.record is None:
+            raise self._not_healthy("There is no such release.")
+        if seen.main is not None and not self._is_ours(seen.main.metadata):
+            raise self._taken("Deployment", self._target.deployment_name)
+        if seen.main is not None and seen.main.number > self._order.number:
+            raise ProviderRefused(
+                "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
+            )
+        if not self._serves(seen):
+            await self._lead(seen, seen.record)
+            seen = await self._look()
+        return await self._shown(seen)
+
+    async def withdraw(self) -> tuple[str, ...]:
+        """Take the release away: with the one that serves everything of the function here, and with one that was only
+        about to serve, what served before comes back. The names of what is still there."""
+        if await self._is_nowhere():
+            return ()
+        seen = await self._look()
+        main = seen.main if seen.main is not None and self._is_ours(seen.main.metadata) else None
+        if main is not None and main.deployment_id == str(self._order.deployment_id):
+            before = None if seen.record is None or seen.record.has_served else await self._before()
+            if before is None:
+                return await self._remove_all(main)
+            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(before, self._order))
+        elif main is None and not [one for one in await self._records() if one.metadata.name != self._name]:
+            return await self._remove_all(None)
+        elif main is not None and not self._is_called_alike(main):
+            await self._close(self._order.release.access)
+        return await self._remove(self._name)
+
+    async def sweep(self, *, was_applied: bool) -> None:
+        """Nothing of a release is kept beside it."""
+
+    async def _lead(self, seen: _Seen, record: Deployment) -> None:
+        if self._leads(seen.main) is None:
+            if (await self._shown(seen)).status != "healthy":
+                raise self._not_healthy("The release is not healthy.")
+            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(record, self._order))
+        if seen.service is None or not self._is_as_said(seen.service):
+            await self._kubernetes.apply(SERVICES, workload.service(self._order))
+        main = await self._rolled_out()
+        if main is None or not main.is_complete:
+            return
+        await self._close_other()
+        if not record.has_served or record.spec.replicas:
+            served = {"metadata": {"annotations": {SERVED: "yes"}}, "spec": {"replicas": 0}}
+            await self._kubernetes.merge(DEPLOYMENTS, self._name, served)
+
+    async def _addressed(self) -> _Seen:
+        """What is there once the release has an address and a node. Raises ProviderBusy when time is up."""
+        ends = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while True:
+            seen = await self._look()
+            missing = (
+                "The Deployment does not show yet."
+                if seen.record is None
+                else await self._is_missing(seen, seen.record)
+            )
+            if not missing:
+                return seen
+            if asyncio.get_running_loop().time() > ends:
+                raise ProviderBusy(missing, retry_in_seconds=2)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _rolled_out(self) -> Deployment | None:
+        """The target's Deployment when it has taken the release over, or when time is up."""
+        ends = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while True:
+            main = self._leads(await self._kubernetes.get(DEPLOYMENTS, self._target.deployment_name, Deployment))
+            if main is None or main.is_complete or main.trouble or asyncio.get_running_loop().time() > ends:
+                return main
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _close_other(self) -> None:
+        """A function that was public is closed when it is private, and the other way round."""
+        await self._close("private" if self._order.release.access == "public" else "public")
+
+    async def _close(self, access: Access) -> None:
+        """Take an address away; there may be none."""
+        name = naming.kube_service_name(self._order, access)
+        other = await self._kubernetes.get(SERVICES, name, KubeService)
+        if other is not None and self._is_ours(other.metadata):
+            await self._kubernetes.remove(SERVICES, name, other.metadata.uid)
+
+    async def _before(self) -> Deployment | None:
+        """The release that served before this one."""
+        served = [one for one in await self._records() if one.has_served and one.number < self._order.number]
+        return max(served, key=lambda one: one.number, default=None)
+
+    async def _records(self) -> list[Deployment]:
+        labels = {**workload.of_target(self._order), "dcf-role": "candidate"}
+        return (await self._kubernetes.listed(DEPLOYMENTS, labels, Deployments)).items
+
+    async def _remove_all(self, main: Deployment | None) -> tuple[str, ...]:
+        """Everything of the function at this target. What is called goes before what calls it."""
+        await self._close("public")
+        await self._close("private")
+        remaining: list[str] = []
+        for record in await self._records():
+            remaining += await self._remove(record.metadata.name)
+        if main is not None:  # Last: as long as it is there, the next attempt knows that all is to go.
+            await self._kubernetes.remove(DEPLOYMENTS, main.metadata.name, main.metadata.uid)
+        for secret in await self._secrets():
+            await self._kubernetes.remove(SECRETS, secret.metadata.name, secret.metadata.uid)
+        still = await self._kubernetes.get(DEPLOYMENTS, self._target.deployment_name, Deployment)
+        if still is not None and self._is_ours(still.metadata):
+            remaining.append(f"deployment {self._target.deployment_name}")
+        return tuple(remaining)
+
+    async def _remove(self, name: str) -> tuple[str, ...]:
+        """One release's own Deployment, then its secrets."""
+        record = await self._kubernetes.get(DEPLOYMENTS, name, Deployment)
+        if record is not None and self._is_ours(record.metadata):
+            await self._kubernetes.remove(DEPLOYMENTS, name, record.metadata.uid)
+        for secret in await self._secrets():
+            if secret.metadata.name == name:
+                await self._kubernetes.remove(SECRETS, name, secret.metadata.uid)
+        still = await self._kubernetes.get(DEPLOYMENTS, name, Deployment)
+        return () if still is None or not self._is_ours(still.metadata) else (f"deployment {name}",)
+
+    async def _secrets(self) -> list[KubeSecret]:
+        return (await self._kubernetes.listed(SECRETS, workload.of_target(self._order), KubeSecrets)).items
+
+    async def _is_nowhere(self) -> bool:
+        """There is no cluster, so there is nothing in it."""
+        try:
+            await self._kubernetes.cluster()
+        except ProviderRefused as refused:
+            if refused.code != CLUSTER_MISSING:
+                raise
+            return True
+        return False
+
+    async def _look(self) -> _Seen:
+        await self._kubernetes.cluster()
+        record, main, service = await together(
+            self._kubernetes.get(DEPLOYMENTS, self._name, Deployment),
+            self._kubernetes.get(DEPLOYMENTS, self._target.deployment_name, Deployment),
+            self._kubernetes.get(SERVICES, self._service_name, KubeService),
+        )
+        mine = record if record is not None and record.deployment_id == str(self._order.deployment_id) else None
+        return _Seen(record=mine, main=main, service=service)
+
+    async def _shown(self, seen: _Seen) -> Service:
+        assert seen.record is not None, "only a release that was made is shown"
+        main, serving = self._leads(seen.main), self._serves(seen)
+        running = main or seen.record
+        status, message, remedy = await self._status(seen, main)
+        return Service(
+            status=status,
+            url=self._url(seen),
+            revision=running.digest,
+            serving=serving,
+            message=message,
+            remedy=remedy,
+        )
+
+    async def _status(
+        self, seen: _Seen, main: Deployment | None
+    ) -> tuple[Literal["starting", "healthy", "unhealthy", "stopped"], str, str]:
+        assert seen.record is not None, "only a release that was made is shown"
+        if main is None and seen.record.has_served:
+            return "stopped", "", ""
+        running = main or seen.record
+        if not running.spec.replicas:
+            return "stopped", "It was scaled to no pods.", f"Scale it: kubectl scale deployment {running.metadata.name}"
+        if running.is_complete:
+            return "healthy", "", ""
+        return await self._why_not(running, "serving" if main else "candidate")
+
+    async def _why_not(self, running: Deployment, role: str) -> tuple[Literal["starting", "unhealthy"], str, str]:
+        """What keeps it from coming up, when only somebody's act would change it."""
+        pods = await self._pods(role)
+        for pod in pods:
+            if pod.ended is None and pod.waiting.reason not in STUCK:
+                continue
+            said = f"{pod.waiting.reason}: {pod.waiting.message}" if pod.waiting.reason in STUCK else ""
+            ended = f"It ended with exit code {pod.ended.exit_code}, {pod.ended.reason}." if pod.ended else ""
+            remedy = _MORE_MEMORY if pod.ended and pod.ended.reason == "OOMKilled" else STUCK.get(pod.waiting.reason)
+            words = await self._last_words(pod.metadata.name) if pod.ended else ""
+            return "unhealthy", "\n".join(part for part in (said, ended, words) if part), remedy or _WRONG
+        if not running.trouble:
+            return "starting", "", ""
+        unplaced = next((pod.unplaced for pod in pods if pod.unplaced), "")
+        if unplaced:
+            return "unhealthy", f"No node takes it: {unplaced}", "Add nodes, or let the cluster's autoscaler add them."
+        if "quota" in running.trouble:
+            return "unhealthy", running.trouble, _raise_quota(self._target.namespace)
+        words = await self._last_words(pods[0].metadata.name) if pods else ""
+        return "unhealthy", "\n".join(part for part in (running.trouble, words) if part), _WRONG
+
+    async def _pods(self, role: str) -> list[Pod]:
+        labels = {"dcf-deployment": str(self._order.deployment_id), "dcf-target": naming.place(self._order)}
+        return (await self._kubernetes.listed(PODS, {**labels, "dcf-role": role}, Pods)).items
+
+    async def _last_words(self, pod: str) -> str:
+        for previous in (True, False):
+            try:
+                words = await self._kubernetes.log(
+                    pod, self._target.container_name, lines=LAST_WORDS_LINES, previous=previous
+                )
+            except Answered:
+                continue
+            if words:
+                return words
+        return ""
+
+    def _url(self, seen: _Seen) -> str:
+        if self._order.release.access == "public":
+            return f"http://{seen.service.address}" if seen.service is not None else ""
+        return f"http://{self._service_name}.{self._target.namespace}.svc.cluster.local"
+
+    async def _is_missing(self, seen: _Seen, record: Deployment) -> str:
+        """What the release still lacks before it can be said how it does; nothing once it was about to serve."""
+        if record.has_served or self._leads(seen.main) is not None:
+            return ""
+        if seen.service is None or (self._order.release.access == "public" and not seen.service.address):
+            return "The load balancer has no address yet."
+        if record.is_complete or record.trouble:
+            return ""
+        pods = await self._pods("candidate")
+        if any(pod.is_started for pod in pods):
+            return ""
+        unplaced = next((pod.unplaced for pod in pods if pod.unplaced), "")
+        return f"No node takes it yet: {unplaced}" if unplaced else "Its pod is being made, and its image pulled."
+
+    def _leads(self, main: Deployment | None) -> Deployment | None:
+        """The target's Deployment, if it is to run this release."""
+        ours = main is not None and self._is_ours(main.metadata)
+        return main if ours and main is not None and main.deployment_id == str(self._order.deployment_id) else None
+
+    def _serves(self, seen: _Seen) -> bool:
+        main = self._leads(seen.main)
+        if main is None or seen.record is None or seen.service is None:
+            return False
+        finished = seen.record.has_served and not seen.record.spec.replicas
+        return main.is_complete and main.spec.replicas > 0 and finished and self._is_as_said(seen.service)
+
+    def _is_called_alike(self, main: Deployment) -> bool:
+        labels = main.spec.template.get("metadata", {}).get("labels", {})
+        return bool(labels.get("dcf-access") == self._order.release.access)
+
+    def _is_as_said(self, service: KubeService) -> bool:
+        wanted = workload.service(self._order)["spec"]
+        return (service.spec.type, service.spec.selector) == (wanted["type"], wanted["selector"])
+
+    def _is_ours(self, metadata: Metadata) -> bool:
+        wanted = {"managed-by": naming.MANAGED_BY, **workload.of_target(self._order)}
+        return wanted.items() <= metadata.labels.items()
+
+    def _refused(self, error: Answered) -> Exception:
+        """What Kubernetes refuses for reasons of its own."""
+        namespace = self._target.namespace
+        if error.http_status == 404:
+            return ProviderRefused(
+                "gke_namespace_missing",
+                f"There is no namespace {namespace} in the cluster.",
+                command("kubectl", "create", "namespace", namespace),
+            )
+        if error.http_status == 403 and "exceeded quota" in error.message:
+            return ProviderRefused("gke_quota_exceeded", error.message, _raise_quota(namespace))
+        return error
+
+    def _taken(self, kind: str, name: str) -> ProviderRefused:
+        return ProviderRefused(
+            "service_taken",
+            f"The {kind} {name} in the namespace {self._target.namespace} is not this function's.",
+            f"Choose another deploymentName, or remove the {kind} that has it.",
+        )
+
+    def _not_healthy(self, message: str) -> ProviderRefused:
+        return ProviderRefused("release_not_healthy", message, "Deploy again.")
+
+
+def _raise_quota(namespace: str) -> str:
+    return f"Raise the quota that the message names: kubectl edit resourcequota --namespace={namespace}"

@@ -1,0 +1,310 @@
+"""What is GKE's own: which cluster is meant, what is made in it, why a release does not come up, and what comes back then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.release import PinnedImage
+from process.secret import Secret
+from providers.gcp.provider import GcpProvider
+from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Service
+from tests.emulators.gcp.cloud import EMAIL, REGION, GcpCloud
+from tests.emulators.gcp.faults import Fault
+from tests.emulators.gcp.kube_answers import KubeRefused
+from tests.emulators.gcp.kube_schema import check_fields
+from tests.emulators.gcp.kubernetes import KubernetesApi
+from tests.providers.grounds import PROBE, Ground, built, gke, order, settled, sources, until, withdrawn
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MEMBER = f"serviceAccount:{EMAIL}"
+SENTINEL = "sentinel-5e21-never-to-be-seen"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A cluster, the provider that meets it, and an image that is there already."""
+
+    ground: Ground
+    image: PinnedImage
+    package_of: Order
+
+    @property
+    def provider(self) -> GcpProvider:
+        assert isinstance(self.ground.provider, GcpProvider)
+        return self.ground.provider
+
+    @property
+    def cloud(self) -> GcpCloud:
+        assert isinstance(self.ground.cloud, GcpCloud)
+        return self.ground.cloud
+
+    @property
+    def cluster(self) -> KubernetesApi:
+        return self.cloud.google.clusters.there[0]
+
+    def order(self, number: int = 1, **changes: Any) -> Order:
+        """To run the image as another deployment of the one function."""
+        made = order(ground=self.ground, number=number, function_id=self.package_of.release.function_id, **changes)
+        return msgspec.structs.replace(made, release=msgspec.structs.replace(made.release, image=self.image))
+
+    async def healthy(self, wanted: Order, secrets: dict[str, Secret] | None = None) -> Service:
+        await self.provider.apply(wanted, secrets or {})
+        service = await settled(self.provider, wanted)
+        assert service.status == "healthy", service.message
+        return service
+
+    async def served(self, wanted: Order, secrets: dict[str, Secret] | None = None) -> Service:
+        await self.healthy(wanted, secrets)
+        service = await self.provider.promote(wanted)
+        assert service.serving, service
+        return service
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with gke(tmp_path_factory.mktemp("gke")) as ground:
+        first = order(ground=ground)
+        await built(ground.provider, first, sources(PROBE))
+        image = await ground.provider.push(first)
+        yield Place(ground, PinnedImage(reference=image.reference, digest=image.digest), first)
+
+
+async def _environment(url: str) -> dict[str, str]:
+    async with httpx.AsyncClient() as client:
+        found: dict[str, str] = (await client.get(f"{url}/environment", timeout=20)).json()
+    return found
+
+
+async def _refusal(place: Place, wanted: Order) -> ProviderRefused:
+    with pytest.raises(ProviderRefused) as refusal:
+        await place.provider.apply(wanted)
+    return refusal.value
+
+
+class TestARelease:
+    async def test_becomes_the_deployment_that_the_target_names_behind_a_load_balancer(self, place: Place) -> None:
+        wanted = place.order(
+            environment={"GREETING": "Ahoy"}, secret_values={"PASSWORD": uuid4()}, start_seconds_max=15
+        )
+
+        service = await place.served(wanted, {"PASSWORD": Secret(SENTINEL)})
+        told = await _environment(service.url)
+        made, address = place.cluster.object("Deployment", "hello"), place.cluster.object("Service", "hello")
+        pod = made["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+
+        assert {name: told[name] for name in ("GREETING", "PASSWORD")} == {"GREETING": "Ahoy", "PASSWORD": SENTINEL}
+        assert address["spec"]["type"] == "LoadBalancer"
+        assert made["metadata"]["labels"]["dcf-deployment"] == str(wanted.deployment_id)
+        assert (container["name"], container["image"]) == ("app", place.image.reference)
+        assert {"name": "PORT", "value": "8080"} in container["env"]
+        assert pod["terminationGracePeriodSeconds"] == 10
+        assert container["startupProbe"]["failureThreshold"] == 15
+        assert SENTINEL not in msgspec.json.encode(made).decode()
+        await withdrawn(place.provider, wanted)
+        assert place.cluster.names() == []
+
+    async def test_that_is_private_has_an_address_inside_the_cluster_only(self, place: Place) -> None:
+        """*Method:* public, private, public again; each time the other's address is gone."""
+        orders = [
+            place.order(number, access=access) for number, access in enumerate(("public", "private", "public"), 1)
+        ]
+
+        seen = []
+        for wanted in orders:
+            service = await place.served(wanted)
+            services = [name for name in place.cluster.names() if name.startswith("Service")]
+            seen.append((service.url.startswith("http://127."), services))
+        for wanted in orders:
+            await withdrawn(place.provider, wanted)
+
+        assert seen == [(True, ["Service hello"]), (False, ["Service hello-internal"]), (True, ["Service hello"])]
+        assert place.cluster.names() == []
+
+    async def test_that_only_cannot_take_over_leaves_the_one_before_it(self, place: Place) -> None:
+        """*Method:* the namespace's quota has room for the release's own pod, and none to replace the one that serves."""
+        first, second = place.order(1), place.order(2, environment={"GREETING": "later"})
+        await place.served(first)
+        place.cluster.pods_max = 2
+
+        await place.healthy(second)
+        failed = await place.provider.promote(second)
+        await withdrawn(place.provider, second)
+        place.cluster.pods_max = None
+        service = await settled(place.provider, first)
+
+        assert (failed.status, failed.serving) == ("unhealthy", False)
+        assert "exceeded quota" in failed.message
+        assert "resourcequota" in failed.remedy
+        assert service.serving
+        assert "GREETING" not in await _environment(service.url)
+        await withdrawn(place.provider, first)
+
+    async def test_that_may_not_be_pulled_says_who_must_be_let_in(self, place: Place) -> None:
+        wanted = place.order()
+        place.cluster.nodes_may_pull = False
+
+        await place.provider.apply(wanted)
+        service = await settled(place.provider, wanted)
+        place.cluster.nodes_may_pull = True
+        await withdrawn(place.provider, wanted)
+
+        assert service.status == "unhealthy"
+        assert service.message.startswith("ImagePullBackOff: ")
+        assert "roles/artifactregistry.reader" in service.remedy
+
+    async def test_leaves_what_is_somebody_elses_alone(self, place: Place) -> None:
+        wanted = place.order()
+        await place.served(wanted)
+        mine = place.cluster.object("Deployment", "hello")["metadata"]["labels"]
+        theirs = {**mine, "dcf-function": str(uuid4())}
+        place.cluster.object("Deployment", "hello")["metadata"]["labels"] = theirs
+
+        refused = await _refusal(place, place.order(2))
+        await place.provider.withdraw(wanted)
+        kept = place.cluster.object("Deployment", "hello")["metadata"]
+        kept["labels"] = mine
+        await withdrawn(place.provider, place.order(3))
+
+        assert refused.code == "service_taken"
+        assert kept["name"] == "hello"
+        place.cluster.objects.pop(("Deployment", "default", "hello")).workload.stop()  # type: ignore[union-attr] # it has pods
+
+    @pytest.mark.parametrize("what", ["scaled", "changed", "removed"])
+    async def test_is_seen_to_be_another_when_somebody_changed_it(self, place: Place, what: str) -> None:
+        wanted = place.order()
+        await place.served(wanted)
+        main = place.cluster.objects["Deployment", "default", "hello"]
+        assert main.workload is not None
+        match what:
+            case "scaled":
+                main.body["spec"]["replicas"] = 0
+            case "changed":
+                main.body["spec"]["template"]["spec"]["containers"][0]["image"] = "elsewhere@sha256:0"
+            case _:
+                del place.cluster.objects["Deployment", "default", "hello"]
+                main.workload.stop()
+
+        service = (await place.provider.observe(wanted)).service
+        await withdrawn(place.provider, wanted)
+
+        assert service is not None
+        assert service.revision != place.image.digest if what == "changed" else not service.serving
+        assert place.cluster.names() == []
+
+
+class TestTheCluster:
+    async def test_is_the_one_of_the_region_or_the_one_that_is_labelled(self, place: Place) -> None:
+        there, wanted = place.cloud.google.clusters.there, place.order()
+        [kept] = there
+        there.clear()
+        none = await _refusal(place, wanted)
+        assert (await place.provider.observe(wanted)).service is None
+        assert await place.provider.withdraw(wanted) == ()
+        there.append(kept)
+        others = [await asyncio.to_thread(place.cloud.make_cluster, "other", f"{REGION}-b")]
+        others.append(await asyncio.to_thread(place.cloud.make_cluster, "abroad", "us-central1"))
+        several = await _refusal(place, wanted)
+        place.cloud.shell.obey(several.remedy)
+        await place.provider.apply(wanted)
+        await withdrawn(place.provider, wanted)
+        for other in others:
+            there.remove(other)
+        kept.labels.clear()
+
+        assert (none.code, several.code) == ("gke_cluster_missing", "gke_cluster_ambiguous")
+        assert "functions (europe-west1), other (europe-west1-b)" in several.message
+        assert "abroad" not in several.message
+
+    async def test_is_trusted_by_its_own_authority_alone(self, place: Place) -> None:
+        other = await asyncio.to_thread(place.cloud.make_cluster, "forged", "us-central1")
+        shown, authority = place.cluster.shown, other.shown()["masterAuth"]
+        place.cluster.shown = lambda: {**shown(), "masterAuth": authority}  # type: ignore[method-assign] # as if the address were taken over
+
+        with pytest.raises(ProviderUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            await place.provider.observe(place.order())
+        place.cluster.shown = shown  # type: ignore[method-assign]
+        place.cloud.google.clusters.there.remove(other)
+
+    async def test_without_the_namespace_says_what_makes_it(self, place: Place) -> None:
+        wanted = place.order()
+        place.cluster.namespaces.clear()
+
+        refused = await _refusal(place, wanted)
+        place.cloud.shell.obey(refused.remedy)
+        await place.provider.apply(wanted)
+        await withdrawn(place.provider, wanted)
+
+        assert refused.code == "gke_namespace_missing"
+
+    @pytest.mark.parametrize("lacking", ["the role", "the API"])
+    async def test_that_may_not_be_used_is_named_before_anything_is_built(self, place: Place, lacking: str) -> None:
+        wanted = place.order()
+        if lacking == "the role":
+            place.cloud.account.policy.remove("roles/container.developer", MEMBER)
+        else:
+            place.cloud.account.apis.discard("container")
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await place.provider.bundle(wanted, sources(PROBE))
+        told = await place.provider.diagnose(
+            wanted.tenant_id, wanted.project_id, place.ground.identity, place.ground.storage
+        )
+        place.cloud.shell.obey(refusal.value.remedy)
+        await place.provider.bundle(wanted, sources(PROBE))
+        await withdrawn(place.provider, wanted)
+
+        codes = {"the role": "GCP_PERMISSION_DENIED", "the API": "GCP_SERVICE_DISABLED"}
+        [step] = [step for step in told.steps if step.code]
+        assert refusal.value.code == step.code == codes[lacking]
+        assert (step.name, step.status, step.remedy) == ("kubernetes", "skipped", refusal.value.remedy)
+
+
+async def test_an_answer_that_is_lost_after_its_effect_doubles_nothing(place: Place) -> None:
+    wanted = place.order(secret_values={"PASSWORD": uuid4()})
+    for what in ("services.update", "secrets.update", "deployments.update", "deployments.update", "deployments.update"):
+        place.cloud.google.faults.add(Fault("lose", f"kubernetes.{what}"))
+    for what in ("services.delete", "deployments.delete", "secrets.delete"):
+        place.cloud.google.faults.add(Fault("lose", f"kubernetes.{what}"))
+
+    async def attempt() -> bool:
+        with suppress(ProviderBusy):
+            return (await place.served(wanted, {"PASSWORD": Secret(SENTINEL)})).serving
+        return False
+
+    async def removed() -> bool:
+        with suppress(ProviderBusy):
+            return await place.provider.withdraw(wanted) == ()
+        return False
+
+    await until(attempt, bool)
+    names = sorted(name.partition(" ")[0] for name in place.cluster.names())
+    await until(removed, bool)
+
+    assert names == ["Deployment", "Deployment", "Secret", "Service", "pod"]
+    assert place.cloud.google.faults.are_over
+    assert place.cluster.names() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"spec": {"template": {"spec": {"container": []}}}}, 'unknown field "spec.template.spec.container"'),
+        ({"spec": {"replicas": "1"}}, "cannot unmarshal str into field spec.replicas"),
+        ({"spec": {"selector": {"matchLabels": {"a": 1}}}}, "cannot unmarshal int"),
+    ],
+)
+async def test_the_emulator_refuses_what_kubernetes_does_not_know(body: dict[str, Any], said: str) -> None:
+    with pytest.raises(KubeRefused) as refusal:
+        check_fields("Deployment", body)
+
+    assert said in refusal.value.message
