@@ -40,6 +40,7 @@ from api.openapi.description import Description
 from api.openapi.parameters import HEADERS as TAKEN
 from api.openapi.routes import OPENAPI_ROUTES
 from api.operations import OPERATION_ROUTES
+from api.operator_master_key import OPERATOR_MASTER_KEY_ROUTES
 from api.operator_queue import OPERATOR_QUEUE_ROUTES
 from api.operator_tenants import OPERATOR_TENANT_ROUTES
 from api.persons import PERSON_ROUTES
@@ -93,6 +94,7 @@ ROUTES = (
     *EXPORT_ROUTES,
     *OPERATION_ROUTES,
     *OPERATOR_QUEUE_ROUTES,
+    *OPERATOR_MASTER_KEY_ROUTES,
     *OPERATOR_TENANT_ROUTES,
     *TENANT_CLOSING_ROUTES,
     *READ_MODEL_ROUTES,

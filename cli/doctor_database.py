@@ -13,7 +13,9 @@ from cli.doctor_service import is_served
 from cli.finding import Finding
 from eventstore.embedded import Place
 from eventstore.embedded import running as server_of
+from eventstore.wrapping import KINDS, key_id_of
 from migrations.upgrade import newest
+from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
 from process.settings import Settings
 
 LOOK_SECONDS_MAX = 5.0
@@ -47,7 +49,7 @@ def database_findings(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is not None:
         remedy = "check DCF_DATABASE_URL, and that PostgreSQL runs there"
         address, what = settings.database_url.reveal(), "the PostgreSQL of DCF_DATABASE_URL"
-        yield from asyncio.run(_examined(address, what, remedy))
+        yield from asyncio.run(_examined(address, what, remedy, settings))
         return
     if postgres_tools.found("psql") is None:
         yield Finding("database", "fail", "the embedded PostgreSQL is not installed", "install the requirements")
@@ -59,7 +61,7 @@ def database_findings(settings: Settings) -> Iterator[Finding]:
     if server_of(place) is None:
         yield _not_running(settings, place)
         return
-    yield from asyncio.run(_examined(place.url(), "the embedded PostgreSQL", f"see the end of {place.log}"))
+    yield from asyncio.run(_examined(place.url(), "the embedded PostgreSQL", f"see the end of {place.log}", settings))
 
 
 def _not_running(settings: Settings, place: Place) -> Finding:
@@ -74,14 +76,14 @@ def _not_running(settings: Settings, place: Place) -> Finding:
     return Finding("database", "fail", message, remedy)
 
 
-async def _examined(url: str, what: str, remedy: str) -> list[Finding]:
+async def _examined(url: str, what: str, remedy: str, settings: Settings) -> list[Finding]:
     try:
         connection = await asyncpg.connect(url, timeout=LOOK_SECONDS_MAX, command_timeout=LOOK_SECONDS_MAX)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
         said = str(problem) or type(problem).__name__
         return [Finding("database", "fail", f"{what} does not answer: {said}", remedy)]
     try:
-        return await _asked(connection, what)
+        return await _asked(connection, what, settings)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
         said = str(problem) or type(problem).__name__
         return [Finding("database", "fail", f"{what} cannot be asked: {said}", remedy)]
@@ -89,7 +91,7 @@ async def _examined(url: str, what: str, remedy: str) -> list[Finding]:
         await connection.close(timeout=LOOK_SECONDS_MAX)
 
 
-async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str) -> list[Finding]:
+async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str, settings: Settings) -> list[Finding]:
     version = connection.get_server_version().major
     if version < VERSION_MIN:
         return [Finding("database", "fail", f"{what} is {version}", f"use PostgreSQL {VERSION_MIN} or later")]
@@ -106,7 +108,31 @@ async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str) -> l
         await _read_models(connection),
         await _parked(connection),
         await _tree(connection),
+        await _wrappings(connection, settings),
     ]
+
+
+async def _wrappings(connection: asyncpg.Connection[asyncpg.Record], settings: Settings) -> Finding:
+    """Whether every wrapping can be opened, and by the master key alone."""
+    try:
+        master, former = master_key(settings, make=False), former_master_keys(settings)
+    except MasterKeyUnusable as problem:
+        return Finding("master key", "fail", str(problem), "put the key back that the service had")
+    current = {(kind, key_id_of(key_for(master, kind))) for kind in KINDS}
+    known = current | {(kind, key_id_of(key_for(key, kind))) for kind in KINDS for key in former}
+    rows = await connection.fetch("SELECT w.kind, w.key_id, w.held FROM vault.wrappings() w")
+    held = {(row["kind"], row["key_id"]): row["held"] for row in rows}
+    # The empty id: nobody noted whose it was.
+    lost = sum(count for key, count in held.items() if key not in known and key[1])
+    if lost:
+        remedy = "name the master key they had in DCF_FORMER_MASTER_KEYS, and restart the processes"
+        return Finding("master key", "fail", f"{lost} keys are wrapped by a master key that is not given", remedy)
+    waiting = sum(count for key, count in held.items() if key not in current)
+    if waiting and former:
+        remedy = "keep DCF_FORMER_MASTER_KEYS; runners wrap them anew when they start, and in every round of retention"
+        return Finding("master key", "warn", f"{waiting} keys may need a former master key still", remedy)
+    more = "; DCF_FORMER_MASTER_KEYS can be unset" if former else ""
+    return Finding("master key", "ok", f"every key that is kept is wrapped by it{more}")
 
 
 async def _clock(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:

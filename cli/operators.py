@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.epilog import epilog
+from cli.operator_master_key import master_key
 from cli.operator_persons import persons
 from cli.operator_plans import plans
 from cli.operator_queue import queue
@@ -18,6 +19,7 @@ from cli.operator_tenants import tenants
         "dcf operators plans change sandbox --set projects=5",
         "dcf operators tenants list",
         "dcf operators queue",
+        "dcf operators master-key",
         "dcf --key-file operator.key --url https://functions.example.com operators plans list",
     )
 )
@@ -34,3 +36,4 @@ operators.add_command(plans)
 operators.add_command(tenants)
 operators.add_command(persons)
 operators.add_command(queue)
+operators.add_command(master_key)

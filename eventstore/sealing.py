@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -16,9 +17,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.sealed import Sealed
 from eventstore.database import Database
+from eventstore.wrapping import Wrapped, counted, key_id_of, tally
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
+REWRAPPED_AT_ONCE = 500
+_FIRST = UUID(int=0)
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -54,8 +58,23 @@ class PersonKeys(Protocol):
         """Those keys of several persons that there are, in one go."""
         ...
 
-    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
-        """Keep this key, unless there is one already or was one; return what there is now."""
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes, *, wrapped_by: str) -> bytes | Erased:
+        """Keep this key, unless there is one already or was one; return what there is now. `wrapped_by` is the id of the key
+        that wraps it, empty for none."""
+        ...
+
+    async def not_wrapped_by(
+        self, key_id: str, *, after: tuple[UUID, UUID], limit: int
+    ) -> list[tuple[UUID, UUID, bytes]]:
+        """Tenant, person and key of those that another key wraps, in order, from behind a tenant and person on."""
+        ...
+
+    async def rewrap(self, tenant_id: UUID, person_id: UUID, key: bytes, *, former: bytes, wrapped_by: str) -> None:
+        """Put another wrapping in the place of the former one, if that is still there."""
+        ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many keys each key wraps, by its id."""
         ...
 
     async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
@@ -72,13 +91,15 @@ class Sealing:
         """`key_encryption_key` has 32 bytes and wraps the persons' keys where they are kept; `former` are those that did."""
         self._keys = keys
         self._wrapping = None if key_encryption_key is None else AESGCM(key_encryption_key)
+        self._key_id = "" if key_encryption_key is None else key_id_of(key_encryption_key)
         self._former = [AESGCM(key) for key in former]
 
     async def seal(self, tenant_id: UUID, person_id: UUID, field: str, value: str) -> Sealed:
         """The value as an event may carry it. Makes the person's key when there is none. Raises PersonErased."""
         kept = await self._keys.find(tenant_id, person_id)
         if kept is None:
-            kept = await self._keys.add(tenant_id, person_id, self._wrap(person_id, os.urandom(KEY_BYTES)))
+            fresh = self._wrap(person_id, os.urandom(KEY_BYTES))
+            kept = await self._keys.add(tenant_id, person_id, fresh, wrapped_by=self._key_id)
         if isinstance(kept, Erased):
             raise PersonErased
         cipher = AESGCM(self._unwrap(person_id, kept))
@@ -110,6 +131,32 @@ class Sealing:
     async def erase(self, tenant_id: UUID, person_id: UUID) -> None:
         """Destroy the person's key."""
         await self._keys.destroy(tenant_id, person_id)
+
+    async def rewrap(self) -> int:
+        """Wrap anew the keys that other keys wrap; how many there were. It may be interrupted, and done again, at any time.
+
+        Those that no key opens are passed over. Raises NotSealed for them, at the end.
+        """
+        count, lost, after = 0, 0, (_FIRST, _FIRST)
+        while found := await self._keys.not_wrapped_by(self._key_id, after=after, limit=REWRAPPED_AT_ONCE):
+            for tenant_id, person_id, former in found:
+                try:
+                    again = self._wrap(person_id, self._unwrap(person_id, former))
+                except NotSealed:
+                    lost += 1
+                    continue
+                await self._keys.rewrap(tenant_id, person_id, again, former=former, wrapped_by=self._key_id)
+                count += 1
+            after = found[-1][:2]
+        if lost:
+            raise NotSealed(
+                f"{lost} persons' keys are wrapped by a master key that is not given; see DCF_FORMER_MASTER_KEYS."
+            )
+        return count
+
+    async def wrapped(self) -> Wrapped:
+        """How many keys the current key wraps, and how many others do."""
+        return tally(await self._keys.counts(), self._key_id)
 
     def _wrap(self, person_id: UUID, key: bytes) -> bytes:
         return key if self._wrapping is None else _encrypt(self._wrapping, key, person_id.bytes)
@@ -146,6 +193,7 @@ class MemoryPersonKeys:
 
     def __init__(self) -> None:
         self._keys: dict[tuple[UUID, UUID], bytes | Erased] = {}
+        self._wrapped_by: dict[tuple[UUID, UUID], str] = {}
 
     async def find(self, tenant_id: UUID, person_id: UUID) -> bytes | Erased | None:
         return self._keys.get((tenant_id, person_id))
@@ -154,8 +202,27 @@ class MemoryPersonKeys:
         found = {id: self._keys.get((tenant_id, id)) for id in person_ids}
         return {id: key for id, key in found.items() if isinstance(key, bytes)}
 
-    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
-        return self._keys.setdefault((tenant_id, person_id), key)
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes, *, wrapped_by: str) -> bytes | Erased:
+        if (tenant_id, person_id) not in self._keys:
+            self._keys[tenant_id, person_id], self._wrapped_by[tenant_id, person_id] = key, wrapped_by
+        return self._keys[tenant_id, person_id]
+
+    async def not_wrapped_by(
+        self, key_id: str, *, after: tuple[UUID, UUID], limit: int
+    ) -> list[tuple[UUID, UUID, bytes]]:
+        found = [
+            (*ids, key)
+            for ids, key in self._keys.items()
+            if ids > after and isinstance(key, bytes) and self._wrapped_by[ids] != key_id
+        ]
+        return sorted(found)[:limit]
+
+    async def rewrap(self, tenant_id: UUID, person_id: UUID, key: bytes, *, former: bytes, wrapped_by: str) -> None:
+        if self._keys.get((tenant_id, person_id)) == former:
+            self._keys[tenant_id, person_id], self._wrapped_by[tenant_id, person_id] = key, wrapped_by
+
+    async def counts(self) -> Mapping[str, int]:
+        return Counter(self._wrapped_by[ids] for ids, key in self._keys.items() if isinstance(key, bytes))
 
     async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
         self._keys[tenant_id, person_id] = Erased(person_id)
@@ -170,7 +237,11 @@ _FIND_ALL = """
      WHERE k.key IS NOT NULL
 """
 
-_ADD = "SELECT vault.add_person_key($1, $2, $3)"
+_ADD = "SELECT vault.add_person_key($1, $2, $3, $4)"
+
+_NOT_WRAPPED_BY = "SELECT tenant_id, person_id, key FROM vault.person_keys_not_wrapped_by($1, $2, $3, $4)"
+
+_REWRAP = "SELECT vault.rewrap_person_key($1, $2, $3, $4, $5)"
 
 _DESTROY = "SELECT vault.destroy_person_key($1, $2)"
 
@@ -192,9 +263,21 @@ class PostgresPersonKeys:
         rows = await self._database.fetch(_FIND_ALL, tenant_id, list(person_ids))
         return {UUID(int=row["id"].int): row["key"] for row in rows}
 
-    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes) -> bytes | Erased:
-        kept: bytes | None = await self._database.fetchval(_ADD, tenant_id, person_id, key)
+    async def add(self, tenant_id: UUID, person_id: UUID, key: bytes, *, wrapped_by: str) -> bytes | Erased:
+        kept: bytes | None = await self._database.fetchval(_ADD, tenant_id, person_id, key, wrapped_by)
         return Erased(person_id) if kept is None else kept
+
+    async def not_wrapped_by(
+        self, key_id: str, *, after: tuple[UUID, UUID], limit: int
+    ) -> list[tuple[UUID, UUID, bytes]]:
+        rows = await self._database.fetch(_NOT_WRAPPED_BY, key_id, *after, limit)
+        return [(UUID(int=row["tenant_id"].int), UUID(int=row["person_id"].int), row["key"]) for row in rows]
+
+    async def rewrap(self, tenant_id: UUID, person_id: UUID, key: bytes, *, former: bytes, wrapped_by: str) -> None:
+        await self._database.execute(_REWRAP, tenant_id, person_id, former, key, wrapped_by)
+
+    async def counts(self) -> Mapping[str, int]:
+        return await counted(self._database, "person-keys")
 
     async def destroy(self, tenant_id: UUID, person_id: UUID) -> None:
         await self._database.execute(_DESTROY, tenant_id, person_id)

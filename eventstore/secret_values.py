@@ -7,9 +7,9 @@ for another.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 from uuid import UUID
@@ -19,11 +19,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from eventstore.database import Database
+from eventstore.wrapping import Wrapped, counted, key_id_of, tally
 from process.secret import Secret
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_KEY_ID_BYTES = 8
 REWRAPPED_AT_ONCE = 500
 
 
@@ -59,6 +59,10 @@ class SecretStore(Protocol):
 
     async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
         """Put another wrapping in the place of the former one, if that is still there."""
+        ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many values each key wraps, by its id."""
         ...
 
     async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
@@ -109,6 +113,10 @@ class SecretVault:
             count += len(found)
         return count
 
+    async def wrapped(self) -> Wrapped:
+        """How many values the current key wraps, and how many others do."""
+        return tally(await self._store.counts(), self._key_id)
+
     async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
         """The functions that values are kept of, with their tenants, in order."""
         return await self._store.functions(after=after, limit=limit)
@@ -126,11 +134,6 @@ class SecretVault:
         if key is None:
             raise SecretLost(f"The master key {key_id} that closed the value is not given; see DCF_FORMER_MASTER_KEYS.")
         return _decrypt(key, wrapped, value_id.bytes)
-
-
-def key_id_of(key: bytes) -> str:
-    """What names a key without telling it."""
-    return hashlib.sha256(b"dcf/key-id\n" + key).digest()[:_KEY_ID_BYTES].hex()
 
 
 def _bound_to(tenant_id: UUID, function_id: UUID, value_id: UUID) -> bytes:
@@ -174,6 +177,9 @@ class MemorySecretStore:
     async def not_closed_by(self, key_id: str, *, limit: int) -> list[tuple[UUID, UUID, str, bytes]]:
         found = [(*ids, one.key_id, one.wrapped_key) for ids, one in self._kept.items() if one.key_id != key_id]
         return sorted(found)[:limit]
+
+    async def counts(self) -> Mapping[str, int]:
+        return Counter(one.key_id for one in self._kept.values())
 
     async def rewrap(self, tenant_id: UUID, value_id: UUID, *, former: str, key_id: str, wrapped_key: bytes) -> None:
         kept = self._kept.get((tenant_id, value_id))
@@ -221,6 +227,9 @@ class PostgresSecretStore:
     async def forget(self, tenant_id: UUID, function_id: UUID) -> int:
         count: int = await self._database.fetchval(self._FORGET, tenant_id, function_id)
         return count
+
+    async def counts(self) -> Mapping[str, int]:
+        return await counted(self._database, "function-secrets")
 
     _REWRAP = "SELECT vault.rewrap_secret_value($1, $2, $3, $4, $5)"
 

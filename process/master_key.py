@@ -25,14 +25,17 @@ class MasterKeyUnusable(Exception):
     """The master key is too short, or its file is empty. The message says which and what to do."""
 
 
-def master_key(settings: Settings) -> Secret:
+def master_key(settings: Settings, *, make: bool = True) -> Secret:
     """The key the operator gave, else the one kept in the data directory, made when there is none.
 
     Losing it loses every stored secret and personal field: keep it with the backups of the database, yet apart from them.
+    With `make` false none is made. Raises MasterKeyUnusable.
     """
     if settings.master_key is not None:
         return _checked(settings.master_key, "DCF_MASTER_KEY")
     path = settings.data_dir / FILE_NAME
+    if not make and not path.exists():
+        raise MasterKeyUnusable(f"{path}: there is no master key")
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with (settings.data_dir / f"{FILE_NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Several processes may start at once on one data directory.

@@ -72,6 +72,8 @@ async def _run(settings: Settings) -> None:
             if former_master_keys(settings):
                 count = await stores.secrets.rewrap()
                 structlog.get_logger().info("secrets_wrapped_anew", count=count)
+                count = await stores.sealing.rewrap()
+                structlog.get_logger().info("person_keys_wrapped_anew", count=count)
             sender = HttpSender(reachable(settings.webhook_networks))
             await exits.enter_async_context(sender)
             runner = make_runner(

@@ -16,6 +16,7 @@ from eventstore.contents import Contents, MemoryContents
 from eventstore.leases import Leases, MemoryLeases
 from eventstore.log import Log
 from eventstore.memory import MemoryLog
+from eventstore.sealing import MemoryPersonKeys, Sealing
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
 from eventstore.webhook_deliveries import Deliveries, MemoryDeliveries
@@ -72,6 +73,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     contents: Contents
     build_logs: BuildLogs
     secrets: SecretVault
+    sealing: Sealing
     ticks: Ticks
     deliveries: Deliveries
 
@@ -86,6 +88,7 @@ def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
         contents=MemoryContents(clock),
         build_logs=MemoryBuildLogs(clock),
         secrets=SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES)),
+        sealing=Sealing(MemoryPersonKeys()),
         ticks=MemoryTicks(clock),
         deliveries=MemoryDeliveries(),
     )
@@ -113,6 +116,7 @@ def make_runner(
         contents=stores.contents,
         build_logs=stores.build_logs,
         secrets=stores.secrets,
+        sealing=stores.sealing,
         clock=clock,
         random=random,
         new_id=new_id,

@@ -9,6 +9,7 @@ from eventstore.contents import PostgresContents
 from eventstore.database import Database, Role, connect
 from eventstore.leases import PostgresLeases
 from eventstore.postgres import PostgresLog
+from eventstore.sealing import PostgresPersonKeys, Sealing
 from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
@@ -49,6 +50,7 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(database),
         secrets=_secrets(settings, database),
+        sealing=_sealing(settings, database),
         ticks=PostgresTicks(database),
         deliveries=PostgresDeliveries(database),
     )
@@ -58,3 +60,9 @@ def _secrets(settings: Settings, database: Database) -> SecretVault:
     former = [key_for(key, "function-secrets") for key in former_master_keys(settings)]
     key = key_for(master_key(settings), "function-secrets")
     return SecretVault(PostgresSecretStore(database), key=key, former=former)
+
+
+def _sealing(settings: Settings, database: Database) -> Sealing:
+    former = [key_for(key, "person-keys") for key in former_master_keys(settings)]
+    key = key_for(master_key(settings), "person-keys")
+    return Sealing(PostgresPersonKeys(database), key_encryption_key=key, former=former)

@@ -29,6 +29,7 @@ from domain.plan import Limits, plan_stream
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
+from eventstore.sealing import NotSealed
 from eventstore.secret_values import SecretLost
 from eventstore.ticks import Ticks
 from eventstore.webhook_deliveries import Deliveries
@@ -301,6 +302,11 @@ class Retention:
                 log.info("secrets_wrapped_anew", count=count)
         except SecretLost as problem:
             log.warning("secrets_not_wrapped_anew", problem=str(problem))
+        try:
+            if count := await self._world.sealing.rewrap():
+                log.info("person_keys_wrapped_anew", count=count)
+        except NotSealed as problem:
+            log.warning("person_keys_not_wrapped_anew", problem=str(problem))
 
     async def _expire_webhook(self, tenant_id: UUID, webhook_id: UUID) -> None:
         found = await self._reader.one(WEBHOOK_GET, tenant_id, webhook_id)

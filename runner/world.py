@@ -13,6 +13,7 @@ from domain.deployment import Deployment
 from eventstore.build_logs import BuildLogs
 from eventstore.contents import Contents
 from eventstore.log import Log
+from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
 from providers.provider import Observation, Provider
 from runner.metrics import Metrics
@@ -29,6 +30,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     contents: Contents
     build_logs: BuildLogs
     secrets: SecretVault
+    sealing: Sealing
     clock: Callable[[], datetime]
     random: Random
     new_id: Callable[[], UUID]

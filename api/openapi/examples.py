@@ -40,6 +40,7 @@ from api.keys import Key, KeyMade
 from api.listing import Listed
 from api.me import Me
 from api.onboarding import Verification
+from api.operator_master_key import MasterKey
 from api.operator_queue import QueueItem
 from api.persons import PersonErased
 from api.principal import ALLOWED
@@ -65,6 +66,7 @@ from domain.release_diff import Difference
 from domain.rollback import RollbackActive, RollbackNotSucceeded, RollbackPending, RollbackUndeployed
 from domain.runtime import Dates
 from eventstore.meta import Actor
+from eventstore.wrapping import Wrapped
 from projections.artifacts import Artifact
 from projections.deployments import Deployment, PinnedRelease, refused_rollback
 from projections.functions import Function
@@ -474,6 +476,11 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         provider="local",
         url="http://127.0.0.1:8001/acme/shop/hello/",
         queued_at=_at(9, 20),
+    ),
+    MasterKey(
+        person_keys=Wrapped(by_current_key=41, by_other_keys=0),
+        function_secrets=Wrapped(by_current_key=12, by_other_keys=0),
+        former_keys_needed=False,
     ),
     Tick(
         due_at=_at(3),

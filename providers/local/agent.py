@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import assert_never
 from uuid import UUID
 
@@ -73,6 +74,8 @@ class Agent:
     async def start(self) -> None:
         """Adopt what an agent before us left running, start what should run, end what should not, build on."""
         self._fleet.start()
+        for deployment in tuple(self._ledger):
+            self._close_anew(deployment)
         for deployment in self._ledger:
             await self._resume(deployment)
         log.info("agent_started", deployments=len(self._ledger), running=len(self._fleet))
@@ -249,6 +252,13 @@ class Agent:
             message=message,
             remedy="Read the function's last words, mend it and deploy again." if message else "",
         )
+
+    def _close_anew(self, deployment: Deployment) -> None:
+        """So that a former master key is not needed any more once the agent was started with the new one."""
+        with suppress(EngineUnavailable):  # Starting the function says so.
+            closed = self._secrets.renewed(deployment.id, deployment.sealed_secrets)
+            if closed != deployment.sealed_secrets:
+                self._ledger.change(deployment.id, sealed_secrets=closed)
 
     async def _resume(self, deployment: Deployment) -> None:
         """One line for each point at which the agent before us may have died."""

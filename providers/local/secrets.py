@@ -33,16 +33,28 @@ class AgentSecrets:
         closed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(secrets), deployment_id.bytes)
         return base64.b64encode(closed).decode()
 
+    def renewed(self, deployment_id: UUID, closed: str) -> str:
+        """The same, closed under the current key. Raises EngineUnavailable as `open` does."""
+        if not closed or self._opened(self._cipher, deployment_id, closed) is not None:
+            return closed
+        return self.close(deployment_id, self.open(deployment_id, closed))
+
     def open(self, deployment_id: UUID, closed: str) -> dict[str, str]:
         """What was closed. Raises EngineUnavailable when it was closed under another master key."""
         if not closed:
             return {}
-        content = base64.b64decode(closed)
         for cipher in self._ciphers:
-            with suppress(InvalidTag):
-                opened = cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], deployment_id.bytes)
-                return msgspec.json.decode(opened, type=dict[str, str])
+            if (opened := self._opened(cipher, deployment_id, closed)) is not None:
+                return opened
         raise EngineUnavailable(
             "The function's secrets were closed under another master key.",
             "Name the key it had in DCF_FORMER_MASTER_KEYS, or deploy the function again.",
         )
+
+    @staticmethod
+    def _opened(cipher: AESGCM, deployment_id: UUID, closed: str) -> dict[str, str] | None:
+        content = base64.b64decode(closed)
+        with suppress(InvalidTag):
+            opened = cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], deployment_id.bytes)
+            return msgspec.json.decode(opened, type=dict[str, str])
+        return None

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from api.first_start import TENANT_ID
+from eventstore.sealing import Sealing
 from tests.api.runs import succeeded
 from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files
 from tests.api.world import World
@@ -238,3 +239,21 @@ class TestAccess:
             await client.put("/api/v1/operations/default-runtime", json={"version": "3.10.0"}),
         ):
             assert is_problem(answer, 403, "permission_missing")
+
+
+class TestMasterKey:
+    async def test_tells_whether_a_former_one_is_still_needed(self, world: World) -> None:
+        services = world.services
+        former = Sealing(services.sealing._keys, key_encryption_key=b"f" * 32)
+        person = uuid4()
+
+        async with world.client(world.operator_key) as operator:
+            before = await ask(operator, "GET", "/operations/master-key")
+            await former.seal(TENANT_ID, person, "name", "Zoë")
+            needed = await ask(operator, "GET", "/operations/master-key")
+            await services.sealing.erase(TENANT_ID, person)
+            after = await ask(operator, "GET", "/operations/master-key")
+
+        assert before["formerKeysNeeded"] is after["formerKeysNeeded"] is False
+        assert needed["formerKeysNeeded"] is True
+        assert needed["personKeys"] == {**before["personKeys"], "byOtherKeys": 1}

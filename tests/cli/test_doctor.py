@@ -14,8 +14,11 @@ import pytest
 from api.first_start import TENANT_ID
 from cli import exits
 from cli.doctor_database import skew
+from eventstore.wrapping import key_id_of
 from migrations.upgrade import newest
 from process import ports
+from process.master_key import key_for
+from process.secret import Secret
 from tests.api.world import World
 from tests.cli.conftest import Ended, Running, Terminal
 from tests.cli.served import Answered, scripted
@@ -193,6 +196,25 @@ class TestDoctor:
 
         assert found["status"] == "fail"
         assert "usage_v1 (1 streams); KeyError: 'x'" in found["message"]
+
+    async def test_a_master_key_that_wraps_not_everything(self, terminal: Terminal, database_url: str) -> None:
+        keys = {"DCF_MASTER_KEY": "n" * 32, "DCF_FORMER_MASTER_KEYS": "o" * 32}
+        ids = [key_id_of(key_for(Secret(key), "person-keys")) for key in (*keys.values(), "x" * 32)]
+
+        def look() -> tuple[str, str]:
+            ended = terminal.type("doctor", "--json", DCF_DATABASE_URL=database_url, **keys)
+            found = _check(ended, "master key")
+            return found["status"], found["message"]
+
+        seen = [await asyncio.to_thread(look)]
+        for key_id in ids:
+            add = f"SELECT vault.add_person_key(gen_random_uuid(), gen_random_uuid(), 'key', '{key_id}')"
+            await _run(database_url, add)
+            seen.append(await asyncio.to_thread(look))
+
+        free = ("ok", "every key that is kept is wrapped by it; DCF_FORMER_MASTER_KEYS can be unset")
+        needed = ("warn", "1 keys may need a former master key still")
+        assert seen == [free, free, needed, ("fail", "1 keys are wrapped by a master key that is not given")]
 
     async def test_a_tree_that_nobody_keeps(self, terminal: Terminal, database_url: str) -> None:
         await _run(database_url, _BEHIND)

@@ -164,3 +164,13 @@ class TestWhichKey:
         ports.record(data_dir, {"api": int(url.rpartition(":")[2])})
 
         assert "sandbox" in terminal.must("operators", "plans", "list").out
+
+
+class TestMasterKey:
+    def test_says_whether_former_ones_are_needed(self, operator: Terminal) -> None:
+        shown = operator.must("operators", "master-key")
+        found = operator.must("operators", "master-key", "--json").json
+
+        assert "secrets of functions" in shown.out
+        assert shown.out.endswith("Former master keys are not needed.\n")
+        assert found["formerKeysNeeded"] is False

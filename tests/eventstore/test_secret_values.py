@@ -14,9 +14,9 @@ from eventstore.secret_values import (
     SecretLost,
     SecretStore,
     SecretVault,
-    key_id_of,
     opened,
 )
+from eventstore.wrapping import key_id_of
 from process.secret import Secret
 from tests.eventstore.make import TENANT
 

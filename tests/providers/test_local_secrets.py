@@ -49,6 +49,18 @@ class TestAgentSecrets:
             AgentSecrets(b"n" * 32).open(deployment_id, closed)
         assert AgentSecrets(b"n" * 32, [b"k" * 32]).open(deployment_id, closed) == {"A": SENTINEL}
 
+    def test_are_closed_anew_so_that_the_former_key_can_go(self) -> None:
+        deployment_id, new = uuid4(), AgentSecrets(b"n" * 32, [b"k" * 32])
+        closed = AgentSecrets(b"k" * 32).close(deployment_id, {"A": SENTINEL})
+
+        again = new.renewed(deployment_id, closed)
+
+        assert AgentSecrets(b"n" * 32).open(deployment_id, again) == {"A": SENTINEL}
+        assert new.renewed(deployment_id, again) == again
+        assert new.renewed(deployment_id, "") == ""
+        with pytest.raises(EngineUnavailable):
+            AgentSecrets(b"x" * 32).renewed(deployment_id, closed)
+
 
 class TestHide:
     def test_takes_every_value_out_the_longest_first(self) -> None:

@@ -84,6 +84,7 @@ class Town:
             providers={"local": self.cloud},
             contents=self.contents,
             secrets=self.stores.secrets,
+            sealing=self.stores.sealing,
             build_logs=self.build_logs,
             clock=self.now,
             random=Random(self.random.random()),

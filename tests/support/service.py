@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -214,3 +216,33 @@ class Journey:
             return state if state["status"] in outcomes else None
 
         return until(look, seconds=seconds, what=f"an outcome of {deployment_id}")
+
+
+@contextmanager
+def another_api(service: Service, **environment: str) -> Iterator[str]:
+    """The address of a second API process of the service."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DCF_")}
+    given = {"DCF_DATA_DIR": str(service.data_dir), "DCF_PORT": str(port), "DCF_FUNCTIONS_PORT": "0"}
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/health/live", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "api"],
+        cwd=ROOT,
+        env={**inherited, **given, "DCF_DATABASE_DURABLE": "false", **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            until(answers, seconds=60, what="a second API")
+            yield url
+        finally:
+            process.terminate()
