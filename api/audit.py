@@ -10,7 +10,7 @@ from litestar import Request, get
 
 from api.answer import Answer, encoded
 from api.as_of import MomentText, moment_of
-from api.audited import audited_tenant
+from api.audited import audited_projects, audited_tenant
 from api.event_stream import EventStream, streams_of, wants_stream
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, listed
@@ -69,6 +69,7 @@ _EVENTS = Operation(
     answers={200: Listed[LogEntry]},
     query=(*PAGE_PARAMETERS, *_FILTERS),
     streams=True,
+    within_projects=True,
 )
 
 
@@ -76,7 +77,7 @@ _EVENTS = Operation(
 async def list_audit_events(request: Request[Any, Any, Any]) -> Answer:
     services = await reached(request)
     given = await asked(request, services, _FILTERS)
-    wanted = await _filter(services, given)
+    wanted = await _filter(services, given, audited_projects(request))
     if wants_stream(request):
         return await _stream(request, services, given, wanted)
     query, values = _question(request, given, wanted)
@@ -108,7 +109,7 @@ def _question(request: Request[Any, Any, Any], given: Asked, wanted: EventFilter
     return AUDIT_EVENTS_NEWEST if newest else AUDIT_EVENTS, values
 
 
-async def _filter(services: Services, given: Asked) -> EventFilter:
+async def _filter(services: Services, given: Asked, projects: tuple[UUID, ...] | None) -> EventFilter:
     filters = given.filters
     above, up_to = filters.get("from"), filters.get("to")
     return EventFilter(
@@ -119,6 +120,7 @@ async def _filter(services: Services, given: Asked) -> EventFilter:
         project_id=filters.get("projectId"),
         above=None if above is None else (await moment_of(services, above, "from")).position,
         up_to=None if up_to is None else (await moment_of(services, up_to, "to")).position,
+        projects=projects,
     )
 
 

@@ -11,7 +11,7 @@ from litestar import Request, get
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded
-from api.audited import AUDITED_TENANT, audited_tenant
+from api.audited import AUDITED_TENANT, audited_projects, audited_tenant
 from api.listing import arguments
 from api.operation import Operation
 from api.reading import reached
@@ -59,6 +59,7 @@ _CAUSES = Operation(
     answers={200: Causes},
     query=(AUDITED_TENANT,),
     refusals=(CorrelationUnknown,),
+    within_projects=True,
 )
 
 
@@ -66,7 +67,7 @@ _CAUSES = Operation(
 async def get_causes(request: Request[Any, Any, Any], correlation_id: FromPath[UUID]) -> Answer:
     services = await reached(request)
     tenant_id = audited_tenant(request, arguments(request, _CAUSES.query).get(AUDITED_TENANT.name))
-    found = await causes(services.reader, tenant_id, correlation_id)
+    found = await causes(services.reader, tenant_id, correlation_id, projects=audited_projects(request))
     commands = [await _command(services, caused) for caused in found.commands]
     return Answer(encoded(Causes(correlation_id=correlation_id, commands=tuple(commands), complete=found.complete)))
 

@@ -12,7 +12,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, encoded
 from api.as_of import AS_OF, MomentText, moment_of
-from api.audited import AUDITED_TENANT, audited_tenant
+from api.audited import AUDITED_TENANT, audited_projects, audited_tenant
 from api.listing import PAGE_PARAMETERS, Listed, arguments, asked, listed
 from api.operation import Operation, Parameter
 from api.reading import reached
@@ -76,6 +76,7 @@ _AS_OF = Operation(
     answers={200: EntityAsOf},
     query=(AS_OF, AUDITED_TENANT),
     refusals=(EntityUnknown,),
+    within_projects=True,
 )
 
 
@@ -85,7 +86,7 @@ async def get_entity_as_of(request: Request[Any, Any, Any], entity_id: FromPath[
     given = arguments(request, _AS_OF.query)
     tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
     position = await _moment(services, given, AS_OF.name)
-    entity = await _shown_entity(services, tenant_id, entity_id)
+    entity = await _shown_entity(request, services, tenant_id, entity_id)
     found = await standing(services.reader, tenant_id, entity, position)
     if found is None:
         raise EntityUnknown(f"The {entity.kind} was not there at that moment.")
@@ -113,6 +114,7 @@ _HISTORY = Operation(
     answers={200: Listed[HistoryEntry]},
     query=(*PAGE_PARAMETERS, AUDITED_TENANT),
     refusals=(EntityUnknown,),
+    within_projects=True,
 )
 
 
@@ -121,7 +123,7 @@ async def get_history(request: Request[Any, Any, Any], entity_id: FromPath[UUID]
     services = await reached(request)
     wanted = await asked(request, services, (AUDITED_TENANT,))
     tenant_id = audited_tenant(request, wanted.filters.get(AUDITED_TENANT.name))
-    entity = await entity_of(services.reader, tenant_id, entity_id)
+    entity = await entity_of(services.reader, tenant_id, entity_id, projects=audited_projects(request))
     found = await history(services.reader, tenant_id, entity, after=wanted.after or 0, limit=wanted.limit)
     items = [encoded(await _entry(services, item)) for item in found.items]
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
@@ -150,6 +152,7 @@ _DIFF = Operation(
     answers={200: EntityDifference},
     query=(*_SPAN, AUDITED_TENANT),
     refusals=(EntityUnknown,),
+    within_projects=True,
 )
 
 
@@ -160,7 +163,7 @@ async def get_diff(request: Request[Any, Any, Any], entity_id: FromPath[UUID]) -
     tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
     start = (await moment_of(services, given["from"], "from")).position if "from" in given else 0
     end = await _moment(services, given, "to")
-    entity = await _shown_entity(services, tenant_id, entity_id)
+    entity = await _shown_entity(request, services, tenant_id, entity_id)
     found = await difference(services.reader, tenant_id, entity, start, end)
     return Answer(
         encoded(
@@ -185,9 +188,11 @@ async def _moment(services: Services, given: dict[str, Any], name: str) -> int:
     return (await moment_of(services, text, name)).position
 
 
-async def _shown_entity(services: Services, tenant_id: UUID, entity_id: UUID) -> Entity:
+async def _shown_entity(
+    request: Request[Any, Any, Any], services: Services, tenant_id: UUID, entity_id: UUID
+) -> Entity:
     """The entity, of which more is shown than its events. Raises EntityUnknown."""
-    entity = await entity_of(services.reader, tenant_id, entity_id)
+    entity = await entity_of(services.reader, tenant_id, entity_id, projects=audited_projects(request))
     if entity.versions is None:
         raise EntityUnknown(f"Of a {entity.kind} nothing is shown but its events; see its history.")
     return entity

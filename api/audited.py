@@ -22,6 +22,12 @@ AUDITED_TENANT = Parameter(
 )
 
 
+def audited_projects(request: Request[Any, Any, Any]) -> tuple[UUID, ...] | None:
+    """Those whose events a key for some projects sees, in a settled order; None: nothing keeps the caller from any."""
+    principal = exchange_of(request.scope).principal
+    return tuple(sorted(principal.projects)) if principal is not None and principal.projects else None
+
+
 def audited_tenant(request: Request[Any, Any, Any], given: UUID | None) -> UUID:
     """The tenant a request is about. Raises ParameterInvalid when its caller may not see that one."""
     own = tenant_of(request)

@@ -103,6 +103,7 @@ WITHIN_PROJECTS: frozenset[str] = _ANYBODY | frozenset(
         "webhooks:read",
         "webhooks:write",
         "functions:call",
+        "audit:read",
     }
 )
 

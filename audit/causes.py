@@ -43,9 +43,16 @@ class Tree(msgspec.Struct, frozen=True):
     complete: bool
 
 
-async def causes(reader: Reader, tenant_id: UUID, correlation_id: UUID, *, events_max: int = EVENTS_MAX) -> Tree:
-    """All that belongs to one request. Raises CorrelationUnknown."""
-    wanted = msgspec.structs.astuple(EventFilter(correlation_id=correlation_id))
+async def causes(
+    reader: Reader,
+    tenant_id: UUID,
+    correlation_id: UUID,
+    *,
+    projects: Sequence[UUID] | None = None,
+    events_max: int = EVENTS_MAX,
+) -> Tree:
+    """All that belongs to one request, or what of it is in some projects. Raises CorrelationUnknown."""
+    wanted = msgspec.structs.astuple(EventFilter(correlation_id=correlation_id, projects=projects))
     events: list[Found[AuditEvent]] = []
     after: int | None = None
     while len(events) < events_max:

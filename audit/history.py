@@ -58,12 +58,18 @@ class Difference(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
-async def entity_of(reader: Reader, tenant_id: UUID, entity_id: UUID) -> Entity:
-    """What an id belongs to, by its first event, or by what is shown under it. Raises EntityUnknown."""
-    for first in await _events(reader, tenant_id, entity_id, after=0, limit=1):
+async def entity_of(
+    reader: Reader, tenant_id: UUID, entity_id: UUID, *, projects: Sequence[UUID] | None = None
+) -> Entity:
+    """What an id belongs to, by its first event, or by what is shown under it. Raises EntityUnknown.
+
+    With `projects` whatever is in none of them is unknown. What is in one has all its events there.
+    """
+    for first in await _events(reader, tenant_id, entity_id, after=0, limit=1, projects=projects):
         kind = first.row.type.partition(".")[0]
         return Entity(entity_id, kind, VERSIONS.get(kind))
-    for kind, versions in VERSIONS_APART.items():
+    # What has no stream of its own belongs to no project.
+    for kind, versions in VERSIONS_APART.items() if projects is None else ():
         if await reader.rows(versions.all, tenant_id, entity_id, 0, 1):
             return Entity(entity_id, kind, versions)
     raise EntityUnknown
@@ -127,9 +133,15 @@ async def _versions(reader: Reader, tenant_id: UUID, entity: Entity, *, after: i
 
 
 async def _events(
-    reader: Reader, tenant_id: UUID, entity_id: UUID, *, after: int, limit: int
+    reader: Reader,
+    tenant_id: UUID,
+    entity_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    projects: Sequence[UUID] | None = None,
 ) -> list[Found[AuditEvent]]:
-    wanted = msgspec.structs.astuple(EventFilter(entity_id=entity_id))
+    wanted = msgspec.structs.astuple(EventFilter(entity_id=entity_id, projects=projects))
     return await reader.rows(AUDIT_EVENTS, tenant_id, *wanted, after, limit)
 
 

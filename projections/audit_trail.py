@@ -116,6 +116,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     project_id: UUID | None = None
     above: int | None = None
     up_to: int | None = None
+    # Of those alone: what a caller may know of, beside what is asked for.
+    projects: Sequence[UUID] | None = None
 
     def fits(self, found: Found[AuditEvent]) -> bool:
         row = found.row
@@ -127,6 +129,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             and self.project_id in (None, row.project_id)
             and (self.above is None or found.first_position > self.above)
             and (self.up_to is None or found.first_position <= self.up_to)
+            and (self.projects is None or row.project_id in self.projects)
         )
 
 
@@ -146,7 +149,7 @@ def _at(rows: Rows, ids: Sequence[UUID]) -> list[Found[AuditEvent]]:
     return sorted((found for found in rows if found.id in ids), key=lambda found: found.first_position)
 
 
-_FILTERS = ("uuid", "uuid", "text", "text", "uuid", "bigint", "bigint", "bigint", "integer")
+_FILTERS = ("uuid", "uuid", "text", "text", "uuid", "bigint", "bigint", "uuid[]", "bigint", "integer")
 _FITTING = """
        AND ($2::uuid IS NULL OR t.entity_id = $2)
        AND ($3::uuid IS NULL OR t.correlation_id = $3)
@@ -154,15 +157,16 @@ _FITTING = """
        AND ($5::text IS NULL OR t.actor_id = $5)
        AND ($6::uuid IS NULL OR t.project_id = $6)
        AND ($7::bigint IS NULL OR t.first_position > $7)
-       AND ($8::bigint IS NULL OR t.first_position <= $8)"""
+       AND ($8::bigint IS NULL OR t.first_position <= $8)
+       AND ($9::uuid[] IS NULL OR t.project_id = ANY($9))"""
 _OLDEST_FIRST = """
-       AND t.first_position > $9
+       AND t.first_position > $10
      ORDER BY t.first_position
-     LIMIT $10"""
+     LIMIT $11"""
 _NEWEST_FIRST = """
-       AND t.first_position < $9
+       AND t.first_position < $10
      ORDER BY t.first_position DESC
-     LIMIT $10"""
+     LIMIT $11"""
 _OF_TENANT = ROWS + " WHERE t.tenant_id = $1" + _FITTING
 _OF_ALL = ROWS + " WHERE ($1::uuid IS NULL OR t.tenant_id = $1)" + _FITTING
 

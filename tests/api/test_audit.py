@@ -431,3 +431,61 @@ class TestCauses:
 
     async def test_of_nothing_are_not_found(self, client: httpx.AsyncClient) -> None:
         assert is_problem(await client.get(f"/api/v1/audit/causes/{uuid4()}"), 404, "correlation_not_found")
+
+
+class TestAKeyForSomeProjects:
+    async def test_reads_the_trail_of_these_and_nothing_of_any_other(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        """
+        Goal: what a key for some projects is shown of the log is what the tenant's owner finds in it of these projects.
+        Method: two projects with the same in each; every way into the log, for the one, for the other, for what never was.
+        """
+        mine, theirs = await _queued(client), await _queued(client)
+        person = await _registered(world)
+        of_all = (await ask(client, "GET", "/audit/events?limit=200"))["items"]
+        of_mine = [event for event in of_all if event["projectId"] == mine["projectId"]]
+        async with world.client(await _narrow(client, mine["projectId"])) as narrow:
+            seen = (await ask(narrow, "GET", "/audit/events?limit=200"))["items"]
+            newest = (await ask(narrow, "GET", "/audit/events?limit=3&order=newestFirst"))["items"]
+            elsewhere = (await ask(narrow, "GET", f"/audit/events?projectId={theirs['projectId']}"))["items"]
+            one = f"/audit/events?entityId={theirs['deploymentId']}"
+            assert (await ask(narrow, "GET", one))["items"] == []
+
+            for name, id_of in (("deploymentId", mine), ("functionId", mine), ("projectId", mine)):
+                for path in ("history", "diff", "entities"):
+                    same = f"/audit/{path}/{id_of[name]}"
+                    assert await ask(narrow, "GET", same) == await ask(client, "GET", same), same
+            for hidden in (theirs["deploymentId"], theirs["functionId"], theirs["projectId"], person, str(TENANT_ID)):
+                for path in ("history", "diff", "entities"):
+                    answer, unknown = [await narrow.get(f"/api/v1/audit/{path}/{id}") for id in (hidden, uuid4())]
+                    assert is_problem(answer, 404, "entity_not_found"), answer.text
+                    assert answer.json()["detail"] == unknown.json()["detail"]
+            by_mine, by_theirs = (
+                next(event["correlationId"] for event in of_all if event["entityId"] == one["deploymentId"])
+                for one in (mine, theirs)
+            )
+            causes = await ask(narrow, "GET", f"/audit/causes/{by_mine}")
+            assert causes == await ask(client, "GET", f"/audit/causes/{by_mine}")
+            assert is_problem(await narrow.get(f"/api/v1/audit/causes/{by_theirs}"), 404, "correlation_not_found")
+            assert is_problem(await narrow.get("/api/v1/audit/export"), 403, "permission_missing")
+
+        assert len(of_mine) > 5
+        assert seen == of_mine
+        assert newest == of_mine[:-4:-1]
+        assert elsewhere == []
+
+    async def test_for_two_sees_both(self, client: httpx.AsyncClient, world: World) -> None:
+        one, other, third = [await a_project(client, f"p-{number}") for number in range(3)]
+
+        async with world.client(await _narrow(client, one, other)) as narrow:
+            seen = (await ask(narrow, "GET", "/audit/events?limit=200"))["items"]
+
+        assert {event["projectId"] for event in seen} == {one, other}
+        assert third not in str(seen)
+
+
+async def _narrow(client: httpx.AsyncClient, *projects: str) -> str:
+    wanted = {"name": uuid4().hex, "role": "viewer", "projects": list(projects)}
+    key: str = (await ask(client, "POST", "/keys", wanted, status=201))["key"]
+    return key

@@ -105,6 +105,8 @@ def _questions_of_the_trail() -> list[Question]:
         EventFilter(type="function.created"),
         EventFilter(actor_id="nobody"),
         EventFilter(project_id=a.PROJECT_ID),
+        EventFilter(projects=(a.PROJECT_ID, UUID(int=78))),
+        EventFilter(type="function.created", projects=(UUID(int=78),)),
     )
     wanted = [(*msgspec.structs.astuple(one), 2, 10) for one in filters]
     ids = (a.PROJECT_ID, a.FUNCTION_ID, a.DEPLOYMENT_ID, a.PERSON_ID, a.WEBHOOK_ID)
