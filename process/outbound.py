@@ -20,6 +20,8 @@ Network = IPv4Network | IPv6Network
 
 # RFC 6052: IPv4 addresses as seen through a translator.
 _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+# Public by their numbers, and all the same a cloud's own: where Azure's and Oracle's machines learn their secrets.
+_OF_CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 VARIABLE = "DCF_WEBHOOK_NETWORKS"
 _IPV4_BITS = 0xFFFF_FFFF
 
@@ -62,7 +64,8 @@ class Reachable:
     def _allows(self, address: Address) -> bool:
         if any(address.version == network.version and address in network for network in self._networks):
             return True
-        return address.is_global and not address.is_multicast
+        public = address.is_global and not address.is_multicast
+        return public and not any(address in network for network in _OF_CLOUDS)
 
 
 def _wrapped(address: Address) -> list[Address]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from process.outbound import Address, Reachable
 from providers.local.opener import PROXY_PORT
 
 HEAD_BYTES_MAX = 32 * 1024
@@ -18,14 +19,7 @@ IDLE_SECONDS_MAX = 600.0
 # Of one function, at a time.
 CONNECTIONS_MAX = 128
 _CHUNK_BYTES = 64 * 1024
-# Global by their numbers, and all the same a cloud's own: where Azure's and Oracle's machines learn their secrets; and the
-# ranges in which addresses of the other kind are written, those of this network among them.
-_NOT_OUTSIDE = tuple(
-    ipaddress.ip_network(one)
-    for one in ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
-)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_PUBLIC = Reachable()
 
 
 def proxy_variables() -> dict[str, str]:
@@ -38,9 +32,7 @@ def proxy_variables() -> dict[str, str]:
 
 def is_outside(address: Address) -> bool:
     """Whether it is on the internet: not this machine under any of its addresses, no private network, no cloud's metadata."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if not address.is_global or address.is_multicast or any(address in one for one in _NOT_OUTSIDE):
+    if not _PUBLIC.allows(address):
         return False
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as asking:

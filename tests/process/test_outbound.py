@@ -10,6 +10,8 @@ from process.outbound import NotPublic, Reachable, Resolver, reachable
 from process.settings import SettingInvalid
 
 PRIVATE = [
+    "168.63.129.16",
+    "192.0.0.192",
     "127.0.0.1",
     "0.0.0.0",
     "10.1.2.3",
