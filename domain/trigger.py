@@ -62,7 +62,7 @@ TRIGGER_TYPES: tuple[TriggerType, ...] = (
         name="schedule",
         title="Schedule (cron)",
         settings=ScheduleSettings,
-        providers={"local": "supported", "aws": "supported", "azure": "unavailable", "gcp": "supported"},
+        providers={"local": "supported", "aws": "supported", "azure": "experimental", "gcp": "supported"},
     ),
     TriggerType(
         name="event",

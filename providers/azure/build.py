@@ -120,8 +120,9 @@ class Builds:
     async def _last_words(self, order: Order, run: Run) -> str:
         reply = await self._read(order, run, "")
         words = b"" if reply is None else reply.content[-LAST_WORDS_BYTES:]
-        said = [run.properties.run_error_message or "", words.decode(errors="replace").strip()]
-        return "\n".join(part for part in said if part) or f"The run ended as {run.properties.status}."
+        written, said = words.decode(errors="replace").strip(), run.properties.run_error_message
+        # What Azure says of a step that failed tells less than the compiler, which speaks first.
+        return "\n".join(part for part in (written, said) if part) or f"The run ended as {run.properties.status}."
 
     async def _read(self, order: Order, run: Run, span: str) -> Reply | None:
         """The log, or a part of it; None when there is none (yet)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from domain.clouds import AzureTarget
 from providers.azure.account import target_of
 from providers.provider import Order
@@ -59,13 +61,15 @@ def app_path(target: AzureTarget) -> str:
     return f"{group_path(target)}/providers/Microsoft.App/containerApps/{target.app_name}"
 
 
-def job_path(order: Order) -> str:
-    return f"{group_path(target_of(order))}/providers/Microsoft.App/jobs/{job_name(order)}"
+def job_path(order: Order, number: int) -> str:
+    """One of the jobs that call the function at its target."""
+    return f"{group_path(target_of(order))}/providers/Microsoft.App/jobs/{job_name(order, number)}"
 
 
-def job_name(order: Order) -> str:
+def job_name(order: Order, number: int) -> str:
     """A job's name has 32 characters at most."""
-    return f"dcf-{order.release.function_id.hex[-24:]}"
+    place = f"{order.release.function_id}/{target_of(order).app_name}"
+    return f"dcf-{hashlib.sha256(place.encode()).hexdigest()[:24]}-{number}"
 
 
 def pull_identity(target: AzureTarget) -> str:

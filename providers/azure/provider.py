@@ -94,6 +94,7 @@ class AzureProvider:
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         work = _Work(self, order)
         async with told_apart(work.account.identity):
+            await work.releases.require()
             staged = await work.container.stage(
                 naming.bundle_name(order), packed, deployment_id=str(order.deployment_id), dart=dart
             )

@@ -11,6 +11,7 @@ from providers.azure.account import Account, target_of
 from providers.azure.apps import App, Apps, Revision, Weight
 from providers.azure.errors import Answered
 from providers.azure.operation import Operations
+from providers.azure.schedules import Schedules
 from providers.azure.storage import Container
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 
@@ -24,6 +25,8 @@ MEMORY_MB_STEP, MEMORY_MB_MAX = 512, 8192
 # The former revision waits without traffic and replicas, and is seen to be stopped; older ones are deactivated.
 FORMER_MAX = 1
 INACTIVE_MAX = 20
+# The app's tag that says whether jobs call it: "yes" before there are any, "no" after they are gone.
+_SCHEDULED = "dcf-scheduled"
 RESERVED = ("PORT", "CONTAINER_APP_NAME", "CONTAINER_APP_REVISION", "CONTAINER_APP_REPLICA_NAME")
 
 
@@ -33,7 +36,12 @@ class Releases:
     def __init__(self, account: Account, container: Container, operations: Operations, order: Order) -> None:
         self._account, self._container, self._operations, self._order = account, container, operations, order
         self._apps = Apps(account, target_of(order))
+        self._schedules = Schedules(account, order)
         self._own = naming.revision_name(order)
+
+    async def require(self) -> None:
+        """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
+        await self._schedules.require()
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""
@@ -48,6 +56,7 @@ class Releases:
 
     async def apply(self, image: Image, secrets: Secrets) -> Service:
         """Make the revision, or find it made. It gets no traffic."""
+        await self.require()
         app = await self._apps.app()
         if app is not None and not self._is_ours(app):
             raise self._taken()
@@ -75,14 +84,13 @@ class Releases:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
-        if not self._serves(app):
+        if not await self._is_in_charge(app):
             if _health(revision) != "healthy":
                 raise self._not_healthy("The release is not healthy.")
-            if app.is_changing:
-                raise ProviderBusy("The container app is being changed.")
-            self._operations.begin(self._order.deployment_id, await self._apps.change(self._lead(app)))
-            await self._operations.settle(self._account, self._order.deployment_id)
-            app = await self._apps.app() or app
+            if not self._serves(app):
+                app = await self._led(app)
+            if self._serves(app) and self._schedules.are_wanted:
+                await self._schedules.put(await self._url(app))
         if self._serves(app):
             await self._stop_former(app)
         return await self._shown(app, revision)
@@ -91,8 +99,12 @@ class Releases:
         """Take the revision away, and with the one that serves the whole app; the names of what is still there."""
         app = await self._apps.app()
         if app is None or not self._is_ours(app):
+            if self._schedules.are_wanted:  # Somebody took the app away, and the jobs would go on calling.
+                await self._schedules.remove_own()
             return ()
         if self._is_alone(app):
+            if self._is_scheduled(app):
+                await self._schedules.remove()
             name = f"container app {target_of(self._order).app_name}"
             if not app.is_changing:
                 self._operations.begin(self._order.deployment_id, await self._apps.remove())
@@ -112,13 +124,27 @@ class Releases:
         await self._apps.deactivate(self._own)
         return ()
 
+    async def _led(self, app: App) -> App:
+        """The app once all traffic leads here, or as far as it is."""
+        if app.is_changing:
+            raise ProviderBusy("The container app is being changed.")
+        if self._is_scheduled(app) and not self._schedules.are_wanted:
+            await self._schedules.remove()
+        self._operations.begin(self._order.deployment_id, await self._apps.change(self._lead(app)))
+        await self._operations.settle(self._account, self._order.deployment_id)
+        return await self._apps.app() or app
+
     def _lead(self, app: App) -> dict[str, Any]:
         # Candidates of other deployments keep their places; whoever served before has none any more.
         candidates = [share for share in app.traffic if not share.weight and share.revision_name != self._own]
         shares = [Weight(revision_name=self._own, weight=100, label=naming.mark(self._order)), *candidates]
         ingress = {"external": self._order.release.access == "public", "traffic": shares}
         return {
-            "tags": {**(app.tags or {}), **naming.tags(self._order)},
+            "tags": {
+                **(app.tags or {}),
+                **naming.tags(self._order),
+                _SCHEDULED: "yes" if self._schedules.are_wanted else "no",
+            },
             "properties": {"configuration": {"ingress": ingress}},
         }
 
@@ -143,7 +169,7 @@ class Releases:
             status=status,
             url=await self._url(app),
             revision=template.digest if template else "",
-            serving=self._serves(app),
+            serving=await self._is_in_charge(app),
             message=message,
             remedy=remedy,
         )
@@ -194,6 +220,15 @@ class Releases:
         opened = app.ingress.external == (self._order.release.access == "public")
         mine = (app.tags or {}).get("dcf-deployment") == str(self._order.deployment_id)
         return leads and opened and mine and (app.tags or {}).get("dcf-number") != "0" and not app.is_changing
+
+    async def _is_in_charge(self, app: App) -> bool:
+        """It serves, and is called when its schedule says so."""
+        return self._serves(app) and (
+            not self._schedules.are_wanted or await self._schedules.are_as_said(await self._url(app))
+        )
+
+    def _is_scheduled(self, app: App) -> bool:
+        return (app.tags or {}).get(_SCHEDULED) == "yes"
 
     def _is_ours(self, app: App) -> bool:
         tags = app.tags or {}

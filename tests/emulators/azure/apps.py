@@ -116,18 +116,19 @@ class ContainerApps:
         ] + [f"container app {app.name}" for app in self.apps.values()]
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
-        """A request from outside, to the app that its host names."""
-        name, _, domain = request.match_info["host"].partition(".")
+        """A request to the app that its host names, from the internet or from inside of the environment's network."""
+        host, door = request.match_info["host"], request.match_info["door"]
+        name, _, domain = host.partition(".")
         name, _, label = name.partition("---")
         app = next((one for one in self.apps.values() if one.name == name), None)
-        if app is None or domain != self._domain(app) or not app.ingress.get("external"):
+        if app is None or domain != self._domain(app, door) or (door == "apps" and not app.ingress.get("external")):
             return web.Response(status=404, text="Error 404 - This Container App is stopped or does not exist.\n")
         revision = app.leads_to(label)
         if revision is None or not revision.is_over or revision.container is None or not revision.active:
             return web.Response(status=503, text="upstream connect error or disconnect/reset before headers\n")
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False)
-        path = request.raw_path.removeprefix(f"/apps/{request.match_info['host']}")
+        path = request.raw_path.removeprefix(f"/{door}/{host}")
         return await forwarded(self._session, request, revision.container, path if path.startswith("/") else f"/{path}")
 
     async def log(self, request: web.Request) -> web.StreamResponse:
@@ -372,9 +373,10 @@ class ContainerApps:
             raise Problem(404, "RevisionNotFound", f"Revision '{name}' is not found for container app '{app.name}'.")
         return app, app.revisions[name]
 
-    def _domain(self, app: App) -> str:
+    def _domain(self, app: App, door: str = "apps") -> str:
         environment = self._customer.found(app.given["properties"]["environmentId"])
-        return str(environment["properties"]["defaultDomain"])
+        internal = "internal." if door == "inside" and not app.ingress.get("external") else ""
+        return f"{internal}{environment['properties']['defaultDomain']}"
 
     def _shown(self, app: App) -> dict[str, Any]:
         properties = app.given["properties"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from domain.clouds import ProviderName
@@ -141,6 +142,9 @@ class AzureCloud:
         with self._workshop.held():
             yield (HELLO / "main.dart").read_bytes()
 
+    def tick(self, at: datetime) -> list[int]:
+        return self.azure.jobs.tick(at)
+
     def builds_running(self) -> int:
         return sum(not made.is_over for made in self.azure.tasks.runs.values())
 
@@ -149,6 +153,7 @@ class AzureCloud:
             *self.azure.blobs.kept,
             *self.azure.images.names(),
             *self.azure.apps.names(),
+            *self.azure.jobs.names(),
             *(f"task {path.rpartition('/')[2]}" for path in self.azure.tasks.tasks),
         ]
 

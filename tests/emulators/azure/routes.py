@@ -173,6 +173,9 @@ def _of_apps() -> tuple[Route, ...]:
         _of(apps, f"{a}_revisions_deactivate_revision_request", "revisions.deactivate"),
         _of(apps, f"{a}_revisions_activate_revision_request", "revisions.activate"),
         _of(apps, f"{a}_revision_replicas_list_replicas_request", "replicas.list", None, app.ReplicaCollection),
+        _of(apps, "build_jobs_get_request", "jobs.get", None, app.Job),
+        _of(apps, "build_jobs_create_or_update_request", "jobs.put", app.Job, app.Job),
+        _of(apps, "build_jobs_delete_request", "jobs.delete"),
     )
 
 

@@ -42,7 +42,7 @@ def check_template(template: dict[str, Any], secrets: dict[str, str]) -> None:
     for variable in containers[0].get("env", []):
         if (wanted := variable.get("secretRef")) and wanted not in secrets:
             raise Problem(400, "ContainerAppSecretRefNotFound", f"SecretRef '{wanted}' does not exist in the secrets.")
-    _check_resources(containers[0].get("resources", {}))
+    check_resources(containers[0].get("resources", {}))
     for probe in containers[0].get("probes", []):
         _check_probe(probe)
     scale = template.get("scale", {})
@@ -78,7 +78,7 @@ def check_traffic(traffic: list[dict[str, Any]], revisions: set[str]) -> None:
             raise Problem(400, "RevisionNotFound", f"Revision '{share['revisionName']}' in traffic is not active.")
 
 
-def _check_resources(resources: dict[str, Any]) -> None:
+def check_resources(resources: dict[str, Any]) -> None:
     """Two gibibytes for each processor, in quarters of one."""
     cpu, memory = resources.get("cpu", 0.5), resources.get("memory", "1Gi")
     found = re.fullmatch(r"(\d+(?:\.\d+)?)Gi", memory)

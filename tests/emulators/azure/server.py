@@ -12,6 +12,7 @@ from tests.emulators.azure.apps import ContainerApps
 from tests.emulators.azure.blobs import Blobs
 from tests.emulators.azure.customer import GROUP, LOCATION, MANAGEMENT, SUBSCRIPTION, Customer
 from tests.emulators.azure.images import Images
+from tests.emulators.azure.jobs import Jobs
 from tests.emulators.azure.operations import Operations
 from tests.emulators.azure.roles import ROLES
 from tests.emulators.azure.routes import Answer, Call, Methods, check_answer, check_body, match
@@ -31,6 +32,9 @@ class Azure:
         self.images = Images(customer)
         self.tasks = Tasks(customer, self.images, workshop, lambda: self.root("blob"))
         self.apps = ContainerApps(customer, self.images, workshop, self.operations, lambda: self.root("logs"))
+        self.jobs = Jobs(
+            customer, self.operations, lambda text: text.replace(f"{self.root('apps')}/", f"{self.root('inside')}/")
+        )
         self._methods: Methods = {
             "subscriptions.list": self._subscriptions,
             "groups.get": self._group,
@@ -40,6 +44,7 @@ class Azure:
             **self.operations.methods,
             **self.tasks.methods,
             **self.apps.methods,
+            **self.jobs.methods,
         }
         self.port = background.serve(self._application())
 
@@ -57,7 +62,7 @@ class Azure:
         app.router.add_route("*", "/blob/{account}/{place:.*}", self._stored)
         app.router.add_route("*", "/registry/{registry}/{path:.*}", self.images.answer)
         app.router.add_get("/logs/{path:.*}", self.apps.log)
-        app.router.add_route("*", "/apps/{host}{path:.*}", self.apps.forward)
+        app.router.add_route("*", "/{door:apps|inside}/{host}{path:.*}", self.apps.forward)
         app.on_cleanup.append(self.apps.close)
         return app
 
