@@ -34,7 +34,7 @@ from projections.feeding import prepare
 from projections.monitor import Monitor
 from projections.rebuild import lane_process
 from projections.rebuild.jobs import Job, find_job, request_job, take_job
-from projections.rebuild.lane_process import Assignment, run_in_process
+from projections.rebuild.lane_process import Assignment, LaneProcesses, lane_processes
 from projections.rebuild.steps import Tools, carry_out
 from projections.rebuild.verification import Findings
 from projections.worker import Worker
@@ -100,12 +100,12 @@ class Run(msgspec.Struct, frozen=True):
 async def _yard(place: Ground, exits: AsyncExitStack) -> _Yard:
     database = await exits.enter_async_context(connect(place.url, role="dcf_engine", size_max=6))
     log = await exits.enter_async_context(PostgresLog(database, place.url, role="dcf_engine"))
-    return _Yard(place.url, database, log)
+    return _Yard(place.url, database, log, await exits.enter_async_context(lane_processes()))
 
 
 class _Yard:
-    def __init__(self, url: str, database: Database, log: PostgresLog) -> None:
-        self._url, self._database, self._log = url, database, log
+    def __init__(self, url: str, database: Database, log: PostgresLog, lanes: LaneProcesses) -> None:
+        self._url, self._database, self._log, self._lanes = url, database, log, lanes
         self._leases, self._codec = PostgresLeases(database), Codec(AGGREGATES)
 
     async def rebuild(self) -> Run:
@@ -148,7 +148,7 @@ class _Yard:
             codec=self._codec,
             queries=QUERIES,
             lanes=LANES,
-            launch=lambda order: run_in_process(Assignment(self._url, 100, order)),
+            launch=lambda order: self._lanes.run(Assignment(self._url, 100, order)),
             lease_name=LEASE_NAME,
             leads=lambda: False,
         )

@@ -35,7 +35,8 @@ from process.stopping import stop_requested
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, run
 from projections.monitor import Monitor
-from projections.rebuild.lane_process import Assignment, run_in_process
+from projections.pace import Pace
+from projections.rebuild.lane_process import Assignment, lane_processes
 from projections.rebuild.steps import Tools
 
 # One writes, one reads ahead, one renews the lease, one answers health checks.
@@ -120,6 +121,7 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
             gives_way=True,
         )
     )
+    lanes = await exits.enter_async_context(lane_processes())
     tools = Tools(
         database=apart,
         log=log,
@@ -127,9 +129,10 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         codec=codec,
         queries=QUERIES,
         lanes=min(LANES_MAX, max(2, os.cpu_count() or 1)),
-        launch=lambda order: run_in_process(Assignment(url, settings.statement_cache_size, order)),
+        launch=lambda order: lanes.run(Assignment(url, settings.statement_cache_size, order, paced=True)),
         lease_name=LEASE_NAME,
         leads=lambda: monitor.leads,
+        pace=Pace(),
     )
     return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
 

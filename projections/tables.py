@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -9,6 +10,7 @@ import asyncpg
 
 from eventstore.database import Connection, Database, Queries
 from projections.active import Served, activate_if_none, active_versions
+from projections.pace import Pace
 from projections.query import AnyQuery
 from projections.read_model import AnyModel, Index
 from projections.side_by_side import side_by_side
@@ -59,17 +61,20 @@ async def begin_table(queries: Queries, model: AnyModel) -> None:
             await queries.execute(_alone(model.kind) + _bare_sql(model))
 
 
-async def finish_table(database: Database, model: AnyModel, *, seconds_max: float) -> None:
+async def finish_table(database: Database, model: AnyModel, *, seconds_max: float, pace: Pace | None = None) -> None:
     """Give a filled table what reading it needs: indexes, the view of all versions, statistics. Doing it again changes
     nothing. The history, which has most of it all, is seen to in a session of its own."""
 
-    async def finish(table: str, indexes: str) -> None:
-        await database.execute(_alone(table) + indexes, timeout=seconds_max)
-        await database.execute(f"ANALYZE views.{table}", timeout=seconds_max)
+    async def finish(table: str, statements: Sequence[str]) -> None:
+        for statement in (*statements, f"ANALYZE views.{table}"):
+            began = time.monotonic()
+            await database.execute(_alone(table) + statement, timeout=seconds_max)
+            if pace is not None:
+                await pace.rest(time.monotonic() - began)
 
-    parts = [finish(model.kind, _row_indexes_sql(model))]
+    parts = [finish(model.kind, [_index_sql(model, index) for index in model.indexes])]
     if model.keeps_history:
-        parts.append(finish(f"{model.kind}_history", _versions_sql(model)))
+        parts.append(finish(f"{model.kind}_history", [_versions_sql(model)]))
     await side_by_side(*parts)
 
 
@@ -144,11 +149,8 @@ def _bare_sql(model: AnyModel) -> str:
 
 
 def _indexes_sql(model: AnyModel) -> str:
-    return _row_indexes_sql(model) + (_versions_sql(model) if model.keeps_history else "")
-
-
-def _row_indexes_sql(model: AnyModel) -> str:
-    return "".join(_index_sql(model, index) for index in model.indexes)
+    indexes = "".join(_index_sql(model, index) for index in model.indexes)
+    return indexes + (_versions_sql(model) if model.keeps_history else "")
 
 
 def _index_sql(model: AnyModel, index: Index) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from projections.batch import fold_batch
 from projections.checkpoints import Superseded
 from projections.commit import write_unguarded
 from projections.fold import Folded
+from projections.pace import WORK_SECONDS_WANTED, Pace
 from projections.parking import parked_streams
 from projections.read_model import AnyModel
 from projections.recorded import Recorded
@@ -23,6 +25,10 @@ from projections.recorded import Recorded
 CHUNK_POSITIONS_MAX = 16_384
 CHUNK_BYTES_WANTED = 16_000_000
 _FIRST_POSITIONS = 1_024
+_POSITIONS_MIN = 256
+# Whoever makes a lane wait is not to make it rest for that too, so its work is told by the processor's time it took; the
+# database takes about as much again for it.
+_WORK_IN_ALL = 2.0
 
 
 class LaneOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +74,9 @@ _CUT_SHORT = "UPDATE views.rebuilds SET scan_to = $3 WHERE id = $1 AND epoch = $
 _UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
-async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrder) -> None:
+async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrder, pace: Pace | None = None) -> None:
     """Scan from where the lane stands to the end of its order; every chunk is written together with how far it goes.
+    With a `pace` it rests in between while others are at work.
 
     Raises NeedsOneLane, and Superseded when the job is in other hands.
     """
@@ -78,6 +85,7 @@ async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrd
         raise Superseded(f"epoch {order.epoch} no longer has {model.kind}")
     own, size = _of_lane(model, order), _FIRST_POSITIONS
     while position < order.scan_to:
+        began = time.process_time()
         end = min(position + size, order.scan_to)
         events = await _read(database, model, order, position, end)
         try:
@@ -90,7 +98,16 @@ async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrd
                 return
             size = 1
             continue
-        position, size = end, _next_size(size, events)
+        before, position, size = position, end, _next_size(size, events)
+        if pace is not None:
+            size = await _rest(pace, _WORK_IN_ALL * (time.process_time() - began), end - before, size)
+
+
+async def _rest(pace: Pace, worked_seconds: float, positions: int, size: int) -> int:
+    """Give others their turn, should they want it; how many positions to take next."""
+    if not await pace.rest(worked_seconds):
+        return size
+    return min(size, max(_POSITIONS_MIN, int(positions * WORK_SECONDS_WANTED / max(1e-6, worked_seconds))))
 
 
 async def _read(queries: Queries, model: AnyModel, order: LaneOrder, position: int, end: int) -> list[StoredEvent]:

@@ -1,4 +1,4 @@
-"""One lane in a process of its own: `python -m projections.rebuild.lane_process`, its order on standard input."""
+"""Lanes in processes of their own: `python -m projections.rebuild.lane_process`, one order after another on standard input."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import asyncio
 import os
 import sys
 import threading
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
 import msgspec
 import uvloop
@@ -16,78 +20,188 @@ from eventstore.database import GIVING_WAY, connect
 from process.garbage import collect_rarely
 from projections.catalogue import READ_MODELS
 from projections.checkpoints import Superseded
+from projections.pace import Pace
 from projections.rebuild.lane import LaneOrder, NeedsOneLane, scan
 
-NEEDS_ONE_LANE = 3
-SUPERSEDED = 4
 ERROR_BYTES_MAX = 4_000
+# Another read model's order often follows; making a process takes as long as a small log.
+IDLE_SECONDS_MAX = 5.0
+_END_SECONDS_MAX = 5.0
+
+_ORDER_BYTES_MAX = 65_536
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What the process is told: where the database is, and what to do there."""
+    """What the process is told: where the database is, what to do there, and whether others come first."""
 
     url: str
     statement_cache_size: int
     order: LaneOrder
+    paced: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What became of an order. `said` is the end of what went wrong."""
+
+    outcome: Literal["done", "needs_one_lane", "superseded", "failed"]
+    said: str = ""
 
 
 class LaneFailed(Exception):
-    """The process of a lane ended as it should not. The message is the end of what it said."""
+    """A lane ended as it should not. The message is the end of what it said."""
 
 
-async def run_in_process(assignment: Assignment) -> None:
-    """Scan in a process of its own, which ends with this call however that ends, and with this process too.
-
-    Raises NeedsOneLane, Superseded, or LaneFailed.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        __name__,
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None, "it was asked for"
-    assert process.stderr is not None, "it was asked for"
+@asynccontextmanager
+async def lane_processes() -> AsyncIterator[LaneProcesses]:
+    """Processes that are gone when the block ends, however it does, and when this process does."""
+    processes = LaneProcesses()
     try:
-        process.stdin.write(msgspec.json.encode(assignment) + b"\n")
-        said = await process.stderr.read()
-        code = await process.wait()
+        yield processes
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    match code:
-        case 0:
-            return
-        case _ if code == NEEDS_ONE_LANE:
-            raise NeedsOneLane
-        case _ if code == SUPERSEDED:
-            raise Superseded(f"epoch {assignment.order.epoch} no longer has the job")
-        case _:
-            raise LaneFailed(f"exit code {code}: {said[-ERROR_BYTES_MAX:].decode(errors='replace').strip()}")
+        await processes.close()
+
+
+class LaneProcesses:
+    """Each works on one order at a time. One without an order waits a little for the next."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[_Process, asyncio.TimerHandle]] = []
+
+    async def run(self, assignment: Assignment) -> None:
+        """Scan in a process, which this call's being canceled ends. Raises NeedsOneLane, Superseded, or LaneFailed."""
+        process = self._waiting() or await _Process.start()
+        try:
+            report = await process.carry_out(assignment)
+        except BaseException:
+            await process.kill()
+            raise
+        self._keep(process)
+        match report.outcome:
+            case "done":
+                return
+            case "needs_one_lane":
+                raise NeedsOneLane(report.said)
+            case "superseded":
+                raise Superseded(report.said)
+            case "failed":
+                raise LaneFailed(report.said)
+
+    async def close(self) -> None:
+        """End those that wait."""
+        while (process := self._waiting()) is not None:
+            await process.end()
+
+    def _waiting(self) -> _Process | None:
+        if not self._idle:
+            return None
+        process, timer = self._idle.pop()
+        timer.cancel()
+        return process
+
+    def _keep(self, process: _Process) -> None:
+        kept = (process, asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, lambda: self._let_go(process)))
+        self._idle.append(kept)
+
+    def _let_go(self, process: _Process) -> None:
+        self._idle = [kept for kept in self._idle if kept[0] is not process]
+        process.dismiss()
+
+
+class _Process:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None, "it was asked for"
+        assert process.stdout is not None, "it was asked for"
+        assert process.stderr is not None, "it was asked for"
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+        self._said = bytearray()
+        self._listening = asyncio.create_task(self._listen(process.stderr))
+
+    @classmethod
+    async def start(cls) -> _Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            __name__,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        with suppress(OSError):  # At once: that it starts is work too.
+            os.setpriority(os.PRIO_PROCESS, process.pid, GIVING_WAY)
+        return cls(process)
+
+    async def carry_out(self, assignment: Assignment) -> Report:
+        """Raises LaneFailed when the process ends before it reports."""
+        self._stdin.write(msgspec.json.encode(assignment) + b"\n")
+        line = await self._stdout.readline()
+        if line:
+            return msgspec.json.decode(line, type=Report)
+        code = await self._process.wait()
+        await self._listening
+        raise LaneFailed(f"exit code {code}: {self._said.decode(errors='replace').strip()}")
+
+    def dismiss(self) -> None:
+        """Have it end by itself."""
+        self._stdin.close()
+
+    async def end(self) -> None:
+        self.dismiss()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS_MAX):
+                await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def _listen(self, stderr: asyncio.StreamReader) -> None:
+        while said := await stderr.read(ERROR_BYTES_MAX):
+            self._said += said
+            del self._said[:-ERROR_BYTES_MAX]
 
 
 def main() -> int:
-    """Do as the first line of standard input says; when the input ends before the work, so does the process."""
+    """Do as each line of standard input says, and report each on a line; when the input ends, so does the process."""
     collect_rarely()
-    os.nice(GIVING_WAY)
-    assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        uvloop.run(_scan(assignment))
-    except NeedsOneLane:
-        return NEEDS_ONE_LANE
-    except Superseded:
-        return SUPERSEDED
+    uvloop.run(_work())
     return 0
 
 
-def _end_with_parent() -> None:
+async def _work() -> None:
+    orders, ordered = asyncio.Queue[bytes](), threading.Event()
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_read_orders, args=(loop, orders, ordered), daemon=True).start()
+    while True:
+        assignment = msgspec.json.decode(await orders.get(), type=Assignment)
+        report = await _report(assignment)
+        ordered.clear()  # Nobody gives the next order before this one is reported.
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _read_orders(loop: asyncio.AbstractEventLoop, orders: asyncio.Queue[bytes], ordered: threading.Event) -> None:
     # Not through sys.stdin: Python would wait for its lock when the work is done, and give up.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
+    rest = b""
+    while data := os.read(0, _ORDER_BYTES_MAX):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            ordered.set()
+            loop.call_soon_threadsafe(orders.put_nowait, line)
+    os._exit(1 if ordered.is_set() else 0)
+
+
+async def _report(assignment: Assignment) -> Report:
+    try:
+        await _scan(assignment)
+    except NeedsOneLane as reason:
+        return Report("needs_one_lane", str(reason))
+    except Superseded as reason:
+        return Report("superseded", str(reason))
+    except Exception:  # noqa: BLE001 - whoever gave the order tells of it
+        return Report("failed", traceback.format_exc()[-ERROR_BYTES_MAX:])
+    return Report("done")
 
 
 async def _scan(assignment: Assignment) -> None:
@@ -101,7 +215,8 @@ async def _scan(assignment: Assignment) -> None:
         application_name="dcf rebuild",
         gives_way=True,
     ) as database:
-        await scan(database, Codec(AGGREGATES), msgspec.structs.replace(model, build=order.build), order)
+        pace = Pace() if assignment.paced else None
+        await scan(database, Codec(AGGREGATES), msgspec.structs.replace(model, build=order.build), order, pace)
 
 
 if __name__ == "__main__":

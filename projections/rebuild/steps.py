@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -23,6 +24,7 @@ from projections.checkpoints import positions
 from projections.dropping import drop_kind
 from projections.feed import BATCH_EVENTS_MAX
 from projections.monitor import Monitor
+from projections.pace import Pace
 from projections.query import AnyQuery
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import Job, find_job, hold_job, move_job
@@ -67,7 +69,7 @@ class BuildWrong(Exception):
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """What a rebuild works with. `database` is a pool of its own, of at least five sessions that act as dcf_engine;
-    `launch` scans one lane, in another process perhaps. `leads` says whether this process feeds what is served, whose
+    `launch` scans one lane, in another process perhaps; with a `pace`, others come first. `leads` says whether this process feeds what is served, whose
     lease has the name `lease_name`."""
 
     database: Database
@@ -80,6 +82,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     lease_name: str
     leads: Callable[[], bool]
     one_lane_events_max: int = ONE_LANE_EVENTS_MAX
+    pace: Pace | None = None
 
 
 async def carry_out(tools: Tools, job: Job, model: AnyModel) -> Job:
@@ -137,7 +140,7 @@ class _Rebuild:
         with told_if_archived():
             await self._database.fetchval(_FROM_THE_BEGINNING)
         head = await self._tools.log.head()
-        lanes = 1 if head <= self._tools.one_lane_events_max else lanes
+        lanes = 1 if head <= self._tools.one_lane_events_max or self._gives_way else lanes
         async with self._database.transaction() as connection:
             await hold_job(connection, self._job)
             await drop_kind(connection, self._model.kind)
@@ -163,10 +166,13 @@ class _Rebuild:
             )
             for lane in range(job.lanes)
         ]
-        launch = self._tools.launch if job.lanes > 1 else None
+        launch = self._tools.launch if job.scan_to > self._tools.one_lane_events_max else None
         try:
             await self._unless_canceled(
-                [launch(order) if launch else scan(self._database, self._tools.codec, model, order) for order in orders]
+                [
+                    launch(order) if launch else scan(self._database, self._tools.codec, model, order, self._tools.pace)
+                    for order in orders
+                ]
             )
         except NeedsOneLane as reason:
             structlog.get_logger().warning("rebuild_in_one_lane", model=model.kind, reason=str(reason))
@@ -196,7 +202,7 @@ class _Rebuild:
 
     async def _index(self) -> None:
         """Indexes, the functions that ask, and the checkpoint from which a worker goes on."""
-        await finish_table(self._database, self._model, seconds_max=INDEX_SECONDS_MAX)
+        await finish_table(self._database, self._model, seconds_max=INDEX_SECONDS_MAX, pace=self._tools.pace)
         async with self._database.transaction() as connection:
             await hold_job(connection, self._job)
             await install_queries(connection, self._model, self._tools.queries)
@@ -240,7 +246,19 @@ class _Rebuild:
             goal = await self._goal()
             if goal - worker.position <= LEVEL_EVENTS_MAX:
                 return
-            await worker.turn(up_to=min(goal, worker.position + 4 * BATCH_EVENTS_MAX))
+            began = time.monotonic()
+            await worker.turn(up_to=min(goal, worker.position + self._stretch))
+            if self._tools.pace is not None:
+                await self._tools.pace.rest(time.monotonic() - began)
+
+    @property
+    def _gives_way(self) -> bool:
+        return self._tools.pace is not None and self._tools.pace.duty < 1.0
+
+    @property
+    def _stretch(self) -> int:
+        """How much is applied between two looks at whether to go on."""
+        return LEVEL_EVENTS_MAX if self._gives_way else 4 * BATCH_EVENTS_MAX
 
     async def _goal(self) -> int:
         twin = await served_twin(self._database, self._model)
