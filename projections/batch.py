@@ -11,9 +11,9 @@ from eventstore.codec import Codec
 from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.commit import Part
-from projections.fold import Fold
+from projections.fold import Fold, Folded
 from projections.handing_out import HandingOut, interested
-from projections.parking import ParkedStreams
+from projections.parking import Parked, ParkedStreams, error_text
 from projections.read_model import AnyModel
 from projections.recent_rows import RecentRows
 from projections.stored_rows import load_rows
@@ -46,6 +46,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last(self) -> StoredEvent:
         return self.events[-1]
+
+
+def set_aside(codec: Codec, model: AnyModel, stored: StoredEvent, error: Exception) -> Folded:
+    """Of an event whose rows the database refuses: it is parked, with all the rows it would touch."""
+    fold = Fold(model, ParkedStreams())
+    HandingOut(codec, [fold]).give([stored])
+    ids = tuple(id for _, id in fold.keys)
+    return Folded(parked=[Parked(stored.tenant_id, stored.stream_id, stored.position, ids, error_text(error))])
 
 
 async def fold_batch(

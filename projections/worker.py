@@ -15,14 +15,12 @@ from eventstore.codec import Codec, tag_of
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.active import active_versions
-from projections.batch import Batch, fold_batch
+from projections.batch import Batch, fold_batch, set_aside
 from projections.checkpoints import Checkpoint, positions, take_over
 from projections.commit import Move, Part, commit
 from projections.feed import Feed
-from projections.fold import Fold, Folded
-from projections.handing_out import HandingOut
 from projections.monitor import Monitor
-from projections.parking import Parked, ParkedStreams, error_text, parked_streams
+from projections.parking import ParkedStreams, parked_streams
 from projections.read_model import AnyModel
 from projections.recent_rows import RecentRows
 
@@ -242,12 +240,9 @@ class Worker:
     async def _park(self, kind: str, position: int, stored: StoredEvent, error: Exception) -> None:
         """Set the event aside, without the rows that the database refused."""
         model, parked = self._models[kind], self._parked[kind].copy()
-        fold = Fold(model, parked)
-        HandingOut(self._codec, [fold]).give([stored])
-        ids = tuple(id for _, id in fold.keys)
-        parked.add(stored.tenant_id, stored.stream_id, ids)
-        refused = Parked(stored.tenant_id, stored.stream_id, stored.position, ids, error_text(error))
-        folded = Folded(parked=[refused])
+        folded = set_aside(self._codec, model, stored, error)
+        for refused in folded.parked:
+            parked.add(refused.tenant_id, refused.stream_id, refused.ids)
         await self._write([kind], position, stored, [(model, folded)])
         self._parked[kind] = parked
         self._tell_parked([(model, folded)])

@@ -12,7 +12,7 @@ import msgspec
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Connection, Database, Queries
 from eventstore.log import StoredEvent
-from projections.batch import fold_batch
+from projections.batch import fold_batch, set_aside
 from projections.checkpoints import Superseded
 from projections.commit import write_unguarded
 from projections.fold import Folded
@@ -45,7 +45,7 @@ class LaneOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NeedsOneLane(Exception):
-    """An event cannot be applied. What it keeps from being applied may be another lane's, so one lane has to do it."""
+    """An event that concerns other lanes too cannot be applied, or not yet: what waits behind it may be another lane's."""
 
 
 class _StraysUndeclared(Exception):
@@ -68,7 +68,6 @@ _READ = """
        AND (get_byte(uuid_send(e.stream_id), 15) % $5 = $6 OR e.type = ANY($4))
      ORDER BY e.position
 """
-_CUT_SHORT = "UPDATE views.rebuilds SET scan_to = $3 WHERE id = $1 AND epoch = $2 RETURNING id"
 
 # What the database refuses it would refuse again.
 _UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -89,15 +88,13 @@ async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrd
         end = min(position + size, order.scan_to)
         events = await _read(database, model, order, position, end)
         try:
-            await _write(database, model, order, position, end, await _fold(database, codec, own, position, events))
+            folded = await _fold(database, codec, own, position, events)
+            await _write(database, own, order, position, end, events, folded)
         except _UNFIT as error:
-            if order.lanes > 1:
-                raise NeedsOneLane(str(error)) from error
-            if end - position == 1:
-                await _leave_rest(database, order, position)
-                return
-            size = 1
-            continue
+            if len(events) > 1:
+                size = max(1, (end - position) // 2)
+                continue
+            await _write(database, own, order, position, end, events, set_aside(codec, own, events[0], error))
         before, position, size = position, end, _next_size(size, events)
         if pace is not None:
             size = await _rest(pace, _WORK_IN_ALL * (time.process_time() - began), end - before, size)
@@ -125,10 +122,16 @@ async def _fold(
 
 
 async def _write(
-    database: Database, model: AnyModel, order: LaneOrder, position: int, end: int, folded: Folded
+    database: Database,
+    model: AnyModel,
+    order: LaneOrder,
+    position: int,
+    end: int,
+    events: Sequence[StoredEvent],
+    folded: Folded,
 ) -> None:
-    if folded.parked and order.lanes > 1:
-        raise NeedsOneLane(folded.parked[0].error)
+    if order.lanes > 1:
+        _require_own(model, events, folded)
     async with database.transaction() as connection:
         await _advance(connection, order, position, end)
         await write_unguarded(connection, model, folded)
@@ -140,10 +143,13 @@ async def _advance(connection: Connection, order: LaneOrder, position: int, end:
         raise Superseded(f"epoch {order.epoch} no longer has lane {order.lane}")
 
 
-async def _leave_rest(queries: Queries, order: LaneOrder, position: int) -> None:
-    """The worker that catches up afterwards knows how to set aside what the database refuses."""
-    if await queries.fetchval(_CUT_SHORT, order.job_id, order.epoch, position) is None:
-        raise Superseded(f"epoch {order.epoch} no longer has the job")
+def _require_own(model: AnyModel, events: Sequence[StoredEvent], folded: Folded) -> None:
+    """Raises NeedsOneLane unless all that is set aside, and with it all that waits behind it, is this lane's alone."""
+    strays = set(_tags(() if model.append_only else model.strays))
+    types = {event.position: event.type for event in events} if folded.parked else {}
+    for parked in folded.parked:
+        if types[parked.position] in strays or parked.error.startswith(_StraysUndeclared.__name__):
+            raise NeedsOneLane(parked.error)
 
 
 def _of_lane(model: AnyModel, order: LaneOrder) -> AnyModel:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -22,7 +24,9 @@ from projections.postgres_reader import PostgresReader
 from projections.projects import PROJECT, PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import cancel_job
+from projections.rebuild.lane import LaneOrder, scan
 from projections.rebuild.verification import Findings, sample
+from projections.recorded import Recorded
 from projections.runtimes import RUNTIMES
 from projections.schedules import SCHEDULES
 from projections.usage import USAGE
@@ -34,6 +38,10 @@ from tests.projections.rebuild.mortal_pool import Killed, MortalPool
 from tests.projections.stories import STORIES, about_others, mingle
 from tests.projections.test_worker import a_history, fragile, renamed_to_bad
 from tests.support import a
+
+
+def _is_of(id: UUID, recorded: Recorded) -> bool:
+    return recorded.stream_id == id
 
 
 async def assert_same(workshop: Workshop, one: AnyModel, other: AnyModel) -> None:
@@ -106,6 +114,14 @@ class TestRebuild:
     async def test_sets_aside_what_the_database_refuses(
         self, workshop: Workshop, history: History, rebuilds: Rebuilds
     ) -> None:
+        """Nothing else is: the lanes go on."""
+        orders: list[LaneOrder] = []
+
+        async def launch(order: LaneOrder) -> None:
+            orders.append(order)
+            build = msgspec.structs.replace(PROJECTS, build=order.build)
+            await scan(rebuilds.tools.database, CODEC, build, order)
+
         await history.record_together(
             [
                 a.project_created(a.id_of(100 + n), name="\0" if n == 5 else f"Shop {n}", slug=f"shop-{n}")
@@ -114,10 +130,27 @@ class TestRebuild:
         )
         await workshop.catch_up(PROJECTS)
 
-        build = await rebuilds.rebuild(PROJECTS, lanes=2)
+        build = await rebuilds.rebuild(PROJECTS, lanes=2, launch=launch)
 
+        assert [(order.lane, order.lanes) for order in orders] == [(0, 2), (1, 2)]
         await assert_same(workshop, build, PROJECTS)
         assert [e.position for e in await parked_events(workshop.database, build.kind, limit=10)] == [6]
+
+    async def test_sets_aside_in_one_lane_what_other_lanes_would_have_to_wait_for(
+        self, workshop: Workshop, history: History, rebuilds: Rebuilds
+    ) -> None:
+        """Goal: lanes and the worker set aside the same. Method: each of the rows in turn is one the model cannot take."""
+        await history.record_together(a_history(seed=5))
+        found = await fold(workshop.log, DEPLOYMENTS)
+        for build, (_, id) in zip((100, 200, 300, 400), sorted(found), strict=False):
+            model = msgspec.structs.replace(fragile(DEPLOYMENTS, partial(_is_of, id)), build=build)
+            await workshop.catch_up(model)
+
+            rebuilt = await rebuilds.rebuild(model, lanes=3)
+
+            await assert_same(workshop, rebuilt, model)
+            parked = [await parked_events(workshop.database, kind, limit=500) for kind in (rebuilt.kind, model.kind)]
+            assert parked[0] == parked[1] != []
 
     async def test_mends_rows_that_are_wrong_and_says_which(
         self, workshop: Workshop, history: History, rebuilds: Rebuilds
