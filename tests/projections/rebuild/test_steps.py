@@ -241,10 +241,9 @@ def _dying(rebuilds: Rebuilds, before: str) -> MortalPool:
 
 
 class TestKilled:
-    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    @pytest.mark.parametrize("lanes", [1, 2])
+    @pytest.mark.parametrize(("lanes", "after"), [(1, True), (2, False)], ids=["after", "before, in lanes"])
     async def test_at_any_question_to_the_database_the_next_goes_on(
-        self, workshop: Workshop, history: History, rebuilds: Rebuilds, after: bool, lanes: int
+        self, workshop: Workshop, history: History, rebuilds: Rebuilds, lanes: int, after: bool
     ) -> None:
         """Goal: a kill at any step costs nothing but time. Method: whoever works on the job is ended at its first
         question to the database, the next at its second, and so on, until one reaches the end."""
