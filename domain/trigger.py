@@ -9,7 +9,7 @@ import msgspec
 from domain.clouds import GcpTarget, ProviderName, Target, provider_of
 from domain.cron import CronInvalid, ZoneUnknown, parse, zone
 from domain.refusal import FieldError, Invalid
-from domain.release import Trigger
+from domain.release import Access, Trigger
 
 Support = Literal["supported", "experimental", "unavailable"]
 EventSourceKind = Literal["queue", "topic"]
@@ -123,14 +123,17 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
     return settings
 
 
-def check_trigger_at(trigger: Trigger, target: Target) -> None:
-    """What `check_trigger` looks at, and whether the very target supports the type. Raises TriggerUnavailable."""
+def check_trigger_at(trigger: Trigger, target: Target, access: Access) -> None:
+    """What `check_trigger` looks at, and whether what calls functions there reaches the very target."""
     check_trigger(trigger, provider_of(target))
-    if isinstance(target, GcpTarget) and target.runtime_target == "gke" and trigger.type != "http":
+    inside = isinstance(target, GcpTarget) and target.runtime_target == "gke" and access == "private"
+    if inside and trigger.type == "schedule":
         raise TriggerUnavailable(
-            f"Trigger {trigger.type!r} is not available on GKE.",
-            errors=(FieldError(field="trigger.type", message="not available on runtimeTarget gke"),),
-            remedy="Choose runtimeTarget cloud_run, or trigger type http.",
+            "Cloud Scheduler does not reach a private function on GKE.",
+            errors=(
+                FieldError(field="trigger.type", message="not available on runtimeTarget gke with private access"),
+            ),
+            remedy="Choose runtimeTarget cloud_run, or public access.",
         )
 
 

@@ -123,6 +123,26 @@ class Kubernetes:
         )
         return content.decode(errors="replace").strip()
 
+    async def answers(self, pod: str, port: int, path: str) -> int | None:
+        """The status with which a pod answers GET, asked through the cluster; None when it cannot be asked that way.
+        Raises ProviderBusy when the cluster does not get through to it."""
+        cluster = await self.cluster()
+        try:
+            await self._account.wire.exchange(
+                "GET",
+                f"{_root(cluster)}{self._path('api/v1/pods', pod)}:{port}/proxy{path}",
+                of=f"the cluster {cluster.name}",
+                token=await self._account.token(),
+                context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
+            )
+        except Answered as error:
+            if error.status == "Forbidden":
+                return None
+            if error.status == "ServiceUnavailable":
+                raise ProviderBusy(error.message) from error
+            return error.http_status
+        return 200
+
     def _path(self, resource: str, name: str = "") -> str:
         group, _, kind = resource.rpartition("/")
         return f"/{group}/namespaces/{self._target.namespace}/{kind}" + (f"/{name}" if name else "")

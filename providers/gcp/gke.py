@@ -13,6 +13,7 @@ from providers.gcp.account import Account, target_of
 from providers.gcp.cluster import CLUSTER_MISSING, Kubernetes
 from providers.gcp.errors import Answered, command
 from providers.gcp.grants import require_permissions
+from providers.gcp.schedules import Schedules
 from providers.gcp.workload import (
     DEPLOYMENTS,
     PODS,
@@ -36,6 +37,7 @@ from providers.together import together
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 LAST_WORDS_LINES = 30
+HEALTH_STATUS_MAX = 500
 PERMISSIONS = (
     "container.clusters.list",
     *(f"container.deployments.{verb}" for verb in ("create", "delete", "get", "list", "update")),
@@ -43,6 +45,7 @@ PERMISSIONS = (
     *(f"container.secrets.{verb}" for verb in ("create", "delete", "list", "update")),
     "container.pods.getLogs",
     "container.pods.list",
+    "container.pods.proxy",
 )
 _WRONG = "It must listen on 0.0.0.0:$PORT within its start limit. See its log, mend it, and deploy again."
 
@@ -63,12 +66,14 @@ class GkeReleases:
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
         self._kubernetes = Kubernetes(account, self._target)
+        self._schedules = Schedules(account, order)
         self._name = naming.candidate_name(order)
         self._service_name = naming.kube_service_name(order, order.release.access)
 
     async def require(self) -> None:
         """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
         await require_permissions(self._account, PERMISSIONS, project=self._target.project_id)
+        await self._schedules.require()
         await self._kubernetes.cluster()
 
     async def shown(self) -> Service | None:
@@ -87,6 +92,8 @@ class GkeReleases:
             raise self._taken("Deployment", self._target.deployment_name)
         if seen.service is not None and not self._is_ours(seen.service.metadata):
             raise self._taken("Service", self._service_name)
+        if seen.service is not None and seen.service.metadata.deletion_timestamp:
+            raise ProviderBusy("The load balancer of a former release is being taken away.", retry_in_seconds=2)
         try:
             if seen.service is None:
                 await self._kubernetes.apply(SERVICES, workload.service(self._order))
@@ -110,7 +117,7 @@ class GkeReleases:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
-        if not self._serves(seen):
+        if not await self._is_in_charge(seen):
             await self._lead(seen, seen.record)
             seen = await self._look()
         return await self._shown(seen)
@@ -122,14 +129,16 @@ class GkeReleases:
             return ()
         seen = await self._look()
         main = seen.main if seen.main is not None and self._is_ours(seen.main.metadata) else None
+        serving = main
         if main is not None and main.deployment_id == str(self._order.deployment_id):
-            before = None if seen.record is None or seen.record.has_served else await self._before()
-            if before is None:
+            serving = None if seen.record is None or seen.record.has_served else await self._before()
+            if serving is None:
                 return await self._remove_all(main)
-            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(before, self._order))
+            body = workload.as_serving(serving, self._order, scheduled=main.is_scheduled)
+            await self._kubernetes.apply(DEPLOYMENTS, body)
         elif main is None and not [one for one in await self._records() if one.metadata.name != self._name]:
             return await self._remove_all(None)
-        elif main is not None and not self._is_called_alike(main):
+        if serving is not None and self._was_made_for_it_alone(seen.record, serving):
             await self._close(self._order.release.access)
         return await self._remove(self._name)
 
@@ -140,16 +149,28 @@ class GkeReleases:
         if self._leads(seen.main) is None:
             if (await self._shown(seen)).status != "healthy":
                 raise self._not_healthy("The release is not healthy.")
-            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(record, self._order))
+            # Until the release has taken over, the job is that of the one before, which may have to come back.
+            scheduled = self._schedules.are_wanted or (seen.main is not None and seen.main.is_scheduled)
+            body = workload.as_serving(record, self._order, scheduled=scheduled)
+            await self._kubernetes.apply(DEPLOYMENTS, body)
         if seen.service is None or not self._is_as_said(seen.service):
             await self._kubernetes.apply(SERVICES, workload.service(self._order))
         main = await self._rolled_out()
         if main is None or not main.is_complete:
             return
         await self._close_other()
+        await self._schedule(main, record)
         if not record.has_served or record.spec.replicas:
             served = {"metadata": {"annotations": {SERVED: "yes"}}, "spec": {"replicas": 0}}
             await self._kubernetes.merge(DEPLOYMENTS, self._name, served)
+
+    async def _schedule(self, main: Deployment, record: Deployment) -> None:
+        """Have what serves called as the release says: by a job, or by none."""
+        if self._schedules.are_wanted:
+            await self._schedules.put(self._url(await self._look()))
+        elif main.is_scheduled:
+            await self._schedules.remove()
+            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(record, self._order, scheduled=False))
 
     async def _addressed(self) -> _Seen:
         """What is there once the release has an address and a node. Raises ProviderBusy when time is up."""
@@ -180,12 +201,15 @@ class GkeReleases:
         """A function that was public is closed when it is private, and the other way round."""
         await self._close("private" if self._order.release.access == "public" else "public")
 
-    async def _close(self, access: Access) -> None:
-        """Take an address away; there may be none."""
+    async def _close(self, access: Access) -> tuple[str, ...]:
+        """Take an address away; there may be none. The name of one that is not gone yet."""
         name = naming.kube_service_name(self._order, access)
         other = await self._kubernetes.get(SERVICES, name, KubeService)
-        if other is not None and self._is_ours(other.metadata):
+        if other is None or not self._is_ours(other.metadata):
+            return ()
+        if not other.metadata.deletion_timestamp:
             await self._kubernetes.remove(SERVICES, name, other.metadata.uid)
+        return () if await self._kubernetes.get(SERVICES, name, KubeService) is None else (f"service {name}",)
 
     async def _before(self) -> Deployment | None:
         """The release that served before this one."""
@@ -198,9 +222,11 @@ class GkeReleases:
 
     async def _remove_all(self, main: Deployment | None) -> tuple[str, ...]:
         """Everything of the function at this target. What is called goes before what calls it."""
-        await self._close("public")
-        await self._close("private")
-        remaining: list[str] = []
+        if main is not None and main.is_scheduled:
+            await self._schedules.remove()
+        elif self._schedules.are_wanted:
+            await self._schedules.remove_own()
+        remaining = [*await self._close("public"), *await self._close("private")]
         for record in await self._records():
             remaining += await self._remove(record.metadata.name)
         if main is not None:  # Last: as long as it is there, the next attempt knows that all is to go.
@@ -248,7 +274,7 @@ class GkeReleases:
 
     async def _shown(self, seen: _Seen) -> Service:
         assert seen.record is not None, "only a release that was made is shown"
-        main, serving = self._leads(seen.main), self._serves(seen)
+        main, serving = self._leads(seen.main), await self._is_in_charge(seen)
         running = main or seen.record
         status, message, remedy = await self._status(seen, main)
         return Service(
@@ -268,10 +294,23 @@ class GkeReleases:
             return "stopped", "", ""
         running = main or seen.record
         if not running.spec.replicas:
-            return "stopped", "It was scaled to no pods.", f"Scale it: kubectl scale deployment {running.metadata.name}"
+            return "stopped", "It was scaled to no pods.", self._scale(running)
         if running.is_complete:
-            return "healthy", "", ""
+            return await self._health() if main is None else ("healthy", "", "")
         return await self._why_not(running, "serving" if main else "candidate")
+
+    def _scale(self, running: Deployment) -> str:
+        name, namespace = running.metadata.name, self._target.namespace
+        return command("kubectl", "scale", "deployment", name, f"--namespace={namespace}", "--replicas=1")
+
+    async def _health(self) -> tuple[Literal["starting", "healthy"], str, str]:
+        """What listens must answer its health path too, where the cluster may be asked to ask it."""
+        path = self._order.release.health_path
+        for pod in await self._pods("candidate"):
+            status = await self._kubernetes.answers(pod.metadata.name, workload.PORT, path)
+            if status is not None and status >= HEALTH_STATUS_MAX:
+                return "starting", f"{path} answers {status}.", ""
+        return "healthy", "", ""
 
     async def _why_not(self, running: Deployment, role: str) -> tuple[Literal["starting", "unhealthy"], str, str]:
         """What keeps it from coming up, when only somebody's act would change it."""
@@ -339,11 +378,18 @@ class GkeReleases:
         if main is None or seen.record is None or seen.service is None:
             return False
         finished = seen.record.has_served and not seen.record.spec.replicas
+        finished = finished and main.is_scheduled == self._schedules.are_wanted
         return main.is_complete and main.spec.replicas > 0 and finished and self._is_as_said(seen.service)
 
-    def _is_called_alike(self, main: Deployment) -> bool:
-        labels = main.spec.template.get("metadata", {}).get("labels", {})
-        return bool(labels.get("dcf-access") == self._order.release.access)
+    async def _is_in_charge(self, seen: _Seen) -> bool:
+        """It serves, and is called when its schedule says so."""
+        return self._serves(seen) and await self._schedules.are_as_said(self._url(seen))
+
+    def _was_made_for_it_alone(self, record: Deployment | None, serving: Deployment) -> bool:
+        """The address of a release that never served, where what serves has the other one."""
+        labels = serving.spec.template.get("metadata", {}).get("labels", {})
+        never_served = record is not None and not record.has_served
+        return never_served and labels.get("dcf-access") != self._order.release.access
 
     def _is_as_said(self, service: KubeService) -> bool:
         wanted = workload.service(self._order)["spec"]

@@ -21,6 +21,8 @@ PLACING_SECONDS_MAX, MARGIN_SECONDS = 240, 20
 DEPLOYMENTS = "apis/apps/v1/deployments"
 SERVICES, SECRETS, PODS = "api/v1/services", "api/v1/secrets", "api/v1/pods"
 SERVED = "dcf-served"
+# Says that a job of Cloud Scheduler may call what serves.
+SCHEDULED = "dcf-scheduled"
 _ROLE = "dcf-role"
 _ROLLING: dict[str, Any] = {
     "revisionHistoryLimit": 1,
@@ -90,6 +92,10 @@ class Deployment(msgspec.Struct):
     @property
     def has_served(self) -> bool:
         return SERVED in self.metadata.annotations
+
+    @property
+    def is_scheduled(self) -> bool:
+        return SCHEDULED in self.metadata.annotations
 
     @property
     def digest(self) -> str:
@@ -243,15 +249,21 @@ def candidate(order: Order, image: str) -> dict[str, Any]:
     }
 
 
-def as_serving(record: Deployment, order: Order) -> dict[str, Any]:
-    """The target's Deployment, to run what a release's own one ran. How many pods there are is left to others."""
+def as_serving(record: Deployment, order: Order, *, scheduled: bool) -> dict[str, Any]:
+    """The target's Deployment, to run what a release's own one ran. How many pods there are is left to others.
+    `scheduled`: a job may call it."""
     target, template = target_of(order), _without_nulls(record.spec.template)
     labels = {**record.metadata.labels, _ROLE: "serving"}
     of_pods = {**template["metadata"]["labels"], _ROLE: "serving"}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": target.deployment_name, "namespace": target.namespace, "labels": labels},
+        "metadata": {
+            "name": target.deployment_name,
+            "namespace": target.namespace,
+            "labels": labels,
+            **({"annotations": {SCHEDULED: naming.job_name(order)}} if scheduled else {}),
+        },
         "spec": {
             **_ROLLING,
             "progressDeadlineSeconds": record.spec.progress_deadline_seconds,

@@ -169,7 +169,8 @@ class Asking:
         await self._on_plan("enhanced")
         self._to_kubernetes()
         trigger = {"type": "schedule", "settings": {"cron": "0 3 * * *"}}
-        self.body["functionId"] = await a_function(self.client, self.project_id, name="nightly", trigger=trigger)
+        private = {"trigger": trigger, "access": "private"}
+        self.body["functionId"] = await a_function(self.client, self.project_id, name="nightly", **private)
 
     async def queue_full(self) -> None:
         async with self.world.client(self.world.operator_key) as operator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +14,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.release import PinnedImage
+from domain.release import PinnedImage, Trigger
 from process.secret import Secret
 from providers.gcp.provider import GcpProvider
-from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Service
+from providers.provider import NO_SECRETS, Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Secrets, Service
 from tests.emulators.gcp.cloud import EMAIL, REGION, GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.kube_answers import KubeRefused
@@ -56,8 +57,19 @@ class Place(msgspec.Struct, frozen=True):
         made = order(ground=self.ground, number=number, function_id=self.package_of.release.function_id, **changes)
         return msgspec.structs.replace(made, release=msgspec.structs.replace(made.release, image=self.image))
 
+    async def apply(self, wanted: Order, secrets: Secrets = NO_SECRETS) -> None:
+        """As a runner does it, which comes again where a load balancer is still being taken away."""
+
+        async def attempt() -> bool:
+            with suppress(ProviderBusy):
+                await self.provider.apply(wanted, secrets)
+                return True
+            return False
+
+        await until(attempt, bool)
+
     async def healthy(self, wanted: Order, secrets: dict[str, Secret] | None = None) -> Service:
-        await self.provider.apply(wanted, secrets or {})
+        await self.apply(wanted, secrets or {})
         service = await settled(self.provider, wanted)
         assert service.status == "healthy", service.message
         return service
@@ -132,7 +144,7 @@ class TestARelease:
 
     async def test_that_only_cannot_take_over_leaves_the_one_before_it(self, place: Place) -> None:
         """*Method:* the namespace's quota has room for the release's own pod, and none to replace the one that serves."""
-        first, second = place.order(1), place.order(2, environment={"GREETING": "later"})
+        first, second = place.order(1), place.order(2, environment={"GREETING": "later"}, access="private")
         await place.served(first)
         place.cluster.pods_max = 2
 
@@ -140,14 +152,41 @@ class TestARelease:
         failed = await place.provider.promote(second)
         await withdrawn(place.provider, second)
         place.cluster.pods_max = None
+        services = [name for name in place.cluster.names() if name.startswith("Service")]
         service = await settled(place.provider, first)
 
         assert (failed.status, failed.serving) == ("unhealthy", False)
         assert "exceeded quota" in failed.message
         assert "resourcequota" in failed.remedy
         assert service.serving
+        assert services == ["Service hello"]
         assert "GREETING" not in await _environment(service.url)
         await withdrawn(place.provider, first)
+
+    async def test_with_a_schedule_is_called_by_it_and_one_that_cannot_take_over_leaves_the_schedule(
+        self, place: Place
+    ) -> None:
+        trigger = Trigger(type="schedule", settings={"cron": "0 3 * * *"})
+        first, second = place.order(1, trigger=trigger), place.order(2)
+        due = datetime(2026, 11, 27, 3, tzinfo=UTC)
+        await place.served(first)
+
+        before = await asyncio.to_thread(place.cloud.tick, due)
+        place.cluster.pods_max = 2
+        await place.healthy(second)
+        failed = await place.provider.promote(second)
+        await withdrawn(place.provider, second)
+        place.cluster.pods_max = None
+        back = await settled(place.provider, first)
+        after = await asyncio.to_thread(place.cloud.tick, due)
+        place.cloud.google.scheduler.jobs.clear()
+        gone = await settled(place.provider, first)
+        mended = await place.provider.promote(first)
+        await withdrawn(place.provider, first)
+
+        assert (before, after) == ([204], [204])
+        assert [failed.serving, back.serving, gone.serving, mended.serving] == [False, True, False, True]
+        assert place.cloud.google.scheduler.jobs == {}
 
     async def test_that_may_not_be_pulled_says_who_must_be_let_in(self, place: Place) -> None:
         wanted = place.order()
@@ -161,6 +200,21 @@ class TestARelease:
         assert service.status == "unhealthy"
         assert service.message.startswith("ImagePullBackOff: ")
         assert "roles/artifactregistry.reader" in service.remedy
+
+    async def test_is_healthy_when_its_health_path_answers_and_not_before(self, place: Place) -> None:
+        wanted = place.order()
+        failing, fine = (
+            msgspec.structs.replace(wanted, release=msgspec.structs.replace(wanted.release, health_path=path))
+            for path in ("/answer?n=503", "/answer?n=404")
+        )
+        await place.provider.apply(failing)
+
+        await settled(place.provider, fine)
+        seen = (await place.provider.observe(failing)).service
+        await withdrawn(place.provider, wanted)
+
+        assert seen is not None
+        assert (seen.status, seen.message) == ("starting", "/answer?n=503 answers 503.")
 
     async def test_leaves_what_is_somebody_elses_alone(self, place: Place) -> None:
         wanted = place.order()

@@ -139,7 +139,10 @@ def shown_pod(pod: Pod, namespace: str) -> dict[str, Any]:
     if pod.container is not None and not pod.container.is_running:
         shown |= {"lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}, "restartCount": 1}
     return {
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": {"name": pod.name, "namespace": namespace, "labels": pod.labels},
+        "spec": {"containers": [{"name": pod.container_name}]},
         "status": {
             "phase": "Running" if pod.is_ready else "Pending",
             "conditions": [{"type": "PodScheduled", "status": "True"}],

@@ -10,9 +10,11 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -33,13 +35,43 @@ _PATH = re.compile(
     r"/(?P<group>api/v1|apis/apps/v1)/namespaces/(?P<namespace>[^/]+)"
     r"(?:/(?P<kind>[a-z]+)(?:/(?P<name>[^/]+)(?:/(?P<below>log))?)?)?"
 )
+_PROXIED = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<pod>[^/:]+):8080/proxy(?P<path>/.*)")
 KINDS = {
     ("apis/apps/v1", "deployments"): "Deployment",
     ("api/v1", "services"): "Service",
     ("api/v1", "secrets"): "Secret",
     ("api/v1", "pods"): "Pod",
 }
-# How long a load balancer has no address.
+_VERBS = ["create", "delete", "get", "list", "patch"]
+# What there is, as clients ask before anything else.
+DISCOVERY: dict[str, dict[str, Any]] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
+    "/apis": {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [
+            {
+                "name": "apps",
+                "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
+                "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"},
+            }
+        ],
+    },
+    **{
+        f"/{group}": {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": group.removeprefix("apis/").removeprefix("api/"),
+            "resources": [
+                {"name": name, "singularName": kind.lower(), "namespaced": True, "kind": kind, "verbs": _VERBS}
+                for (place, name), kind in KINDS.items()
+                if place == group
+            ],
+        }
+        for group in ("api/v1", "apis/apps/v1")
+    },
+}
+# How long a load balancer has no address at first, and takes to be gone.
 _BALANCING_SECONDS = 0.2
 _MEDIA_TYPES = {
     "PATCH": ("application/apply-patch+yaml", "application/merge-patch+json"),
@@ -66,6 +98,7 @@ class Kept(msgspec.Struct):
     made_at: float
     workload: Workload | None = None
     front: Front | None = None
+    gone_at: float | None = None
 
 
 class KubernetesApi:
@@ -111,23 +144,35 @@ class KubernetesApi:
         }
 
     def names(self) -> list[str]:
-        """Everything that is there, and the pods that run."""
+        """Everything that is there and not about to go, and the pods that run."""
+        self._forget()
         for kept in list(self.objects.values()):
             self._look(kept)
         pods = [f"pod {pod.name}" for kept in self.objects.values() if kept.workload for pod in kept.workload.pods]
-        return [*(f"{kind} {name}" for kind, _, name in self.objects), *pods]
+        stays = [key for key, kept in self.objects.items() if kept.gone_at is None]
+        return [*(f"{kind} {name}" for kind, _, name in stays), *pods]
 
     def object(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
         """Raises KeyError for one that is not there."""
         return self.objects[kind, namespace, name].body
 
+    def _forget(self) -> None:
+        """Whatever went meanwhile is there no more."""
+        for key in [key for key, kept in self.objects.items() if kept.gone_at and kept.gone_at < time.monotonic()]:
+            del self.objects[key]
+
     async def _answered(self, request: web.Request) -> web.StreamResponse:
+        self._forget()
         try:
+            if (told := DISCOVERY.get(request.path)) is not None:
+                return web.json_response(told)
             return await self._answer(request)
         except KubeRefused as refused:
             return web.json_response(refused.body(), status=refused.code)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if (proxied := _PROXIED.fullmatch(request.path)) is not None:
+            return await self._proxied(request, proxied)
         asked, member = _asked(request), self._member(request)
         self._require(asked, member, asked.verb)
         name = f"kubernetes.{asked.resource}.{asked.verb}"
@@ -146,14 +191,27 @@ class KubernetesApi:
             raise ConnectionResetError
         return answer if isinstance(answer, web.Response) else web.json_response(answer)
 
+    async def _proxied(self, request: web.Request, to: re.Match[str]) -> web.Response:
+        member = self._member(request)
+        if not self._account.may(member, "container.pods.proxy"):
+            raise forbidden(member, "container.pods.proxy", "pods/proxy", request.method.lower(), to["namespace"])
+        for pod in self._pods(to["namespace"]):
+            if pod.name == to["pod"] and pod.is_ready and pod.container is not None:
+                url = f"http://127.0.0.1:{pod.container.port}{to['path']}?{request.query_string}"
+                async with aiohttp.ClientSession() as session, session.request(request.method, url) as answer:
+                    return web.Response(status=answer.status, body=await answer.read())
+        raise KubeRefused(503, "ServiceUnavailable", f"no endpoints available for pod {to['pod']}")
+
     async def _done(self, request: web.Request, asked: Asked, member: str) -> dict[str, Any] | web.Response:
         match asked.verb:
             case "list":
-                return self._listed(asked, request.query.get("labelSelector", ""))
+                if request.query.get("watch") in ("1", "true"):
+                    raise KubeRefused(405, "MethodNotAllowed", "Nothing can be watched here.")
+                return self._listed(asked, request.query)
             case "getLogs":
                 return web.Response(text=self._log(asked, previous=request.query.get("previous") == "true"))
             case "get" if asked.kind == "Pod":
-                raise KubeRefused(501, "NotImplemented", "Pods are only listed here.")
+                return self._pod(asked)
             case "get":
                 return self._shown(self._found(asked))
             case "delete":
@@ -178,15 +236,27 @@ class KubernetesApi:
         except KeyError:
             raise missing(asked.resource, asked.name) from None
 
-    def _listed(self, asked: Asked, selector: str) -> dict[str, Any]:
-        wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
+    def _listed(self, asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
+        wanted = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+        name = query.get("fieldSelector", "").removeprefix("metadata.name=")
         if asked.kind == "Pod":
             items = [shown_pod(pod, asked.namespace) for pod in self._pods(asked.namespace)]
         else:
             here = [kept for key, kept in self.objects.items() if key[:2] == (asked.kind, asked.namespace)]
             items = [self._shown(kept) for kept in here]
-        chosen = [item for item in items if wanted.items() <= item["metadata"].get("labels", {}).items()]
-        return {"kind": f"{asked.kind}List", "apiVersion": "v1", "metadata": {}, "items": chosen}
+        chosen = [
+            item
+            for item in items
+            if wanted.items() <= item["metadata"].get("labels", {}).items() and name in ("", item["metadata"]["name"])
+        ]
+        version = "apps/v1" if asked.kind == "Deployment" else "v1"
+        return {"kind": f"{asked.kind}List", "apiVersion": version, "metadata": {}, "items": chosen}
+
+    def _pod(self, asked: Asked) -> dict[str, Any]:
+        for pod in self._pods(asked.namespace):
+            if pod.name == asked.name:
+                return shown_pod(pod, asked.namespace)
+        raise missing("pods", asked.name)
 
     def _pods(self, namespace: str) -> list[Any]:
         found = []
@@ -200,7 +270,7 @@ class KubernetesApi:
         for pod in self._pods(asked.namespace):
             if pod.name == asked.name and pod.container is not None:
                 # A container that ended is the previous one as soon as the next is waited for.
-                if previous == pod.container.is_running:
+                if previous and pod.container.is_running:
                     raise KubeRefused(400, "BadRequest", "previous terminated container not found")
                 return str(pod.container.log)
         raise missing("pods", asked.name)
@@ -208,9 +278,16 @@ class KubernetesApi:
     async def _delete(self, asked: Asked, options: dict[str, Any]) -> dict[str, Any]:
         check_fields("DeleteOptions", options)
         kept = self._found(asked)
+        if kept.gone_at is not None:
+            return kept.body
         uid = options.get("preconditions", {}).get("uid")
         if uid is not None and uid != kept.body["metadata"]["uid"]:
             raise KubeRefused(409, "Conflict", "the UID in the precondition does not match the UID in record")
+        if kept.front is not None and kept.body["spec"].get("type") == "LoadBalancer":
+            # Only when the load balancer is gone its Service goes as well.
+            kept.body["metadata"]["deletionTimestamp"] = now()[:19] + "Z"
+            kept.gone_at = time.monotonic() + _BALANCING_SECONDS
+            return kept.body
         del self.objects[asked.kind, asked.namespace, asked.name]
         if kept.workload is not None:
             await asyncio.to_thread(kept.workload.stop)
@@ -248,10 +325,10 @@ class KubernetesApi:
         if before is None:
             wanted["metadata"] |= {"uid": str(uuid4()), "creationTimestamp": now()[:19] + "Z", "generation": 0}
             self.objects[asked.kind, asked.namespace, asked.name] = kept
-        if before is None or before.get("spec") != wanted.get("spec"):
-            wanted["metadata"]["generation"] += 1
+        is_other = before is None or before.get("spec") != wanted.get("spec")
+        wanted["metadata"]["generation"] += is_other
         kept.body = wanted
-        if asked.kind == "Deployment":
+        if asked.kind == "Deployment" and is_other:
             self._roll(kept, asked.namespace)
         if asked.kind == "Service" and kept.front is None:
             kept.front = Front(lambda: self._behind(kept, asked.namespace), lambda _: None)

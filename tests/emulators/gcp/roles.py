@@ -51,7 +51,7 @@ ROLES: dict[str, tuple[str, ...]] = {
             for kind in ("deployments", "services", "secrets")
             for verb in ("create", "delete", "get", "list", "update")
         ),
-        *(f"container.pods.{verb}" for verb in ("get", "getLogs", "list")),
+        *(f"container.pods.{verb}" for verb in ("get", "getLogs", "list", "proxy")),
     ),
     "roles/secretmanager.admin": (
         *(f"secretmanager.secrets.{verb}" for verb in ("create", "delete", "get", "list", "update")),

@@ -38,6 +38,8 @@ Future<void> answer(HttpRequest request) async {
       response.write(jsonEncode({'method': request.method, 'uri': '${request.uri}', 'headers': headers}));
     case '/calls':
       response.write(jsonEncode(calls));
+    case '/answer':
+      response.statusCode = number;
     case '/echo':
       await response.addStream(request);
     case '/count':
