@@ -101,6 +101,7 @@ class App(msgspec.Struct):
 
 class _RevisionProperties(msgspec.Struct, rename="camel"):
     active: bool = False
+    replicas: int | None = None
     health_state: str = ""
     provisioning_state: str = ""
     provisioning_error: str | None = None

@@ -181,7 +181,8 @@ class Releases:
             return "unhealthy"
         if not any(share.revision_name == self._own for share in app.traffic):
             return "starting" if app.is_changing and self._is_newest(app) else "stopped"
-        return _health(revision)
+        # Of one that nobody calls there is no replica, whose health Azure could tell.
+        return "healthy" if self._serves(app) and _is_idle(revision) else _health(revision)
 
     async def _note(self, url: str) -> None:
         """Keep where Azure tells how it goes on, so that it is asked there after this process has died."""
@@ -351,9 +352,13 @@ def _health(revision: Revision) -> Literal["starting", "healthy", "unhealthy"]:
     seen = revision.properties
     if _failed(revision) or seen.health_state == "Unhealthy":
         return "unhealthy"
-    # One that nobody calls has come up, and has no replica any more of which Azure could tell the health.
-    well = seen.health_state == "Healthy" or seen.running_state == "ScaledToZero"
-    return "healthy" if seen.provisioning_state == "Provisioned" and well else "starting"
+    return "healthy" if seen.provisioning_state == "Provisioned" and seen.health_state == "Healthy" else "starting"
+
+
+def _is_idle(revision: Revision) -> bool:
+    seen = revision.properties
+    well = seen.provisioning_state == "Provisioned" and seen.health_state != "Unhealthy" and not _failed(revision)
+    return well and seen.replicas == 0
 
 
 def _why(app: App, revision: Revision | None) -> tuple[str, str]:

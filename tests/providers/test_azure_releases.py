@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from domain.release import PinnedImage
 from process.secret import Secret
 from providers.azure.provider import AzureProvider
 from providers.issuer import Issuer
@@ -26,6 +27,7 @@ from tests.providers.grounds import (
     azure_place,
     built,
     deployed,
+    gone_back,
     order,
     settled,
     sources,
@@ -153,9 +155,13 @@ async def test_secrets_reach_the_program_and_go_with_the_revisions_that_used_the
         *(order(ground=place.ground, number=n, function_id=first.release.function_id) for n in range(2, 5)),
     ]
 
-    for wanted in orders:
-        await deployed(place.provider, wanted, sources(PROBE), {"KEY": Secret(f"value {wanted.number}")})
-
+    await deployed(place.provider, first, sources(PROBE), {"KEY": Secret("value 1")})
+    image = await place.provider.push(first)
+    for wanted in orders[1:]:
+        again = gone_back(wanted, PinnedImage(reference=image.reference, digest=image.digest))
+        await place.provider.apply(again, {"KEY": Secret(f"value {wanted.number}")})
+        await settled(place.provider, again)
+        await place.again(place.provider.promote, again)
     async with httpx.AsyncClient() as client:
         url = (await settled(place.provider, orders[-1])).url
         shown = await client.get(f"{url}/environment")
@@ -164,6 +170,19 @@ async def test_secrets_reach_the_program_and_go_with_the_revisions_that_used_the
     assert "value 4" not in str(place.app.given)
     for wanted in orders:
         await withdrawn(place.provider, wanted)
+
+
+async def test_one_that_nobody_calls_has_no_replica_and_is_well(place: Place) -> None:
+    wanted = order(ground=place.ground)
+    await deployed(place.provider, wanted, sources(HELLO))
+    [revision] = place.app.revisions.values()
+
+    revision.rest()
+    seen = (await place.provider.observe(wanted)).service
+
+    assert seen is not None
+    assert (seen.status, seen.serving) == ("healthy", True)
+    await withdrawn(place.provider, wanted)
 
 
 async def test_what_azure_said_is_told_after_the_process_that_heard_it_has_died(place: Place) -> None:

@@ -23,6 +23,13 @@ class Revision(msgspec.Struct):
     active: bool = True
     ready: bool = False
     failed: str = ""
+    idle: bool = False
+
+    def rest(self) -> None:
+        """What becomes of it when nobody calls it for a while: no replica is left."""
+        assert self.container is not None, "only what runs can rest"
+        self.container.stop()
+        self.idle = True
 
     def begin(self, container: Container) -> None:
         self.container, self.deadline = container, time.monotonic() + _start_seconds(self.template) + 1
@@ -55,7 +62,7 @@ class Revision(msgspec.Struct):
         if self.failed:
             provisioning, health, running = "Failed", "Unhealthy", "Failed"
         elif self.ready:
-            provisioning, health, running = "Provisioned", "Healthy", "Running"
+            provisioning, health, running = "Provisioned", "None" if self.idle else "Healthy", "Running"
         if not self.active:
             provisioning, health, running = "Deprovisioned", "None", "Stopped"
         return {
@@ -65,7 +72,7 @@ class Revision(msgspec.Struct):
             "properties": {
                 "createdTime": self.created,
                 "active": self.active,
-                "replicas": int(self.active and self.ready),
+                "replicas": int(self.active and self.ready and not self.idle),
                 "trafficWeight": traffic,
                 "template": self.template,
                 "provisioningState": provisioning,
