@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -78,6 +80,7 @@ class IdTokens:
             raise CredentialUnknown("The ID token is not genuine, has expired, or is for somebody else.") from None
 
     async def _checked(self, text: str) -> Identity:
+        _require_each_name_once(text)
         header = jwt.get_unverified_header(text)
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS or not isinstance(kid, str) or "crit" in header:
@@ -143,6 +146,22 @@ class IdTokens:
             # A token that was renewed says when its person was asked last.
             signed_in_at=datetime.fromtimestamp(_seconds(claims, "auth_time" if "auth_time" in claims else "iat"), UTC),
         )
+
+
+def _require_each_name_once(text: str) -> None:
+    """Two readers may take one of two claims of a name each; whoever writes both means to use that. Raises DecodeError."""
+    for part in text.split(".")[:2]:
+        try:
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_once)
+        except (ValueError, RecursionError) as problem:
+            raise jwt.DecodeError from problem
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def _suits(key: IssuerKey, algorithm: str) -> bool:
