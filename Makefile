@@ -5,10 +5,10 @@ READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help demo emulators test run check proof bench clean-clone lock
+.PHONY: help demo emulators test run check proof bench audit-dependencies clean-clone lock
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## Take a real Dart function from draft to answering HTTP, on a fresh service (PROVIDER=gcp: in an emulator)
 	@$(BIN)/python -m examples.demo $(if $(PROVIDER),--provider $(PROVIDER))
@@ -34,6 +34,9 @@ proof: $(READY) ## Long runs: crash it, fill it, race it
 
 bench: $(READY) ## Measure ours against the peers, as JSON
 	@$(BIN)/python -m benchmarks
+
+audit-dependencies: $(READY) ## Ask the package index what is known against the locked versions (1: something, 2: it cannot be asked)
+	@$(BIN)/python -m tests.support.advisories requirements.lock requirements-dev.lock
 
 clean-clone: ## Prove that the last commit works in an empty directory, as root and as an ordinary user
 	@.ci/clean-clone
