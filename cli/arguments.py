@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,20 @@ from cli.completions import deployment_names, function_names, project_names
 from cli.manifest import FILE_NAME
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Email(click.ParamType[str]):
+    """The service would say so too, in the words of its pattern."""
+
+    name = "email"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,255}", value):
+            self.fail(f"{value!r} is no address like ada@example.com", param, ctx)
+        return value
+
+
+EMAIL = _Email()
 
 
 def project_option(command: F) -> F:

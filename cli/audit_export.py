@@ -24,6 +24,7 @@ from cli.audit_store import Store, with_store
 from cli.audit_subject import asking
 from cli.audit_verify import teller
 from cli.backup import key_files, master_key_of
+from cli.client import Api
 from cli.epilog import epilog
 from cli.operating import UNAVAILABLE, settings_of
 from cli.session import Session, shown
@@ -67,8 +68,16 @@ def export(session: Session, folder: Path, tenant: str | None, with_keys: bool) 
     """
     if tenant is not None and with_keys:
         raise click.UsageError("The vault's keys do not travel over HTTP: leave one of the two out.")
+    if tenant is None:
+        show_export(session, folder, lambda: _whole(session, folder, with_keys=with_keys))
+    else:
+        show_export(session, folder, lambda: _fetched(session, folder, tenant))
+
+
+def show_export(session: Session, folder: Path, write: Callable[[], Manifest]) -> None:
+    """Write an export into the folder, and show what is in it. Raises Trouble."""
     try:
-        manifest = _whole(session, folder, with_keys=with_keys) if tenant is None else _fetched(session, folder, tenant)
+        manifest = write()
     except FolderInUse as problem:
         raise Trouble(f"{problem}.", then="name another folder", exit_code=exits.USAGE) from problem
     except Damaged as problem:
@@ -102,16 +111,19 @@ def _whole(session: Session, folder: Path, *, with_keys: bool) -> Manifest:
     return with_store(session, work)
 
 
-def _fetched(session: Session, folder: Path, tenant: str) -> Manifest:
+def fetched(session: Session, api: Api, folder: Path, tenant: UUID | None) -> Manifest:
+    """One tenant's log, over HTTP; None: the caller's own. Raises what `show_export` tells."""
     tell = _teller(session)
+    return download_export(api, ExportFolder(folder), tenant, lambda done, of: tell(Progress("positions", done, of)))
+
+
+def _fetched(session: Session, folder: Path, tenant: str) -> Manifest:
     try:
         wanted = None if tenant == "own" else UUID(tenant)
     except ValueError:
         raise click.UsageError(f"--tenant takes own or a tenant's id, not {tenant!r}.") from None
     with asking(session, wanted) as api:
-        return download_export(
-            api, ExportFolder(folder), wanted, lambda done, of: tell(Progress("positions", done, of))
-        )
+        return fetched(session, api, folder, wanted)
 
 
 @click.command("import", epilog=epilog("dcf audit import /exports/monday", "dcf audit import /exports/monday --check"))

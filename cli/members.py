@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from cli.arguments import EMAIL
 from cli.completions import member_ids
 from cli.epilog import epilog
 from cli.session import Session, shown
@@ -84,7 +85,7 @@ def remove(session: Session, person: UUID) -> None:
         "dcf members invite ada@example.com viewer --expires-in-days 1 > invitation.txt",
     )
 )
-@click.argument("email", metavar="EMAIL")
+@click.argument("email", metavar="EMAIL", type=EMAIL)
 @_role
 @click.option("--expires-in-days", type=click.IntRange(min=1), help="Days until it ends by itself (7).")
 @shown

@@ -1,11 +1,14 @@
-"""`dcf operators tenants`: made, given an owner, put on a plan, suspended, resumed, closed."""
+"""`dcf operators tenants`: made, given an owner, put on a plan, suspended, resumed, exported, closed."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import UUID
 
 import click
 
+from cli.arguments import EMAIL
+from cli.audit_export import fetched, show_export
 from cli.completions import plan_names
 from cli.epilog import epilog
 from cli.operator_api import operator_api
@@ -23,6 +26,8 @@ _COLUMNS = {
     "deployments": "deployments",
     "succeeded": "deploymentsSucceeded",
     "failed": "deploymentsFailed",
+    "suspended": "suspended",
+    "closed": "closedAt",
 }
 
 
@@ -46,7 +51,7 @@ _reason = click.option("--reason", default="", help="Why; the tenant's callers a
     )
 )
 def tenants() -> None:
-    """Tenants: made, given an owner, put on a plan, suspended, resumed, closed; and how much each has."""
+    """Tenants: made, given an owner, put on a plan, suspended, resumed, exported, closed; and how much each has."""
 
 
 @tenants.command("list", epilog=epilog("dcf operators tenants list", "dcf operators tenants list --json"))
@@ -85,7 +90,7 @@ def create(session: Session, name: str, plan: str) -> None:
 
 @tenants.command("invite-owner", epilog=epilog(f"dcf operators tenants invite-owner {_ID} ada@example.com"))
 @_tenant
-@click.argument("email", metavar="EMAIL")
+@click.argument("email", metavar="EMAIL", type=EMAIL)
 @shown
 @click.pass_obj
 def invite_owner(session: Session, tenant: UUID, email: str) -> None:
@@ -117,6 +122,20 @@ def resume(session: Session, tenant: UUID) -> None:
     """Let a suspended tenant go on."""
     with operator_api(session) as api:
         session.screen.fields(api.write("POST", f"operations/tenants/{tenant}/resume"), _FIELDS)
+
+
+@tenants.command(epilog=epilog(f"dcf operators tenants export {_ID} /exports/acme"))
+@_tenant
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@shown
+@click.pass_obj
+def export(session: Session, tenant: UUID, folder: Path) -> None:
+    """Write all that was recorded in a tenant into FOLDER: compressed lines of JSON and a manifest.
+
+    Interrupted, type it again: it goes on where it stopped. `dcf audit import` puts it into an empty installation.
+    """
+    with operator_api(session) as api:
+        show_export(session, folder, lambda: fetched(session, api, folder, tenant))
 
 
 @tenants.command(

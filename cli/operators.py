@@ -11,6 +11,7 @@ from cli.operator_plans import plans
 from cli.operator_queue import queue
 from cli.operator_runtimes import runtimes
 from cli.operator_tenants import tenants
+from cli.projections import projections
 
 
 @click.group(
@@ -24,7 +25,7 @@ from cli.operator_tenants import tenants
     )
 )
 def operators() -> None:
-    """For who looks after the service: its runtimes, its plans, its tenants.
+    """For who looks after the service: its runtimes, its plans, its tenants, what waits, its read models, its master key.
 
     The operator's key is taken from --key-file or DCF_KEY, else from the data directory of the service that runs here,
     else it must be the one signed in with.
@@ -36,4 +37,5 @@ operators.add_command(plans)
 operators.add_command(tenants)
 operators.add_command(persons)
 operators.add_command(queue)
+operators.add_command(projections)
 operators.add_command(master_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -11,7 +12,15 @@ from domain.artifact import ArtifactDiscarded, ArtifactStaged
 from domain.deployment import DeploymentFailed, DeploymentQueued, DeploymentSucceeded
 from domain.function import FunctionArchived, FunctionCreated
 from domain.project import ProjectArchived, ProjectCreated
-from domain.tenant import MemberAdded, MemberRemoved, PlanChosen, TenantCreated
+from domain.tenant import (
+    MemberAdded,
+    MemberRemoved,
+    PlanChosen,
+    TenantClosed,
+    TenantCreated,
+    TenantResumed,
+    TenantSuspended,
+)
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Index, ReadModel, present
 from projections.recorded import Recorded
@@ -31,6 +40,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     deployments: int = 0
     deployments_succeeded: int = 0
     deployments_failed: int = 0
+    # As of the tenant itself: why nothing of it may be changed, and when it was closed for good.
+    suspended: str | None = None
+    closed_at: datetime | None = None
 
 
 def keys(recorded: Recorded) -> Sequence[UUID]:
@@ -43,6 +55,12 @@ def project(row: Usage | None, recorded: Recorded) -> Usage | None:
             return Usage(tenant_id=recorded.tenant_id, name=event.name, plan=event.plan)
         case PlanChosen() as event:
             return msgspec.structs.replace(present(row), plan=event.plan)
+        case TenantSuspended() as event:
+            return msgspec.structs.replace(present(row), suspended=event.reason)
+        case TenantResumed():
+            return msgspec.structs.replace(present(row), suspended=None)
+        case TenantClosed():
+            return msgspec.structs.replace(present(row), closed_at=recorded.at)
         case _:
             # Of a tenant that was never made nothing is counted.
             return None if row is None else _counted(row, recorded)
@@ -79,11 +97,14 @@ def _counted(row: Usage, recorded: Recorded) -> Usage:
 
 USAGE = ReadModel(
     name="usage",
-    version=2,
+    version=3,
     row=Usage,
     interests=(
         TenantCreated,
         PlanChosen,
+        TenantSuspended,
+        TenantResumed,
+        TenantClosed,
         ProjectCreated,
         ProjectArchived,
         FunctionCreated,

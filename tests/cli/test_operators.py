@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from api.first_start import OWNER_ID
+from api.app import ROUTES
+from api.first_start import OWNER_ID, TENANT_ID
+from api.operation import operation_of
 from cli import exits
 from process import ports
 from tests.api.runs import succeeded
@@ -174,3 +177,88 @@ class TestMasterKey:
         assert "secrets of functions" in shown.out
         assert shown.out.endswith("Former master keys are not needed.\n")
         assert found["formerKeysNeeded"] is False
+
+
+class TestATenant:
+    def test_is_listed_with_what_became_of_it(self, operator: Terminal) -> None:
+        made = operator.must("operators", "tenants", "create", "acme", "standard", "--json").json
+        operator.must("operators", "tenants", "suspend", made["tenantId"], "--reason", "the invoice")
+        suspended = operator.must("operators", "tenants", "list").out
+        operator.must("operators", "tenants", "resume", made["tenantId"])
+        operator.must("operators", "tenants", "close", made["tenantId"])
+        closed = operator.must("operators", "tenants", "list", "--json").json["items"][-1]
+
+        assert "the invoice" in suspended
+        assert (closed["suspended"], closed["closedAt"] is not None) == (None, True)
+
+    def test_has_owners_with_addresses(self, operator: Terminal) -> None:
+        refused = operator.type("operators", "tenants", "invite-owner", str(TENANT_ID), "ada")
+
+        assert refused.code == exits.USAGE
+        assert "'ada' is no address like ada@example.com" in refused.err
+
+
+class TestExport:
+    def test_of_a_tenant_is_what_its_owner_would_get(
+        self, operator: Terminal, service: tuple[str, World], tmp_path: Path
+    ) -> None:
+        _, world = service
+        owner = Terminal(operator._capsys, {**operator.environment, "DCF_KEY": world.owner_key})
+        owner.must("projects", "create", "shop")
+
+        shown = operator.must("operators", "tenants", "export", str(TENANT_ID), str(tmp_path / "of-operator"), "--json")
+        owner.must("audit", "export", str(tmp_path / "of-owner"), "--tenant", "own")
+
+        names = [part["name"] for part in shown.json["parts"]]
+        assert names
+        for name in names:
+            own = (tmp_path / "of-owner" / name).read_bytes()
+            assert (tmp_path / "of-operator" / name).read_bytes() == own
+        again = operator.type("operators", "tenants", "export", str(TENANT_ID), str(tmp_path / "of-operator"))
+        assert again.code == exits.USAGE
+        assert owner.type("operators", "tenants", "export", str(uuid4()), str(tmp_path / "no")).code != exits.OK
+
+
+# What asks each operation, behind `dcf operators`.
+COMMANDS = {
+    "addRuntime": "runtimes add",
+    "cancelProjectionJob": "projections cancel",
+    "chooseTenantPlan": "tenants choose-plan",
+    "closeTenant": "tenants close",
+    "createTenant": "tenants create",
+    "definePlan": "plans define",
+    "dropOldBuilds": "projections drop-old",
+    "erasePerson": "persons erase",
+    "getMasterKey": "master-key",
+    "getPlan": "plans show",
+    "getProjectionJob": "projections rebuild",
+    "getReadModel": "projections status",
+    "getRuntimeImpact": "runtimes impact",
+    "inviteOwner": "tenants invite-owner",
+    "listDeploymentsOnRuntime": "runtimes impact",
+    "listFunctionsOnRuntime": "runtimes impact",
+    "listParkedEvents": "projections status",
+    "listPlans": "plans list",
+    "listQueue": "queue",
+    "listReadModels": "projections status",
+    "listUsage": "tenants list",
+    "rebuildReadModel": "projections rebuild",
+    "replayParkedEvents": "projections replay-parked",
+    "resumeTenant": "tenants resume",
+    "setDefaultRuntime": "runtimes default",
+    "setRuntimeDates": "runtimes dates",
+    "suspendTenant": "tenants suspend",
+    "switchReadModelBack": "projections switch-back",
+    "verifyReadModel": "projections verify",
+}
+
+
+class TestEveryOperation:
+    def test_of_operators_has_its_command(self) -> None:
+        asked = {one.name for one in map(operation_of, ROUTES) if one.permission == "operate"}
+
+        assert asked == COMMANDS.keys(), "say which command asks it"
+
+    @pytest.mark.parametrize("words", sorted(set(COMMANDS.values())))
+    def test_is_asked_by_a_command_that_says_what_it_does(self, operator: Terminal, words: str) -> None:
+        assert "Examples:" in operator.must("operators", *words.split(), "--help").out

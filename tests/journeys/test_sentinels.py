@@ -63,6 +63,8 @@ def test_stand_on_no_surface(service: Service, tmp_path: Path) -> None:
         journey.ask("PUT", f"{secrets}/TOKEN", {"value": SECRET})
         key = journey.ask("POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)["key"]
         invited = journey.ask("POST", "/tenant/invitations", {"email": "ada@example.com", "role": "viewer"}, status=201)
+        hook = {"url": "https://ci.example.com/dcf", "types": ["deployment.succeeded"]}
+        signing = journey.ask("POST", f"/projects/{journey.project_id}/webhooks", hook, status=201)["secret"]
         shown = [_refused(api, secrets)]
         deployment_id = journey.deploy(function_id)
         ended = until(lambda: _over(journey, deployment_id), seconds=120, what="the deployment over")
@@ -80,14 +82,15 @@ def test_stand_on_no_surface(service: Service, tmp_path: Path) -> None:
                 SECRET,
                 key.split("_", 2)[2],
                 invited["invitation"].rpartition("_")[2],
+                signing,
                 MASTER,
             )
         )
-        files = _files_with(service.data_dir, SECRET, MASTER)
-        processes = _processes_with(service, SECRET, MASTER)
+        files = _files_with(service.data_dir, SECRET, MASTER, signing)
+        processes = _processes_with(service, SECRET, MASTER, signing)
 
     assert len(shown) > 40
-    for secret in (SECRET, MASTER, key.split("_", 2)[2], invited["invitation"].rpartition("_")[2]):
+    for secret in (SECRET, MASTER, key.split("_", 2)[2], invited["invitation"].rpartition("_")[2], signing):
         assert [text[:200] for text in shown if secret in text] == []
     assert kept == []
     # The function's own output, which is its own business, and the environment file of a process that has just begun.

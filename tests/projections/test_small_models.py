@@ -111,6 +111,15 @@ async def test_usage_counts_what_is_there_and_what_ever_was() -> None:
     assert (row.artifacts, row.artifact_bytes, row.deployments, row.deployments_succeeded) == (1, 120, 1, 1)
 
 
+async def test_usage_says_what_became_of_the_tenant() -> None:
+    (row,) = await rows_of(USAGE, a.tenant_created(), a.tenant_suspended(), a.tenant_resumed(), a.tenant_suspended())
+    assert (row.suspended, row.closed_at) == ("unpaid", None)
+
+    (row,) = await rows_of(USAGE, a.tenant_created(), a.tenant_suspended(), a.tenant_resumed(), a.tenant_closed())
+    assert row.suspended is None
+    assert row.closed_at is not None
+
+
 async def test_a_member_changes_role_and_goes() -> None:
     story = (a.tenant_created(), a.member_added(), a.member_role_changed("admin"))
 
