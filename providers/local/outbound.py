@@ -44,7 +44,7 @@ def is_outside(address: Address) -> bool:
         return ipaddress.ip_address(asking.getsockname()[0]) != address
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Answered with this status."""
 
     def __init__(self, status: str, words: str) -> None:
@@ -72,7 +72,8 @@ class Outbound:
         try:
             async with asyncio.timeout(HEAD_SECONDS_MAX):
                 head = await reader.readuntil(b"\r\n\r\n")
-            there, back, first = await self._connected(head)
+            host, port, first = understood(head)
+            there, back = await self._open(host, port)
             if first:
                 back.write(first)
             else:
@@ -81,7 +82,7 @@ class Outbound:
                 await _both_ways(reader, back, there, writer)
             finally:
                 back.close()
-        except _Refused as refusal:
+        except Refused as refusal:
             body = f"{refusal.words}\n".encode()
             head_lines = f"HTTP/1.1 {refusal.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             writer.write(head_lines.encode() + body)
@@ -93,21 +94,6 @@ class Outbound:
         finally:
             writer.close()
 
-    async def _connected(self, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        """The other end, and what to send there first."""
-        line, _, rest = head.decode("latin-1").partition("\r\n")
-        match line.split(" "):
-            case ["CONNECT", place, _]:
-                host, port = _place(f"//{place}", 443)
-                first = b""
-            case [method, url, version] if url.lower().startswith("http://"):
-                host, port = _place(url, 80)
-                first = _in_origin_form(method, url, version, rest)
-            case _:
-                raise _Refused("400 Bad Request", "This leads to the internet; it is asked with CONNECT or http://.")
-        there, back = await self._open(host, port)
-        return there, back, first
-
     async def _open(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
@@ -116,7 +102,7 @@ class Outbound:
                 allowed = [one for one in addresses if self._may_reach(ipaddress.ip_address(one))]
                 if not allowed:
                     words = "Functions of this machine reach the internet, not this machine or its neighbours."
-                    raise _Refused("403 Forbidden", words)
+                    raise Refused("403 Forbidden", words)
                 failure: OSError = OSError()
                 for address in allowed:
                     try:
@@ -125,9 +111,21 @@ class Outbound:
                         failure = error
                 raise failure
         except TimeoutError:
-            raise _Refused("504 Gateway Timeout", "There was no answer in time.") from None
-        except (OSError, UnicodeError):
-            raise _Refused("502 Bad Gateway", "It could not be reached.") from None
+            raise Refused("504 Gateway Timeout", "There was no answer in time.") from None
+        except (OSError, ValueError):  # Of no name at all, or of one that none can have.
+            raise Refused("502 Bad Gateway", "It could not be reached.") from None
+
+
+def understood(head: bytes) -> tuple[str, int, bytes]:
+    """Which host and port a request is for, and what to send there first. Raises Refused."""
+    line, _, rest = head.decode("latin-1").partition("\r\n")
+    match line.split(" "):
+        case ["CONNECT", place, _]:
+            return *_place(f"//{place}", 443), b""
+        case [method, url, version] if url.lower().startswith("http://"):
+            return *_place(url, 80), _in_origin_form(method, url, version, rest)
+        case _:
+            raise Refused("400 Bad Request", "This leads to the internet; it is asked with CONNECT or http://.")
 
 
 def _place(url: str, port: int) -> tuple[str, int]:
@@ -137,7 +135,7 @@ def _place(url: str, port: int) -> tuple[str, int]:
     except ValueError:
         host = ""
     if not host:
-        raise _Refused("400 Bad Request", "There is no host and port in it.")
+        raise Refused("400 Bad Request", "There is no host and port in it.")
     return host, port
 
 
@@ -152,7 +150,8 @@ def _in_origin_form(method: str, url: str, version: str, rest: str) -> bytes:
 async def _both_ways(
     reader: asyncio.StreamReader, back: asyncio.StreamWriter, there: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    pumps = (asyncio.create_task(_pump(reader, back)), asyncio.create_task(_pump(there, writer)))
+    pulse = _Pulse()
+    pumps = (asyncio.create_task(_pump(reader, back, pulse)), asyncio.create_task(_pump(there, writer, pulse)))
     try:
         await asyncio.gather(*pumps)
     finally:
@@ -160,13 +159,36 @@ async def _both_ways(
             one.cancel()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
+class _Pulse:
+    """When anything went either way last: a download says nothing upwards for as long as it takes."""
+
+    def __init__(self) -> None:
+        self.beat()
+
+    def beat(self) -> None:
+        self._at = asyncio.get_running_loop().time()
+
+    @property
+    def stops_at(self) -> float:
+        return self._at + IDLE_SECONDS_MAX
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pulse: _Pulse) -> None:
+    while chunk := await _chunk(reader, pulse):
+        pulse.beat()
         async with asyncio.timeout(IDLE_SECONDS_MAX):
-            chunk = await reader.read(_CHUNK_BYTES)
-            if not chunk:
-                break
             writer.write(chunk)
             await writer.drain()
     with suppress(OSError):
         writer.write_eof()
+
+
+async def _chunk(reader: asyncio.StreamReader, pulse: _Pulse) -> bytes:
+    """What comes next, empty at the end. Raises TimeoutError when nothing went either way for too long."""
+    while True:
+        try:
+            async with asyncio.timeout_at(pulse.stops_at):
+                return await reader.read(_CHUNK_BYTES)
+        except TimeoutError:
+            if pulse.stops_at <= asyncio.get_running_loop().time():
+                raise

@@ -9,8 +9,10 @@ from ipaddress import ip_address
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from providers.local.outbound import CONNECTIONS_MAX, Outbound, is_outside
+from providers.local.outbound import CONNECTIONS_MAX, Outbound, Refused, is_outside, understood
 
 OWN = sorted({one.address for name in psutil.net_if_addrs().values() for one in name if one.family == socket.AF_INET})
 
@@ -93,6 +95,30 @@ class TestTheWayOut:
                 one.close()
 
         assert seen == b"HTTP/1.1 400"
+
+
+class TestUnderstood:
+    @given(
+        st.binary(max_size=300)
+        | st.tuples(
+            st.sampled_from([b"CONNECT ", b"GET http://", b"POST HTTP://"]),
+            st.binary(max_size=200),
+            st.just(b" HTTP/1.1"),
+        ).map(b"".join)
+    )
+    def test_is_a_host_and_a_port_or_refused(self, head: bytes) -> None:
+        try:
+            host, port, first = understood(head + b"\r\n\r\n")
+        except Refused:
+            return
+
+        assert host
+        assert 0 < port < 65_536
+        assert first == b"" or first.endswith(b"\r\nConnection: close\r\n\r\n")
+
+    async def test_of_names_that_none_can_have_says_so(self) -> None:
+        for host in ("a\0b", "x" * 64 + ".invalid", "..", "é"):
+            assert "502 Bad Gateway" in await asked(Outbound(), f"CONNECT {host}:443 HTTP/1.1\r\n\r\n"), host
 
 
 class TestWhatIsOutside:
