@@ -170,6 +170,8 @@ def main() -> int:
 
 
 async def _work() -> None:
+    # Whatever else is printed is no report.
+    reports, sys.stdout = sys.stdout.buffer, sys.stderr
     orders, ordered = asyncio.Queue[bytes](), threading.Event()
     loop = asyncio.get_running_loop()
     threading.Thread(target=_read_orders, args=(loop, orders, ordered), daemon=True).start()
@@ -177,8 +179,8 @@ async def _work() -> None:
         assignment = msgspec.json.decode(await orders.get(), type=Assignment)
         report = await _report(assignment)
         ordered.clear()  # Nobody gives the next order before this one is reported.
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-        sys.stdout.buffer.flush()
+        reports.write(msgspec.json.encode(report) + b"\n")
+        reports.flush()
 
 
 def _read_orders(loop: asyncio.AbstractEventLoop, orders: asyncio.Queue[bytes], ordered: threading.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -241,14 +242,17 @@ class _Rebuild:
 
     async def _catch_up(self, worker: Worker) -> None:
         """Come close to where the build that is served stands, never ahead of it when both ought to show the same."""
+        behind: float = math.inf
         while True:
             await self._stop_if_canceled()
             goal = await self._goal()
-            if goal - worker.position <= LEVEL_EVENTS_MAX:
+            before, behind = behind, goal - worker.position
+            if behind <= LEVEL_EVENTS_MAX:
                 return
             began = time.monotonic()
             await worker.turn(up_to=min(goal, worker.position + self._stretch))
-            if self._tools.pace is not None:
+            # Whoever falls back has no time to rest: it would never arrive.
+            if self._tools.pace is not None and behind < before:
                 await self._tools.pace.rest(time.monotonic() - began)
 
     @property

@@ -19,6 +19,7 @@ from projections.dropping import drop_old
 from projections.functions import FUNCTIONS
 from projections.invitations import INVITATIONS
 from projections.members import MEMBERS
+from projections.pace import Pace
 from projections.parking import parked_events
 from projections.postgres_reader import PostgresReader
 from projections.projects import PROJECT, PROJECTS
@@ -66,6 +67,16 @@ class TestRebuild:
             await assert_same(workshop, build, model)
             plain = {key: row.raw for key, row in (await fold(workshop.log, model)).items()}
             assert {key: row.raw for key, row in (await workshop.table(build)).items()} == plain
+
+    async def test_ends_however_busy_the_machine_is(
+        self, workshop: Workshop, history: History, rebuilds: Rebuilds
+    ) -> None:
+        await history.record_together(a_history(seed=3))
+        await workshop.catch_up(DEPLOYMENTS)
+
+        build = await rebuilds.rebuild(DEPLOYMENTS, lanes=2, pace=Pace(lambda: 1.0))
+
+        await assert_same(workshop, build, DEPLOYMENTS)
 
     async def test_is_fed_from_then_on(self, workshop: Workshop, history: History, rebuilds: Rebuilds) -> None:
         await history.record(a.project_created())
