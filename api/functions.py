@@ -498,14 +498,15 @@ def _replacing(asked_for: FunctionRequest) -> ChangesRequest:
 def _changes(asked_for: ChangesRequest, project_id: UUID | None) -> Changes:
     named: dict[str, Any] = {}
     for name in ChangesRequest.__struct_fields__:
-        match getattr(asked_for, name):
-            case UnsetType():
-                pass
+        value = getattr(asked_for, name)
+        if value is UNSET:
+            continue
+        match value:
             case TriggerRequest() as trigger:
                 named[name] = trigger.trigger
             case ArtifactFileChangesRequest() as files:
                 named[name] = file_changes(files, project_id)
-            case value:
+            case _:
                 named[name] = value
     return Changes(**named)
 

@@ -184,7 +184,7 @@ def _update(command: UpdateFunction, states: States) -> Decision:
         return Decision()
     if after.runtime != before.runtime:
         require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), after.runtime, command.at)
-    _check(after, command, function.project_id, states)
+    _check_changed(before, after, command, function.project_id, states)
     for name in after.environment.keys() & function.secrets.keys():
         raise NameOfBoth(errors=(FieldError(field=f"environment.{name}", message="a secret has this name"),))
     return Decision(
@@ -220,8 +220,9 @@ def _open_function(command: SetSecret | RemoveSecret, states: States) -> tuple[S
 
 
 def _changed(authored: Authored, changes: Changes) -> Authored:
-    files = msgspec.structs.replace(authored.artifact_files, **_named(changes.artifact_files))
-    return msgspec.structs.replace(authored, **{**_named(changes), "artifact_files": files})
+    named, files = _named(changes), _named(changes.artifact_files)
+    named["artifact_files"] = msgspec.structs.replace(authored.artifact_files, **files)
+    return msgspec.structs.replace(authored, **named)
 
 
 def _named(changes: Changes | FileChanges) -> dict[str, Any]:
@@ -288,6 +289,20 @@ def _check(authored: Authored, command: FunctionCommand, project_id: UUID, state
     check_trigger(authored.trigger, authored.provider)
     _check_environment(authored.environment)
     _check_files(authored.artifact_files, command.tenant_id, project_id, states)
+
+
+def _check_changed(
+    before: Authored, after: Authored, command: FunctionCommand, project_id: UUID, states: States
+) -> None:
+    """What stays as it was has been checked before."""
+    if after.name != before.name:
+        check_name(after.name)
+    if after.trigger != before.trigger or after.provider != before.provider:
+        check_trigger(after.trigger, after.provider)
+    if after.environment != before.environment:
+        _check_environment(after.environment)
+    if after.artifact_files != before.artifact_files:
+        _check_files(after.artifact_files, command.tenant_id, project_id, states)
 
 
 def _check_environment(environment: dict[str, str]) -> None:

@@ -155,6 +155,12 @@ class TestUpdateFunction:
             a.function_updated(description="Greets.", access="public"), claims=(), counters=()
         )
 
+    def test_asks_nothing_again_of_what_stays_as_it_was(self) -> None:
+        """What was taken once, perhaps under another rule, is in nobody's way who changes something else."""
+        given(*PROJECT, a.function_created(environment={"PORT": "80"})).when(a.update_function(access="public")).then(
+            a.function_updated(environment={"PORT": "80"}, access="public")
+        )
+
     def test_takes_a_provider_back(self) -> None:
         given(*PROJECT, a.function_created(provider="local")).when(a.update_function(provider=None)).then(
             a.function_updated(provider=None)
