@@ -31,7 +31,7 @@ REPORT_SECONDS = 1.0
 # Where events come in crowds, they are waited for a little: many small batches would take the processors from whoever
 # makes the events. Who writes alone does not wait.
 CROWD_EVENTS_MIN = 4
-GATHER_SECONDS = 0.004
+GATHER_SECONDS = 0.002
 # So many batches in a row, before anything else is looked at.
 BATCHES_MAX = 16
 
