@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from domain.clouds import GcpTarget
 from domain.release import PinnedImage, Trigger
+from domain.trigger import OWN_SCHEDULER
 from process.settings import Settings
 from providers.catalogue import clouds
 from providers.provider import Observation, ProviderRefused
@@ -163,6 +164,8 @@ class TestASchedule:
         Goal: whoever dies while a release with a schedule is let serve may ask again, and nothing of it stays behind.
         Method: one release with a schedule, then one of another, then one with none; each is promoted twice.
         """
+        if ground.provider.name in OWN_SCHEDULER:
+            pytest.skip("functions are called by our own runners here, which is tried with them")
         provider, function = ground.provider, uuid4()
         crons = ("0 3 * * *", "30 4 * * 1-5")
         triggers = [Trigger(type="schedule", settings={"cron": cron, "timeZone": "Europe/Madrid"}) for cron in crons]
