@@ -43,6 +43,7 @@ from eventstore.server import postgres
 from eventstore.session import sessions
 from eventstore.tenant_events import PostgresTenantEvents
 from eventstore.ticks import PostgresTicks
+from eventstore.tree.tree import PostgresTree
 from eventstore.uploads import PostgresUploads
 from eventstore.webhook_deliveries import PostgresDeliveries
 from migrations.upgrade import migrate
@@ -213,6 +214,7 @@ def _services(
         log=log,
         instants=PostgresInstants(database),
         tenant_events=PostgresTenantEvents(database),
+        tree=PostgresTree(database),
         reader=reader,
         upkeep=PostgresUpkeep(database),
         contents=PostgresContents(database),

@@ -14,6 +14,7 @@ from api.audit import AUDIT_ROUTES
 from api.audit_causes import CAUSES_ROUTES
 from api.audit_export import EXPORT_ROUTES
 from api.audit_history import HISTORY_ROUTES
+from api.audit_tree import TREE_ROUTES
 from api.build_log import BUILD_LOG_ROUTES
 from api.catalogues import CATALOGUE_ROUTES
 from api.cross_origin import CrossOrigin
@@ -92,6 +93,7 @@ ROUTES = (
     *HISTORY_ROUTES,
     *CAUSES_ROUTES,
     *EXPORT_ROUTES,
+    *TREE_ROUTES,
     *OPERATION_ROUTES,
     *OPERATOR_QUEUE_ROUTES,
     *OPERATOR_MASTER_KEY_ROUTES,

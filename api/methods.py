@@ -10,7 +10,7 @@ from litestar import Litestar
 from api.answer import Header
 from api.operation import operations
 
-_PATTERNS = {"uuid": "[0-9a-fA-F-]{32,36}", "str": "[^/]+"}
+_PATTERNS = {"uuid": "[0-9a-fA-F-]{32,36}", "str": "[^/]+", "int": "[^/]+", "path": ".+"}
 
 
 class Methods:

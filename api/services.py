@@ -24,6 +24,7 @@ from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
 from eventstore.tenant_events import TenantEvents
 from eventstore.ticks import Ticks
+from eventstore.tree.tree import Tree
 from eventstore.uploads import Uploads
 from eventstore.webhook_deliveries import Deliveries
 from process.outbound import Reachable
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     instants: Instants
     tenant_events: TenantEvents
+    tree: Tree
     reader: Reader
     upkeep: Upkeep
     contents: Contents

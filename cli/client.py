@@ -152,9 +152,9 @@ class Api:
         answered: Json = self._json(self._answered("PATCH", path, content=piece, headers=sent))
         return answered
 
-    def content(self, path: str) -> bytes:
-        """The bytes at an address."""
-        return self._answered("GET", path).content
+    def content(self, path: str, **parameters: object) -> bytes:
+        """The bytes at an address. Parameters that are None are left out."""
+        return self._answered("GET", path, parameters=parameters).content
 
     @contextmanager
     def streamed(self, path: str, *, last_seen: str | None, silence_seconds: float) -> Iterator[httpx.Response]:

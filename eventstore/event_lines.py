@@ -45,9 +45,14 @@ _decode = msgspec.json.Decoder(EventLine).decode
 
 def encode_event_line(event: StoredEvent) -> bytes:
     """The event's line, its line feed included."""
+    return _encode(event_line(event)) + b"\n"
+
+
+def event_line(event: StoredEvent) -> EventLine:
+    """What stands in the event's line."""
     meta, meta_base64 = as_text(event.meta)
     data, data_base64 = as_text(event.data)
-    line = EventLine(
+    return EventLine(
         position=event.position,
         tenant_id=event.tenant_id,
         stream_id=event.stream_id,
@@ -60,7 +65,6 @@ def encode_event_line(event: StoredEvent) -> bytes:
         data=data,
         data_base64=data_base64,
     )
-    return _encode(line) + b"\n"
 
 
 def decode_event_line(line: bytes) -> StoredEvent:

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from api.audit import LogEntry
 from api.audit_causes import CausedCommand, CausedEvent, Causes
 from api.audit_history import EntityAsOf, EntityDifference, HistoryEntry
+from api.audit_tree import CheckpointShown, Consistency, Inclusion, RecordedEvent, VerifierKeys
 from api.build_log import BuildLog
 from api.catalogues import TRIGGERS, RuntimeGroups, runtime_entry
 from api.deploy_lock import ProjectLock
@@ -85,6 +86,10 @@ def _at(hour: int, minute: int = 0) -> datetime:
 
 
 _DIGEST = "sha256:" + "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_ORIGIN = "dart-cloud-functions/0192d3a4-5b6c-4d8e-9f00-112233445566/1"
+_VERIFIER_KEY = f"{_ORIGIN}+f2ac5c9d+AYqIaOLJ4nVi5vEPzKXpB8y3cSYXJBW2s6P/Q5Y/5vGk"
+_HASH = bytes.fromhex("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d")
+_NOTE = f"{_ORIGIN}\n4711\nbjQLnP+zepicpUTmu3gKLHiQHT+zNzh2hRGjBhevoB0=\n\n— {_ORIGIN} 8qxcnQ…\n"
 _KEY_ACTOR = Actor("key", str(KEY_ID))
 _TRIGGER = Trigger(type="http", settings={})
 
@@ -556,6 +561,34 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         ),
         complete=True,
     ),
+    CheckpointShown(size=4711, note=_NOTE, verifier_keys=(_VERIFIER_KEY,), made_at=_at(9, 30)),
+    VerifierKeys(origin=_ORIGIN, keys=(_VERIFIER_KEY,)),
+    Inclusion(
+        position="1:4711",
+        leaf_index=4710,
+        tree_size=4711,
+        leaf_hash=_HASH,
+        root_hash=_HASH,
+        hashes=(_HASH,),
+        checkpoint=_NOTE,
+        verifier_keys=(_VERIFIER_KEY,),
+        event=RecordedEvent(
+            position=4711,
+            tenant_id=TENANT_ID,
+            stream_id=PROJECT_ID,
+            version=1,
+            type="project.renamed",
+            schema_version=1,
+            recorded_at="2026-03-02T09:30:00.000000Z",
+            meta='{"actor":{"type":"system","id":""},"command":"RenameProject"}',
+            data='{"name":"store"}',
+            meta_base64=None,
+            data_base64=None,
+        ),
+        withheld=None,
+        tlog_proof=f"c2sp.org/tlog-proof@v1\nindex 4710\n\n{_NOTE}",
+    ),
+    Consistency(old_size=2045, new_size=4711, old_root=_HASH, new_root=_HASH, hashes=(_HASH,)),
     ReleaseDiff(deployment_id=DEPLOYMENT_ID, against=FORMER_DEPLOYMENT_ID, items=_DIFFERENCES, needs="build"),
     FunctionDiff(function_id=FUNCTION_ID, against=FORMER_DEPLOYMENT_ID, items=_DIFFERENCES, needs="build"),
 )
@@ -593,6 +626,8 @@ BY_OPERATION: dict[tuple[str, int], object] = {
     ("changeMemberRole", 200): msgspec.structs.replace(_MEMBER, role="admin"),
     ("downloadArtifact", 200): "void main() => print('hello');\n",
     ("getDocs", 200): '<!DOCTYPE html><html lang="en">…</html>',
+    ("getCheckpoint", 200): _NOTE,
+    ("getTile", 200): "32 bytes a hash",
     ("exportLog", 200): "plan.json…events-000000000000001.ndjson.gz…manifest.json…",
     ("getOpenApi", 200): {"openapi": "3.1.0", "info": {"title": "Dart Cloud Functions", "version": "1"}, "paths": {}},
 }

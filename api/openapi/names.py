@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from api.audit import Order
+from api.audit_tree import Withheld
 from api.deployments import DeploymentRequest
 from api.invitations import InvitationStatus
 from api.principal import Permission, PrincipalRole
@@ -57,6 +58,7 @@ ENUMERATIONS: dict[str, Any] = {
     "WebhookDeliveryStatus": DeliveryStatus,
     "WebhookStatus": WebhookStatus,
     "WebhookSwitch": WebhookSwitch,
+    "Withheld": Withheld,
 }
 
 # Each is told apart by the field its members are tagged with.

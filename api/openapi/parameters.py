@@ -28,6 +28,8 @@ from api.operation import Operation, Parameter
 from eventstore.positions import POSITION_PATTERN
 
 A_POSITION = "1:4711"
+# That of an event which is there.
+AN_EVENT = "1:2045"
 _TEXT: Schema = {"type": "string"}
 _EXAMPLE_OF: dict[Any, str] = {UUID: str(FUNCTION_ID), Instant: "2026-03-01T12:00:00Z"}
 
@@ -38,6 +40,7 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     "deploymentId": ("The deployment.", str(DEPLOYMENT_ID)),
     "entityId": ("The id of a project, function, deployment or anything else that has events.", str(FUNCTION_ID)),
     "functionId": ("The function.", str(FUNCTION_ID)),
+    "level": ("The level of the tile: 0 has the leaves.", "0"),
     "invitationId": ("The invitation.", str(INVITATION_ID)),
     "jobId": ("The job.", str(JOB_ID)),
     "keyId": ("The API key.", str(KEY_ID)),
@@ -45,8 +48,13 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     "Read models.name": ("The read model's name.", "deployments"),
     "Functions.name": ("The secret's name: that of the variable in which the function finds it.", "API_TOKEN"),
     "personId": ("The member.", str(PERSON_ID)),
+    "position": ("The position of an event, as any answer gave it.", AN_EVENT),
     "projectId": ("The project.", str(PROJECT_ID)),
     "tenantId": ("The tenant.", str(TENANT_ID)),
+    "tile": (
+        "Its number, three digits to a segment (`x001/x234/067`); of one that is not full `.p/12` gives the first 12 hashes.",
+        "000.p/1",
+    ),
     "uploadId": ("The upload.", str(UPLOAD_ID)),
     "webhookId": ("The webhook.", str(WEBHOOK_ID)),
     "version": ("The version of a Dart SDK.", "3.12.0"),

@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, UNSET
 from msgspec.inspect import (
     AnyType,
     BoolType,
+    BytesType,
     CustomType,
     DateTimeType,
     DictType,
@@ -255,6 +256,8 @@ def _scalar(type: Type) -> Schema:
             return {"type": "integer", **_bounds(type)}
         case FloatType():
             return {"type": "number", **_bounds(type)}
+        case BytesType():
+            return {"type": "string", "contentEncoding": "base64"}
         case BoolType():
             return {"type": "boolean"}
         case UUIDType():

@@ -96,21 +96,23 @@ class Frontier:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._ending: list[bytes] = []
         self.size = 0
 
     def add(self, leaf: bytes) -> None:
         """The hash of the next leaf."""
         self.size += 1
         whole, found = self.size, leaf
+        self._ending = [leaf]
         while not whole & 1:
             found = node_hash(self._parts.pop(), found)
+            self._ending.append(found)
             whole >>= 1
         self._parts.append(found)
 
-    @property
-    def newest(self) -> bytes:
-        """The hash of the largest subtree that ends with the last leaf."""
-        return self._parts[-1]
+    def ending(self, height: int) -> bytes:
+        """The hash of the subtree of this height that ends with the last leaf; there has to be one."""
+        return self._ending[height]
 
     def root(self) -> bytes:
         if not self._parts:

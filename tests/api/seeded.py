@@ -15,6 +15,7 @@ import msgspec
 from api import example_ids
 from api.access_log import Note, note_nothing
 from api.id_tokens import IdTokens
+from api.openapi.parameters import AN_EVENT
 from api.sign_in import Newcomers
 from commands.ids import new_id
 from commands.tenant import AddMember, CreateTenant
@@ -22,7 +23,7 @@ from eventstore.ticks import Tick
 from eventstore.webhook_deliveries import Delivery
 from tests.api.contract import resolved
 from tests.api.runs import succeeded
-from tests.api.steps import CONTENTS, NAMES, a_function, a_project, ask, connected, the_files, upload
+from tests.api.steps import CONTENTS, NAMES, a_function, a_project, ask, connected, grown, the_files, upload
 from tests.api.world import World, world_in_memory
 
 _PLENTY = 1_000_000
@@ -104,7 +105,7 @@ def _headers_of(said: dict[str, Any]) -> dict[str, str]:
 
 
 def _needed_of(said: dict[str, Any]) -> dict[str, str]:
-    return {"kind": "code"} if said["operationId"] == "beginUpload" else {}
+    return {"beginUpload": {"kind": "code"}, "proveConsistency": {"from": "1"}}.get(said["operationId"], {})
 
 
 @asynccontextmanager
@@ -160,7 +161,9 @@ async def seeded(world: World, *, token: str = "") -> Seeded:
         )
         uploads = f"/api/v1/projects/{project_id}/uploads?kind=code"
         begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
+        [event] = (await ask(client, "GET", "/audit/events?limit=1"))["items"]
     ids = {
+        AN_EVENT: event["position"],
         example_ids.TENANT_ID: str(tenant_id),
         example_ids.PROJECT_ID: project_id,
         example_ids.FUNCTION_ID: function_id,
@@ -179,6 +182,7 @@ async def seeded(world: World, *, token: str = "") -> Seeded:
     )
     await _tick(one)
     await _told(one, 1)
+    await grown(world.services)
     return one
 
 
@@ -194,6 +198,7 @@ async def more(one: Seeded) -> None:
     word = new_id().hex[-12:]
     await _tick(one)
     await _told(one, new_id().int % _MANY + 2)
+    await grown(one.world.services)
     async with one.world.client(one.key) as client:
         await a_project(client, f"shop-{word}")
         await a_function(client, project_id, name=f"hello-{word}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.services import Services
+from eventstore.tree.notes import Checkpoint, VerifierKey, sign
+from eventstore.tree.tree import GrowingTree, SignedCheckpoint, root
 from tests.api.world import DOCKERFILE, MAIN_DART, PUBSPEC
 
 NAMES = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
@@ -78,3 +82,23 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> bool:
 def fields_of(answer: httpx.Response) -> list[str]:
     """The fields a problem names."""
     return [error["field"] for error in answer.json()["errors"]]
+
+
+LOG_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+
+
+async def grown(services: Services) -> SignedCheckpoint:
+    """The tree of a log in memory takes in all there is, and a checkpoint of it is signed."""
+    tree, size = cast("GrowingTree", services.tree), await services.log.head()
+    while await tree.extend(at_most=1_000) < size:
+        pass
+    origin = await tree.origin()
+    signed = SignedCheckpoint(
+        epoch=await services.log.epoch(),
+        size=size,
+        note=sign(Checkpoint(origin, size, await root(tree, size)).text, origin, [LOG_KEY]),
+        verifier_keys=(VerifierKey.of(origin, LOG_KEY).text,),
+        made_at=services.clock(),
+    )
+    await tree.publish(signed)
+    return signed

@@ -19,7 +19,7 @@ from api.operation import Operation, operations
 from api.principal import ALLOWED, WITHIN_PROJECTS, PrincipalRole
 from domain.tenant import ROLES_RISING
 from tests.api.runs import succeeded
-from tests.api.steps import a_function, a_project, ask, connected, the_files
+from tests.api.steps import a_function, a_project, ask, connected, grown, the_files
 from tests.api.world import MAIN_DART, World
 
 Ids = dict[str, str]
@@ -51,7 +51,8 @@ class Request(msgspec.Struct, frozen=True):
             return await client.request(self.method, path, content=MAIN_DART, headers=headers, params=params)
         if isinstance(body, dict):
             body = {name: ids[_snake(name)] if name in _IN_BODIES else value for name, value in body.items()}
-        return await client.request(self.method, path, json=body)
+        params = {one.name: str(one.example) for one in self.operation.query if one.required}
+        return await client.request(self.method, path, json=body, params=params)
 
 
 _IN_BODIES = {"projectId", "functionId"}
@@ -83,6 +84,7 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
     begun = await client.post(uploads, headers={"Upload-Complete": "?0"})
     hook = {"url": "https://ci.example.com/dcf"}
     webhook = await ask(client, "POST", f"/projects/{project_id}/webhooks", hook, status=201)
+    await grown(world.services)
     job = await world.services.upkeep.request("plans", "rebuild", id=uuid4(), requested_by="test")
     return {
         "project_id": project_id,
@@ -97,7 +99,13 @@ async def ids(world: World, client: httpx.AsyncClient) -> Ids:
         "invitation_id": invited["invitationId"],
         "upload_id": begun.json()["uploadId"],
         "webhook_id": webhook["webhookId"],
+        "position": deployment.headers["event-position"],
     }
+
+
+def _made_up(ids: Ids) -> Ids:
+    """Ids of the same kinds, of nothing at all."""
+    return {name: str(uuid4()) for name in ids} | {"position": "1:999999"}
 
 
 def _said(answer: httpx.Response, ids: Ids) -> tuple[int, str]:
@@ -115,7 +123,7 @@ class TestStrangers:
     async def test_are_told_the_same_of_what_is_anothers_and_of_what_never_was(self, world: World, ids: Ids) -> None:
         """Goal: nobody learns what another tenant has. Method: every route that names ids, with real and random ones."""
         asked_of = [request for request in REQUESTS if request.names & ids.keys()]
-        made_up = {name: str(uuid4()) for name in ids}
+        made_up = _made_up(ids)
         async with world.client(await world.stranger_key()) as stranger:
             for request in asked_of:
                 real = await request.by(stranger, {**_DEFAULTS, **ids})
@@ -139,7 +147,7 @@ class TestAKeyForOneProject:
             await connected(owner, own)
             asked_for = {"name": "narrow", "role": "owner", "projects": [own]}
             key = (await ask(owner, "POST", "/keys", asked_for, status=201))["key"]
-        made_up = {name: str(uuid4()) for name in ids}
+        made_up = _made_up(ids)
         tried = 0
         async with world.client(key) as narrow:
             for request in REQUESTS:
@@ -219,7 +227,7 @@ class TestRoles:
     async def test_reach_what_they_suffice_for(self, world: World, ids: Ids) -> None:
         """Goal: the table allows what it says. Method: every role at every route that reads, with ids of its own tenant, or,
         so that nothing changes for the next, at every route that writes with ids of nothing."""
-        made_up = {name: str(uuid4()) for name in ids}
+        made_up = _made_up(ids)
         keys: list[tuple[PrincipalRole, str]] = [(role, await world.key(TENANT_ID, role)) for role in ROLES_RISING]
         keys.append(("operator", world.operator_key))
         for role, key in keys:
@@ -234,7 +242,7 @@ class TestRoles:
 
     async def test_every_scope_alone_allows_its_own_routes_and_no_others(self, world: World, ids: Ids) -> None:
         """Every permission as the only scope of an owner's key, at every route, with ids of nothing."""
-        made_up = {name: str(uuid4()) for name in ids}
+        made_up = _made_up(ids)
         for scope in sorted(ALLOWED["owner"] - {"self"}):
             async with world.client(await world.key(TENANT_ID, "owner", scope)) as client:
                 for request in REQUESTS:
@@ -268,4 +276,10 @@ class TestRoles:
                     assert answer.status_code == 401, request.operation.name
 
 
-_DEFAULTS: Ids = {"version": "3.11.0", "name": "sandbox", "tenant_id": str(TENANT_ID)}
+_DEFAULTS: Ids = {
+    "version": "3.11.0",
+    "name": "sandbox",
+    "tenant_id": str(TENANT_ID),
+    "level": "0",
+    "tile": "000.p/1",
+}

@@ -49,6 +49,7 @@ from eventstore.secret_values import MemorySecretStore, PostgresSecretStore, Sec
 from eventstore.session import sessions
 from eventstore.tenant_events import LogTenantEvents, PostgresTenantEvents, TenantEvents
 from eventstore.ticks import MemoryTicks, PostgresTicks, Ticks
+from eventstore.tree.tree import MemoryTree, PostgresTree, Tree
 from eventstore.uploads import MemoryUploads, PostgresUploads, Uploads
 from eventstore.webhook_deliveries import Deliveries, MemoryDeliveries, PostgresDeliveries
 from process.outbound import Reachable
@@ -159,6 +160,7 @@ async def world_in_memory(
         log,
         LogInstants(log),
         LogTenantEvents(log),
+        MemoryTree(log, UUID(int=7)),
         MemoryReader(log, CODEC),
         MemoryUpkeep(log, clock),
         MemoryContents(),
@@ -218,6 +220,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             log,
             instants,
             PostgresTenantEvents(app),
+            PostgresTree(app),
             reader,
             PostgresUpkeep(app),
             contents,
@@ -236,6 +239,7 @@ async def _world(
     log: Log,
     instants: Instants,
     tenant_events: TenantEvents,
+    tree: Tree,
     reader: Reader,
     upkeep: Upkeep,
     contents: Contents,
@@ -263,6 +267,7 @@ async def _world(
         log=log,
         instants=instants,
         tenant_events=tenant_events,
+        tree=tree,
         reader=reader,
         upkeep=upkeep,
         contents=contents,

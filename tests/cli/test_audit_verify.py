@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import structlog
 
 from cli import exits
 from domain.event import SYSTEM_TENANT
+from eventstore.database import connect
+from eventstore.tree.tree import PostgresTree
 from projections.catalogue import READ_MODELS
 from projections.projects import PROJECTS
 from tests.api.steps import a_project
@@ -25,6 +28,8 @@ async def project_id(database_url: str, tmp_path: Path) -> str:
     async with world_on_postgres(database_url, tmp_path / "service") as world, world.client() as client:
         made = await a_project(client)
         assert await world.services.reader.wait_for(await world.log.head(), seconds_max=10)
+    async with connect(database_url, role="dcf_engine", size_max=1) as pool:
+        await PostgresTree(pool).extend(at_most=1_000)
     return made
 
 
@@ -57,7 +62,26 @@ class TestVerify:
         assert ended.json["verified"] is True
         assert ended.json["skipped"] == {}
         assert ended.json["checked"]["projects rows"] == 1
-        assert {name.partition(" ")[0] for name in ended.json["checked"]} >= {"streams", "claims", "counters", "usage"}
+        names = {name.partition(" ")[0] for name in ended.json["checked"]}
+        assert names >= {"streams", "claims", "counters", "usage", "tree"}
+
+    def test_an_event_that_was_changed_by_hand_is_named_by_its_position(
+        self, operator: Terminal, database_url: str
+    ) -> None:
+        _spoil(database_url, "UPDATE log.events SET data = data || '\\x20'::bytea WHERE position = 3")
+
+        ended, whole = operator.type("audit", "verify", "--tree"), operator.type("audit", "verify", "--json")
+
+        assert ended.code == whole.code == exits.FAILED
+        assert re.search(r"^tree 3 of tenant .*: differs: the [a-z._]+ of stream", ended.out, re.MULTILINE)
+        assert [one["id"] for one in whole.json["differences"]] == ["3"]
+
+    def test_the_tree_is_that_of_the_whole_log(self, operator: Terminal) -> None:
+        assert operator.type("audit", "verify", "--tree", "--model", "usage").code == exits.USAGE
+        Path("kept").write_text("no checkpoint")
+        ended = operator.type("audit", "verify", "--tree", "--checkpoint", "kept")
+        assert ended.code == exits.FAILED
+        assert "this is no checkpoint" in ended.out
 
     def test_what_was_spoilt_by_hand_is_named_and_ends_with_a_code(
         self, operator: Terminal, database_url: str, project_id: str

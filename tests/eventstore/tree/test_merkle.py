@@ -139,10 +139,10 @@ def test_a_path_of_another_length_is_none(index: int, size: int, length: int) ->
         root_by_inclusion(index, size, b"x" * 32, [b"x" * 32] * length)
 
 
-def test_a_frontier_knows_the_subtree_that_ends_with_its_last_leaf() -> None:
+def test_a_frontier_knows_the_subtrees_that_end_with_its_last_leaf() -> None:
     leaves = [leaf_hash(b"%d" % n) for n in range(8)]
     found = Frontier()
     for number, leaf in enumerate(leaves, 1):
         found.add(leaf)
-        whole = number & -number
-        assert found.newest == root_of(leaves[number - whole : number])
+        for height in range((number & -number).bit_length()):
+            assert found.ending(height) == root_of(leaves[number - (1 << height) : number])

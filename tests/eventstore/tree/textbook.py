@@ -102,7 +102,8 @@ def entry(line: str) -> bytes:
     event = json.loads(line)
     type = event["type"].encode()
     stored = [
-        event[part].encode() if part in event else base64.b64decode(event[f"{part}Base64"]) for part in ("meta", "data")
+        base64.b64decode(event[f"{part}Base64"]) if event.get(part) is None else event[part].encode()
+        for part in ("meta", "data")
     ]
     at = datetime.fromisoformat(event["recordedAt"]) - datetime(1970, 1, 1, tzinfo=UTC)
     return b"".join(
