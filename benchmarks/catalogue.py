@@ -19,6 +19,7 @@ from benchmarks.read_your_writes import read_your_writes
 from benchmarks.rebuild import rebuild
 from benchmarks.rebuild_live import rebuild_live
 from benchmarks.runner import runner
+from benchmarks.transparency import transparency
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -43,5 +44,6 @@ BENCHMARKS = (
     Benchmark("read_your_writes", "from a write's answer to a read that shows it, against wait()", read_your_writes),
     Benchmark("runner", "100, 1,000 and 3,000 deployments in flight in one runner on a slow cloud", runner),
     Benchmark("rebuild", "a million events into the deployments read model, in two processes", rebuild),
+    Benchmark("transparency", "the tree over the log, against a bare read; appends while it is kept", transparency),
     Benchmark("rebuild_live", "reads over HTTP while every read model is rebuilt, against reads without", rebuild_live),
 )
