@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 
 from audit.findings import Findings, Tell
@@ -26,7 +28,7 @@ async def dry_run(
     """What is served, and what of it would be otherwise: a `missing` row would be made, a `surplus` one would go, and an
     `unreadable` one cannot be folded by the changed code. `database` acts as dcf_engine. Raises NothingServed.
     """
-    more = {} if lane_bytes is None else {"lane_bytes": lane_bytes}
+    more: dict[str, Any] = {} if lane_bytes is None else {"lane_bytes": lane_bytes}
     for _ in range(ATTEMPTS_MAX):
         served = (await active_versions(database)).get(changed.name)
         if served is None:

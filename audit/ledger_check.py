@@ -10,7 +10,9 @@ from uuid import UUID
 
 from audit.changes import Change
 from audit.findings import Difference, Findings, Problem, Progress, Tell
-from audit.log_events import POSITIONS_MAX, head
+from audit.log_events import ARCHIVED_EVENTS_MAX, POSITIONS_MAX, head
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.database import Database, Queries
 from eventstore.meta import Meta, decode_meta
 
@@ -86,14 +88,23 @@ class Ledger:
 
 
 async def check_ledger(
-    database: Database, tenant_id: UUID | None, findings: Findings, tell: Tell, *, lane_rows: int = LANE_ROWS
+    database: Database,
+    tenant_id: UUID | None,
+    findings: Findings,
+    tell: Tell,
+    *,
+    lane_rows: int = LANE_ROWS,
+    shelf: Shelf | None = None,
 ) -> None:
-    """Compare all of them, or a tenant's. `database` acts as dcf_engine."""
+    """Compare all of them, or a tenant's. `database` acts as dcf_engine; archived events come from the shelf.
+
+    Raises EventsArchived, ArchiveDamaged.
+    """
     lanes = -(-max(1, await database.fetchval(_SIZE)) // lane_rows)
     for lane in range(lanes):
         ledger = Ledger(tenant_id, lane=lane, lanes=lanes)
         end = await head(database)
-        async for position in _reckon(database, ledger, 0, end):
+        async for position in _reckon(database, ledger, 0, end, shelf):
             tell(Progress(_BOTH, lane * end + position, lanes * end))
         # An append writes its events, its claims and its counters together: a snapshot shows all of one position.
         async with database.transaction(isolation="repeatable_read", readonly=True) as snapshot:
@@ -103,14 +114,29 @@ async def check_ledger(
             await _compare_counters(snapshot, ledger, tenant_id, findings)
 
 
-async def _reckon(queries: Queries, ledger: Ledger, after: int, up_to: int) -> AsyncIterator[int]:
+async def _reckon(
+    queries: Queries, ledger: Ledger, after: int, up_to: int, shelf: Shelf | None = None
+) -> AsyncIterator[int]:
     """Take what follows `after`, and say how far that is done."""
     while after < up_to:
         end = min(up_to, after + POSITIONS_MAX)
-        for position, meta in await queries.fetch(_METAS, after, end):
+        try:
+            with told_if_archived():
+                metas = [(row["position"], row["meta"]) for row in await queries.fetch(_METAS, after, end)]
+        except EventsArchived:
+            if shelf is None:
+                raise
+            read = await shelf.read(after, limit=ARCHIVED_EVENTS_MAX)
+            end = min(up_to, read[-1].position)
+            metas = [(event.position, event.meta) for event in read if event.position <= end and _carries(event.meta)]
+        for position, meta in metas:
             ledger.take(position, decode_meta(meta))
         after = end
         yield after
+
+
+def _carries(meta: bytes) -> bool:
+    return b'"claims"' in meta or b'"counters"' in meta
 
 
 async def _compare_claims(queries: Queries, ledger: Ledger, tenant_id: UUID | None, findings: Findings) -> None:

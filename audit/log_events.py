@@ -1,18 +1,26 @@
-"""The log read in order for whoever folds it again: as much of it as is wanted, in pieces of bounded size."""
+"""The log read in order for whoever folds it again: as much of it as is wanted, in pieces of bounded size.
+
+What is archived comes from its files, as if it had never left the database.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
 
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.database import Queries
 from eventstore.log import StoredEvent
 
 # One statement looks through so many positions at most, however few of their events are wanted.
 POSITIONS_MAX = 50_000
 EVENTS_MAX = 1_000
+# Files are read by whole blocks, which have as many.
+ARCHIVED_EVENTS_MAX = 5_000
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +33,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     streams: frozenset[UUID] | None = None
     lane: int = 0
     lanes: int = 1
+
+    def has(self, event: StoredEvent) -> bool:
+        """Whether the event is one of them."""
+        if self.types is not None and event.type not in self.types:
+            return False
+        if self.tenant_id not in (None, event.tenant_id):
+            return False
+        if event.type in self.strays:
+            return True
+        named = self.streams is None or event.stream_id in self.streams
+        return named and event.stream_id.bytes[15] % self.lanes == self.lane
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -52,6 +71,7 @@ _AT = """
      WHERE e.position = ANY($1)
      ORDER BY e.position
 """
+_FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 _HEAD = "SELECT coalesce(max(e.position), 0) FROM log.events e"
 
 
@@ -61,29 +81,74 @@ async def head(queries: Queries) -> int:
     return position
 
 
-async def events(queries: Queries, wanted: Wanted, *, after: int, up_to: int) -> AsyncIterator[Piece]:
-    """The wanted events with `after` < position <= `up_to`, in order; a piece at least every POSITIONS_MAX positions."""
+async def events(
+    queries: Queries, wanted: Wanted, *, after: int, up_to: int, shelf: Shelf | None = None
+) -> AsyncIterator[Piece]:
+    """The wanted events with `after` < position <= `up_to`, in order; a piece at least every POSITIONS_MAX positions.
+
+    Raises EventsArchived for those that are archived, and not on the shelf; ArchiveDamaged.
+    """
     position = after
-    streams = None if wanted.streams is None else list(wanted.streams)
     while position < up_to:
-        end = min(up_to, position + POSITIONS_MAX)
+        try:
+            piece = await _in_database(queries, wanted, position, min(up_to, position + POSITIONS_MAX))
+        except EventsArchived:
+            if shelf is None:
+                raise
+            read = await shelf.read(position, limit=ARCHIVED_EVENTS_MAX)
+            found = [event for event in read if event.position <= up_to and wanted.has(event)]
+            piece = Piece(found, min(up_to, read[-1].position))
+        position = piece.position
+        yield piece
+
+
+async def _in_database(queries: Queries, wanted: Wanted, after: int, end: int) -> Piece:
+    with told_if_archived():
         rows = await queries.fetch(
             _EVENTS,
-            position,
+            after,
             end,
             None if wanted.types is None else list(wanted.types),
             wanted.tenant_id,
             list(wanted.strays),
-            streams,
+            None if wanted.streams is None else list(wanted.streams),
             wanted.lanes,
             wanted.lane,
             EVENTS_MAX,
         )
-        found = [StoredEvent(*row) for row in rows]
-        position = end if len(found) < EVENTS_MAX else found[-1].position
-        yield Piece(found, position)
+    found = [StoredEvent(*row) for row in rows]
+    return Piece(found, end if len(found) < EVENTS_MAX else found[-1].position)
 
 
-async def events_at(queries: Queries, positions: Collection[int]) -> list[StoredEvent]:
-    """The events at these positions."""
-    return [StoredEvent(*row) for row in await queries.fetch(_AT, list(positions))]
+async def archived_to(queries: Queries, shelf: Shelf) -> int:
+    """Up to which position the shelf has what is not in the database any more; 0: everything is there.
+
+    Raises EventsArchived when the shelf has nothing of it.
+    """
+    try:
+        with told_if_archived():
+            await queries.fetchval(_FROM_THE_BEGINNING)
+    except EventsArchived:
+        return (await shelf.beyond(0)).end
+    return 0
+
+
+async def archived_events(shelf: Shelf, up_to: int) -> AsyncIterator[list[StoredEvent]]:
+    """All that the shelf has from the beginning up to a position. Raises EventsArchived, ArchiveDamaged."""
+    position = 0
+    while position < up_to:
+        read = await shelf.read(position, limit=ARCHIVED_EVENTS_MAX)
+        position = read[-1].position
+        yield [event for event in read if event.position <= up_to]
+
+
+async def events_at(queries: Queries, positions: Collection[int], shelf: Shelf | None = None) -> list[StoredEvent]:
+    """The events at these positions, as far as there are any."""
+    found = [StoredEvent(*row) for row in await queries.fetch(_AT, list(positions))]
+    left = sorted(set(positions) - {event.position for event in found})
+    with suppress(EventsArchived):
+        while left and shelf is not None:
+            read = await shelf.read(left[0] - 1, limit=ARCHIVED_EVENTS_MAX)
+            found += [event for event in read if event.position in left]
+            left = [position for position in left if position > read[-1].position]
+    return found

@@ -27,6 +27,7 @@ from audit.model_tables import (
     rows_of,
 )
 from audit.refold import Refold, Refolded, Version, lane_of
+from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Database, Queries, Row
 from projections.read_model import AnyModel, RowKey
@@ -56,16 +57,26 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def check_model(
-    database: Database, codec: Codec, check: Check, findings: Findings, tell: Tell, *, lane_bytes: int = LANE_BYTES
+    database: Database,
+    codec: Codec,
+    check: Check,
+    findings: Findings,
+    tell: Tell,
+    *,
+    lane_bytes: int = LANE_BYTES,
+    shelf: Shelf | None = None,
 ) -> None:
-    """Compare, and add what differs. `database` acts as dcf_engine. Raises TableGone: begin again with another build."""
+    """Compare, and add what differs. `database` acts as dcf_engine; archived events come from the shelf.
+
+    Raises TableGone: begin again with another build; EventsArchived, ArchiveDamaged.
+    """
     if check.model.append_only:
-        await _AppendedRows(database, codec, check, findings, tell).run()
+        await _AppendedRows(database, codec, check, findings, tell, shelf).run()
         return
     size = 0 if check.table.keys is not None else await bytes_of(database, check.table)
     lanes = min(LANES_MAX, max(1, -(-size // lane_bytes)))
     for lane in range(lanes):
-        await _Lane(database, codec, _in_lane(check, lane, lanes), findings, tell).run()
+        await _Lane(database, codec, _in_lane(check, lane, lanes), findings, tell, shelf).run()
 
 
 def wanted_by(model: AnyModel) -> Wanted:
@@ -88,9 +99,11 @@ def _in_lane(check: Check, lane: int, lanes: int) -> Check:
 class _Compared:
     """What is common to both ways: where the differences go."""
 
-    def __init__(self, database: Database, codec: Codec, check: Check, findings: Findings, tell: Tell) -> None:
+    def __init__(
+        self, database: Database, codec: Codec, check: Check, findings: Findings, tell: Tell, shelf: Shelf | None
+    ) -> None:
         self._database, self._codec, self._check = database, codec, check
-        self._findings, self._tell = findings, tell
+        self._findings, self._tell, self._shelf = findings, tell, shelf
         self._name = check.model.name
 
     def _tell_parked(self, parked: Iterable[Row]) -> None:
@@ -170,7 +183,7 @@ class _Lane(_Compared):
 
     async def _fold(self, queries: Queries, after: int, up_to: int) -> None:
         lane, lanes = self._check.table.lane, self._check.table.lanes
-        async for piece in events(queries, self._check.wanted, after=after, up_to=up_to):
+        async for piece in events(queries, self._check.wanted, after=after, up_to=up_to, shelf=self._shelf):
             for stored in piece.events:
                 self._refold.take(stored)
             self._tell(Progress(self._name, lane * up_to + piece.position, lanes * up_to))
@@ -231,7 +244,7 @@ class _AppendedRows(_Compared):
         parked = await parked_in(self._database, check.table)
         self._tell_parked(parked)
         left_out = _keys_of(parked)
-        async for piece in events(self._database, check.wanted, after=0, up_to=position):
+        async for piece in events(self._database, check.wanted, after=0, up_to=position, shelf=self._shelf):
             refold = Refold(check.model, self._codec, lambda _: True)
             for stored in piece.events:
                 refold.take(stored)
@@ -255,7 +268,8 @@ class _AppendedRows(_Compared):
         async for page in rows_in(self._database, self._check.table):
             rows = {(row["tenant_id"], row["id"]): row for row in page if row["position"] <= position}
             refold = Refold(self._check.model, self._codec, lambda _: True)
-            for stored in await events_at(self._database, {row["position"] for row in rows.values()}):
+            positions = {row["position"] for row in rows.values()}
+            for stored in await events_at(self._database, positions, self._shelf):
                 refold.take(stored)
             for key, row in rows.items():
                 if key not in refold.rows and key not in refold.held and key not in left_out:

@@ -21,14 +21,12 @@ from audit.refold import recorded_of
 from audit.stream_check import StreamCheck
 from domain.event import Aggregate, StreamRef
 from domain.refusal import NotFound
-from eventstore.archived import told_if_archived
+from eventstore.archive.whole import Shelf, WholeLog
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 from projections.active import active_versions
 from projections.read_model import AnyModel, RowKey, kind_of
-
-_FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 
 # A model that is switched while it is looked at is begun again so often.
 ATTEMPTS_MAX = 5
@@ -41,13 +39,15 @@ class StreamUnknown(NotFound):
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification works with. `database` acts as dcf_engine; `models` are those to look at."""
+    """What a verification works with. `database` acts as dcf_engine; `models` are those to look at; archived events come
+    from the shelf."""
 
     database: Database
     log: Log
     codec: Codec
     aggregates: Sequence[Aggregate[Any]]
     models: Sequence[AnyModel]
+    shelf: Shelf = msgspec.field(default_factory=lambda: Shelf(None))
 
 
 async def verify(
@@ -55,20 +55,18 @@ async def verify(
 ) -> Findings:
     """Look at everything, at one tenant's, or at some streams with all that is shown of them.
 
-    Raises StreamUnknown; EventsArchived when parts of the log are not in the database.
+    Raises StreamUnknown; EventsArchived when parts of the log are neither in the database nor on the shelf; ArchiveDamaged.
     """
     findings = Findings()
-    looking = StreamCheck(parts.database, parts.codec, parts.aggregates, findings, tell)
+    looking = StreamCheck(parts.database, parts.codec, parts.aggregates, findings, tell, shelf=parts.shelf)
     if streams:
         found = await _located(parts.database, tenant_id, streams)
         await looking.run_named([(stream.tenant_id, stream.id) for stream in found])
         for tenant, own in groupby(sorted(found, key=lambda stream: stream.tenant_id), lambda stream: stream.tenant_id):
             await _check_named(parts, findings, tell, tenant, list(own))
         return findings
-    with told_if_archived():
-        await parts.database.fetchval(_FROM_THE_BEGINNING)
     await looking.run(tenant_id)
-    await check_ledger(parts.database, tenant_id, findings, tell)
+    await check_ledger(parts.database, tenant_id, findings, tell, shelf=parts.shelf)
     for model in parts.models:
         await check_served(parts, model, findings, tell, tenant_id=tenant_id)
     return findings
@@ -99,7 +97,7 @@ async def check_served(
         )
         found = Findings()
         try:
-            await check_model(parts.database, parts.codec, check, found, tell)
+            await check_model(parts.database, parts.codec, check, found, tell, shelf=parts.shelf)
         except (TableGone, asyncpg.UndefinedTableError):
             continue
         findings.take(found)
@@ -124,7 +122,7 @@ async def _check_named(
     parts: Parts, findings: Findings, tell: Tell, tenant_id: UUID, streams: Sequence[StreamRef]
 ) -> None:
     """Look at every row that an event of these streams ever changed."""
-    events = [event for own in await parts.log.load(streams) for event in own]
+    events = [event for own in await WholeLog(parts.log, parts.shelf).load(streams) for event in own]
     for model in parts.models:
         keys = frozenset((tenant_id, id) for id in _changed_by(model, parts.codec, events))
         if keys:

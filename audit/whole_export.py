@@ -9,6 +9,7 @@ from audit.export_folder import ExportFolder, Progress
 from audit.export_format import PART_LINES_MAX, Manifest, Part, Plan
 from audit.exporting import Made, Tell, command_parts, event_parts, vault_parts
 from audit.log_events import Wanted, events
+from eventstore.archive.whole import Shelf
 from eventstore.database import Database
 
 # Opens sessions that may list what the vault keeps.
@@ -25,10 +26,14 @@ async def export_whole(
     vault: OpenVault | None = None,
     master_key: str = "",
     lines_max: int = PART_LINES_MAX,
+    shelf: Shelf | None = None,
 ) -> Manifest:
-    """Write what is left of the plan. `database` acts as dcf_engine; with a `vault`, what that keeps is in it too."""
+    """Write what is left of the plan. `database` acts as dcf_engine; with a `vault`, what that keeps is in it too.
+
+    Raises EventsArchived for what is archived and not on the shelf; ArchiveDamaged.
+    """
     plan = progress.plan
-    pieces = events(database, Wanted(tenant_id=plan.tenant_id), after=progress.reached, up_to=plan.up_to)
+    pieces = events(database, Wanted(tenant_id=plan.tenant_id), after=progress.reached, up_to=plan.up_to, shelf=shelf)
     async for part, content in event_parts(pieces, tell, lines_max=lines_max):
         progress = folder.add(progress, part, content)
     others = await _written(folder, command_parts(database, plan.up_to))

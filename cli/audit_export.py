@@ -30,6 +30,9 @@ from cli.operating import UNAVAILABLE, settings_of
 from cli.session import Session, shown
 from cli.trouble import Trouble
 from domain.catalogue import AGGREGATES
+from eventstore.archive.manifest import ArchiveDamaged
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived
 from eventstore.database import connect
 from eventstore.server import postgres
 from migrations.upgrade import migrate
@@ -80,6 +83,10 @@ def show_export(session: Session, folder: Path, write: Callable[[], Manifest]) -
         manifest = write()
     except FolderInUse as problem:
         raise Trouble(f"{problem}.", then="name another folder", exit_code=exits.USAGE) from problem
+    except EventsArchived as problem:
+        raise Trouble(problem.detail, then=problem.remedy) from problem
+    except ArchiveDamaged as problem:
+        raise Trouble(f"{problem}.", then="restore the file from a backup") from problem
     except Damaged as problem:
         raise Trouble(
             f"The export cannot be used: {problem}.", then="remove the folder, and export it again"
@@ -106,6 +113,7 @@ def _whole(session: Session, folder: Path, *, with_keys: bool) -> Manifest:
             made_at=_now(),
             vault=(lambda: connect(store.url, role="dcf_owner", size_max=1)) if with_keys else None,
             master_key=_fingerprint(store.settings) if with_keys else "",
+            shelf=Shelf(store.settings.archive_dir),
         )
 
     return with_store(session, work)

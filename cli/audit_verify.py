@@ -81,13 +81,19 @@ def verify(
     tell = teller(session.screen)
 
     async def work(store: Store) -> Findings:
-        findings = Findings()
+        findings, shelf = Findings(), Shelf(store.settings.archive_dir)
         if not (tenant or streams or models):
             saved = [Saved(str(path), path.read_text(errors="replace")) for path in checkpoints]
-            shelf = Shelf(store.settings.archive_dir)
             await check_tree(store.database, store.log, shelf, findings, tell, saved=saved, keys=trusted)
         if not tree_only:
-            parts = Parts(database=store.database, log=store.log, codec=CODEC, aggregates=AGGREGATES, models=chosen)
+            parts = Parts(
+                database=store.database,
+                log=store.log,
+                codec=CODEC,
+                aggregates=AGGREGATES,
+                models=chosen,
+                shelf=shelf,
+            )
             findings.take(await verified(parts, tell, tenant_id=tenant, streams=streams))
         return findings
 
@@ -96,8 +102,7 @@ def verify(
     except StreamUnknown as unknown:
         raise Trouble(unknown.detail, then="dcf audit log", exit_code=exits.USAGE) from unknown
     except EventsArchived as archived:
-        then = "set DCF_ARCHIVE_DIR for dcf audit verify --tree; for the rest: dcf log unarchive"
-        raise Trouble(archived.detail, then=then) from archived
+        raise Trouble(archived.detail, then=archived.remedy) from archived
     except ArchiveDamaged as damaged:
         raise Trouble(f"{damaged}.", then="restore the file from a backup") from damaged
     show_findings(session, findings)

@@ -144,7 +144,7 @@ def check(session: Session, directory: Path | None) -> None:
 @shown
 @click.pass_obj
 def unarchive(session: Session, first: int, directory: Path | None) -> None:
-    """Put archived parts back into the database, for what reads the log from its beginning: rebuilds, verifications.
+    """Put archived parts back into the database, for what reads the log from its beginning: rebuilds.
 
     The files stay where they are. Interrupted, type it again.
     """

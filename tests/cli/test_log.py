@@ -110,13 +110,14 @@ class TestLog:
         assert first.name in ended.err
         assert operator.type("log", "unarchive").code == exits.FAILED
 
-    def test_verifying_everything_asks_for_what_was_archived(self, operator: Terminal) -> None:
+    def test_verifying_and_exporting_everything_read_what_was_archived(self, operator: Terminal) -> None:
         operator.must("log", "archive", "--older-than", "0h")
 
-        ended = operator.type("audit", "verify")
-
-        assert ended.code == exits.FAILED
-        assert "dcf log unarchive" in ended.err
+        for command in (("audit", "verify"), ("audit", "export", "exported")):
+            ended = operator.type(*command, DCF_ARCHIVE_DIR="")
+            assert ended.code == exits.FAILED
+            assert "DCF_ARCHIVE_DIR" in ended.err
+            operator.must(*command)
 
     @pytest.mark.parametrize("arguments", [("--older-than", "soon"), ("--older-than", "1.5d")])
     def test_refuses_what_is_no_age(self, operator: Terminal, arguments: tuple[str, ...]) -> None:

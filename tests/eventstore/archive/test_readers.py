@@ -13,12 +13,18 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import OperationalError
 from eventsourcing.utils import Environment
 
+from audit.export_folder import ExportFolder
+from audit.export_format import Part as ExportedPart
+from audit.findings import Findings
 from audit.replay import replay
+from audit.stream_check import StreamCheck
 from audit.verification import Parts, verify
+from audit.whole_export import export_whole, plan_whole
 from commands.basis import CODEC
 from domain.catalogue import AGGREGATES
 from eventstore.archive.reading import Archive
 from eventstore.archive.returning import put_back
+from eventstore.archive.whole import Shelf
 from eventstore.archived import EventsArchived
 from eventstore.bridge import Factory
 from eventstore.canonical import encode_canonical
@@ -26,9 +32,10 @@ from eventstore.database import Pool, connect
 from eventstore.tree.keeping import take_in
 from eventstore.tree.tree import root
 from projections.catalogue import READ_MODELS
+from projections.deployments import DEPLOYMENTS
 from projections.projects import PROJECTS
 from projections.reach import still_reading
-from tests.eventstore.archive.conftest import PROJECT_STREAM, Place, deployment
+from tests.eventstore.archive.conftest import PROJECT_STREAM, Place, deployment, ids
 from tests.eventstore.bridge.environments import environment
 from tests.eventstore.test_partitions import SIZE
 from tests.eventstore.tree import textbook
@@ -120,12 +127,93 @@ class TestReplay:
 
 
 class TestVerify:
+    def parts(self, place: Place, database: Pool, directory: Path | None) -> Parts:
+        return Parts(
+            database=database,
+            log=place.log,
+            codec=CODEC,
+            aggregates=AGGREGATES,
+            models=READ_MODELS,
+            shelf=Shelf(directory),
+        )
+
     async def test_says_that_parts_are_missing_instead_of_what_differs(self, place: Place, database: Pool) -> None:
         await place.archive()
-        parts = Parts(database=database, log=place.log, codec=CODEC, aggregates=AGGREGATES, models=READ_MODELS)
 
         with pytest.raises(EventsArchived):
-            await verify(parts, lambda _progress: None)
+            await verify(self.parts(place, database, None), lambda _progress: None)
+
+    async def test_finds_the_same_whether_parts_are_archived_or_not(
+        self, place: Place, database: Pool, workshop: Workshop
+    ) -> None:
+        """*Method:* all of it, one tenant's, and a stream that left; before and after."""
+        await workshop.catch_up()
+        left, parts = deployment(3).id, self.parts(place, database, place.directory)
+        asked: list[dict[str, Any]] = [{}, {"tenant_id": a.TENANT_ID}, {"streams": [left]}]
+        before = [await verify(parts, lambda _progress: None, **one) for one in asked]
+
+        await place.archive()
+        after = [await verify(parts, lambda _progress: None, **one) for one in asked]
+
+        assert [one.differences for one in before] == [[], [], []]
+        assert [one.differences for one in after] == [[], [], []]
+        assert [one.checked for one in after] == [one.checked for one in before]
+
+    async def test_finds_what_differs_in_what_was_archived(
+        self, place: Place, database: Pool, workshop: Workshop
+    ) -> None:
+        await workshop.catch_up()
+        await place.archive()
+        left = deployment(3).id
+        await database.execute(f"UPDATE views.{DEPLOYMENTS.kind} SET position = position + 1 WHERE id = $1", left)
+        await place.owner.execute("UPDATE log.streams SET version = version + 1 WHERE stream_id = $1", left)
+
+        findings = await verify(self.parts(place, database, place.directory), lambda _progress: None)
+
+        told = {(one.where, one.id) for one in findings.differences}
+        assert {("streams", str(left)), (DEPLOYMENTS.name, str(left))} <= told
+
+    async def test_streams_are_looked_at_in_lanes_that_fit_into_memory(self, place: Place, database: Pool) -> None:
+        await place.archive()
+        whole, parted = Findings(), Findings()
+        for findings, held in ((whole, 100_000), (parted, 7)):
+            check = StreamCheck(
+                database,
+                CODEC,
+                AGGREGATES,
+                findings,
+                lambda _progress: None,
+                shelf=Shelf(place.directory),
+                archived_held_max=held,
+            )
+            await check.run(None)
+
+        assert (whole.differences, parted.differences) == ([], [])
+        assert whole.checked == parted.checked
+        assert whole.checked["streams"] == len(ids(place.events))
+
+
+class TestExport:
+    async def test_is_the_same_whether_parts_are_archived_or_not(
+        self, place: Place, database: Pool, tmp_path: Path
+    ) -> None:
+        before = await self.exported(place, database, tmp_path / "before")
+        await place.archive()
+        after = await self.exported(place, database, tmp_path / "after")
+
+        assert after == before
+        assert sum(part.lines for part in after if part.kind == "events") == len(place.events)
+        with pytest.raises(EventsArchived):
+            await self.exported(place, database, tmp_path / "blind", shelf=None)
+
+    async def exported(self, place: Place, database: Pool, folder: Path, **more: Any) -> tuple[ExportedPart, ...]:
+        target = ExportFolder(folder)
+        begun = target.begin(await plan_whole(database, release="1"))
+        given = {"shelf": Shelf(place.directory), **more}
+        manifest = await export_whole(
+            database, target, begun, lambda _position: None, made_at="now", lines_max=9, **given
+        )
+        return manifest.parts
 
 
 @pytest.fixture
