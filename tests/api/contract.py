@@ -84,7 +84,12 @@ def _patterns() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
     """A literal segment stands before a parameter in the same place."""
     paths = sorted(the_document()["paths"].items(), key=lambda pair: pair[0].replace("{", "~"))
     return [
-        (re.compile(re.sub(r"\{\w+\}", "[^/]+", re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))), methods)
+        (
+            re.compile(
+                re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\\([{}])", r"\1", re.escape(path)).replace("{tile}", ".+"))
+            ),
+            methods,
+        )
         for path, methods in paths
     ]
 
