@@ -45,7 +45,8 @@ TEXT = "text/plain"
 _TEXT = b"text/plain; charset=utf-8"
 # A checkpoint is old after seconds, and what it says for ever so.
 _TILE_HEADERS = ((b"cache-control", b"private, max-age=31536000, immutable"),)
-_TILE = re.compile(r"((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+# More segments than a log can ever have tiles for are no number here.
+_TILE = re.compile(r"((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _LEVELS_MAX = 8
 
 Size = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
@@ -229,7 +230,10 @@ async def prove_event(request: Request[Any, Any, Any], position: FromPath[str]) 
     tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
     place = await services.tokens.read(position)
     event, withheld = await _event(request, services, tenant_id, place)
-    signed = await _signed(services, given.get(_SIZE.name), at_least=place)
+    size = given.get(_SIZE.name)
+    if size is not None and size < place:
+        raise _invalid(_SIZE.name, "the event was recorded after that")
+    signed = await _signed(services, size, at_least=place)
     [leaf] = await leaves(services.tree, place - 1, place)
     path = tuple(await inclusion_proof(services.tree, place - 1, signed.size))
     proof = EventProof(

@@ -68,12 +68,13 @@ async def keeping(keeper: Keeper) -> AsyncIterator[None]:
 
 
 async def _keep(keeper: Keeper) -> None:
-    holder = uuid4()
+    holder, step = uuid4(), STEP_EVENTS_MAX
     while True:
         try:
             if await keeper.leases.acquire([Wanted(LEASE_NAME)], holder=holder, seconds=LEASE_SECONDS):
-                await take_in(keeper)
+                await take_in(keeper, at_most=step)
                 await sign_when_due(keeper, now=datetime.now(UTC))
+                step = min(2 * step, STEP_EVENTS_MAX)
             else:
                 keeper.monitor.stands_by()
         except EventsArchived as problem:
@@ -83,15 +84,20 @@ async def _keep(keeper: Keeper) -> None:
             keeper.monitor.hindered(str(problem))
             structlog.get_logger().error("log_tree_hindered", problem=str(problem))
         except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
+            # Very large events, or a database that is very busy, may take longer than a statement may.
+            step = max(1, step // 2)
             structlog.get_logger().warning("log_tree_put_off", reason=repr(error))
+        except Exception as error:  # noqa: BLE001 - the keeper goes on, whatever it was
+            keeper.monitor.hindered(repr(error))
+            structlog.get_logger().exception("log_tree_interrupted")
         await asyncio.sleep(ROUND_SECONDS)
 
 
-async def take_in(keeper: Keeper) -> None:
-    """Take in what was recorded, though only so much in one round. Raises EventsArchived, ArchiveDamaged."""
+async def take_in(keeper: Keeper, *, at_most: int = STEP_EVENTS_MAX) -> None:
+    """Take in what was recorded, so many in one step, and only so many steps. Raises EventsArchived, ArchiveDamaged."""
     for _ in range(STEPS_MAX):
         try:
-            size = await keeper.tree.extend(at_most=STEP_EVENTS_MAX)
+            size = await keeper.tree.extend(at_most=at_most)
         except EventsArchived:
             # Of before there was a tree.
             after = await keeper.tree.size()

@@ -86,6 +86,9 @@ class TestProveEvent:
         assert (await ask(client, "GET", f"{path}?size={old.size}"))["checkpoint"] == old.note
         unknown = await client.get(f"/api/v1{path}?size={old.size - 1}")
         assert is_problem(unknown, 404, "checkpoint_not_found")
+        last = (await _events(client))[-1]["position"]
+        earlier = await client.get(f"/api/v1/audit/events/{last}/proof?size={old.size}")
+        assert is_problem(earlier, 422, "parameter_invalid")
 
     async def test_another_tenant_s_event_is_none(self, world: World, client: httpx.AsyncClient) -> None:
         await a_project(client)
@@ -193,7 +196,19 @@ class TestTiles:
         assert answer.content == b"".join(textbook.leaf(textbook.entry(line)) for line in lines)
 
     @pytest.mark.parametrize(
-        "tile", ["0/000", "0/001", "0/x001/000", "0/000.p/0", "0/000.p/255", "0/0", "9/000.p/1", "0/000/x", "0/entries"]
+        "tile",
+        [
+            "0/000",
+            "0/001",
+            "0/x001/000",
+            "0/000.p/0",
+            "0/000.p/255",
+            "0/0",
+            "9/000.p/1",
+            "0/000/x",
+            "0/entries",
+            "0/x999/x999/x999/x999/x999/999",
+        ],
     )
     async def test_that_are_not_there_are_none(self, world: World, client: httpx.AsyncClient, tile: str) -> None:
         await grown(world.services)

@@ -108,6 +108,24 @@ async def test_two_keepers_share_the_work(postgres_log: PostgresLog, database: P
     assert (origin, size, root) == (await tree.origin(), 20, textbook.tree_hash(entries))
 
 
+async def test_a_keeper_goes_on_after_whatever_went_wrong(
+    postgres_log: PostgresLog, database: Pool, owner: Pool, tmp_path: Path
+) -> None:
+    """*Method:* an event that is missing in between keeps the tree from growing, until it is there."""
+    await write(postgres_log, 20)
+    await owner.execute("CREATE TABLE log.away AS SELECT * FROM log.events WHERE position = 7")
+    await owner.execute("DELETE FROM log.events WHERE position = 7")
+    keeper = a_keeper(postgres_log, database, tmp_path)
+    async with asyncio.timeout(30), keeping(keeper):
+        await asyncio.sleep(0.2)
+        assert await keeper.tree.newest_checkpoint() is None
+        await owner.execute("INSERT INTO log.events SELECT * FROM log.away")
+        while (newest := await keeper.tree.newest_checkpoint()) is None:
+            await asyncio.sleep(0.05)
+
+    assert newest.size == 20
+
+
 async def test_trouble_shows_and_is_no_failure(postgres_log: PostgresLog, database: Pool, tmp_path: Path) -> None:
     keeper = a_keeper(postgres_log, database, tmp_path)
     await write(postgres_log, 1)
