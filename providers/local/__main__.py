@@ -26,6 +26,8 @@ from providers.local.engine import EngineName
 from providers.local.store import AgentRunning, Store
 from providers.local.unix_socket import listen
 
+# Where everybody of the machine may put something: functions of all tenants are one user.
+SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - they become invisible
 # What is left of the time to stop after the functions had theirs.
 RESERVE_SECONDS = 1.0
 
@@ -80,10 +82,9 @@ def _plan(settings: Settings) -> Plan:
 
 def hidden_from_functions(settings: Settings, environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Our own data, keys and sockets; the home of our user, where people keep theirs; and where the machine's services have
-    their sockets, an engine's among them that does as root what it is asked, and a database's."""
+    their sockets, an engine's among them that does as root what it is asked, and a database's; and where functions could leave each other something."""
     home = Path(environment.get("HOME") or "/")
-    shared = Path("/tmp")  # noqa: S108 - it is what becomes invisible
-    others = [Path("/run"), shared, *([home] if home.is_absolute() and len(home.parts) > 1 else ())]
+    others = [Path("/run"), *SHARED, *([home] if home.is_absolute() and len(home.parts) > 1 else ())]
     return (settings.data_dir, socket_directory(settings.data_dir), *others)
 
 

@@ -12,6 +12,8 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
+from process.settings import Settings
+from providers.local.__main__ import SHARED, hidden_from_functions
 from providers.local.command import Finished, run
 from providers.local.confinement import NOBODY, Confinement, Means
 from tests.providers.grounds import build_ended, local, order, sources
@@ -192,6 +194,30 @@ async def test_reaches_neither_the_database_nor_the_agent(hut: Hut, confinement:
         seen = await hut.does(confinement, f"test -e {hut.folder / 's'} || echo not there")
 
     assert seen.output == "not there\n"
+
+
+async def test_shares_no_folder_that_everybody_may_write_to(hut: Hut) -> None:
+    """Functions of all tenants are one user: what one leaves there, another could read, or take the place of."""
+    hidden = hidden_from_functions(Settings(data_dir=hut.folder), {"HOME": str(hut.folder)})
+    confinement = await Confinement.probe(hidden, hut.folder, PATH)
+    if confinement.means == "limits":
+        pytest.skip("this machine gives ordinary users no namespaces")
+    name = f"of-a-function-{os.getpid()}"
+    ours = [folder / f"{name}-ours" for folder in SHARED if folder.is_dir()]
+    for path in ours:
+        path.write_text("ours")
+    try:
+        for folder in (path.parent for path in ours):
+            seen = await hut.does(
+                confinement, f"cat {folder}/{name}*; echo mine >{folder}/{name} && cat {folder}/{name}"
+            )
+
+            assert seen.output.splitlines()[-1] == "mine", folder
+            assert "ours\n" not in seen.output
+            assert not (folder / name).exists()
+    finally:
+        for path in ours:
+            path.unlink()
 
 
 async def test_lets_it_change_nothing_but_its_own(hut: Hut, confinement: Confinement) -> None:
