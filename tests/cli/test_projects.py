@@ -33,6 +33,8 @@ class TestLock:
     @pytest.mark.parametrize(
         ("until", "hours"),
         [("12h", 12), ((datetime.now(UTC) + timedelta(hours=30)).isoformat(timespec="seconds"), 30), (None, None)],
+        # Parallel runs know tests by their names, and each begins at another second.
+        ids=("a while", "a time", "nothing said"),
     )
     def test_says_why_and_for_how_long(self, terminal: Terminal, until: str | None, hours: int | None) -> None:
         given = ("--for", until) if until else ()
