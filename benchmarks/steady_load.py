@@ -86,6 +86,7 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[bytes] | None = None
         self._received = bytearray()
         self._size: int | None = None
+        self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -112,6 +113,7 @@ class _Connection(asyncio.Protocol):
             self._answer.set_result(bytes(self._received))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(OSError(f"the connection was closed: {exc}"))
 
@@ -134,6 +136,9 @@ class _Callers:
 
     async def ask(self, request: Request, due: float) -> None:
         connection = await self._idle.get()
+        while connection.is_lost:  # Whoever is not asked for long is let go by the service, as by any other.
+            await self.open(1)
+            connection = await self._idle.get()
         self._number += 1
         try:
             answer = await connection.ask(request.content.replace(NUMBER, b"%012d" % (self._number % 10**12)))
