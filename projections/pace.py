@@ -11,11 +11,11 @@ from pathlib import Path
 OTHERS_SHARE_IDLE = 0.04
 # From so much on the others come first: a rebuild works this share of its time, and never less.
 OTHERS_SHARE_BUSY = 0.25
-DUTY_MIN = 0.2
+DUTY_MIN = 0.12
 # The longest rest: however busy the machine is, a rebuild comes to its end.
 REST_SECONDS_MAX = 0.5
 # How long a lane works in one go while others do: they may have to wait for it as long as that.
-WORK_SECONDS_WANTED = 0.02
+WORK_SECONDS_WANTED = 0.01
 _LOOK_SECONDS = 0.25
 
 _STAT = Path("/proc/stat")
