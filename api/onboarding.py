@@ -22,9 +22,10 @@ from commands.integration import (
     DisconnectProvider,
     IntegrationCommand,
     RecordIdentityChecked,
+    RecordResourcesChecked,
     RecordStorageChecked,
 )
-from domain.clouds import Identity, ProviderName, Storage, provider_of
+from domain.clouds import AzureResources, Identity, ProviderName, Storage, provider_of
 from domain.event import StreamRef
 from domain.integration import INTEGRATION, CheckStatus, CheckStep, IdentityChanged, IntegrationUnknown, integration_id
 from domain.integration import Integration as State
@@ -133,6 +134,28 @@ async def check(request: Request[Any, Any, Any], content: bytes, project_id: UUI
     return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
 
 
+async def record_resources(
+    request: Request[Any, Any, Any],
+    content: bytes,
+    project_id: UUID,
+    identity: Identity,
+    resources: AzureResources,
+    finding: Finding,
+) -> Answer:
+    """Record what was seen of the resources with this identity."""
+    writing = Writing(request, content)
+    command = RecordResourcesChecked(
+        **writing.asked,
+        project_id=project_id,
+        provider=provider_of(resources),
+        identity=identity,
+        resources=resources,
+        status=finding.status,
+        steps=steps_of(finding),
+    )
+    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+
+
 async def configure(request: Request[Any, Any, Any], content: bytes, project_id: UUID, storage: Storage) -> Answer:
     """Keep the project's files there from now on."""
     writing = Writing(request, content)
@@ -171,7 +194,7 @@ def steps_of(finding: Finding) -> tuple[CheckStep, ...]:
     return tuple(CheckStep(**msgspec.structs.asdict(step)) for step in finding.steps)
 
 
-def _verification(command: RecordIdentityChecked | RecordStorageChecked) -> Reply:
+def _verification(command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked) -> Reply:
     return Reply(body=Verification(status=command.status, steps=command.steps), position="unchanged")
 
 
@@ -198,6 +221,9 @@ def _integration(command: IntegrationCommand, states: States) -> Reply:
         storage_checked=state.storage_checked,
         storage_status=state.storage_status,
         storage_steps=state.storage_steps,
+        resources=state.resources,
+        resources_status=state.resources_status,
+        resources_steps=state.resources_steps,
         created_at=recorded_time(state.created_at),
         updated_at=recorded_time(state.updated_at),
     )

@@ -45,6 +45,10 @@ RoleArn = Annotated[
 LambdaName = Annotated[str, _text(r"^[A-Za-z0-9_-]+$", 64, "hello")]
 CodeBuildProject = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]+$", 255, "dcf-build")]
 EcrRepository = Annotated[str, _text(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", 256, "dcf-functions")]
+AzureGroup = Annotated[str, _text(r"^[\w.()-]*[\w()-]$", 90, "functions")]
+AzureRegion = Annotated[str, _text(r"^[a-z0-9]+$", 40, "westeurope")]
+AzureRegistry = Annotated[str, _text(r"^[a-zA-Z0-9]{5,50}$", 50, "acmefunctions")]
+AzureEnvironment = Annotated[str, _text(r"^[a-z][-a-z0-9]*[a-z0-9]$", 60, "functions")]
 AzureId = Annotated[str, _text(_GUID, 36, str(CLOUD_ID))]
 
 
@@ -69,10 +73,10 @@ class AzureTargetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """A container app, and the registry that builds it."""
 
     subscription_id: AzureId
-    resource_group: Annotated[str, _text(r"^[\w.()-]*[\w()-]$", 90, "functions")]
-    region: Annotated[str, _text(r"^[a-z0-9]+$", 40, "westeurope")]
-    registry: Annotated[str, _text(r"^[a-zA-Z0-9]{5,50}$", 50, "acmefunctions")]
-    environment_name: Annotated[str, _text(r"^[a-z][-a-z0-9]*[a-z0-9]$", 60, "functions")]
+    resource_group: AzureGroup
+    region: AzureRegion
+    registry: AzureRegistry
+    environment_name: AzureEnvironment
     app_name: Annotated[str, _text(r"^[a-z][-a-z0-9]{0,30}[a-z0-9]$", 32, "hello")]
     pull_identity: Annotated[str, msgspec.Meta(max_length=512)] = ""
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.clouds import Identity, ProviderName, Storage, check_provider
+from domain.clouds import AzureResources, Identity, ProviderName, Storage, check_provider
 from domain.event import Decision
 from domain.integration import (
     INTEGRATION,
@@ -19,6 +19,7 @@ from domain.integration import (
     IntegrationDisconnected,
     IntegrationEvent,
     IntegrationUnknown,
+    ResourcesChecked,
     StorageChecked,
     StorageConfigured,
     StorageNotChecked,
@@ -57,6 +58,15 @@ class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordSt
     steps: tuple[CheckStep, ...]
 
 
+class RecordResourcesChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordResourcesChecked"):
+    """`identity` is the one they were looked at with."""
+
+    identity: Identity
+    resources: AzureResources
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
 class ConfigureStorage(_OfProvider, frozen=True, kw_only=True, tag="ConfigureStorage"):
     storage: Storage
 
@@ -65,8 +75,14 @@ class DisconnectProvider(_OfProvider, frozen=True, kw_only=True, tag="Disconnect
     reason: str = ""
 
 
+_Looked = RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked
 IntegrationCommand = (
-    ConnectProvider | RecordIdentityChecked | RecordStorageChecked | ConfigureStorage | DisconnectProvider
+    ConnectProvider
+    | RecordIdentityChecked
+    | RecordStorageChecked
+    | RecordResourcesChecked
+    | ConfigureStorage
+    | DisconnectProvider
 )
 
 
@@ -89,7 +105,7 @@ def _events(command: IntegrationCommand, integration: Integration) -> list[Integ
         return _connected_and_checked(command, integration)
     if not isinstance(command, ConnectProvider) and not integration.connected:
         raise IntegrationUnknown
-    if isinstance(command, RecordIdentityChecked | RecordStorageChecked) and command.identity != integration.identity:
+    if isinstance(command, _Looked) and command.identity != integration.identity:
         raise IdentityChanged
     return _recorded(command, integration)
 
@@ -125,6 +141,12 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
             if before == (command.storage, command.status, command.steps):
                 return []
             return [StorageChecked(storage=command.storage, status=command.status, steps=command.steps)]
+        case RecordResourcesChecked():
+            check_provider(command.resources, command.provider, field="provider")
+            known = (integration.resources, integration.resources_status, integration.resources_steps)
+            if known == (command.resources, command.status, command.steps):
+                return []
+            return [ResourcesChecked(resources=command.resources, status=command.status, steps=command.steps)]
         case ConfigureStorage():
             if integration.storage_status != "verified" or integration.storage_checked != command.storage:
                 raise StorageNotChecked
@@ -136,7 +158,14 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
 
 
 INTEGRATIONS = Decider(
-    commands=(ConnectProvider, RecordIdentityChecked, RecordStorageChecked, ConfigureStorage, DisconnectProvider),
+    commands=(
+        ConnectProvider,
+        RecordIdentityChecked,
+        RecordStorageChecked,
+        RecordResourcesChecked,
+        ConfigureStorage,
+        DisconnectProvider,
+    ),
     reads=reads,
     decide=decide,
 )

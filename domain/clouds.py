@@ -78,6 +78,17 @@ class AzureStorage(_OfProvider, frozen=True, kw_only=True, tag="azure"):
     container: str
 
 
+class AzureResources(_OfProvider, frozen=True, kw_only=True, tag="azure"):
+    """What functions are built and run with, in one resource group; `pull_identity` is a resource id, as in a target."""
+
+    resource_group: str
+    registry: str
+    environment_name: str
+    pull_identity: str
+    account: str
+    container: str
+
+
 GcpRuntimeTarget = Literal["cloud_run", "gke"]
 
 
@@ -133,14 +144,14 @@ class ProviderMismatch(Invalid):
     remedy = "Give the fields of the provider that is named."
 
 
-def provider_of(thing: Target | Identity | Storage) -> ProviderName:
-    """The provider that a target, identity or storage belongs to."""
+def provider_of(thing: Target | Identity | Storage | AzureResources) -> ProviderName:
+    """The provider that a target, an identity, a storage or resources belong to."""
     match thing:
         case LocalTarget() | LocalIdentity() | LocalStorage():
             return "local"
         case AwsTarget() | AwsIdentity() | AwsStorage():
             return "aws"
-        case AzureTarget() | AzureIdentity() | AzureStorage():
+        case AzureTarget() | AzureIdentity() | AzureStorage() | AzureResources():
             return "azure"
         case GcpTarget() | GcpIdentity() | GcpStorage():
             return "gcp"
@@ -148,7 +159,9 @@ def provider_of(thing: Target | Identity | Storage) -> ProviderName:
             assert_never(thing)
 
 
-def check_provider(of_provider: Target | Identity | Storage, named: ProviderName, *, field: str) -> None:
+def check_provider(
+    of_provider: Target | Identity | Storage | AzureResources, named: ProviderName, *, field: str
+) -> None:
     """Raise ProviderMismatch unless the thing belongs to the provider that is named."""
     if provider_of(of_provider) != named:
         raise ProviderMismatch(errors=(FieldError(field=field, message=f"not one of {named}"),))

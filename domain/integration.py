@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.clouds import Identity, ProviderName, Storage
+from domain.clouds import AzureResources, Identity, ProviderName, Storage
 from domain.event import Aggregate, Event
 from domain.refusal import Conflict, NotFound
 
@@ -50,11 +50,26 @@ class StorageConfigured(Event, frozen=True, kw_only=True, tag="integration.stora
     storage: Storage
 
 
+class ResourcesChecked(Event, frozen=True, kw_only=True, tag="integration.resources_checked"):
+    """What stands beside the storage for deployments to use; nothing depends on it but what is shown."""
+
+    resources: AzureResources
+    status: CheckStatus
+    steps: tuple[CheckStep, ...]
+
+
 class IntegrationDisconnected(Event, frozen=True, kw_only=True, tag="integration.disconnected"):
     reason: str = ""
 
 
-IntegrationEvent = IntegrationConnected | IdentityChecked | StorageChecked | StorageConfigured | IntegrationDisconnected
+IntegrationEvent = (
+    IntegrationConnected
+    | IdentityChecked
+    | StorageChecked
+    | StorageConfigured
+    | ResourcesChecked
+    | IntegrationDisconnected
+)
 
 
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +85,9 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     storage_checked: Storage | None = None
     storage_status: CheckStatus = "pending"
     storage_steps: tuple[CheckStep, ...] = ()
+    resources: AzureResources | None = None
+    resources_status: CheckStatus = "pending"
+    resources_steps: tuple[CheckStep, ...] = ()
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -147,6 +165,8 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
             return replace(state, storage_checked=event.storage, storage_status=event.status, storage_steps=event.steps)
         case StorageConfigured():
             return replace(state, storage=event.storage)
+        case ResourcesChecked():
+            return replace(state, resources=event.resources, resources_status=event.status, resources_steps=event.steps)
         case IntegrationDisconnected():
             return Integration(
                 project_id=state.project_id,
@@ -162,7 +182,14 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
 
 INTEGRATION = Aggregate(
     name="integration",
-    events=(IntegrationConnected, IdentityChecked, StorageChecked, StorageConfigured, IntegrationDisconnected),
+    events=(
+        IntegrationConnected,
+        IdentityChecked,
+        StorageChecked,
+        StorageConfigured,
+        ResourcesChecked,
+        IntegrationDisconnected,
+    ),
     initial=Integration(),
     evolve=evolve,
 )

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from domain import integration as aggregate
-from domain.clouds import Identity, ProviderName, Storage
+from domain.clouds import AzureResources, Identity, ProviderName, Storage
 from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationConnected, IntegrationStatus
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream
@@ -33,6 +33,10 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     storage_checked: Storage | None
     storage_status: CheckStatus
     storage_steps: tuple[CheckStep, ...]
+    # What the last check of a cloud's other resources looked at, where there is one.
+    resources: AzureResources | None
+    resources_status: CheckStatus
+    resources_steps: tuple[CheckStep, ...]
     created_at: datetime
     updated_at: datetime
 
@@ -42,7 +46,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         if self.status == "disconnected":
             return False
         identity = self.identity_status == "pending" and bool(self.identity_steps)
-        return identity or (self.storage_status == "pending" and self.storage_checked is not None)
+        storage = self.storage_status == "pending" and self.storage_checked is not None
+        return identity or storage or (self.resources_status == "pending" and self.resources is not None)
 
 
 def project(row: Integration | None, recorded: Recorded) -> Integration | None:
@@ -71,6 +76,9 @@ def _state(row: Integration) -> aggregate.Integration:
         storage_checked=row.storage_checked,
         storage_status=row.storage_status,
         storage_steps=row.storage_steps,
+        resources=row.resources,
+        resources_status=row.resources_status,
+        resources_steps=row.resources_steps,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -92,6 +100,9 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
         storage_checked=state.storage_checked,
         storage_status=state.storage_status,
         storage_steps=state.storage_steps,
+        resources=state.resources,
+        resources_status=state.resources_status,
+        resources_steps=state.resources_steps,
         created_at=state.created_at,
         updated_at=state.updated_at,
     )
@@ -99,7 +110,7 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
 
 INTEGRATIONS = ReadModel(
     name="integrations",
-    version=2,
+    version=3,
     row=Integration,
     interests=INTEGRATION.events,
     keys=own_stream,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import Identity, LocalIdentity, LocalStorage, Storage
+from domain.clouds import AzureResources, Identity, LocalIdentity, LocalStorage, Storage
 from domain.release import ArtifactKind, Release, Toolchain
 from process.secret import Secret
 
@@ -167,6 +167,15 @@ class Diagnosing(Protocol):
 
     async def diagnose(
         self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage | None
+    ) -> Finding: ...
+
+
+@runtime_checkable
+class ChecksResources(Protocol):
+    """What a provider may offer beside the port: to look at the resources that deployments name."""
+
+    async def check_resources(
+        self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
     ) -> Finding: ...
 
 

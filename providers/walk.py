@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Literal
 
 from providers.provider import Finding, ProviderBusy, ProviderRefused, Step
@@ -19,37 +19,59 @@ class Spreading(Exception):
 
 
 class NotSeen(Exception):
-    """It cannot be looked at from here, which is no fault. The message says why."""
+    """It cannot be looked at from here, or need not be there, which is no fault. The message says why."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class Walk:
-    """Steps in order. One that the cloud put off, or that may still be spreading, leaves the finding `pending`."""
+    """Steps in order. One that the cloud put off, or that may still be spreading, leaves the finding `pending`.
+
+    After one that did not pass the rest are skipped, unless they say which steps they need.
+    """
 
     def __init__(self, busy_code: str) -> None:
         self._busy_code = busy_code
         self._steps: list[Step] = []
+        self._stopped: set[str] = set()
         self._status: Literal["pending", "verified", "failed"] = "verified"
 
-    async def step(self, name: str, look: Callable[[], Awaitable[str]]) -> None:
-        """Look; `look` returns what it saw, in a sentence. It may raise ProviderRefused, ProviderBusy, Spreading or NotSeen."""
-        if self._status != "verified":
+    async def step(
+        self, name: str, look: Callable[[], Awaitable[str]], *, needs: Collection[str] | None = None
+    ) -> None:
+        """Look; `look` returns what it saw, in a sentence. It may raise ProviderRefused, ProviderBusy, Spreading or NotSeen.
+
+        `needs` are the steps without which there is nothing to look at; by default all that were before.
+        """
+        if self._stopped if needs is None else self._stopped.intersection(needs):
+            self._stopped.add(name)
             self._add(name, "skipped", message=_SKIPPED)
             return
         try:
             seen = await look()
         except ProviderRefused as refused:
             self._status = "failed"
+            self._stopped.add(name)
             self._add(name, "failed", refused.code, refused.message, refused.remedy)
         except Spreading as spreading:
-            self._status, cause = "pending", spreading.refused
+            cause = spreading.refused
+            self._put_off(name)
             self._add(name, "skipped", cause.code, cause.message, f"Look again in a moment; else: {cause.remedy}")
         except ProviderBusy as busy:
-            self._status = "pending"
+            self._put_off(name)
             self._add(name, "skipped", self._busy_code, busy.message, "Look again in a moment.")
         except NotSeen as unseen:
-            self._add(name, "skipped", message=str(unseen))
+            self._add(name, "skipped", message=str(unseen), remedy=unseen.remedy)
         else:
             self._add(name, "passed", message=seen)
+
+    def _put_off(self, name: str) -> None:
+        """What failed elsewhere has failed, whatever this will be."""
+        self._stopped.add(name)
+        if self._status == "verified":
+            self._status = "pending"
 
     def _add(
         self,

@@ -12,7 +12,7 @@ import structlog
 
 from commands.basis import fold
 from commands.execute import Context, execute
-from commands.integration import RecordIdentityChecked, RecordStorageChecked
+from commands.integration import RecordIdentityChecked, RecordResourcesChecked, RecordStorageChecked
 from domain.integration import INTEGRATION, CheckStep
 from domain.integration import Integration as State
 from domain.refusal import Refusal
@@ -21,7 +21,7 @@ from eventstore.meta import Actor
 from projections.integrations import INTEGRATIONS_AWAITED, Integration
 from projections.query import Found
 from projections.reader import Reader
-from providers.provider import Finding, Provider, ProviderBusy, ProviderRefused, Step
+from providers.provider import ChecksResources, Finding, Provider, ProviderBusy, ProviderRefused, Step
 from runner.perform import foreseen
 from runner.world import World
 
@@ -86,6 +86,9 @@ class Propagation:
                 state = await self._state(found)
             if state.storage_status == "pending" and state.storage_checked is not None:
                 await self._look_at_storage(found, state, provider, last=last)
+                state = await self._state(found)
+            if state.resources_status == "pending" and state.resources is not None:
+                await self._look_at_resources(found, state, provider, last=last)
         except (ProviderRefused, EventOfNewerCode) as error:
             log.info("integration_not_seen", integration_id=str(found.id), problem=str(error))
 
@@ -134,6 +137,33 @@ class Propagation:
                 ),
             )
 
+    async def _look_at_resources(
+        self, found: Found[Integration], state: State, provider: Provider, *, last: bool
+    ) -> None:
+        assert state.identity is not None, "what is connected has an identity"
+        assert state.resources is not None, "they are looked at again"
+        if not isinstance(provider, ChecksResources):
+            return
+        resources = state.resources
+        finding = await _answer(
+            provider.check_resources(found.tenant_id, found.row.project_id, state.identity, resources),
+            state.resources_steps,
+        )
+        if (settled := _settled(finding, last=last)) is not None and await self._is_as_before(found, state):
+            await self._record(
+                found,
+                RecordResourcesChecked(
+                    tenant_id=found.tenant_id,
+                    at=self._world.clock(),
+                    project_id=found.row.project_id,
+                    provider=found.row.provider,
+                    identity=state.identity,
+                    resources=resources,
+                    status=settled.status,
+                    steps=_steps(settled),
+                ),
+            )
+
     async def _state(self, found: Found[Integration]) -> State:
         state: State = await fold(self._world.log, INTEGRATION, INTEGRATION.stream(found.tenant_id, found.id))
         return state
@@ -142,7 +172,11 @@ class Propagation:
         """Whether nobody has looked or connected anew while the cloud was asked."""
         return (await self._state(found)).version == state.version
 
-    async def _record(self, found: Found[Integration], command: RecordIdentityChecked | RecordStorageChecked) -> None:
+    async def _record(
+        self,
+        found: Found[Integration],
+        command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked,
+    ) -> None:
         context = Context(
             actor=Actor("runner", str(self._runner_id)),
             command_id=self._world.new_id(),

@@ -19,6 +19,7 @@ from api.deployment_events import Event, ProjectEvent
 from api.differences import FunctionDiff, ReleaseDiff
 from api.example_ids import (
     ARTIFACT_ID,
+    CLOUD_ID,
     COMMAND_ID,
     CORRELATION_ID,
     DEPLOYMENT_ID,
@@ -35,7 +36,7 @@ from api.example_ids import (
     WEBHOOK_ID,
 )
 from api.functions import Revision
-from api.integrations_azure import ArmTemplate, AzureRegistered
+from api.integrations_azure import AzureRegistered
 from api.invitations import Invitation, InvitationMade, Joined, Left, Withdrawn
 from api.keys import Key, KeyMade
 from api.listing import Listed
@@ -79,6 +80,7 @@ from projections.tenants import Tenant
 from projections.usage import Usage
 from projections.webhooks import Webhook
 from providers.aws.setup import AwsMade, AwsSetup, AwsSetupStep
+from providers.azure.setup import ArmTemplate, AzureMade, AzureSetup, AzureSetupStep
 
 
 def _at(hour: int, minute: int = 0) -> datetime:
@@ -203,8 +205,18 @@ _INTEGRATION = Integration(
     storage_checked=LocalStorage(),
     storage_status="verified",
     storage_steps=(CheckStep(name="write", status="passed"),),
+    resources=None,
+    resources_status="pending",
+    resources_steps=(),
     created_at=_at(9, 1),
     updated_at=_at(9, 2),
+)
+_TEMPLATE = ArmTemplate(
+    schema="https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+    content_version="1.0.0.0",
+    parameters={"location": {"type": "string", "defaultValue": "[resourceGroup().location]"}},
+    resources=[{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}],
+    outputs={"clientId": {"type": "string", "value": "[reference('dcf').clientId]"}},
 )
 _QUEUED = Deployment(
     deployment_id=DEPLOYMENT_ID,
@@ -393,11 +405,30 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         dcf_correlation_id=INTEGRATION_ID,
         portal_url="https://portal.azure.com/#create/Microsoft.Template/uri/https%3A%2F%2Fdcf.example%2Fapi%2Fv1%2Fazure",
     ),
-    ArmTemplate(
-        schema="https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
-        content_version="1.0.0.0",
-        resources=[{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}],
-        outputs={"clientId": {"type": "string", "value": "[reference('dcf').clientId]"}},
+    _TEMPLATE,
+    AzureSetup(
+        makes=AzureMade(
+            subscription_id=str(CLOUD_ID),
+            resource_group="functions",
+            region="westeurope",
+            account="acmefunctions",
+            container="dcf",
+            registry="acmefunctions",
+            environment_name="functions",
+            pull_identity=f"/subscriptions/{CLOUD_ID}/resourceGroups/functions/providers/Microsoft.ManagedIdentity/…",
+        ),
+        template=_TEMPLATE,
+        template_url="https://dcf.example/api/v1/azure/templates/…/resources",
+        portal_url="https://portal.azure.com/#create/Microsoft.Template/uri/https%3A%2F%2Fdcf.example%2Fapi%2Fv1%2Fazure",
+        deploy_command="az deployment group create --resource-group functions --template-uri https://dcf.example/…",
+        steps=(
+            AzureSetupStep(
+                name="resource_group",
+                title="A group for everything",
+                commands=("az group create --name functions --location westeurope",),
+            ),
+        ),
+        script="set -e\n# A group for everything\naz group create --name functions --location westeurope\n",
     ),
     KeySet(keys=[{"kty": "RSA", "kid": "2026-03", "use": "sig", "alg": "RS256", "n": "0vx7…", "e": "AQAB"}]),
     Usage(tenant_id=TENANT_ID, name="Acme", plan="standard", projects=1, functions=1, members=1, deployments=2),

@@ -87,6 +87,8 @@ def _all(operation: Operation, *, has_path_parameters: bool) -> Iterable[type[Re
             yield ProjectUnknown
     if operation.permission != "public":
         yield from _FOR_CALLERS
+    elif operation.query:
+        yield ParameterInvalid
     if operation.takes is not None:
         if operation.takes_bytes:
             yield from _WITH_BYTES

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol, TypeVar, runtime_checkable
-from uuid import UUID
+from typing import TypeVar
 
 import msgspec
 
-from domain.clouds import AzureIdentity, AzureStorage, Identity
-from providers.azure import apps, build
+from domain.clouds import AzureIdentity, AzureResources, AzureStorage
+from providers.azure import apps, roles
 from providers.azure.account import Account
 from providers.azure.errors import Answered, command, grant, told
 from providers.azure.identity import MANAGEMENT, STORAGE, Tokens
+from providers.azure.making import make
+from providers.azure.roles import Permission, Place, Role
 from providers.azure.storage import AccountMissing, Container, probe_name
-from providers.provider import Finding, ProviderBusy, ProviderRefused, Step
+from providers.provider import ProviderBusy, ProviderRefused
+from providers.walk import NotSeen, Spreading, Walk
 
 REGISTRY_VERSION = "2023-07-01"
 GROUP_VERSION = "2021-04-01"
 IDENTITY_VERSION = "2023-01-31"
 STORAGE_VERSION = "2023-05-01"
-BLOB_ROLE = "Storage Blob Data Contributor"
+RIGHTS_VERSION = "2022-04-01"
+BUSY = "AZURE_PENDING"
+# For all that one look asks, however many calls that takes.
+LOOK_SECONDS_MAX = 60.0
+# Of these the rest of a list is not looked at.
+ASSIGNMENTS_MAX = 20
+_TEMPLATE = "POST …/azure/resources/template gives a template and commands for all."
 _T = TypeVar("_T")
-_SKIPPED = "Not looked at, since an earlier step failed."
-
-
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What functions are built and run with, all in one resource group."""
-
-    resource_group: str
-    registry: str
-    environment_name: str
-    pull_identity: str
-
-
-@runtime_checkable
-class ChecksResources(Protocol):
-    """A provider that can look at these resources."""
-
-    async def check_resources(
-        self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: Resources, storage: AzureStorage | None
-    ) -> Finding: ...
 
 
 class _Subscription(msgspec.Struct, rename="camel"):
@@ -54,6 +44,8 @@ class _Subscriptions(msgspec.Struct):
 class _Properties(msgspec.Struct, rename="camel"):
     provisioning_state: str = ""
     login_server: str = ""
+    client_id: str = ""
+    principal_id: str = ""
 
 
 class _Resource(msgspec.Struct):
@@ -61,37 +53,58 @@ class _Resource(msgspec.Struct):
     properties: _Properties = msgspec.field(default_factory=_Properties)
 
 
-class Walk:
-    """Steps in order: after the first that fails the rest are skipped; one the cloud put off leaves the finding open."""
+class _Resources(msgspec.Struct):
+    value: list[_Resource] = []
 
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
-        self._status: Literal["pending", "verified", "failed"] = "verified"
 
-    async def step(self, name: str, look: Callable[[], Awaitable[str]], identity: AzureIdentity) -> None:
-        """Look; `look` returns what it saw, in a sentence."""
-        if self._status != "verified":
-            self._steps.append(Step(name=name, status="skipped", message=_SKIPPED))
-            return
-        try:
-            try:
-                seen = await look()
-            except Answered as error:
-                raise told(error, identity) from error
-        except ProviderRefused as refused:
-            self._status = "failed"
-            step = Step(name=name, status="failed", code=refused.code, message=refused.message, remedy=refused.remedy)
-        except ProviderBusy as busy:
-            self._status = "pending"
-            again = "Look again in a moment."
-            step = Step(name=name, status="skipped", code="AZURE_PENDING", message=busy.message, remedy=again)
-        else:
-            step = Step(name=name, status="passed", message=seen)
-        self._steps.append(step)
+class _Permissions(msgspec.Struct):
+    value: list[Permission] = []
 
-    @property
-    def finding(self) -> Finding:
-        return Finding(status=self._status, steps=tuple(self._steps))
+
+class _AssignmentProperties(msgspec.Struct, rename="camel"):
+    principal_id: str = ""
+    role_definition_id: str = ""
+    scope: str = ""
+
+
+class _Assignment(msgspec.Struct):
+    properties: _AssignmentProperties = msgspec.field(default_factory=_AssignmentProperties)
+
+
+class _Assignments(msgspec.Struct):
+    value: list[_Assignment] = []
+
+
+class _DefinitionProperties(msgspec.Struct):
+    permissions: list[Permission] = []
+
+
+class _Definition(msgspec.Struct):
+    properties: _DefinitionProperties = msgspec.field(default_factory=_DefinitionProperties)
+
+
+class _Paths(msgspec.Struct, frozen=True):
+    """Where the resources are in Azure."""
+
+    group: str
+    storage_account: str
+    registry: str
+    environment: str
+    pull_identity: str
+
+    @classmethod
+    def of(cls, identity: AzureIdentity, resources: AzureResources) -> _Paths:
+        group = f"/subscriptions/{identity.subscription_id}/resourceGroups/{resources.resource_group}"
+        return cls(
+            group=group,
+            storage_account=f"{group}/providers/Microsoft.Storage/storageAccounts/{resources.account}",
+            registry=f"{group}/providers/Microsoft.ContainerRegistry/registries/{resources.registry}",
+            environment=f"{group}/providers/Microsoft.App/managedEnvironments/{resources.environment_name}",
+            pull_identity=resources.pull_identity,
+        )
+
+    def at(self, place: Place) -> str:
+        return str(getattr(self, place))
 
 
 class Checks:
@@ -99,35 +112,119 @@ class Checks:
 
     def __init__(self, account: Account, tokens: Tokens) -> None:
         self._account, self._tokens = account, tokens
+        self._until = asyncio.get_running_loop().time() + LOOK_SECONDS_MAX
         self._own = ""
+        self._seen: dict[str, list[Permission]] = {}
+        self._principal: str | None = None
+        self._pull_principal = ""
 
     async def identity(self, walk: Walk) -> None:
         """Our token, its exchange, and that the application may see the subscription; nothing kept is believed."""
-        identity = self._account.identity
-        await walk.step("own_token", self._look_at_own_token, identity)
-        await walk.step("token_exchange", self._look_at_exchange, identity)
-        await walk.step("subscription", self._look_at_subscription, identity)
+        await self._step(walk, "own_token", self._look_at_own_token)
+        await self._step(walk, "token_exchange", self._look_at_exchange)
+        await self._step(walk, "subscription", self._look_at_subscription)
 
     async def bucket(self, walk: Walk, storage: AzureStorage) -> None:
         """That the container is there, that files can be put, read, listed and removed, and that builds may read them."""
-        container, identity = Container(self._account, storage), self._account.identity
-        await walk.step("container", lambda: self._look_at_container(container, storage), identity)
-        await walk.step("blob_role", lambda: self._look_at_blobs(container, storage), identity)
-        await walk.step("delegation", lambda: self._look_at_delegation(container, storage), identity)
+        container = Container(self._account, storage)
+        await self._step(walk, "container", lambda: self._look_at_container(container, storage))
+        await self._step(walk, "blob_role", lambda: self._look_at_blobs(container, storage))
+        await self._step(walk, "delegation", lambda: self._look_at_delegation(container, storage))
 
-    async def resources(self, walk: Walk, resources: Resources) -> None:
-        """Each resource by itself, then that images may be built and apps run."""
-        identity = self._account.identity
-        group = f"/subscriptions/{identity.subscription_id}/resourceGroups/{resources.resource_group}"
-        registry = f"{group}/providers/Microsoft.ContainerRegistry/registries/{resources.registry}"
-        environment = f"{group}/providers/Microsoft.App/managedEnvironments/{resources.environment_name}"
-        await walk.step("resource_group", lambda: self._look_at(group, GROUP_VERSION, "resource group"), identity)
-        await walk.step("registry", lambda: self._look_at_registry(registry, resources.registry), identity)
-        await walk.step("environment", lambda: self._look_at(environment, apps.VERSION, "environment"), identity)
-        pull = resources.pull_identity
-        await walk.step("pull_identity", lambda: self._look_at(pull, IDENTITY_VERSION, "pull identity"), identity)
-        await walk.step("tasks", lambda: self._look_at_tasks(registry), identity)
-        await walk.step("container_apps", lambda: self._look_at_apps(group), identity)
+    async def resources(self, walk: Walk, resources: AzureResources) -> None:
+        """Each resource by itself, what the application may do with each, then the container."""
+        paths = _Paths.of(self._account.identity, resources)
+        await self._things(walk, paths, resources)
+        await self._roles(walk, paths)
+        storage = AzureStorage(account=resources.account, container=resources.container)
+        container = Container(self._account, storage)
+        known = ("subscription", "storage_account")
+        await self._step(
+            walk,
+            "container",
+            lambda: self._spreading(self._look_at_container(container, storage), paths),
+            needs=(*known, "storage_role"),
+        )
+        await self._step(
+            walk,
+            "blob_role",
+            lambda: self._spreading(self._look_at_blobs(container, storage), paths),
+            needs=(*known, "storage_role", "container"),
+        )
+        await self._step(
+            walk,
+            "delegation",
+            lambda: self._spreading(self._look_at_delegation(container, storage), paths),
+            needs=(*known, "storage_role", "container"),
+        )
+
+    async def _things(self, walk: Walk, paths: _Paths, resources: AzureResources) -> None:
+        in_group = ("subscription", "resource_group")
+        seen = self._look_at
+        await self._step(
+            walk,
+            "resource_group",
+            lambda: self._look_at_group(paths.group),
+            needs=("subscription",),
+        )
+        await self._step(
+            walk,
+            "storage_account",
+            lambda: seen(paths.storage_account, STORAGE_VERSION, "storage account"),
+            needs=in_group,
+        )
+        await self._step(
+            walk, "registry", lambda: self._look_at_registry(paths.registry, resources.registry), needs=in_group
+        )
+        await self._step(
+            walk, "environment", lambda: seen(paths.environment, apps.VERSION, "environment"), needs=in_group
+        )
+        beside = paths.pull_identity.lower().startswith(f"{paths.group}/".lower())
+        await self._step(
+            walk,
+            "pull_identity",
+            lambda: self._look_at_pull_identity(paths.pull_identity),
+            needs=in_group if beside else ("subscription",),
+        )
+
+    async def _roles(self, walk: Walk, paths: _Paths) -> None:
+        async def step(name: str, role: Role, *needs: str, optional: str = "") -> None:
+            await self._step(
+                walk,
+                name,
+                lambda: self._look_at_role(role, paths, optional),
+                needs=("subscription", "resource_group", *needs),
+            )
+
+        await step("build_role", roles.BUILDER, "registry")
+        await step("push_role", roles.PUSHER, "registry")
+        await step("removal_role", roles.REMOVER, "registry")
+        await step("apps_role", roles.APPS)
+        await step("jobs_role", roles.JOBS, optional="Only functions that run on a schedule need it")
+        await step("assignment_role", roles.ASSIGNER, "pull_identity")
+        await step("storage_role", roles.BLOBS, "storage_account")
+        await self._step(
+            walk,
+            "pull_role",
+            lambda: self._look_at_pulling(paths),
+            needs=("subscription", "resource_group", "registry", "pull_identity"),
+        )
+
+    async def _step(
+        self, walk: Walk, name: str, look: Callable[[], Awaitable[str]], *, needs: tuple[str, ...] | None = None
+    ) -> None:
+        """One step, in what is left of the time for all of them."""
+
+        async def looked() -> str:
+            try:
+                async with asyncio.timeout_at(self._until):
+                    return await look()
+            except Answered as error:
+                raise told(error, self._account.identity) from error
+            except TimeoutError as error:
+                raise ProviderBusy(f"Azure took longer than {LOOK_SECONDS_MAX:g} s for all of it.") from error
+
+        await walk.step(name, looked, needs=needs)
 
     async def _look_at_own_token(self) -> str:
         self._own = self._tokens.own(*self._account.whose)
@@ -174,18 +271,27 @@ class Checks:
         name = path.rpartition("/")[2]
         if found is None:
             code = f"AZURE_{what.upper().replace(' ', '_')}_NOT_FOUND"
-            raise ProviderRefused(
-                code,
-                f"There is no {what} {name}.",
-                "Make it: POST …/azure/resources/template gives a template for all.",
-            )
+            raise ProviderRefused(code, f"There is no {what} {name}.", f"{make(path)}\nOr: {_TEMPLATE}")
         state = found.properties.provisioning_state
         if state in ("Failed", "Canceled"):
             code = f"AZURE_{what.upper().replace(' ', '_')}_FAILED"
-            raise ProviderRefused(code, f"The {what} {name} ended as {state}.", "Make it anew.")
+            raise ProviderRefused(code, f"The {what} {name} ended as {state}.", f"Make it anew: {make(path)}")
         if state not in ("", "Succeeded"):
             raise ProviderBusy(f"The {what} {name} is still being made ({state}).")
         return f"The {what} {name} is in {found.location or 'its place'}."
+
+    async def _look_at_group(self, path: str) -> str:
+        try:
+            return await self._look_at(path, GROUP_VERSION, "resource group")
+        except Answered as error:
+            if error.http_status != 403:
+                raise
+            # Whoever has no role there is not told whether it is there.
+            raise ProviderRefused(
+                "AZURE_PERMISSION_DENIED",
+                f"The application may not see the {_name(path).removeprefix('the ')}: it has no role there, or there is none.",
+                f"{grant(roles.READER.name, path, self._account.identity)}\nOr make it first: {make(path)}",
+            ) from error
 
     async def _look_at_registry(self, path: str, name: str) -> str:
         seen = await self._look_at(path, REGISTRY_VERSION, "registry")
@@ -198,14 +304,105 @@ class Checks:
             )
         return seen
 
-    async def _look_at_tasks(self, registry: str) -> str:
-        await self._account.call("GET", f"{registry}/runs", build.VERSION, dict[str, object], query={"$top": "1"})
-        return "The application may see what the registry builds."
+    async def _look_at_pull_identity(self, path: str) -> str:
+        seen = await self._look_at(path, IDENTITY_VERSION, "pull identity")
+        found = await self._account.call("GET", path, IDENTITY_VERSION, _Resource)
+        self._pull_principal = found.properties.principal_id
+        return seen
 
-    async def _look_at_apps(self, group: str) -> str:
-        path = f"{group}/providers/Microsoft.App/containerApps"
-        await self._account.call("GET", path, apps.VERSION, dict[str, object])
-        return "The application may see the group's container apps."
+    async def _look_at_role(self, role: Role, paths: _Paths, optional: str = "") -> str:
+        """What the application may do there, as Azure itself sums it up over all of its roles."""
+        scope = paths.at(role.on)
+        lacking = roles.missing(role, await self._permissions(scope))
+        if not lacking:
+            return f"The application has what {role.name} gives on {_name(scope)}."
+        remedy = grant(role.name, scope, self._account.identity)
+        if optional:
+            raise NotSeen(f"{optional}: the application lacks {role.name} on {_name(scope)}.", remedy)
+        code = "AZURE_BLOB_ROLE_MISSING" if role is roles.BLOBS else "AZURE_ROLE_MISSING"
+        refused = ProviderRefused(
+            code,
+            f"The application lacks the role {role.name} on {_name(scope)}: it may not {lacking[0]}.",
+            remedy,
+        )
+        if await self._is_assigned(role, scope):
+            raise Spreading(refused)
+        raise refused
+
+    async def _look_at_pulling(self, paths: _Paths) -> str:
+        """That the pull identity has a role of which Container Apps may make use to pull images."""
+        name = _name(paths.registry)
+        found = await self._assigned(paths.registry, self._pull_principal)
+        for definition in found:
+            if definition.rpartition("/")[2] in roles.PULLING:
+                return f"The pull identity may pull from {name}."
+        for definition in found:
+            shown = await self._account.call("GET", definition, RIGHTS_VERSION, _Definition)
+            if not roles.missing(roles.PULLER, shown.properties.permissions):
+                return f"The pull identity may pull from {name}."
+        raise ProviderRefused(
+            "AZURE_PULL_ROLE_MISSING",
+            f"The pull identity lacks the role {roles.PULLER.name} on {name}: apps could not pull their images.",
+            command(
+                *("az", "role", "assignment", "create", "--assignee-object-id", self._pull_principal),
+                *("--assignee-principal-type", "ServicePrincipal"),
+                *("--role", roles.PULLER.name, "--scope", paths.registry),
+            ),
+        )
+
+    async def _permissions(self, scope: str) -> list[Permission]:
+        if scope not in self._seen:
+            path = f"{scope}/providers/Microsoft.Authorization/permissions"
+            self._seen[scope] = (await self._account.call("GET", path, RIGHTS_VERSION, _Permissions)).value
+        return self._seen[scope]
+
+    async def _is_assigned(self, role: Role, scope: str) -> bool:
+        """Whether the application was given the role, and it only has to spread. An application that is no managed
+        identity of the subscription cannot be told."""
+        principal = await self._own_principal()
+        return bool(principal) and any(
+            definition.rpartition("/")[2] == role.id for definition in await self._assigned(scope, principal)
+        )
+
+    async def _own_principal(self) -> str:
+        if self._principal is None:
+            identity = self._account.identity
+            path = (
+                f"/subscriptions/{identity.subscription_id}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+            )
+            try:
+                found = (await self._account.call("GET", path, IDENTITY_VERSION, _Resources)).value
+            except Answered:
+                found = []
+            client = identity.client_id.lower()
+            mine = (one.properties.principal_id for one in found if one.properties.client_id.lower() == client)
+            self._principal = next(mine, "")
+        return self._principal
+
+    async def _assigned(self, scope: str, principal: str) -> list[str]:
+        """The definitions of the roles that the principal has there, or above."""
+        path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
+        query = {"$filter": f"principalId eq '{principal}'"}
+        found = await self._account.call("GET", path, RIGHTS_VERSION, _Assignments, query=query)
+        place = f"{scope}/".lower()
+        mine = [
+            one.properties.role_definition_id
+            for one in found.value
+            if one.properties.principal_id.lower() == principal.lower()
+            and place.startswith(f"{one.properties.scope.rstrip('/')}/".lower())
+        ]
+        return mine[:ASSIGNMENTS_MAX]
+
+    async def _spreading(self, looking: Awaitable[str], paths: _Paths) -> str:
+        """What was seen in the storage, which heeds a role some minutes later than Resource Manager shows it."""
+        try:
+            return await looking
+        except ProviderRefused as refused:
+            if refused.code != "AZURE_BLOB_ROLE_MISSING":
+                raise
+            if roles.missing(roles.BLOBS, await self._permissions(paths.storage_account)):
+                raise
+            raise Spreading(refused) from refused
 
     async def _asked_of(self, asking: Awaitable[_T], storage: AzureStorage) -> _T:
         """What the storage answers, its refusals with what mends them."""
@@ -216,7 +413,7 @@ class Checks:
             raise ProviderRefused(
                 "AZURE_STORAGE_ACCOUNT_NOT_FOUND",
                 f"There is no storage account {name}.",
-                "Make it: POST …/azure/resources/template gives a template for all.",
+                f"Make it: {_TEMPLATE}",
             ) from error
         except Answered as error:
             match error.code:
@@ -225,16 +422,17 @@ class Checks:
                         "AZURE_CONTAINER_NOT_FOUND",
                         f"There is no container {storage.container} in {name}.",
                         command(
-                            *("az", "storage", "container", "create", "--auth-mode", "login"),
-                            *("--account-name", name, "--name", storage.container),
+                            # By way of Resource Manager: who owns the account need not have a role for its blobs.
+                            *("az", "storage", "container-rm", "create"),
+                            *("--storage-account", name, "--name", storage.container),
                         ),
                     ) from error
                 case "AuthorizationPermissionMismatch":
                     scope = f'"$(az storage account show --name {name} --query id --output tsv)"'
-                    made = grant(BLOB_ROLE, "SCOPE", self._account.identity).replace("SCOPE", scope)
+                    made = grant(roles.BLOBS.name, "SCOPE", self._account.identity).replace("SCOPE", scope)
                     raise ProviderRefused(
                         "AZURE_BLOB_ROLE_MISSING",
-                        f"The application lacks the role {BLOB_ROLE} on {name}, or it has not spread yet "
+                        f"The application lacks the role {roles.BLOBS.name} on {name}, or it has not spread yet "
                         "(up to ten minutes). A role that only manages the account does not open its blobs.",
                         made,
                     ) from error
@@ -249,3 +447,17 @@ class Checks:
                     ) from error
                 case _:
                     raise
+
+
+def _name(path: str) -> str:
+    """`the registry acme` of a path: what stands behind its last kind."""
+    kind, name = path.rsplit("/", 2)[1:]
+    return f"{_KINDS.get(kind, kind)} {name}"
+
+
+_KINDS = {
+    "resourceGroups": "the resource group",
+    "storageAccounts": "the storage account",
+    "registries": "the registry",
+    "userAssignedIdentities": "the identity",
+}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from domain.clouds import AzureIdentity, AzureStorage, Identity, Storage
+from domain.clouds import AzureIdentity, AzureResources, AzureStorage, Identity, Storage
 from providers.archive import archive, source_of
 from providers.azure import naming
 from providers.azure.account import Account, identity_of, storage_of, target_of, told_apart
 from providers.azure.build import Builds, Run
-from providers.azure.checks import Checks, Resources, Walk
+from providers.azure.checks import BUSY, Checks
 from providers.azure.identity import Tokens
 from providers.azure.operation import Operations
 from providers.azure.registry import Images, Passes
@@ -33,6 +33,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.walk import Walk
 
 
 class AzureProvider:
@@ -52,25 +53,23 @@ class AzureProvider:
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         """Our token, its exchange at Entra, and the subscription; nothing kept is believed."""
-        walk = Walk()
+        walk = Walk(BUSY)
         await self._checks(tenant_id, project_id, identity).identity(walk)
         return walk.finding
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         """That the container is there, and what the application may do with it."""
-        walk = Walk()
+        walk = Walk(BUSY)
         await self._checks(tenant_id, project_id, identity).bucket(walk, _container(storage))
         return walk.finding
 
     async def check_resources(
-        self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: Resources, storage: AzureStorage | None
+        self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
     ) -> Finding:
-        """Everything a deployment needs; the container only when there is one."""
-        walk, checks = Walk(), self._checks(tenant_id, project_id, identity)
+        """Everything a deployment needs: whatever is wrong is named at once, but for what cannot be seen without the rest."""
+        walk, checks = Walk(BUSY), self._checks(tenant_id, project_id, identity)
         await checks.identity(walk)
         await checks.resources(walk, resources)
-        if storage is not None:
-            await checks.bucket(walk, storage)
         return walk.finding
 
     async def observe(self, order: Order) -> Observation:

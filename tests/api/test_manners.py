@@ -58,6 +58,7 @@ _REFUSED = {
     "switchReadModelBack": "nothing_to_switch_back_to",
     "verifyAws": "provider_not_offered",
     "verifyAzure": "integration_not_found",
+    "verifyAzureResources": "integration_not_found",
     "verifyGcp": "integration_not_found",
 }
 # How far a list is walked.

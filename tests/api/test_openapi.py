@@ -88,7 +88,7 @@ class TestOperation:
 
 
 # They ask a cloud, or give up what is no part of the log yet.
-_RECORDS_NOTHING = {"cancelUpload", "diagnoseGcp", "makeAwsSetup", "registerAzure"}
+_RECORDS_NOTHING = {"cancelUpload", "diagnoseGcp", "makeAwsSetup", "makeAzureTemplate", "registerAzure"}
 
 
 def _headers_of_success(said: Said) -> set[str]:

@@ -112,7 +112,8 @@ def _said(answer: httpx.Response, ids: Ids) -> tuple[int, str]:
     """What an answer tells, but for the ids the caller itself had sent."""
     text = answer.text
     for name, id in ids.items():
-        text = text.replace(id, name)
+        # Names that are suggested end as the id does.
+        text = text.replace(id, name).replace(id[-12:], name)
     body = json.loads(text) if text.startswith("{") else text
     if isinstance(body, dict):
         body.pop("correlationId", None)

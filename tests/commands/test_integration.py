@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from commands.command import Command
-from domain.clouds import GcpIdentity, ProviderMismatch
+from domain.clouds import AzureIdentity, GcpIdentity, ProviderMismatch
 from domain.integration import CheckStep, IdentityChanged, IntegrationUnknown, StorageNotChecked
 from domain.project import ProjectIsArchived, ProjectUnknown
 from tests.support import a
@@ -76,6 +76,35 @@ class TestRecordStorageChecked:
         given(*PROJECT, a.integration_connected("gcp")).when(a.record_storage_checked(provider="gcp")).then_refused(
             ProviderMismatch
         )
+
+
+class TestRecordResourcesChecked:
+    CONNECTED = (*PROJECT, a.integration_connected("azure"))
+
+    def test_records_which_resources_were_looked_at(self) -> None:
+        step = CheckStep(name="registry", status="failed", code="AZURE_REGISTRY_NOT_FOUND")
+
+        given(*self.CONNECTED).when(a.record_resources_checked(status="failed", steps=(step,))).then(
+            a.resources_checked("failed", steps=(step,))
+        )
+
+    def test_changes_nothing_when_it_saw_the_same_before(self) -> None:
+        given(*self.CONNECTED, a.resources_checked()).when(a.record_resources_checked()).then_nothing()
+
+    def test_is_forgotten_with_the_identity_it_was_seen_with(self) -> None:
+        reconnected = (*self.CONNECTED, a.resources_checked(), a.integration_connected("azure"))
+
+        given(*reconnected).when(a.record_resources_checked()).then(a.resources_checked())
+
+    def test_refuses_the_resources_of_another_provider(self) -> None:
+        given(*CONNECTED).when(a.record_resources_checked(provider="local")).then_refused(ProviderMismatch)
+
+    def test_refuses_what_was_seen_with_another_identity(self) -> None:
+        command = a.record_resources_checked(
+            identity=AzureIdentity(azure_tenant_id="d", client_id="c", subscription_id="s")
+        )
+
+        given(*self.CONNECTED).when(command).then_refused(IdentityChanged)
 
 
 class TestConfigureStorage:

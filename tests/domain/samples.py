@@ -23,6 +23,7 @@ from domain.clouds import (
     AwsStorage,
     AwsTarget,
     AzureIdentity,
+    AzureResources,
     AzureStorage,
     AzureTarget,
     GcpIdentity,
@@ -45,6 +46,14 @@ from tests.support.a import AT, DIGEST, LONG_AGO, id_of
 
 _DATES = Dates(
     released_at=LONG_AGO, deprecation_announced_at=LONG_AGO, block_new_deploys_after=AT, disable_execution_after=AT
+)
+_RESOURCES = AzureResources(
+    resource_group="functions",
+    registry="acmefunctions",
+    environment_name="acme",
+    pull_identity="/subscriptions/s/resourceGroups/functions/providers/Microsoft.ManagedIdentity/userAssignedIdentities/p",
+    account="acmefunctions",
+    container="staging",
 )
 _STEP = CheckStep(name="agent", status="failed", code="agent_unreachable", message="No answer.", remedy="Start it.")
 _TRIGGER = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
@@ -161,6 +170,7 @@ _ALL: tuple[Event, ...] = (
     integration.IdentityChecked(status="failed", steps=(_STEP,)),
     integration.StorageChecked(storage=LocalStorage(), status="failed", steps=(_STEP,)),
     integration.StorageConfigured(storage=LocalStorage()),
+    integration.ResourcesChecked(resources=_RESOURCES, status="failed", steps=(_STEP,)),
     integration.IntegrationDisconnected(reason="moving"),
     function.FunctionCreated(project_id=id_of(3), slug="greet", authored=_AUTHORED),
     function.FunctionUpdated(authored=_AUTHORED),

@@ -56,6 +56,7 @@ class Cloud(Protocol):
     connect: str
     verify: str
     diagnose: str  # Empty where there is no such question.
+    diagnosed: Mapping[str, Any]  # What the question names.
     bucket: str  # Followed by /check and /config.
     identity: Mapping[str, Any]
     storage: Mapping[str, Any]

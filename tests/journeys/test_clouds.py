@@ -58,7 +58,7 @@ class Customer(Journey):
             case "bucket":
                 return self.integrate(f"{self.cloud.bucket}/check", self.cloud.storage)
             case _:
-                return self.integrate(self.cloud.diagnose, {})
+                return self.integrate(self.cloud.diagnose, self.cloud.diagnosed)
 
     def settle(self, asked: str) -> Any:
         """What is seen once nothing is pending any more."""

@@ -23,6 +23,7 @@ class ThisMachine:
     connect = "local/connect"
     verify = "local/verify"
     diagnose = ""
+    diagnosed: Mapping[str, Any] = {}
     bucket = "local/bucket"
     identity: Mapping[str, Any] = {}
     storage: Mapping[str, Any] = {}

@@ -14,9 +14,10 @@ from commands.integration import (
     ConnectProvider,
     DisconnectProvider,
     RecordIdentityChecked,
+    RecordResourcesChecked,
     RecordStorageChecked,
 )
-from domain.clouds import Identity, LocalIdentity, LocalStorage, Storage
+from domain.clouds import AzureIdentity, AzureResources, Identity, LocalIdentity, LocalStorage, Storage
 from domain.integration import INTEGRATION, CheckStatus, CheckStep, Integration, integration_id
 from providers.provider import Finding, ProviderUnreachable, Step
 from providers.simulated.provider import SimulatedProvider
@@ -136,3 +137,42 @@ def test_is_left_alone_when_the_project_was_disconnected() -> None:
         assert _cloud(town).looks <= looks + 2, "but for a look that was under way"
 
     play(scene)
+
+
+class SlowAzure(Slow):
+    """One that can be asked for resources too."""
+
+    async def check_resources(
+        self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
+    ) -> Finding:
+        return self._found("resources")
+
+
+def test_looks_again_at_resources_too() -> None:
+    async def played() -> None:
+        town = Town(cloud=SlowAzure)
+        await town.found()
+        await town.settle(1)
+        tenant_id = town.tenants[-1]
+        stream = INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "azure"))
+        identity = AzureIdentity(azure_tenant_id="d", client_id="c", subscription_id="s")
+        of_azure: Any = {"tenant_id": tenant_id, "at": town.now(), "project_id": a.PROJECT_ID, "provider": "azure"}
+        await town.ask(ConnectProvider(**of_azure, identity=identity))
+        await town.ask(
+            RecordResourcesChecked(
+                **of_azure, identity=identity, resources=a.azure_resources(), status="pending", steps=PENDING
+            )
+        )
+        _cloud(town).knows_at = virtual_time.seconds() + 100
+        town.providers["azure"] = town.cloud
+        async with Working(town.runner()):
+            before: Integration = await fold(town.log, INTEGRATION, stream)
+            await asyncio.sleep(90)
+            meanwhile = await fold(town.log, INTEGRATION, stream)
+            await asyncio.sleep(10 + 3 * LOOK_SECONDS)
+            after: Integration = await fold(town.log, INTEGRATION, stream)
+
+        assert meanwhile == before
+        assert (after.resources_status, after.resources) == ("verified", a.azure_resources())
+
+    virtual_time.run(played())

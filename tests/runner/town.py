@@ -26,7 +26,7 @@ from domain.function import FUNCTION, ArtifactFiles, Function
 from domain.release import ArtifactKind, Trigger
 from eventstore.log import NO_STREAM, Append
 from eventstore.meta import Actor, Meta
-from providers.provider import Order
+from providers.provider import Order, Provider
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import FAIR, Behaviour, Weather
 from runner.composition import Stores, make_runner, stores_in_memory
@@ -69,6 +69,7 @@ class Town:
         self.build_logs = self.stores.build_logs
         self.cloud = cloud(seed, clock=virtual_time.seconds, weather=weather)
         self.mailbox = Mailbox()
+        self.providers: dict[str, Provider] = {"local": self.cloud}
         self.tenants: list[UUID] = []
         self.functions: list[tuple[UUID, UUID]] = []
         self.deployments: list[tuple[UUID, UUID]] = []
@@ -81,7 +82,7 @@ class Town:
         """What one runner works with."""
         return World(
             log=self.log,
-            providers={"local": self.cloud},
+            providers=self.providers,
             contents=self.contents,
             secrets=self.stores.secrets,
             sealing=self.stores.sealing,
@@ -98,7 +99,7 @@ class Town:
         """A runner of its own, on the town's stores and cloud."""
         return make_runner(
             self.stores,
-            {"local": self.cloud},
+            self.providers,
             clock=self.now,
             random=Random(self.random.random()),
             new_id=self.new_id,

@@ -24,7 +24,7 @@ from commands import (
 )
 from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyRevoked
 from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, artifact_id
-from domain.clouds import LocalIdentity, LocalStorage, LocalTarget, ProviderName
+from domain.clouds import AzureResources, LocalIdentity, LocalStorage, LocalTarget, ProviderName
 from domain.deployment import (
     DEPLOYMENT,
     BuildFailed,
@@ -78,6 +78,7 @@ from domain.integration import (
     IdentityChecked,
     IntegrationConnected,
     IntegrationDisconnected,
+    ResourcesChecked,
     StorageChecked,
     StorageConfigured,
     integration_id,
@@ -317,6 +318,12 @@ def storage_checked(status: Any = "verified") -> Fact:
 
 def storage_configured() -> Fact:
     return Fact(_INTEGRATION, StorageConfigured(storage=LocalStorage()))
+
+
+def resources_checked(status: Any = "verified", steps: tuple[CheckStep, ...] = ()) -> Fact:
+    """Of a project that is connected to Azure."""
+    checked = ResourcesChecked(resources=azure_resources(), status=status, steps=steps)
+    return Fact(INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "azure")), checked)
 
 
 def integration_disconnected(reason: str = "") -> Fact:
@@ -746,6 +753,30 @@ def record_identity_checked(**changes: Any) -> integration.RecordIdentityChecked
 def record_storage_checked(**changes: Any) -> integration.RecordStorageChecked:
     defaults = {**_LOCAL, "identity": LocalIdentity(), "storage": LocalStorage(), "status": "verified", "steps": ()}
     return integration.RecordStorageChecked(**_filled(defaults, changes))
+
+
+def azure_resources(**changes: str) -> AzureResources:
+    names = {
+        "resource_group": "functions",
+        "registry": "acmefunctions",
+        "environment_name": "acme",
+        "pull_identity": "/subscriptions/s/…/userAssignedIdentities/dcf-pull",
+        "account": "acmefunctions",
+        "container": "dcf",
+    }
+    return AzureResources(**{**names, **changes})
+
+
+def record_resources_checked(**changes: Any) -> integration.RecordResourcesChecked:
+    defaults = {
+        "project_id": PROJECT_ID,
+        "provider": "azure",
+        "identity": LocalIdentity(),
+        "resources": azure_resources(),
+        "status": "verified",
+        "steps": (),
+    }
+    return integration.RecordResourcesChecked(**_filled(defaults, changes))
 
 
 def configure_storage(**changes: Any) -> integration.ConfigureStorage:

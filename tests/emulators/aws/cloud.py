@@ -54,6 +54,7 @@ class AwsCloud:
     connect = "aws/oidc/verify"
     verify = "aws/oidc/verify"
     diagnose = ""
+    diagnosed: Mapping[str, Any] = {}
     bucket = "aws/bucket"
 
     def __init__(self, workshop: Workshop) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from domain.clouds import ProviderName
-from providers.azure.templates import identity_template
+from providers.azure.templates import Names, identity_template, resources_template
 from tests.emulators.azure.customer import (
     ACCOUNT,
     CLIENT,
@@ -19,6 +20,7 @@ from tests.emulators.azure.customer import (
     GROUP,
     IDENTITY_TYPE,
     LOCATION,
+    PULLER,
     REGISTRY,
     SUBSCRIPTION,
     Customer,
@@ -39,7 +41,14 @@ class AzureCloud:
     name: ProviderName = "azure"
     connect = "azure/connect"
     verify = "azure/wif/verify"
-    diagnose = ""
+    diagnose = "azure/resources/verify"
+    diagnosed: Mapping[str, Any] = {
+        "resourceGroup": GROUP,
+        "account": ACCOUNT,
+        "container": CONTAINER,
+        "registry": REGISTRY,
+        "environmentName": ENVIRONMENT,
+    }
     bucket = "azure/bucket"
     identity: Mapping[str, Any] = {
         "azureTenantId": DIRECTORY,
@@ -74,8 +83,17 @@ class AzureCloud:
 
     def prepare(self, issuer: str, subject: str) -> None:
         if not self.customer.groups:
-            self.customer.make_resources()
+            self.customer.groups[GROUP] = LOCATION
             Deployment(self.customer, identity_template(DEPLOYER, issuer, subject), {}).run()
+            names = Names(
+                identity=DEPLOYER,
+                account=ACCOUNT,
+                container=CONTAINER,
+                registry=REGISTRY,
+                environment=ENVIRONMENT,
+                pull_identity=PULLER,
+            )
+            Deployment(self.customer, resources_template(names), {}).run()
             return
         self.shell.obey(
             f"az identity federated-credential create --name {subject.rpartition(':')[2]} --identity-name {DEPLOYER} "
@@ -131,6 +149,17 @@ class AzureCloud:
                 bucket,
                 "container",
                 "AZURE_BLOB_ROLE_MISSING",
+            ),
+            *(
+                broken(f"no {role}", partial(customer.take, role), "diagnosis", step, code)
+                for role, step, code in (
+                    ("Container Registry Tasks Contributor", "build_role", "AZURE_ROLE_MISSING"),
+                    ("AcrPush", "push_role", "AZURE_ROLE_MISSING"),
+                    ("Container Apps Contributor", "apps_role", "AZURE_ROLE_MISSING"),
+                    ("Managed Identity Operator", "assignment_role", "AZURE_ROLE_MISSING"),
+                    ("Storage Blob Data Contributor", "storage_role", "AZURE_BLOB_ROLE_MISSING"),
+                    ("AcrPull", "pull_role", "AZURE_PULL_ROLE_MISSING"),
+                )
             ),
             broken(
                 "a closed account", lambda: customer.closed.add(ACCOUNT), bucket, "container", "AZURE_STORAGE_FIREWALL"

@@ -75,7 +75,7 @@ class Customer:
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def make(self, kind: str, name: str, properties: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
+    def make(self, kind: str, name: str, properties: dict[str, Any] | None = None, /, **rest: Any) -> dict[str, Any]:
         """Put a resource into the group, which is made with the first one."""
         self.groups[GROUP.lower()] = LOCATION
         path = path_of(kind, name)

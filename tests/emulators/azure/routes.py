@@ -123,11 +123,6 @@ def routes() -> tuple[Route, ...]:
             path=f"{in_group}/Microsoft.ManagedIdentity/userAssignedIdentities/{{name}}",
         ),
         Route(
-            id="roles.list",
-            method="GET",
-            path=f"{in_group}/{{namespace}}/{{kind}}/{{name}}/providers/Microsoft.Authorization/roleAssignments",
-        ),
-        Route(
             id="operations.status",
             method="GET",
             path="/subscriptions/{subscription}/providers/Microsoft.App/locations/{location}/containerappOperationStatuses/{name}",

@@ -14,7 +14,7 @@ from tests.emulators.azure.customer import GROUP, LOCATION, MANAGEMENT, SUBSCRIP
 from tests.emulators.azure.images import Images
 from tests.emulators.azure.jobs import Jobs
 from tests.emulators.azure.operations import Operations
-from tests.emulators.azure.roles import ROLES
+from tests.emulators.azure.permissions import Permissions
 from tests.emulators.azure.routes import Answer, Call, Methods, check_answer, check_body, match
 from tests.emulators.azure.tasks import Tasks
 from tests.emulators.background import Background
@@ -28,6 +28,7 @@ class Azure:
 
     def __init__(self, customer: Customer, workshop: Workshop, background: Background) -> None:
         self.customer, self.blobs, self.calls = customer, Blobs(customer), list[str]()
+        self.permissions = Permissions(customer)
         self.operations = Operations(lambda: self.root("management"))
         self.images = Images(customer)
         self.tasks = Tasks(customer, self.images, workshop, lambda: self.root("blob"))
@@ -40,7 +41,6 @@ class Azure:
             "groups.get": self._group,
             "groups.list": self._groups,
             "resources.get": lambda call: Answer(self.customer.found(call.path)),
-            "roles.list": self._roles,
             **self.operations.methods,
             **self.tasks.methods,
             **self.apps.methods,
@@ -71,7 +71,7 @@ class Azure:
         return await kept(request)
 
     async def _managed(self, request: web.Request) -> web.StreamResponse:
-        answer = await self._answered(request)
+        answer = self.permissions.answer(request) or await self._answered(request)
         return web.Response(
             status=answer.status,
             body=b"" if answer.body is None else msgspec.json.encode(answer.body),
@@ -136,20 +136,6 @@ class Azure:
 
     def _groups(self, call: Call) -> Answer:
         return Answer({"value": [_shown_group(GROUP)] if self.customer.groups else []})
-
-    def _roles(self, call: Call) -> Answer:
-        """Who has a role on the resource, or above it."""
-        scope = f"{call.path.partition('/providers/Microsoft.Authorization')[0].lower()}/"
-        found = [
-            {"properties": {"principalId": who, "roleDefinitionId": _role(role), "scope": place}}
-            for who, role, place in sorted(self.customer.assignments)
-            if scope.startswith(f"{place}/")
-        ]
-        return Answer({"value": found})
-
-
-def _role(name: str) -> str:
-    return f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{ROLES[name].id}"
 
 
 def _shown_group(name: str) -> dict[str, object]:

@@ -47,6 +47,10 @@ class Shell:
                 return ""
             case ["az", "identity", "list", *rest]:
                 return self._listed(_parsed(rest, "query", "output", "subscription").query)
+            case ["az", "role", "assignment", "create", "--assignee-object-id", *rest]:
+                given = _parsed(["--assignee", *rest], "assignee", "assignee-principal-type", "role", "scope")
+                self._customer.grant(given.role, given.scope, to=given.assignee)
+                return ""
             case ["az", "role", "assignment", "create", *rest]:
                 self._grant(_parsed(rest, "assignee", "role", "scope"))
                 return ""
@@ -61,9 +65,9 @@ class Shell:
                 given = _parsed(rest, "name", "public-network-access", "default-action")
                 self._customer.closed.discard(given.name)
                 return ""
-            case ["az", "storage", "container", "create", *rest]:
-                given = _parsed(rest, "auth-mode", "account-name", "name")
-                self._customer.found(path_of(_ACCOUNT, given.account_name))
+            case ["az", "storage", "container-rm", "create", *rest]:
+                given = _parsed(rest, "storage-account", "name")
+                self._customer.found(path_of(_ACCOUNT, given.storage_account))
                 self._customer.containers.add(given.name)
                 return ""
             case _:

@@ -39,6 +39,7 @@ class GcpCloud:
     connect = "gcp/wif/connect"
     verify = "gcp/wif/verify"
     diagnose = "gcp/wif/diagnostics"
+    diagnosed: Mapping[str, Any] = {}
     bucket = "gcp/bucket"
     identity: Mapping[str, Any] = {
         "gcpProjectId": PROJECT,
