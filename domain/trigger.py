@@ -73,6 +73,9 @@ TRIGGER_TYPES: tuple[TriggerType, ...] = (
 )
 
 
+_DAYS_OF_A_MONTH, _DAYS_OF_A_WEEK = 31, 7
+
+
 class TriggerUnknown(Invalid):
     """There is no such trigger type."""
 
@@ -115,6 +118,8 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
         raise TriggerSettingsInvalid(errors=(FieldError(field="trigger.settings", message=str(error)),)) from error
     if isinstance(settings, ScheduleSettings):
         _check_schedule(settings)
+        if provider not in (None, "local"):
+            _check_days(settings.cron, provider)
     if provider is not None and entry.providers[provider] == "unavailable":
         raise TriggerUnavailable(
             f"Trigger {trigger.type!r} is not available on {provider}.",
@@ -134,6 +139,18 @@ def check_trigger_at(trigger: Trigger, target: Target, access: Access) -> None:
                 FieldError(field="trigger.type", message="not available on runtimeTarget gke with private access"),
             ),
             remedy="Choose runtimeTarget cloud_run, or public access.",
+        )
+
+
+def _check_days(text: str, provider: ProviderName | None) -> None:
+    """The clouds' schedulers take days of the month or days of the week. Raises TriggerSettingsInvalid."""
+    cron = parse(text)
+    if len(cron.days) < _DAYS_OF_A_MONTH and len(cron.weekdays) < _DAYS_OF_A_WEEK:
+        message = f"on {provider} a schedule names days of the month or days of the week, not both"
+        raise TriggerSettingsInvalid(
+            f"The schedule {text!r} cannot be had on {provider}.",
+            errors=(FieldError(field="trigger.settings.cron", message=message),),
+            remedy="Put * for one of the two, or save two functions.",
         )
 
 

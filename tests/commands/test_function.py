@@ -55,6 +55,14 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
     ({"trigger": Trigger(settings={"path": "/"})}, TriggerSettingsInvalid, ("trigger.settings",)),
     ({"trigger": Trigger(type="schedule")}, TriggerSettingsInvalid, ("trigger.settings",)),
     ({"trigger": Trigger(type="schedule", settings={"cron": "daily"})}, TriggerSettingsInvalid, None),
+    *(
+        (
+            {"provider": provider, "trigger": Trigger(type="schedule", settings={"cron": "0 3 1 * 1"})},
+            TriggerSettingsInvalid,
+            ("trigger.settings.cron",),
+        )
+        for provider in ("aws", "azure", "gcp")
+    ),
     (
         {"trigger": Trigger(type="schedule", settings={"cron": "0 25 * * *", "timeZone": "Mars/Olympus"})},
         TriggerSettingsInvalid,
