@@ -66,31 +66,48 @@ class Customer:
 
     def __init__(self, cloud: AzureCloud, token_file: Path) -> None:
         self.cloud, self._token_file = cloud, token_file
+        self._opened: list[Any] = []
+
+    def close(self) -> None:
+        for client in self._opened:
+            client.close()
+
+    def _kept(self, client: Any) -> Any:
+        self._opened.append(client)
+        return client
 
     def credential(self, client_id: str = CLIENT) -> WorkloadIdentityCredential:
-        return WorkloadIdentityCredential(
-            tenant_id=DIRECTORY,
-            client_id=client_id,
-            token_file_path=str(self._token_file),
-            transport=_Here(self.cloud),
-            retry_total=0,
+        made: WorkloadIdentityCredential = self._kept(
+            WorkloadIdentityCredential(
+                tenant_id=DIRECTORY,
+                client_id=client_id,
+                token_file_path=str(self._token_file),
+                transport=_Here(self.cloud),
+                retry_total=0,
+            )
         )
+        return made
 
     @property
     def apps(self) -> ContainerAppsAPIClient:
-        return ContainerAppsAPIClient(
-            self.credential(), SUBSCRIPTION, transport=_Here(self.cloud), polling_interval=0, retry_total=0
+        made: ContainerAppsAPIClient = self._kept(
+            ContainerAppsAPIClient(
+                self.credential(), SUBSCRIPTION, transport=_Here(self.cloud), polling_interval=0, retry_total=0
+            )
         )
+        return made
 
     @property
     def registry(self) -> Any:
-        return ContainerRegistryManagementClient(
-            self.credential(),
-            SUBSCRIPTION,
-            api_version="2019-06-01-preview",
-            transport=_Here(self.cloud),
-            polling_interval=0,
-            retry_total=0,
+        return self._kept(
+            ContainerRegistryManagementClient(
+                self.credential(),
+                SUBSCRIPTION,
+                api_version="2019-06-01-preview",
+                transport=_Here(self.cloud),
+                polling_interval=0,
+                retry_total=0,
+            )
         )
 
 
@@ -104,9 +121,11 @@ def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
     cloud.prepare_for_all(issuer.issuer)
     token_file = folder / "token"
     token_file.write_text(issuer.token(a.TENANT_ID, a.PROJECT_ID, "api://AzureADTokenExchange"))
+    customer = Customer(cloud, token_file)
     try:
-        yield Customer(cloud, token_file)
+        yield customer
     finally:
+        customer.close()
         cloud.close()
         published.close()
 

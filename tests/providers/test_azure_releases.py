@@ -220,6 +220,19 @@ async def test_throttling_is_waited_out_and_a_denial_is_final(place: Place, faul
     await withdrawn(place.provider, wanted)
 
 
+async def test_a_slow_answer_is_waited_for(place: Place) -> None:
+    wanted = order(ground=place.ground)
+    await place.provider.bundle(wanted, sources(HELLO))
+    place.cloud.customer.faults.append(Fault("PUT", "/tasks/", seconds=0.3))
+
+    with place.cloud.slowly():
+        build = await place.provider.start_build(wanted)
+        await place.provider.stop_build(wanted)
+
+    assert build.status == "running"
+    await withdrawn(place.provider, wanted)
+
+
 async def test_a_subscription_that_may_not_build_is_told_so(place: Place) -> None:
     wanted = order(ground=place.ground)
     await place.provider.bundle(wanted, sources(HELLO))
