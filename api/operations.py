@@ -93,6 +93,12 @@ class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     releases_kept: Count = 5
     artifact_retention_days: Count = 30
     webhooks_per_project: Count = 20
+    concurrent_deployments_per_account: Annotated[
+        Count | None,
+        msgspec.Meta(
+            description="In one account and region of a cloud; null: as many as the tenant may have at a time."
+        ),
+    ] = None
 
 
 class PlanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):

@@ -25,6 +25,7 @@ from api.writing import Reply, Writing, recorded_time
 from commands.basis import CODEC
 from commands.command import States
 from commands.tenant import AddMember, ChangeRole, RemoveMember
+from domain.deployment import IN_ACCOUNT
 from domain.event import SYSTEM_TENANT, StreamRef
 from domain.person import PersonUnknown
 from domain.plan import Limits, plan_stream
@@ -69,7 +70,7 @@ class MemberShown(Member, frozen=True, kw_only=True, rename="camel"):
 
 class LimitUse(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One limit of the plan, by its name there, and how much of it is used: of `functionsPerProject` by the project with the
-    most. `used` is null where nothing is counted, and for `requestsPerMinute`, of which the header `RateLimit` tells."""
+    most, of `concurrentDeploymentsPerAccount` in the account with the most. `used` is null where nothing is counted, and for `requestsPerMinute`, of which the header `RateLimit` tells."""
 
     name: str
     used: int | None
@@ -114,9 +115,14 @@ async def _limits(services: Services, tenant: Tenant) -> list[LimitUse] | None:
         "webhooks_per_project": max((n for (scope, _), n in counted.items() if scope == "webhooks"), default=0),
         "members": counted.get(("members", "tenant"), 0),
         "concurrent_deployments": counted.get(("deployments", "running"), 0),
+        "concurrent_deployments_per_account": max(
+            (n for (scope, _), n in counted.items() if scope == IN_ACCOUNT), default=0
+        ),
         "queued_deployments": counted.get(("deployments", "queued"), 0),
     }
-    limits = msgspec.structs.asdict(plan.row.limits)
+    limits = msgspec.structs.asdict(plan.row.limits) | {
+        "concurrent_deployments_per_account": plan.row.limits.per_account
+    }
     return [
         LimitUse(name=field.encode_name, used=used.get(field.name), limit=limits[field.name])
         for field in msgspec.structs.fields(Limits)

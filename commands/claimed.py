@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
-from domain.deployment import SlotTaken, TooManyRunning
+from domain.deployment import IN_ACCOUNT, SlotTaken, TooManyInAccount, TooManyRunning
 from domain.event import Claim, Counter
 from domain.function import FunctionNameTaken
 from domain.person import IdentityTaken
@@ -72,6 +72,8 @@ def holder_of(refusal: Refusal) -> UUID:
 
 def full(counter: Counter, value: int) -> Refusal:
     """The refusal for a counter that would pass its limit."""
+    if counter.scope == IN_ACCOUNT:
+        return TooManyInAccount(f"{value} of at most {counter.limit} are under way in {counter.name}.")
     detail = f"{counter.scope.capitalize()}: {value} of at most {counter.limit} are in use."
     if counter.scope == "functions" and counter.delta > 1:
         return FunctionsChanged()

@@ -9,9 +9,10 @@ from commands.command import Command, Decider, Reads, States, facts
 from commands.function import archived
 from commands.limits import limits_of
 from commands.queueing import queue_counter
-from domain.clouds import target_key
+from domain.clouds import account_key, target_key
 from domain.deployment import (
     DEPLOYMENT,
+    IN_ACCOUNT,
     BuildFailed,
     BuildStarted,
     BuildSucceeded,
@@ -184,19 +185,29 @@ def decide(command: ProgressCommand, states: States) -> Decision:
         case RecordFailed():
             _require_under_way(deployment)
             failed = DeploymentFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
-            return _end(command, release, failed, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+            return _end(
+                command,
+                deployment,
+                release,
+                failed,
+                fact_of_function=DeploymentEnded(deployment_id=command.deployment_id),
+            )
         case RecordCanceled():
             _require_canceling(deployment)
             canceled = DeploymentCanceled(cause="requested", epoch=command.epoch, remaining=command.remaining)
             return _end(
-                command, release, canceled, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id)
+                command,
+                deployment,
+                release,
+                canceled,
+                fact_of_function=DeploymentEnded(deployment_id=command.deployment_id),
             )
         case RecordUndeployed():
             return _undeployed(command, deployment, release, states)
         case RecordUndeployFailed():
             _require_undeploying(deployment)
             failed_again = UndeployFailed(epoch=command.epoch, failure=command.failure, remaining=command.remaining)
-            return _end(command, release, failed_again)
+            return _end(command, deployment, release, failed_again)
         case RecordWithdrawn():
             _require_withdrawing(deployment)
             return _note(command, _withdrawn(command, deployment))
@@ -312,14 +323,16 @@ def _claim(command: ClaimDeployment, deployment: Deployment, release: Release, s
         lock = lock_of(states.of(PROJECT, command.tenant_id, deployment.project_id), command.at)
         if lock is not None:
             return _held_back(command, deployment, lock, stream)
-    claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
     if deployment.is_under_way:
-        return Decision(
-            facts=facts(stream, claimed)
-        )  # Taken over from a runner that is gone; the place is held already.
+        # Taken over from a runner that is gone; the place is held already.
+        claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id)
+        return Decision(facts=facts(stream, claimed))
+    account, limits = account_key(release.target), limits_of(command.tenant_id, states)
+    claimed = DeploymentClaimed(epoch=command.epoch, runner_id=command.runner_id, account=account)
     begun: tuple[Fact, ...] = facts(stream, claimed)
     counters = [
-        running_counter(command.tenant_id, 1, limit=limits_of(command.tenant_id, states).concurrent_deployments)
+        running_counter(command.tenant_id, 1, limit=limits.concurrent_deployments),
+        account_counter(command.tenant_id, account, 1, limit=limits.per_account),
     ]
     if deployment.status == "undeploy_queued":
         begun = facts(stream, claimed, UndeployStarted(epoch=command.epoch))
@@ -353,6 +366,11 @@ def running_counter(tenant_id: UUID, delta: int, *, limit: int | None = None) ->
     return Counter(tenant_id=tenant_id, scope="deployments", name="running", delta=delta, limit=limit)
 
 
+def account_counter(tenant_id: UUID, account: str, delta: int, *, limit: int | None = None) -> Counter:
+    """How many of the tenant's deployments are under way in one account and region."""
+    return Counter(tenant_id=tenant_id, scope=IN_ACCOUNT, name=account, delta=delta, limit=limit)
+
+
 def _slot(command: ProgressCommand, release: Release, *, release_it: bool = False) -> Claim:
     """The one place there is for a deployment under way of a function at a target."""
     return Claim(
@@ -373,7 +391,13 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
     succeeded = DeploymentSucceeded(epoch=command.epoch)
     if before is not None and before.number > deployment.number:
         # A newer release serves already; this one worked, but never takes its place.
-        return _end(command, release, succeeded, fact_of_function=DeploymentEnded(deployment_id=command.deployment_id))
+        return _end(
+            command,
+            deployment,
+            release,
+            succeeded,
+            fact_of_function=DeploymentEnded(deployment_id=command.deployment_id),
+        )
     replaced = before.deployment_id if before else None
     deployed = FunctionDeployed(
         deployment_id=command.deployment_id,
@@ -384,7 +408,7 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
         inputs=release.inputs,
     )
     activated = DeploymentActivated(epoch=command.epoch, replaced=replaced)
-    return _end(command, release, activated, succeeded, fact_of_function=deployed)
+    return _end(command, deployment, release, activated, succeeded, fact_of_function=deployed)
 
 
 def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Release, states: States) -> Decision:
@@ -397,9 +421,9 @@ def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Rele
     active = function.active.get(key)
     undeployed = DeploymentUndeployed(epoch=command.epoch)
     if active is None or active.deployment_id != command.deployment_id:
-        return _end(command, release, undeployed)
+        return _end(command, deployment, release, undeployed)
     gone = FunctionUndeployed(deployment_id=command.deployment_id, target_key=key)
-    ended = _end(command, release, undeployed, fact_of_function=gone)
+    ended = _end(command, deployment, release, undeployed, fact_of_function=gone)
     if function.archive_requested is None or len(function.active) > 1:
         return ended
     # Somebody asked to put the function away once nothing of it is live, and this was the last.
@@ -411,6 +435,7 @@ def _undeployed(command: RecordUndeployed, deployment: Deployment, release: Rele
 
 def _end(
     command: ProgressCommand,
+    deployment: Deployment,
     release: Release,
     *events: DeploymentEvent,
     fact_of_function: DeploymentEnded | FunctionDeployed | FunctionUndeployed | None = None,
@@ -422,8 +447,16 @@ def _end(
     return Decision(
         facts=(*facts(DEPLOYMENT.stream(command.tenant_id, command.deployment_id), *events), *of_function),
         claims=(_slot(command, release, release_it=True),),
-        counters=(running_counter(command.tenant_id, -1),),
+        counters=_given_back(command, deployment),
     )
+
+
+def _given_back(command: ProgressCommand, deployment: Deployment) -> tuple[Counter, ...]:
+    """What it counted in when it was begun; in an account only if whoever began it knew of that."""
+    running = running_counter(command.tenant_id, -1)
+    if not deployment.counted_in:
+        return (running,)
+    return running, account_counter(command.tenant_id, deployment.counted_in, -1)
 
 
 def _withdrawn(command: RecordWithdrawn, deployment: Deployment) -> list[DeploymentEvent]:

@@ -185,6 +185,21 @@ def target_key(target: Target) -> str:
             assert_never(target)
 
 
+def account_key(target: Target) -> str:
+    """The account and region whose quotas a deployment to the target uses."""
+    match target:
+        case LocalTarget():
+            return "local"
+        case AwsTarget():
+            return f"aws/{_account(target.role_arn)}/{target.region}"
+        case AzureTarget():
+            return f"azure/{target.subscription_id}/{target.region}".lower()
+        case GcpTarget():
+            return f"gcp/{target.project_id}/{target.region}"
+        case _:
+            assert_never(target)
+
+
 def _account(role_arn: str) -> str:
     """The account in `arn:aws:iam::123456789012:role/name`."""
     parts = role_arn.split(":")

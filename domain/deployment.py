@@ -27,6 +27,10 @@ DeploymentStatus = Literal[
 Origin = Literal["deploy", "retry", "redeploy", "rollback"]
 
 
+# The scope of the counts of what is under way in each account and region of a cloud.
+IN_ACCOUNT = "deployments_in_account"
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Why it did not work, where, and what to do about it."""
 
@@ -59,6 +63,8 @@ class DeploymentClaimed(Event, frozen=True, kw_only=True, tag="deployment.claime
 
     epoch: int
     runner_id: str
+    # The account and region it is counted in from here on; empty when that was counted before, or never.
+    account: str = ""
 
 
 class DeploymentBundled(Event, frozen=True, kw_only=True, tag="deployment.bundled"):
@@ -242,6 +248,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Notice, ...] = ()
     epoch: int = 0
     runner_id: str = ""
+    # The account and region it is counted in while it is under way.
+    counted_in: str = ""
     bundle_digest: str = ""
     build_id: str = ""
     build_succeeded: bool = False
@@ -363,6 +371,12 @@ class SlotTaken(Conflict):
     code = "slot_taken"
 
 
+class TooManyInAccount(Conflict):
+    """The tenant has as many deployments under way in this account and region as its plan allows."""
+
+    code = "too_many_in_account"
+
+
 class TooManyRunning(Conflict):
     """The tenant has as many deployments under way as its plan allows."""
 
@@ -396,7 +410,14 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
         case DeploymentActivated():
             return deployment
         case DeploymentSucceeded():
-            return replace(deployment, status="succeeded", outcome="succeeded", finished_at=event.at, step_since=None)
+            return replace(
+                deployment,
+                status="succeeded",
+                outcome="succeeded",
+                counted_in="",
+                finished_at=event.at,
+                step_since=None,
+            )
         case FailureFound():
             return _stepped(deployment, event, failure_found=event.failure)
         case DeploymentFailed():
@@ -404,6 +425,7 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
                 deployment,
                 status="failed",
                 outcome="failed",
+                counted_in="",
                 failure=event.failure,
                 remaining=event.remaining,
                 url=None,
@@ -418,6 +440,7 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
                 deployment,
                 status="canceled",
                 outcome="canceled",
+                counted_in="",
                 remaining=event.remaining,
                 url=None,
                 finished_at=event.at,
@@ -443,11 +466,12 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
             # What is retired has no steps any more.
             return _stepped(withdrawn, event) if deployment.is_under_way else withdrawn
         case DeploymentUndeployed():
-            return replace(deployment, status="undeployed", remaining=(), url=None, step_since=None)
+            return replace(deployment, status="undeployed", counted_in="", remaining=(), url=None, step_since=None)
         case UndeployFailed():
             return replace(
                 deployment,
                 status="undeploy_failed",
+                counted_in="",
                 failure=event.failure,
                 remaining=event.remaining,
                 step_since=None,
@@ -485,6 +509,7 @@ def _claimed(deployment: Deployment, event: DeploymentClaimed) -> Deployment:
         deployment,
         epoch=event.epoch,
         runner_id=event.runner_id,
+        counted_in=event.account or deployment.counted_in,
         claimed_at=event.at,
         claims_in_step=deployment.claims_in_step + 1,
     )

@@ -29,6 +29,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     # Files that no function names and no kept release was made from.
     artifact_retention_days: int = 30
     webhooks_per_project: int = 20
+    # In one account and region of a cloud; None: as many as the tenant may have under way at all.
+    concurrent_deployments_per_account: int | None = None
+
+    @property
+    def per_account(self) -> int:
+        """How many deployments may be under way in one account and region."""
+        of_account, of_tenant = self.concurrent_deployments_per_account, self.concurrent_deployments
+        return of_tenant if of_account is None else min(of_account, of_tenant)
 
 
 class PlanDefined(Event, frozen=True, kw_only=True, tag="plan.defined"):

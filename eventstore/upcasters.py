@@ -24,4 +24,5 @@ def _as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
 UPCASTERS: tuple[Upcaster, ...] = (
     Upcaster("plan.defined", 1, _as_it_is),
     Upcaster("plan.defined", 2, _as_it_is),
+    Upcaster("plan.defined", 3, _as_it_is),
 )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import target_key
+from domain.clouds import account_key, target_key
 from domain.deployment import (
     CancelRequested,
     DeploymentCanceled,
@@ -42,6 +42,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     project_id: UUID
     provider: str
     target_key: str
+    account: str
     number: int
     status: DeploymentStatus
     due_position: int
@@ -76,6 +77,7 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
                 project_id=event.project_id,
                 provider=event.release.provider,
                 target_key=target_key(event.release.target),
+                account=account_key(event.release.target),
                 number=event.number,
                 status="queued",
                 due_position=recorded.position,
@@ -109,7 +111,7 @@ def project(row: WorkItem | None, recorded: Recorded) -> WorkItem | None:
 
 WORK = ReadModel(
     name="work",
-    version=3,
+    version=4,
     row=WorkItem,
     interests=(
         DeploymentQueued,

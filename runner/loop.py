@@ -12,7 +12,7 @@ import structlog
 
 from commands.execute import Context, execute
 from commands.progress import ClaimDeployment
-from domain.deployment import SlotTaken, TooManyRunning
+from domain.deployment import SlotTaken, TooManyInAccount, TooManyRunning
 from domain.project import ProjectDeploymentsLocked
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
@@ -91,6 +91,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._put_off = PutOff(_seconds)
         self._waiting_since: dict[UUID, float] = {}
+        self._passed_over = 0
         self._leased_until = 0.0
         self._beat_seconds = 0.0
         self._took_over_at = -TAKEOVER_SECONDS
@@ -147,9 +148,12 @@ class Runner:
         if self._room() and _seconds() - self._took_over_at >= TAKEOVER_SECONDS:
             self._took_over_at = _seconds()
             await self._take(await self._abandoned())
-        waiting = self._not_in_hand(await self._work.ready(READY_MAX + len(self._put_off)))
+        # What was passed over last time keeps nobody from what stands behind it.
+        waiting = self._not_in_hand(await self._work.ready(READY_MAX + self._passed_over))
         self._measure(waiting)
-        await self._take(self._fair(self._put_off.without(waiting)))
+        tasks = self._put_off.without(waiting)
+        self._passed_over = len(waiting) - len(tasks)
+        await self._take(self._fair(tasks))
 
     def _measure(self, waiting: list[Task]) -> None:
         now, metrics = _seconds(), self._world.metrics
@@ -227,6 +231,8 @@ class Runner:
         match refusal:
             case TooManyRunning():
                 self._put_off.tenant(task, PUT_OFF_SECONDS)
+            case TooManyInAccount():
+                self._put_off.account(task, PUT_OFF_SECONDS)
             case SlotTaken():
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
             case EventOfNewerCode():

@@ -15,16 +15,14 @@ ENTRIES_MAX = 10_000
 
 
 class PutOff:
-    """Deployments, and tenants that have as many under way as they may. Times are those of `seconds`."""
+    """Deployments, and tenants that have as many under way as they may, in all or in one account of a cloud. Times are those of
+    `seconds`."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._until: dict[UUID, tuple[float, UUID | None]] = {}
         self._tenants_until: dict[UUID, float] = {}
-
-    def __len__(self) -> int:
-        """How many deployments are put off."""
-        return len(self._until)
+        self._accounts_until: dict[UUID, dict[str, float]] = {}
 
     def deployment(self, task: Task, for_seconds: float) -> None:
         _put(self._until, task.deployment_id, (self._seconds() + for_seconds, task.project_id))
@@ -32,9 +30,15 @@ class PutOff:
     def tenant(self, task: Task, for_seconds: float) -> None:
         _put(self._tenants_until, task.tenant_id, self._seconds() + for_seconds)
 
+    def account(self, task: Task, for_seconds: float) -> None:
+        """Whatever else the tenant would deploy in that account has to wait too."""
+        accounts = self._accounts_until.get(task.tenant_id, {})
+        _put(self._accounts_until, task.tenant_id, accounts | {task.account: self._seconds() + for_seconds})
+
     def tenant_moved(self, tenant_id: UUID) -> None:
         """Something of the tenant has ended, so there may be room again."""
         self._tenants_until.pop(tenant_id, None)
+        self._accounts_until.pop(tenant_id, None)
 
     def deployment_moved(self, deployment_id: UUID) -> None:
         self._until.pop(deployment_id, None)
@@ -49,11 +53,11 @@ class PutOff:
         now = self._seconds()
         for deployment_id in [id for id, (until, _) in self._until.items() if until <= now]:
             del self._until[deployment_id]
-        return [
-            task
-            for task in tasks
-            if task.deployment_id not in self._until and self._tenants_until.get(task.tenant_id, now) <= now
-        ]
+        return [task for task in tasks if task.deployment_id not in self._until and self._has_room(task, now)]
+
+    def _has_room(self, task: Task, now: float) -> bool:
+        of_account = self._accounts_until.get(task.tenant_id, {}).get(task.account, now)
+        return max(self._tenants_until.get(task.tenant_id, now), of_account) <= now
 
 
 def _put(entries: dict[UUID, A], id: UUID, until: A) -> None:

@@ -21,6 +21,7 @@ class Task(msgspec.Struct, frozen=True):
     due_position: int = 0
     correlation_id: UUID | None = None
     project_id: UUID | None = None
+    account: str = ""
 
 
 class WorkList(Protocol):
@@ -64,4 +65,6 @@ class ProjectedWork:
 
 def _task(found: Found[WorkItem]) -> Task:
     row = found.row
-    return Task(found.tenant_id, found.id, row.function_id, row.due_position, row.correlation_id, row.project_id)
+    return Task(
+        found.tenant_id, found.id, row.function_id, row.due_position, row.correlation_id, row.project_id, row.account
+    )

@@ -120,7 +120,7 @@ async def roomy_world(
     async with world_in_memory(data_dir, tokens=tokens, newcomers=newcomers, wait_seconds_max=0.05, note=note) as world:
         async with world.client(world.operator_key) as operator:
             for plan in (await ask(operator, "GET", "/operations/plans"))["items"]:
-                limits = {name: max(limit, _PLENTY) for name, limit in plan["limits"].items()}
+                limits = {name: limit and max(limit, _PLENTY) for name, limit in plan["limits"].items()}
                 body = {"limits": {**limits, "uploadBytes": plan["limits"]["uploadBytes"]}, "entitlements": []}
                 await ask(operator, "PUT", f"/operations/plans/{plan['name']}", body)
         yield world

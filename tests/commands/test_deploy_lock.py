@@ -115,7 +115,7 @@ class TestALock:
 
     def test_lets_what_was_begun_go_on_when_its_runner_dies(self) -> None:
         given(*a.deployment_under_way(), a.deployments_locked()).when(a.report(ClaimDeployment, epoch=2)).then(
-            a.deployment_claimed(epoch=2)
+            a.deployment_claimed(epoch=2, account="")
         )
 
     def test_holds_back_what_is_queued_and_tells_its_timeline_once_for_each_lock(self) -> None:

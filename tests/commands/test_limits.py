@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from commands.claimed import QueueFull
 from commands.command import Command
 from commands.execute import Done, execute
 from commands.progress import ClaimDeployment
-from domain.deployment import TooManyRunning
+from domain.deployment import TooManyInAccount, TooManyRunning
 from domain.event import Fact
 from domain.function import ArtifactFiles
 from domain.refusal import LimitReached
@@ -23,6 +24,7 @@ from eventstore.memory import MemoryLog
 from tests.commands.test_contention import process
 from tests.commands.test_execute import clock, context, record
 from tests.support import a
+from tests.support.limits import Violated, replay
 
 FEW, MANY = 60, 1_000
 
@@ -71,8 +73,19 @@ def _running(count: int, limit: int) -> _Crowd:
     return _Crowd((*facts[:-1], plan), [*functions, queue], claims)
 
 
+def _in_account(count: int, limit: int) -> _Crowd:
+    facts, before, claims = _running(count, count)
+    plan = a.plan_defined(
+        queued_deployments=count,
+        functions_per_project=count + 1,
+        concurrent_deployments=count,
+        concurrent_deployments_per_account=limit,
+    )
+    return _Crowd((*facts[:-1], plan), before, claims)
+
+
 Crowd = Callable[[int, int], _Crowd]
-EVERY: tuple[Crowd, ...] = (_projects, _functions, _members, _queued, _running)
+EVERY: tuple[Crowd, ...] = (_projects, _functions, _members, _queued, _running, _in_account)
 
 
 @pytest.fixture
@@ -98,7 +111,7 @@ async def _tried(log: Log, crowd: Crowd, *, count: int, limit: int) -> None:
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
     others = {type(outcome) for outcome in outcomes if not isinstance(outcome, Done)}
     assert len(done) == limit, others
-    assert others in ({LimitReached}, {QueueFull}, {TooManyRunning})
+    assert others in ({LimitReached}, {QueueFull}, {TooManyRunning}, {TooManyInAccount})
 
 
 @pytest.mark.parametrize("crowd", EVERY, ids=lambda crowd: crowd.__name__.strip("_"))
@@ -112,3 +125,33 @@ class TestALimit:
     @pytest.mark.proof
     async def test_holds_for_a_thousand_at_once(self, crowd: Crowd, postgres: Log) -> None:
         await _tried(postgres, crowd, count=MANY, limit=MANY * 9 // 10)
+
+
+class TestTheReplay:
+    """The check can fail: what passes a limit is found in the log, whatever the counters said."""
+
+    @pytest.mark.parametrize(
+        ("limits", "bound"),
+        [
+            ({"concurrent_deployments": 1}, "tenant"),
+            ({"concurrent_deployments": 2, "concurrent_deployments_per_account": 1}, "account"),
+        ],
+    )
+    async def test_finds_more_under_way_than_a_plan_allows(self, limits: dict[str, Any], bound: str) -> None:
+        log = MemoryLog(clock)
+        await record(log, *a.function_ready(), a.plan_defined(**limits))
+        for number in range(2):
+            release = a.release(function_id=_id(number))
+            await record(log, a.deployment_queued(_id(MANY + number), release=release))
+            await record(log, a.deployment_claimed(_id(MANY + number)))
+
+        with pytest.raises(Violated, match=f"2 of at most 1 under way of {bound}"):
+            await replay(log)
+
+    async def test_finds_what_was_begun_under_a_lock(self) -> None:
+        log = MemoryLog(clock)
+        locked = a.deployments_locked(expires_at=clock() + timedelta(hours=1))
+        await record(log, *a.function_ready(), a.deployment_queued(), locked, a.deployment_claimed())
+
+        with pytest.raises(Violated, match=r"claimed at position .* in a project locked"):
+            await replay(log)

@@ -35,6 +35,7 @@ from domain.deployment import (
     ReportOutOfPlace,
     SlotTaken,
     StaleEpoch,
+    TooManyInAccount,
     TooManyRunning,
 )
 from domain.event import Fact
@@ -56,7 +57,9 @@ FAILED = (*UNDER_WAY, a.deployment_failed(), a.deployment_ended())
 REPLACED = (*ACTIVE, a.function_deployed(a.LATER_DEPLOYMENT_ID, 2, replaced=a.DEPLOYMENT_ID))
 UNDEPLOYED = (*UNDEPLOYING, a.deployment_withdrawn(epoch=2), a.deployment_undeployed(), a.function_undeployed())
 BACK = (a.slot(release=True),)
-ONE_LESS = (a.count("deployments", "running", -1),)
+IN_ACCOUNT = "deployments_in_account"
+ONE_LESS = (a.count("deployments", "running", -1), a.count(IN_ACCOUNT, "local", -1))
+ONE_MORE = (a.count("deployments", "running", 1, 2), a.count(IN_ACCOUNT, "local", 1, 2))
 
 
 class TestClaimDeployment:
@@ -64,7 +67,7 @@ class TestClaimDeployment:
         given(*QUEUED).when(a.report(ClaimDeployment)).then(
             a.deployment_claimed(),
             claims=(a.slot(),),
-            counters=(a.count("deployments", "running", 1, 2), a.count("deployments", "queued", -1)),
+            counters=(*ONE_MORE, a.count("deployments", "queued", -1)),
         )
 
     def test_cancels_one_whose_tenant_was_closed_in_the_same_instant(self) -> None:
@@ -81,12 +84,12 @@ class TestClaimDeployment:
             a.deployment_claimed(epoch=2),
             a.undeploy_started(),
             claims=(a.slot(),),
-            counters=(a.count("deployments", "running", 1, 2),),
+            counters=ONE_MORE,
         )
 
     def test_takes_over_from_a_runner_that_is_gone_and_counts_nothing_twice(self) -> None:
         given(*DEPLOYING).when(a.report(ClaimDeployment, epoch=2, runner_id="runner-2")).then(
-            a.deployment_claimed(epoch=2, runner_id="runner-2"), claims=(), counters=()
+            a.deployment_claimed(epoch=2, runner_id="runner-2", account=""), claims=(), counters=()
         )
 
     def test_begins_an_undeployment(self) -> None:
@@ -94,12 +97,38 @@ class TestClaimDeployment:
             a.deployment_claimed(epoch=2),
             a.undeploy_started(),
             claims=(a.slot(),),
-            counters=(a.count("deployments", "running", 1, 2),),
+            counters=ONE_MORE,
+        )
+
+    def test_counts_no_more_in_one_account_than_the_plan_allows_there(self) -> None:
+        plan = a.plan_defined(concurrent_deployments=5, concurrent_deployments_per_account=3)
+
+        given(*QUEUED, plan).when(a.report(ClaimDeployment)).then(
+            a.deployment_claimed(),
+            counters=(
+                a.count("deployments", "running", 1, 5),
+                a.count(IN_ACCOUNT, "local", 1, 3),
+                a.count("deployments", "queued", -1),
+            ),
+        )
+        assert type(full(a.count(IN_ACCOUNT, "local", 1, 3), 3)) is TooManyInAccount
+
+    def test_gives_back_only_what_was_counted(self) -> None:
+        """One that was begun before accounts were counted is not taken from the count of its account."""
+        before = (
+            *a.function_ready(),
+            a.deployment_requested(),
+            a.deployment_queued(),
+            a.deployment_claimed(account=""),
+        )
+
+        given(*before).when(a.report(RecordFailed, failure=a.FAILURE)).then(
+            a.deployment_failed(), a.deployment_ended(), claims=BACK, counters=ONE_LESS[:1]
         )
 
     def test_takes_over_an_undeployment(self) -> None:
         given(*UNDEPLOYING).when(a.report(ClaimDeployment, epoch=3)).then(
-            a.deployment_claimed(epoch=3), claims=(), counters=()
+            a.deployment_claimed(epoch=3, account=""), claims=(), counters=()
         )
 
     @pytest.mark.parametrize("epoch", [0, 1])

@@ -56,7 +56,7 @@ def play(seed: int, *, plan: Plan = next_step) -> Town:
 async def _play(seed: int, plan: Plan) -> Town:
     random = Random(seed)
     town = Town(seed, weather=STORMY, plan=plan)
-    await town.found(concurrent=CONCURRENT)
+    await town.found(concurrent=CONCURRENT, concurrent_deployments_per_account=random.choice((None, 1)))
     for _ in range(TENANTS):
         await town.settle(FUNCTIONS_PER_TENANT)
     lives = [asyncio.create_task(_live(town, Random(random.random()))) for _ in range(RUNNERS)]

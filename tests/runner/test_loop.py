@@ -19,6 +19,7 @@ from runner.loop import BEAT_SECONDS_MAX, LEASE_SECONDS, STOP_SECONDS_MAX, TAKEO
 from tests.runner.test_advance import OUTCOMES
 from tests.runner.town import Town
 from tests.support import virtual_time
+from tests.support.limits import replay
 from tests.support.mortal import Mortal
 
 NEWER = Actor("runner", "newer")
@@ -150,6 +151,22 @@ class TestARunner:
                 assert (await town.deployment(waiting)).is_under_way
                 assert (await town.story(waiting)).count("deployment.waiting") == 1
                 assert await town.settled(seconds_max=60)
+
+        play(scene)
+
+    def test_begins_no_more_in_one_account_than_the_plan_allows_and_all_of_it_in_the_end(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=20, concurrent_deployments_per_account=3)
+            tenant_id = await town.settle(functions=12)
+            queued = [await town.queue(tenant_id, id, Behaviour(build_seconds=20)) for _, id in town.functions]
+            async with Working(town.runner()):
+                await asyncio.sleep(5)
+                assert sum([(await town.deployment(id)).is_under_way for id in queued]) == 3
+                assert await town.settled(seconds_max=300)
+
+            found = await replay(town.log)
+            found.check_end()
+            assert found.most["account"] == found.most["tenant"] == 3
 
         play(scene)
 

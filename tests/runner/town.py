@@ -123,7 +123,7 @@ class Town:
         """The deployments a runner still has something to do for."""
         return [id for _, id in self.deployments if (await self.deployment(id)).is_claimable]
 
-    async def found(self, *, concurrent: int = 2, **limits: int) -> None:
+    async def found(self, *, concurrent: int = 2, **limits: int | None) -> None:
         """What belongs to no tenant. `concurrent` deployments may be under way in each."""
         given: dict[str, Any] = {"concurrent_deployments": concurrent, "queued_deployments": 50, **limits}
         await self.record(a.plan_defined(**given), a.runtime_added())

@@ -445,8 +445,10 @@ def deployment_queued(deployment_id: UUID = DEPLOYMENT_ID, number: int = 1, **ch
     return _of_deployment(msgspec.structs.replace(queued, **changes), deployment_id)
 
 
-def deployment_claimed(deployment_id: UUID = DEPLOYMENT_ID, epoch: int = 1, runner_id: str = "runner-1") -> Fact:
-    return _of_deployment(DeploymentClaimed(epoch=epoch, runner_id=runner_id), deployment_id)
+def deployment_claimed(
+    deployment_id: UUID = DEPLOYMENT_ID, epoch: int = 1, runner_id: str = "runner-1", account: str = "local"
+) -> Fact:
+    return _of_deployment(DeploymentClaimed(epoch=epoch, runner_id=runner_id, account=account), deployment_id)
 
 
 def deployment_bundled(epoch: int = 1, digest: str = DIGEST) -> Fact:

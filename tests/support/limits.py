@@ -7,8 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from commands.basis import CODEC
-from domain.clouds import target_key
+from domain.clouds import account_key, target_key
 from domain.deployment import (
+    IN_ACCOUNT,
     DeploymentCanceled,
     DeploymentClaimed,
     DeploymentFailed,
@@ -116,7 +117,9 @@ class Replay:
             raise Violated(f"these have not one outcome: {several}")
         if self._under_way or self._waits:
             raise Violated(f"still under way: {list(self._under_way)}; still waiting: {list(self._waits)}")
-        left = {name: value for name, value in self._counted.items() if value and name[1] == "deployments"}
+        left = {
+            name: value for name, value in self._counted.items() if value and name[1] in ("deployments", IN_ACCOUNT)
+        }
         if left:
             raise Violated(f"the counts of what is under way or waits end at {left}")
 
@@ -125,6 +128,7 @@ def bounds_of(tenant_id: UUID, release: Release, limits: Limits) -> dict[str, in
     """What bounds a deployment under way, each with how many it allows at a time."""
     return {
         f"tenant {tenant_id}": limits.concurrent_deployments,
+        f"account {tenant_id} {account_key(release.target)}": limits.per_account,
         f"function {release.function_id} {target_key(release.target)}": 1,
     }
 

@@ -10,7 +10,8 @@ import msgspec
 
 from commands.command import Command
 from domain.catalogue import AGGREGATES
-from domain.deployment import DEPLOYMENT, Deployment
+from domain.clouds import account_key
+from domain.deployment import DEPLOYMENT, IN_ACCOUNT, Deployment
 from domain.event import Aggregate, Claim, Counter, Decision, Event, StreamRef
 from domain.function import FUNCTION, Function
 from domain.naming import slug
@@ -115,7 +116,9 @@ def recounted(world: World) -> dict[CounterKey, int]:
             case Deployment(status="queued"):
                 counts[stream.tenant_id, "deployments", "queued"] += 1
             case Deployment() if state.is_under_way:
+                assert state.release is not None
                 counts[stream.tenant_id, "deployments", "running"] += 1
+                counts[stream.tenant_id, IN_ACCOUNT, account_key(state.release.target)] += 1
             case Tenant():
                 counts[stream.tenant_id, "members", "tenant"] += len(state.members)
             case _:
