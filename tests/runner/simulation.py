@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from uuid import UUID
@@ -22,6 +22,7 @@ from domain.event import Event
 from domain.refusal import Refusal
 from providers.provider import Order
 from providers.simulated.weather import STORMY, Behaviour
+from runner.loop import Runner
 from runner.plan import next_step
 from runner.world import Plan
 from tests.runner.town import Town
@@ -47,7 +48,7 @@ def play(seed: int, *, plan: Plan = next_step) -> Town:
     try:
         with capture_logs() as lines:
             town = virtual_time.run(_play(seed, plan))
-        _check_logs(lines)
+        check_logs(lines)
     except Violated as violated:
         raise Violated(f"{violated}\nplay it again: python -m tests.runner.simulation {seed}") from None
     return town
@@ -59,7 +60,18 @@ async def _play(seed: int, plan: Plan) -> Town:
     await town.found(concurrent=CONCURRENT, concurrent_deployments_per_account=random.choice((None, 1)))
     for _ in range(TENANTS):
         await town.settle(FUNCTIONS_PER_TENANT)
-    lives = [asyncio.create_task(_live(town, Random(random.random()))) for _ in range(RUNNERS)]
+    lives = [
+        asyncio.create_task(
+            live(
+                lambda dice: town.runner(deployments_max=dice.choice((1, 3, 10))),
+                Random(random.random()),
+                until=STORM_SECONDS,
+                lives_seconds=(5, 40),
+                steps=(20, 2_000),
+            )
+        )
+        for _ in range(RUNNERS)
+    ]
     await _people(town, random)
     if not await town.settled(seconds_max=SETTLED_SECONDS_MAX):
         raise Violated(f"never ended: {[str(id) for id in await town.unsettled()]}")
@@ -70,16 +82,23 @@ async def _play(seed: int, plan: Plan) -> Town:
     return town
 
 
-async def _live(town: Town, random: Random) -> None:
+async def live(
+    make: Callable[[Random], Runner],
+    random: Random,
+    *,
+    until: float,
+    lives_seconds: tuple[float, float],
+    steps: tuple[int, int],
+) -> None:
     """One runner after another: the first are killed somewhere or asked to stop; once the storm is over one stays."""
     while True:
-        storm = virtual_time.seconds() < STORM_SECONDS
-        process = Mortal(dies_at_step=random.randrange(20, 2_000) if storm and random.random() < 0.8 else None)
+        storm = virtual_time.seconds() < until
+        process = Mortal(dies_at_step=random.randrange(*steps) if storm and random.random() < 0.8 else None)
         stop = asyncio.Event()
-        running = process.start(town.runner(deployments_max=random.choice((1, 3, 10))).run(stop))
+        running = process.start(make(random).run(stop))
         death = asyncio.create_task(process.died.wait())
         try:
-            await asyncio.wait([running, death], timeout=random.uniform(5, 40) if storm else None)
+            await asyncio.wait([running, death], timeout=random.uniform(*lives_seconds) if storm else None)
             stop.set()
             if not process.dead:
                 await asyncio.wait([running, death], timeout=30, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +188,8 @@ async def _check_function(town: Town, tenant_id: UUID, function_id: UUID, mine: 
             raise Violated(f"nobody serves, and the log says {active}, which is {status}")
 
 
-def _check_logs(lines: Sequence[Mapping[str, object]]) -> None:
+def check_logs(lines: Sequence[Mapping[str, object]]) -> None:
+    """Nothing went wrong that was not the cloud's weather. Raises Violated."""
     for line in lines:
         if line["event"] in UNFORESEEN:
             raise Violated(f"what nobody foresaw: {line}")

@@ -26,6 +26,7 @@ from domain.function import FUNCTION, ArtifactFiles, Function
 from domain.release import ArtifactKind, Trigger
 from eventstore.log import NO_STREAM, Append
 from eventstore.meta import Actor, Meta
+from eventstore.ticks import Ticks
 from providers.provider import Order, Provider
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import FAIR, Behaviour, Weather
@@ -59,11 +60,14 @@ class Town:
         plan: Plan = next_step,
         cloud: type[SimulatedProvider] = SimulatedProvider,
         stores: Stores | None = None,
+        ticks: Ticks | None = None,
         now: Callable[[], datetime] = virtual_time.now,
     ) -> None:
         self.random = Random(seed)
         self.now = now
         self.stores = stores or stores_in_memory(now)
+        if ticks is not None:
+            self.stores = msgspec.structs.replace(self.stores, ticks=ticks)
         self.log = self.stores.log
         self.contents = self.stores.contents
         self.build_logs = self.stores.build_logs
@@ -95,7 +99,9 @@ class Town:
             plan=self._plan,
         )
 
-    def runner(self, *, deployments_max: int = 20) -> Runner:
+    def runner(
+        self, *, deployments_max: int = 20, drift_seconds: float = 300.0, retention_seconds: float = 3600.0
+    ) -> Runner:
         """A runner of its own, on the town's stores and cloud."""
         return make_runner(
             self.stores,
@@ -106,6 +112,8 @@ class Town:
             registry=CollectorRegistry(),
             sender=self.mailbox,
             deployments_max=deployments_max,
+            drift_seconds=drift_seconds,
+            retention_seconds=retention_seconds,
             plan=self._plan,
         )
 
@@ -155,9 +163,13 @@ class Town:
         return tenant_id
 
     async def queue(
-        self, tenant_id: UUID | None = None, function_id: UUID | None = None, behaviour: Behaviour | None = None
+        self,
+        tenant_id: UUID | None = None,
+        function_id: UUID | None = None,
+        behaviour: Behaviour | None = None,
+        files: ArtifactFiles | None = None,
     ) -> UUID:
-        """Ask for a deployment of the (first) function."""
+        """Ask for a deployment of the (first) function, made from the files it names or from others."""
         if tenant_id is None or function_id is None:
             tenant_id, function_id = self.functions[0]
         deployment_id = self.new_id()
@@ -171,6 +183,7 @@ class Town:
                 deployment_id=deployment_id,
                 provider="local",
                 target=LocalTarget(),
+                artifact_files=files or ArtifactFiles(),
             )
         )
         self.deployments.append((tenant_id, deployment_id))
