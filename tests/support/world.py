@@ -19,6 +19,7 @@ from domain.person import PERSON
 from domain.project import PROJECT, Project
 from domain.refusal import Refusal
 from domain.tenant import TENANT, Tenant
+from domain.webhook import Webhook
 from eventstore.codec import Codec
 from tests.support.scenario import decide
 
@@ -119,6 +120,8 @@ def recounted(world: World) -> dict[CounterKey, int]:
                 assert state.release is not None
                 counts[stream.tenant_id, "deployments", "running"] += 1
                 counts[stream.tenant_id, IN_ACCOUNT, account_key(state.release.target)] += 1
+            case Webhook(exists=True) if state.status != "removed":
+                counts[stream.tenant_id, "webhooks", str(state.project_id)] += 1
             case Tenant():
                 counts[stream.tenant_id, "members", "tenant"] += len(state.members)
             case _:
