@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 from domain.clouds import AzureIdentity, AzureResources, AzureStorage, Identity, Storage
@@ -33,6 +32,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.together import together
 from providers.walk import Walk
 
 
@@ -75,7 +75,7 @@ class AzureProvider:
     async def observe(self, order: Order) -> Observation:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            staged, run, image, service = await asyncio.gather(
+            staged, run, image, service = await together(
                 work.staged(), work.builds.find(order), work.images.find(), work.releases.shown()
             )
             # A run is a record that a registry never gives up: one that has ended, and whose sources were taken away,
@@ -145,7 +145,7 @@ class AzureProvider:
             if not remaining:  # What still runs needs its image.
                 await work.images.remove()
             names = await work.container.names(naming.folder(order))
-            await asyncio.gather(*(work.container.remove(name) for name in names))
+            await together(*(work.container.remove(name) for name in names))
             return remaining
 
     def account(self, tenant_id: UUID, project_id: UUID, identity: AzureIdentity) -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from providers.azure.operation import Operations
 from providers.azure.schedules import Schedules
 from providers.azure.storage import Container
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+from providers.together import together
 
 PORT = 8080
 CONCURRENCY = 80
@@ -45,7 +45,7 @@ class Releases:
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""
-        app, revision = await asyncio.gather(self._apps.app(), self._apps.revision(self._own))
+        app, revision = await together(self._apps.app(), self._apps.revision(self._own))
         if app is None or not self._is_ours(app):
             return None
         if revision is None and not self._is_newest(app):
