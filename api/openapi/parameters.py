@@ -127,6 +127,10 @@ HEADERS = {
 }
 
 
+# Of those that are texts of a certain form.
+PATH_SCHEMAS: dict[str, Schema] = {"position": _POSITION_SCHEMA}
+
+
 def parameters(route: HTTPRoute, operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
     """In the order of reading: path, query, headers."""
     in_path = [_in_path(camel(name), definition.type, operation) for name, definition in route.path_parameters.items()]
@@ -164,7 +168,7 @@ def camel(name: str) -> str:
 def _in_path(name: str, type: Any, operation: Operation) -> dict[str, Any]:
     of_all = PATH_PARAMETERS.get(name, ("", ""))
     description, example = PATH_PARAMETERS.get(f"{operation.tag}.{name}", of_all)
-    schema = {"type": "string", "format": "uuid"} if type.__name__ == "UUID" else _TEXT
+    schema = {"type": "string", "format": "uuid"} if type.__name__ == "UUID" else PATH_SCHEMAS.get(name, _TEXT)
     return {
         "name": name,
         "in": "path",

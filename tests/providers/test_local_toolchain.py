@@ -147,8 +147,8 @@ class TestADartSdk:
         dart = f"""dart: case "$1 $2" in
             "--version "*) echo "Dart SDK version: 3.11.0 (stable)" ;;
             "pub get") echo "Resolving dependencies..." ;;
-            "compile exe") {vm} --snapshot=${{PWD%/*}}/kept.dill --snapshot-kind=kernel "$3" || exit 254
-                echo "#!/bin/sh" > "$5"; echo "exec {vm} ${{PWD%/*}}/kept.dill" >> "$5"; chmod +x "$5" ;;
+            "compile exe") {vm} --snapshot={tmp_path}/kept.dill --snapshot-kind=kernel "$3" || exit 254
+                echo "#!/bin/sh" > "$5"; echo "exec {vm} {tmp_path}/kept.dill" >> "$5"; chmod +x "$5" ;;
             *) exit 64 ;;
         esac"""
         place = surroundings(tmp_path, dart)
