@@ -67,7 +67,7 @@ def test_append_prints_one_json_object_last() -> None:
     ("name", "more"),
     [
         pytest.param("http_status", {"ratio_waits", "ratio_served"}, marks=pytest.mark.proof),
-        ("http_command", {"ratio_async"}),
+        pytest.param("http_command", {"ratio_async"}, marks=pytest.mark.proof),
     ],
 )
 def test_http_prints_one_json_object_last(name: str, more: set[str]) -> None:

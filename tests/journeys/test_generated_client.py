@@ -135,7 +135,14 @@ class Day:
         return look
 
 
-def test_a_generated_client_runs_the_journey(generated: Generated) -> None:
+def test_a_generated_client_is_all_that_a_developer_needs(generated: Generated) -> None:
+    """One test: making the client takes longer than using it, and tests of one module may run in several processes."""
+    _runs_the_journey(generated)
+    _reads_lists_page_by_page(generated)
+    _is_told_of_problems_in_types(generated)
+
+
+def _runs_the_journey(generated: Generated) -> None:
     day = Day(generated)
     models = day.models
 
@@ -174,7 +181,7 @@ def test_a_generated_client_runs_the_journey(generated: Generated) -> None:
     assert withdrawn.status == models.DeploymentStatus.UNDEPLOYED
 
 
-def test_a_generated_client_reads_lists_page_by_page(generated: Generated) -> None:
+def _reads_lists_page_by_page(generated: Generated) -> None:
     day = Day(generated)
     made = [
         day.ask("create_project", body=day.models.ProjectRequest(name=f"page-{number}")).project_id
@@ -192,7 +199,7 @@ def test_a_generated_client_reads_lists_page_by_page(generated: Generated) -> No
     assert len(found) == len(set(found))
 
 
-def test_a_generated_client_is_told_of_problems_in_types(generated: Generated) -> None:
+def _is_told_of_problems_in_types(generated: Generated) -> None:
     day, models = Day(generated), generated.models
     day.ask("create_project", body=models.ProjectRequest(name="once"))
 

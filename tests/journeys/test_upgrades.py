@@ -39,6 +39,7 @@ def crew() -> Iterator[Crew]:
             running.stop()
 
 
+@pytest.mark.proof
 def test_runners_replaced_one_after_another_lose_nothing_and_are_gone_within_ten_seconds(crew: Crew) -> None:
     """Goal: an upgrade of the runners is not noticed. Method: SIGTERM to each while a build is under way, then a new one."""
     with crew.client() as api, ThisMachine().slowly() as large:

@@ -69,6 +69,8 @@ def own(tmp_path: Path) -> Iterator[Service]:
         running.stop()
 
 
+# Its parts are tried apart in the suite: the telling in tests/runner/test_webhooks.py, HTTP in test_webhook_sender.py.
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 def test_is_told_everything_that_happens(own: Service, receiver: Receiver) -> None:
     with own.client() as api:

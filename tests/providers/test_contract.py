@@ -36,7 +36,11 @@ from tests.providers.grounds import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=GROUNDS)
+# What is its own of a cluster is tried in test_gcp_gke.py, and the whole way in the journey.
+_PARAMS = [pytest.param(name, marks=pytest.mark.proof) if name == "gcp_gke" else name for name in GROUNDS]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=_PARAMS)
 async def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
     async with GROUNDS[request.param](tmp_path_factory.mktemp(request.param)) as ready:
         yield ready
