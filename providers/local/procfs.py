@@ -65,13 +65,24 @@ def group(pid: int) -> int:
 
 
 def is_apart(pid: int) -> bool:
-    """Whether it lives, in another network than ours."""
-    return _differs(pid, "net")
+    """Whether it lives in another network than ours, which can be entered.
+
+    Of a process that makes itself a namespace of users the network is another one before its users are anybody, and until
+    then the kernel lets nobody in (user_namespaces(7): a map is empty until it is written).
+    """
+    return _differs(pid, "net") and _is_mapped(pid, "uid_map") and _is_mapped(pid, "gid_map")
 
 
 def has_user_apart(pid: int) -> bool:
     """Whether its users are others than ours: those of a namespace that an ordinary user may make."""
     return _differs(pid, "user")
+
+
+def _is_mapped(pid: int, users: str) -> bool:
+    try:
+        return bool((_PROC / str(pid) / users).read_text().strip())
+    except OSError:
+        return False
 
 
 def _differs(pid: int, namespace: str) -> bool:
