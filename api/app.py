@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 
 from api.access_log import Note, note_in_log
 from api.admission import admit
@@ -119,10 +120,19 @@ def routed() -> Litestar:
 
 
 def create_app(
-    services: Services, checks: Mapping[str, Check], note: Note = note_in_log, *, origins: tuple[str, ...] = ()
+    services: Services,
+    checks: Mapping[str, Check],
+    note: Note = note_in_log,
+    *,
+    origins: tuple[str, ...] = (),
+    app: Litestar | None = None,
 ) -> Front:
-    """The ASGI application of the API's port; pages of `origins` may use it. Raises UndeclaredRoute."""
-    app = routed()
+    """The ASGI application of the API's port; pages of `origins` may use it. Raises UndeclaredRoute.
+
+    `app` is `routed`, made before; whatever stood behind it stands there no more.
+    """
+    app = app or routed()
+    app.state = State()
     app.state.update(services.as_state())
     streams = Streams()
     app.state.update(streams.as_state())

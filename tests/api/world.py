@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from uuid import UUID
 
 import httpx
 import msgspec
+from litestar import Litestar
 from prometheus_client import CollectorRegistry
 
 from api.access_log import Note, note_nothing
 from api.api_keys import new_key
-from api.app import create_app
+from api.app import create_app, routed
 from api.auth import Authenticator
 from api.first_start import make_first_start
 from api.front import Front
@@ -156,28 +157,30 @@ async def world_in_memory(
 ) -> AsyncIterator[World]:
     """Everything in memory. With `tokens` people may sign in; `note` is told of each request; `clock` is the time of all of it."""
     log = MemoryLog(clock)
-    yield await _world(
-        log,
-        LogInstants(log),
-        LogTenantEvents(log),
-        MemoryTree(log, UUID(int=7)),
-        MemoryReader(log, CODEC),
-        MemoryUpkeep(log, clock),
-        MemoryContents(),
-        MemoryUploads(clock),
-        MemoryBuildLogs(),
-        MemoryTicks(clock),
-        MemoryDeliveries(),
-        MemoryKeyUses(),
-        Sealing(MemoryPersonKeys()),
-        SecretVault(MemorySecretStore(), key=bytes(32)),
-        data_dir,
-        tokens,
-        newcomers,
-        wait_seconds_max,
-        note,
-        clock,
-    )
+    with _routed() as app:
+        yield await _world(
+            app,
+            log,
+            LogInstants(log),
+            LogTenantEvents(log),
+            MemoryTree(log, UUID(int=7)),
+            MemoryReader(log, CODEC),
+            MemoryUpkeep(log, clock),
+            MemoryContents(),
+            MemoryUploads(clock),
+            MemoryBuildLogs(),
+            MemoryTicks(clock),
+            MemoryDeliveries(),
+            MemoryKeyUses(),
+            Sealing(MemoryPersonKeys()),
+            SecretVault(MemorySecretStore(), key=bytes(32)),
+            data_dir,
+            tokens,
+            newcomers,
+            wait_seconds_max,
+            note,
+            clock,
+        )
 
 
 @asynccontextmanager
@@ -217,6 +220,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         contents, build_logs, key_uses = PostgresContents(app), PostgresBuildLogs(app), PostgresKeyUses(app)
         ticks, instants = PostgresTicks(app), PostgresInstants(app)
         yield await _world(
+            exits.enter_context(_routed()),
             log,
             instants,
             PostgresTenantEvents(app),
@@ -235,7 +239,20 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         )
 
 
+# Putting the routes together takes a hundred times what most tests take, and they hold nothing of a world.
+_FREE: list[Litestar] = []
+
+
+@contextmanager
+def _routed() -> Iterator[Litestar]:
+    """The API's routes, for one world at a time."""
+    app = _FREE.pop() if _FREE else routed()
+    yield app
+    _FREE.append(app)
+
+
 async def _world(
+    app: Litestar,
     log: Log,
     instants: Instants,
     tenant_events: TenantEvents,
@@ -295,4 +312,4 @@ async def _world(
     await reader.wait_for(await log.head(), seconds_max=10)
     # An installation that was begun before made them then.
     texts = {name: (data_dir / f"{name}.key").read_text().strip() for name in ("owner", "operator")}
-    return World(create_app(services, {}, note), services, texts["owner"], texts["operator"], data_dir)
+    return World(create_app(services, {}, note, app=app), services, texts["owner"], texts["operator"], data_dir)
