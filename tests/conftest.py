@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis
 from eventstore.embedded import Place
 from eventstore.server import postgres
 from migrations.upgrade import upgrade
+from process.garbage import collect_rarely
 from process.settings import Settings
 
 TEMPLATE = "template_migrated"
@@ -33,6 +34,11 @@ hypothesis.register_profile(
     "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 hypothesis.load_profile("busy machine")
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of tests stay to the end, and looking through them for garbage again and again took most of the time."""
+    collect_rarely()
 
 
 @pytest.fixture(scope="session")
