@@ -35,7 +35,7 @@ class Account:
             try:
                 return await self.wire.call(service, region or self.identity.region, call, **parameters)
             except Answered as error:
-                if error.are_credentials_over:
+                if error.are_credentials_over or error.is_unsigned:
                     self.roles.forget(*self.whose)
                 raise
 

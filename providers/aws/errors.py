@@ -60,6 +60,18 @@ _CREDENTIALS_OVER = frozenset(
         "UnrecognizedClientException",
     }
 )
+# Signed with the wrong secret, or at another time than it is.
+_UNSIGNED = frozenset(
+    {
+        "AuthFailure",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
 _MISSING = frozenset(
     {
         "404",
@@ -88,7 +100,13 @@ class Answered(Exception):
 
     @property
     def is_denied(self) -> bool:
-        return self.code in _DENIED or (self.http_status == 403 and not self.are_credentials_over)
+        explained = self.are_credentials_over or self.is_unsigned
+        return self.code in _DENIED or (self.http_status == 403 and not explained)
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether the signature is what it does not take."""
+        return self.code in _UNSIGNED
 
     @property
     def says_nothing(self) -> bool:
@@ -128,6 +146,12 @@ def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefus
         return ProviderBusy(f"AWS is busy: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
     if error.are_credentials_over:
         return ProviderBusy(f"AWS did not take the credentials: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+    if error.is_unsigned:
+        return ProviderRefused(
+            "AWS_SIGNATURE_REFUSED",
+            f"AWS does not take the signature of a request: {_short(error.message)}",
+            "The operator of this service sees that its clock is right, to five minutes, and that no proxy changes what it sends.",
+        )
     if "cannot be assumed by" in error.message:
         # A role that was made a moment ago; a minute is what Amazon itself waits.
         return ProviderBusy(f"AWS is busy: {_short(error.message)}", retry_in_seconds=THROTTLED_SECONDS)

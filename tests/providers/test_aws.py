@@ -15,6 +15,9 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
 from domain.release import Trigger
@@ -152,6 +155,18 @@ class TestTrouble:
 
         assert (await again(lambda: place.provider.observe(wanted))).service is None
 
+    async def test_with_a_signature_is_told_as_what_it_is_and_is_over_with_new_keys(self, place: Place) -> None:
+        wanted = place.order("unsigned")
+        await place.provider.build_log(wanted, 0)
+        place.cloud.account.change_secrets()
+
+        refused = await refusal_of(place.provider.build_log(wanted, 0))
+
+        assert refused is not None
+        assert refused.code == "AWS_SIGNATURE_REFUSED"
+        assert "clock" in refused.remedy
+        assert (await place.provider.build_log(wanted, 0)).text == ""
+
     async def test_of_a_missing_permission_names_the_command_that_mends_it(self, place: Place) -> None:
         """The customer does what is said, and it goes on."""
         wanted, iam = place.order("denied"), place.cloud.amazon.client("iam")
@@ -209,10 +224,14 @@ class TestARelease:
 
         service = await place.deployed(wanted)
 
-        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={CUSTOMER_KEY}/x"}
+        signed = AWSRequest(method="GET", url=service.url)
+        SigV4Auth(ReadOnlyCredentials(CUSTOMER_KEY, CUSTOMER_SECRET, None), "lambda", REGION).add_auth(signed)
+        headers = dict(signed.headers)
+        tampered = {**headers, "Authorization": headers["Authorization"][:-4] + "0000"}
         async with httpx.AsyncClient() as client:
             assert (await client.get(service.url)).status_code == 403
-            assert (await client.get(service.url, headers=signed)).text == "Ahoy, world!\n"
+            assert (await client.get(service.url, headers=tampered)).status_code == 403
+            assert (await client.get(service.url, headers=headers)).text == "Ahoy, world!\n"
         await withdrawn(place.provider, wanted)
 
     async def test_leaves_a_function_of_somebody_else_alone(self, place: Place) -> None:

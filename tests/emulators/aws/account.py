@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import re
 import threading
 import time
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
-from moto.core.request import Request
 from moto.iam.models import iam_backends
 
 from tests.emulators.aws.answers import Denied, Refused
+from tests.emulators.aws.signatures import Sent, check, signature_of, unsigned
 
 CUSTOMER_KEY, CUSTOMER_SECRET = "AKIACUSTOMER00000000", "customer"
 REGION = "eu-west-1"
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/")
 
 Policy = dict[str, Any]
 
@@ -68,16 +66,23 @@ class Account:
         for session in self._sessions.values():
             session.expires_at = 0.0
 
-    def caller(self, request: Request, protocol: str) -> Session | None:
-        """Whose session the request is signed with; None for the customer. Raises Refused."""
-        found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
-        if found is None:
-            raise Refused("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
-        if found[1] == CUSTOMER_KEY:
+    def change_secrets(self) -> None:
+        """As if every session had been given another secret than it has."""
+        for session in self._sessions.values():
+            session.secret = uuid4().hex
+
+    def caller(self, sent: Sent, service: str, protocol: str) -> Session | None:
+        """Who signed the request: a session, or None for the customer. Raises Refused."""
+        signature = signature_of(sent, protocol)
+        if signature is None:
+            raise unsigned()
+        if signature.access_key == CUSTOMER_KEY and not signature.token:
+            check(sent, signature, CUSTOMER_SECRET, service, REGION, protocol)
             return None
-        session = self._sessions.get(found[1])
-        if session is None or request.headers.get("X-Amz-Security-Token") != session.token:
+        session = self._sessions.get(signature.access_key)
+        if session is None or signature.token != session.token:
             raise Refused(_BAD_KEY.get(protocol, "InvalidClientTokenId"), "The security token is invalid.", 403)
+        check(sent, signature, session.secret, service, REGION, protocol)
         if session.expires_at <= time.time():
             code = "ExpiredToken" if protocol in ("query", "rest-xml") else "ExpiredTokenException"
             raise Refused(code, "The security token included in the request is expired", 403)

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -295,8 +296,11 @@ class Functions:
         }
         return {**result, "FunctionError": error} if error else result
 
-    def answer_url(self, url_id: str, event: Given, *, signed: bool) -> tuple[int, dict[str, str], bytes]:
-        """What a function URL answers: a status, headers and a body."""
+    def answer_url(
+        self, url_id: str, event: Given, *, may_call: Callable[[], bool]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """What a function URL answers: a status, headers and a body. `may_call` is asked only where IAM says who may, and
+        may raise Refused."""
         found = [
             (function, name)
             for function in self.there.values()
@@ -306,7 +310,7 @@ class Functions:
         if not found:
             return 404, {}, b'{"Message":null}'
         [(function, name)] = found
-        if not (signed if function.urls[name]["AuthType"] == "AWS_IAM" else _anybody_may(function, name)):
+        if not (may_call() if function.urls[name]["AuthType"] == "AWS_IAM" else _anybody_may(function, name)):
             return (
                 403,
                 {},

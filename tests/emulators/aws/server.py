@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 from moto.core.request import Request
 from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
@@ -27,6 +29,7 @@ from tests.emulators.aws.images import Images
 from tests.emulators.aws.permissions import action_of, resource_of
 from tests.emulators.aws.schedules import Schedules
 from tests.emulators.aws.schema import Asked, asked, protocol_of
+from tests.emulators.aws.signatures import Sent, signature_of, unsigned
 from tests.emulators.aws.tokens import Tokens
 from tests.emulators.images import Workshop
 
@@ -101,16 +104,18 @@ class Amazon:
     def _answer(self, environ: Environ, start: Any) -> Iterable[bytes]:
         service, _, rest = environ["PATH_INFO"].removeprefix("/").partition("/")
         body = _read(environ)
+        sent = Sent(environ["REQUEST_METHOD"], environ["RAW_URI"], Headers(Request(environ).headers), body)
         if service == _URLS:
-            return self._answered_url(environ, rest, body)(environ, start)
+            return self._answered_url(environ, rest, sent)(environ, start)
         _shift(environ, service)
         request = Request(environ)
         lost = False
         try:
             self._check_service(service)
+            caller = self._caller(service, sent)
             wanted = asked(service, request)
             lost = self.faults.before(f"{service}.{wanted.name}")
-            answer = self._permitted(wanted, request, environ, body)
+            answer = self._permitted(wanted, caller, sent.body, environ)
         except Refused as refused:
             known = service in (*self._methods, *_MOTO)
             answer = as_response(refused, protocol_of(get_service_model(service)) if known else "json")
@@ -123,8 +128,18 @@ class Amazon:
         if service not in self._methods and service not in _MOTO:
             raise Refused("UnknownService", f"There is no service {service} here.", 404)
 
-    def _permitted(self, wanted: Asked, request: Request, environ: Environ, body: bytes) -> Response:
-        session = None if wanted.name in _OPEN else self.account.caller(request, wanted.protocol)
+    def _caller(self, service: str, sent: Sent) -> tuple[Session | None] | None:
+        """Whose request it is; None for nobody's, which only STS looks at. Raises Refused."""
+        if service == "sts" and signature_of(sent, "query") is None:
+            return None
+        return (self.account.caller(sent, service, protocol_of(get_service_model(service))),)
+
+    def _permitted(
+        self, wanted: Asked, caller: tuple[Session | None] | None, body: bytes, environ: Environ
+    ) -> Response:
+        if caller is None and wanted.name not in _OPEN:
+            raise unsigned()
+        [session] = caller or (None,)
         if wanted.name not in _ALWAYS:
             self.account.require(session, action_of(wanted), resource_of(wanted, self.account))
         self.calls.append(f"{wanted.service}.{wanted.name}")
@@ -141,20 +156,24 @@ class Amazon:
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account.id
         return Response.from_app(self._moto, environ, buffered=True)
 
-    def _answered_url(self, environ: Environ, rest: str, body: bytes) -> Response:
+    def _answered_url(self, environ: Environ, rest: str, sent: Sent) -> Response:
         url_id, _, path = rest.partition("/")
-        request = Request(environ)
-        asked_for = {"method": request.method, "path": f"/{path}"}
         event = {
             "rawPath": f"/{path}",
             "rawQueryString": environ["QUERY_STRING"],
-            "headers": {name.lower(): value for name, value in request.headers.items()},
-            "requestContext": {"http": asked_for},
-            "body": base64.b64encode(body).decode(),
+            "headers": {name.lower(): value for name, value in sent.headers.items()},
+            "requestContext": {"http": {"method": sent.method, "path": f"/{path}"}},
+            "body": base64.b64encode(sent.body).decode(),
             "isBase64Encoded": True,
         }
-        signed = CUSTOMER_KEY in request.headers.get("Authorization", "")
-        status, headers, content = self.functions.answer_url(url_id, event, signed=signed)
+
+        def is_customers() -> bool:
+            return self.account.caller(sent, "lambda", "rest-json") is None
+
+        try:
+            status, headers, content = self.functions.answer_url(url_id, event, may_call=is_customers)
+        except Refused as refused:
+            return Response(json.dumps({"Message": refused.message}), 403, content_type="application/json")
         return Response(content, status, headers)
 
 
