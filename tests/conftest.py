@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import signal
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from eventstore.server import postgres
 from migrations.upgrade import upgrade
 from process.garbage import collect_rarely
 from process.settings import Settings
+from tests.support.memory import temporary_files_in_memory
 
 TEMPLATE = "template_migrated"
 
@@ -34,6 +36,18 @@ hypothesis.register_profile(
     "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 hypothesis.load_profile("busy machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The long runs stay on the disk: some of them fill it. Workers find what the process that started them has set up."""
+    if (
+        config.option.markexpr == "not proof"
+        and not config.option.collectonly
+        and "PYTEST_XDIST_WORKER" not in os.environ
+    ):
+        exits = ExitStack()
+        exits.enter_context(temporary_files_in_memory())
+        config.add_cleanup(exits.close)
 
 
 def pytest_collection_finish() -> None:
