@@ -1,5 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# In containers Python is often told to keep nothing of what it compiled; then each of the hundreds of processes that the
+# tests start would compile everything anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Another lock file makes another name, so the environment follows it.
 READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
@@ -17,7 +20,7 @@ emulators: $(READY) ## Run clouds to try things in, without an account, until in
 	@$(BIN)/python -m tests.emulators $(PROVIDER)
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(PYTEST) -n 4 --dist worksteal
 
 run: $(READY) ## Run the service: the API and everything behind it
 	@$(BIN)/python -m cli serve
@@ -27,10 +30,10 @@ check: $(READY) ## Everything that must hold before a change is kept: style, typ
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(PYTEST) -n 4 --dist worksteal
 
 proof: $(READY) ## Long runs: crash it, fill it, race it
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m proof --timeout 900
+	$(PYTEST) -n 2 --dist worksteal -m proof --timeout 900
 
 bench: $(READY) ## Measure ours against the peers, as JSON
 	@$(BIN)/python -m benchmarks
