@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import jwt
 import msgspec
 
 from cli import exits
@@ -142,6 +141,8 @@ def renewed(renewal: Renewal) -> SignedIn:
 
 def has_ended(token: Secret, now: float) -> bool:
     """Whether an ID token is over, or will be in a moment; `now` in seconds since 1970."""
+    import jwt  # Only who signed in through a browser has one.
+
     try:
         claims = jwt.decode(token.reveal(), options={"verify_signature": False})
         return float(claims.get("exp", 0)) <= now + RENEWED_SECONDS_BEFORE

@@ -13,7 +13,8 @@ from uuid import UUID
 from domain.clouds import AwsIdentity
 from providers.aws import naming
 from providers.aws.errors import Answered, command, role_name, told
-from providers.aws.wire import Keys, Wire
+from providers.aws.keys import Keys
+from providers.aws.wire import Wire
 from providers.issuer import TokenSource, TokenUnavailable
 from providers.provider import ProviderBusy, ProviderRefused
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import secrets
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,11 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import msgspec
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
-from azure.core.pipeline.transport import AioHttpTransport
-from azure.storage.blob import BlobBlock, BlobSasPermissions, ContentSettings, generate_blob_sas
-from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
 from domain.clouds import AzureStorage
 from providers.azure.account import Account
@@ -26,6 +23,12 @@ from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from azure.storage.blob import ContentSettings
+    from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
+
+# Microsoft's library, a tenth of what a process would load, is loaded when something of Azure is asked for the first time.
+_LIBRARY = "azure.storage.blob.aio"
 
 # Larger ones are sent in blocks; after a cut only the blocks that did not arrive are sent again.
 BLOCKS_BYTES_MIN = 8 * 1024 * 1024
@@ -99,8 +102,10 @@ class Container:
 
     async def put(self, name: str, content: bytes, metadata: Mapping[str, str]) -> None:
         """Put a blob there if nothing has the name. Raises Answered (409, BlobAlreadyExists)."""
-        settings = ContentSettings(content_type="application/gzip", content_md5=_md5(content))
         async with self._blob(name) as blob:
+            from azure.storage.blob import ContentSettings
+
+            settings = ContentSettings(content_type="application/gzip", content_md5=_md5(content))
             if len(content) >= BLOCKS_BYTES_MIN:
                 await self._put_in_blocks(blob, content, settings, dict(metadata))
                 return
@@ -154,6 +159,8 @@ class Container:
         start, expiry = now - timedelta(seconds=SKEW_SECONDS), now + timedelta(seconds=SAS_SECONDS)
         async with self._service() as service:
             key = await _asked(lambda: service.get_user_delegation_key(start, expiry))
+        from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
         signed = generate_blob_sas(
             self._storage.account,
             self._storage.container,
@@ -171,6 +178,9 @@ class Container:
     async def _put_in_blocks(
         self, blob: BlobClient, content: bytes, settings: ContentSettings, metadata: dict[str, str]
     ) -> None:
+        from azure.core import MatchConditions
+        from azure.storage.blob import BlobBlock
+
         pieces = [content[start : start + BLOCK_BYTES] for start in range(0, len(content), BLOCK_BYTES)]
         wanted = {_block_id(number, piece): piece for number, piece in enumerate(pieces)}
         for cuts in range(CUTS_MAX + 1):
@@ -223,6 +233,10 @@ class Container:
         return Staged(bundle, name, str(metadata.get(_DART, "")))
 
     async def _options(self) -> dict[str, Any]:
+        if _LIBRARY not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, _LIBRARY)
+        from azure.core.pipeline.transport import AioHttpTransport
+
         token = await self._account.token(STORAGE)
 
         def sign(request: Any) -> None:
@@ -238,20 +252,32 @@ class Container:
 
     @asynccontextmanager
     async def _service(self) -> AsyncIterator[BlobServiceClient]:
-        async with self._noticing(), BlobServiceClient(self._url, **await self._options()) as client:
-            yield client
+        async with self._noticing():
+            options = await self._options()
+            from azure.storage.blob.aio import BlobServiceClient
+
+            async with BlobServiceClient(self._url, **options) as client:
+                yield client
 
     @asynccontextmanager
     async def _container(self) -> AsyncIterator[ContainerClient]:
         place = self._storage.container
-        async with self._noticing(), ContainerClient(self._url, place, **await self._options()) as client:
-            yield client
+        async with self._noticing():
+            options = await self._options()
+            from azure.storage.blob.aio import ContainerClient
+
+            async with ContainerClient(self._url, place, **options) as client:
+                yield client
 
     @asynccontextmanager
     async def _blob(self, name: str) -> AsyncIterator[BlobClient]:
         place = self._storage.container
-        async with self._noticing(), BlobClient(self._url, place, name, **await self._options()) as client:
-            yield client
+        async with self._noticing():
+            options = await self._options()
+            from azure.storage.blob.aio import BlobClient
+
+            async with BlobClient(self._url, place, name, **options) as client:
+                yield client
 
     @asynccontextmanager
     async def _noticing(self) -> AsyncIterator[None]:
@@ -270,6 +296,8 @@ def probe_name() -> str:
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
     """What the library answers, its errors as ours."""
+    from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+
     try:
         return await ask()
     except HttpResponseError as error:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 
 from eventstore.database import connect
@@ -27,6 +30,16 @@ class TestMigrate:
 
         async with connect(database_url, role="dcf_app") as database:
             assert await database.fetchval("SELECT array_agg(version_num) FROM alembic_version") == [newest()]
+
+    def test_knows_the_newest_step_as_the_steps_say_themselves(self) -> None:
+        configuration = Config()
+        configuration.set_main_option("script_location", str(Path(upgrade.__code__.co_filename).parent))
+
+        assert ScriptDirectory.from_config(configuration).get_heads() == [newest()]
+
+    async def test_says_why_when_nobody_answers(self) -> None:
+        with pytest.raises(MigrationFailed, match=r"refused|failed"):
+            await migrate("postgresql://nobody@127.0.0.1:1/nothing")
 
     async def test_may_be_asked_by_several_at_once(self, empty_database_url: str) -> None:
         await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
