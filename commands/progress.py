@@ -384,7 +384,8 @@ def _slot(command: ProgressCommand, release: Release, *, release_it: bool = Fals
 
 def _activate(command: RecordActivated, deployment: Deployment, release: Release, states: States) -> Decision:
     _require_under_way(deployment)
-    if not deployment.release_verified or deployment.failing:
+    # One that was going to fail may turn out to serve, until something of it was taken away.
+    if not deployment.release_verified or (deployment.failing and deployment.withdrawals):
         raise ReportOutOfPlace
     key = target_key(release.target)
     before = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)

@@ -121,7 +121,10 @@ class DeploymentSucceeded(Event, frozen=True, kw_only=True, tag="deployment.succ
 
 
 class FailureFound(Event, frozen=True, kw_only=True, tag="deployment.failure_found"):
-    """It cannot succeed any more, and why; what it made is withdrawn before it is called failed."""
+    """It cannot go on, and why; what it made is withdrawn before it is called failed.
+
+    When it was about to serve, it succeeds all the same if the cloud turns out to have let it.
+    """
 
     epoch: int
     failure: Failure
@@ -415,6 +418,7 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:  # noq
                 status="succeeded",
                 outcome="succeeded",
                 counted_in="",
+                failure_found=None,
                 finished_at=event.at,
                 step_since=None,
             )

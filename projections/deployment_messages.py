@@ -66,7 +66,7 @@ def message_of(event: DeploymentEvent) -> str:  # noqa: C901 - one case an event
         case DeploymentSucceeded():
             return "The deployment succeeded."
         case FailureFound(failure=failure):
-            return f"The deployment cannot succeed: {failure.message}"
+            return f"The deployment cannot go on: {failure.message}"
         case DeploymentFailed(failure=failure, remaining=remaining):
             return f"The deployment failed at {failure.step}: {failure.message}{_left(remaining)}"
         case CancelRequested():

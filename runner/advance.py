@@ -105,7 +105,7 @@ async def _turn(order: Order, held: Held, turns: Turns, world: World) -> float |
     match step:
         case plan.Leave():
             return None
-        case plan.AwaitBuild() | plan.AwaitHealthy() | plan.AwaitGone() | plan.LookAgain():
+        case plan.AwaitBuild() | plan.AwaitHealthy() | plan.AwaitSettled() | plan.AwaitGone() | plan.LookAgain():
             return await _pause(step, order, trouble, held, turns, world)
         case plan.Bundle() | plan.StartBuild() | plan.Push() | plan.Apply() | plan.Promote() | plan.Withdraw():
             return await _act(step, order, observed, held, turns, world)

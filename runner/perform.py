@@ -52,7 +52,7 @@ Note = (
     | plan.FailUndeploy
     | NoteWithdrawn
 )
-Pause = plan.AwaitBuild | plan.AwaitHealthy | plan.AwaitGone | plan.LookAgain
+Pause = plan.AwaitBuild | plan.AwaitHealthy | plan.AwaitSettled | plan.AwaitGone | plan.LookAgain
 
 
 async def perform(act: Act, order: Order, world: World) -> Note | None:

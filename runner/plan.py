@@ -26,6 +26,8 @@ RELEASE_SECONDS_MAX = 300.0
 VERIFY_SECONDS_MORE = 60.0
 ACTIVATE_SECONDS_MAX = 120.0
 WITHDRAW_SECONDS_MAX = 300.0
+# Clouds show what was changed after a moment. Whether a release was let serve is known once they had so long to show it.
+SETTLE_SECONDS = 15.0
 # What was made may remain after this many tries to take it away; then it is named and left.
 WITHDRAWALS_MAX = 5
 # A runner that takes over a step nobody was working on has at least this long for it, for the first few runners.
@@ -108,8 +110,12 @@ class NoteActivated(_Step, frozen=True, kw_only=True, tag=True):
     """The outcome: succeeded."""
 
 
+class AwaitSettled(_Step, frozen=True, kw_only=True, tag=True):
+    """It is going to fail, unless a call to let it serve turns out to have worked after all."""
+
+
 class NoteFailure(_Step, frozen=True, kw_only=True, tag=True):
-    """It cannot succeed any more; what it made is withdrawn from here on."""
+    """It cannot go on; what it made is withdrawn from here on, unless it turns out to serve."""
 
     failure: Failure
 
@@ -169,6 +175,7 @@ Step = (
     | NoteVerified
     | Promote
     | NoteActivated
+    | AwaitSettled
     | NoteFailure
     | Withdraw
     | AwaitGone
@@ -412,7 +419,18 @@ def _unhealthy(service: Service, step: StepName) -> Failure:
 
 
 def _take_back(recorded: Deployment, observed: Observation | None, at: datetime) -> Step:
-    """Withdraw what was made, then end as failed or canceled, naming what is left."""
+    """Withdraw what was made, then end as failed or canceled, naming what is left.
+
+    What may have been let serve has replaced the release before it, and to take it away would leave nobody serving. So
+    whether it serves is found out first, and if it does, it has succeeded.
+    """
+    if recorded.release_verified and not recorded.withdrawals and not is_overdue(recorded, at):
+        if observed is None:
+            return LookAgain()
+        if observed.service is not None and observed.service.serving:
+            return NoteActivated()
+        if recorded.step_since is not None and at - recorded.step_since <= timedelta(seconds=SETTLE_SECONDS):
+            return AwaitSettled()
     match _withdrawn(recorded, observed, at):
         case tuple() as remaining:
             return _outcome(recorded, remaining)

@@ -250,8 +250,15 @@ class TestRecordActivated:
             a.deployment_activated(), a.deployment_succeeded(), a.function_deployed()
         )
 
-    def test_is_refused_once_it_is_known_to_fail(self) -> None:
-        given(*VERIFIED, a.failure_found()).when(a.report(RecordActivated)).then_refused(ReportOutOfPlace)
+    def test_is_why_it_succeeds_after_all_when_it_was_going_to_fail(self) -> None:
+        given(*VERIFIED, a.failure_found()).when(a.report(RecordActivated)).then(
+            a.deployment_activated(), a.deployment_succeeded(), a.function_deployed()
+        )
+
+    def test_is_refused_once_something_of_it_was_taken_away(self) -> None:
+        given(*VERIFIED, a.failure_found(), a.deployment_withdrawn(remaining=("image",))).when(
+            a.report(RecordActivated)
+        ).then_refused(ReportOutOfPlace)
 
     def test_is_refused_a_second_time(self) -> None:
         given(*ACTIVE).when(a.report(RecordActivated)).then_refused(ReportOutOfPlace)

@@ -358,6 +358,40 @@ class TestAStep:
         play(scene)
 
 
+class TestAnActivationThatWasNotHeardOf:
+    """The cloud goes silent while the release is let serve, in place of one that served before."""
+
+    @pytest.mark.parametrize(
+        ("was_let_serve", "comes_back", "outcome"),
+        [(True, True, "succeeded"), (False, True, "failed"), (True, False, "failed")],
+        ids=["it serves", "it does not", "nobody can tell"],
+    )
+    def test_leaves_somebody_serving(self, was_let_serve: bool, comes_back: bool, outcome: str) -> None:
+        async def scene(town: Town) -> None:
+            former = await deployed(town)
+            later = await town.queue()
+            held, world, turns = await town.claim(later), town.world(), Turns()
+            while not (await town.deployment(later)).release_verified:
+                await asyncio.sleep(await advance(held, turns, world, news=True) or 0)
+            order = await town.release_order(later)
+            if was_let_serve:
+                await town.cloud.promote(order)
+            town.cloud.weather = Weather(unreachable=1.0)
+            while not (await town.deployment(later)).failing:
+                await asyncio.sleep(await advance(held, turns, world, news=True) or 0)
+            if comes_back:
+                town.cloud.weather = Weather()
+            await drive(held, world)
+
+            deployment, serving = await town.deployment(later), town.cloud.serving(order)
+            assert deployment.status == outcome
+            assert bool(deployment.remaining) == (not comes_back)
+            assert serving is not None
+            assert serving.deployment_id == (later if was_let_serve else former)
+
+        play(scene)
+
+
 class TestARollback:
     def test_serves_what_was_built_before_and_builds_nothing(self) -> None:
         async def scene(town: Town) -> None:

@@ -62,6 +62,10 @@ def service(status: Any, *, serving: bool = False, message: str = "", remedy: st
 
 WITH_IMAGE = Observation(bundle=BUNDLE, build=Build(id="build-1", status="succeeded"), image=IMAGE)
 WITHDRAWN = {"withdrawn": True, "withdrawals": 1}
+LATE = having(VERIFIED, failure_found=a.FAILURE)
+SERVES = service("healthy", serving=True)
+SETTLED = timedelta(seconds=plan.SETTLE_SECONDS + 1)
+A_DAY = timedelta(days=1)
 
 Row = tuple[str, Deployment, Observation | None, plan.Step]
 
@@ -115,6 +119,23 @@ ENDING: list[Row] = [
         having(FAILING, cancel_requested=True, **WITHDRAWN),
         NOTHING,
         plan.Fail(failure=a.FAILURE),
+    ),
+    ("fails when it serves already", LATE, service("healthy", serving=True), plan.NoteActivated()),
+    ("fails when it may be about to serve", LATE, service("healthy"), plan.AwaitSettled()),
+    ("fails when it may serve, and cannot be seen", LATE, UNSEEN, plan.LookAgain()),
+    ("fails, and has not been let serve", having(LATE, step_since=AT - SETTLED), service("healthy"), plan.Withdraw()),
+    ("fails, and serves late", having(LATE, step_since=AT - SETTLED), SERVES, plan.NoteActivated()),
+    (
+        "fails, and was never seen again",
+        having(LATE, step_since=AT - A_DAY),
+        UNSEEN,
+        plan.Fail(failure=a.FAILURE, remaining=(plan.UNSEEN,)),
+    ),
+    (
+        "fails, was taken away in part, and shows late",
+        having(LATE, withdrawals=1, remaining=("image",)),
+        SERVES,
+        plan.Withdraw(),
     ),
     ("keeps something", having(FAILING, withdrawals=1, remaining=("image",)), WITH_IMAGE, plan.Withdraw()),
     (
@@ -304,6 +325,7 @@ class TestAnyPair:
                 assert recorded.release_verified
                 assert recorded.failing is None
             case plan.NoteActivated():
-                assert recorded.failing is None
+                assert recorded.release_verified
+                assert recorded.failing is None or not recorded.withdrawals
             case _:
                 pass
