@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import sys
+import termios
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
@@ -26,6 +28,8 @@ BODY_STRETCH_BYTES_MIN = 16 * 1024
 # What a client has to take of an answer that is held back for it, in every such stretch of time.
 TAKEN_SECONDS_MAX = 60.0
 TAKEN_BYTES_MIN = 16 * 1024
+# Looking later than meant by more than this part of the wait, it is we who were stopped: nobody is judged by that wait.
+LATE_MAX = 0.25
 
 # Where an application finds, in the extensions of its scope, how to give a whole answer at once: an `AtOnce`.
 AT_ONCE = "dcf.at_once"
@@ -113,6 +117,8 @@ class Connection(HttpToolsProtocol):
     body_silence_seconds_max = BODY_SILENCE_SECONDS_MAX
     body_stretch_seconds = BODY_STRETCH_SECONDS
     taken_seconds_max = TAKEN_SECONDS_MAX
+    # What is left when we have closed our end is the kernel's to give up.
+    unacknowledged_seconds_max = TAKEN_SECONDS_MAX
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,9 +133,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio passes
         self._allow(self.head_seconds_max)
-        with suppress(OSError, AttributeError):  # What is left when we have closed our end is the kernel's to give up.
+        with suppress(OSError, AttributeError):
             self.transport.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.taken_seconds_max * 1000)
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.unacknowledged_seconds_max * 1000)
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -253,8 +259,10 @@ class Connection(HttpToolsProtocol):
         """Wait that long for what comes next; None: nothing is awaited."""
         if self._patience is not None:
             self._patience.cancel()
-        closed = self.transport.is_closing()
-        self._patience = None if seconds is None or closed else self.loop.call_later(seconds, self._run_out)
+        self._patience = None
+        if seconds is not None and not self.transport.is_closing():
+            due = self.loop.time() + seconds
+            self._patience = self.loop.call_at(due, self._run_out, seconds, due)
 
     def _drips(self) -> bool:
         """Whether the body comes too slowly to be waited for, and it is not we who take nothing in."""
@@ -266,23 +274,34 @@ class Connection(HttpToolsProtocol):
 
     def _await_taking(self) -> None:
         self._taken()
-        held = self.transport.get_write_buffer_size()
-        self._taking = self.loop.call_later(self.taken_seconds_max, self._look_after_taking, held)
+        due = self.loop.time() + self.taken_seconds_max
+        self._taking = self.loop.call_at(due, self._look_after_taking, self._held(), due)
 
-    def _look_after_taking(self, held_before: int) -> None:
-        if held_before - self.transport.get_write_buffer_size() < TAKEN_BYTES_MIN:
+    def _look_after_taking(self, held_before: int, due: float) -> None:
+        was_stopped = self.loop.time() - due > LATE_MAX * self.taken_seconds_max
+        if held_before - self._held() < TAKEN_BYTES_MIN and not was_stopped:
             self.transport.abort()
         else:
             self._await_taking()
+
+    def _held(self) -> int:
+        """The bytes that the client has not taken: ours, and the system's, which takes more of ours by the megabyte only."""
+        held: int = self.transport.get_write_buffer_size()
+        with suppress(OSError, AttributeError):
+            sent = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            held += int.from_bytes(sent, sys.byteorder)
+        return held
 
     def _taken(self) -> None:
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
 
-    def _run_out(self) -> None:
+    def _run_out(self, seconds: float, due: float) -> None:
         self._patience = None
-        if self.flow.read_paused:
+        if self.loop.time() - due > LATE_MAX * seconds:
+            self._allow(seconds)
+        elif self.flow.read_paused:
             # It is we who take nothing in.
             self._allow(self.body_silence_seconds_max)
         elif not self.transport.is_closing():
