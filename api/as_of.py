@@ -77,7 +77,7 @@ async def moment_of(services: Services, text: str, name: str) -> Moment:
 
 
 async def _of_token(services: Services, text: str, name: str) -> Moment:
-    position = await services.tokens.read(text)
+    position = await services.tokens.read(text, name)
     if position > await services.log.head():
         raise _invalid(name, "the log has not come that far")
     at = await services.instants.recorded_at(position)

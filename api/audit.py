@@ -137,7 +137,7 @@ async def _stream(
     last_seen = exchange_of(request.scope).header(b"last-event-id")
     start = wanted.above if given.after is None else given.after
     if last_seen is not None:
-        start = await services.tokens.read(last_seen)
+        start = await services.tokens.read(last_seen, "Last-Event-ID")
     if start is None:
         start = await services.log.head()
     found = following(

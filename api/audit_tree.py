@@ -74,6 +74,7 @@ class EventUnknown(NotFound):
     """The tenant has no event at this position."""
 
     code = "event_not_found"
+    remedy = "GET /api/v1/audit/events lists the events that the caller may see."
 
 
 class TileUnknown(NotFound):
@@ -228,7 +229,7 @@ async def prove_event(request: Request[Any, Any, Any], position: FromPath[str]) 
     services = await reached(request)
     given = arguments(request, _INCLUSION.query)
     tenant_id = audited_tenant(request, given.get(AUDITED_TENANT.name))
-    place = await services.tokens.read(position)
+    place = await services.tokens.read(position, "position")
     event, withheld = await _event(request, services, tenant_id, place)
     size = given.get(_SIZE.name)
     if size is not None and size < place:

@@ -211,7 +211,7 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
             raise TenantNotChosen if principal.memberships else NoMembership
         of_what = "A key for some projects" if principal.projects else f"The role {principal.role} of the caller"
         raise PermissionMissing(
-            f"{of_what} does not allow {operation.permission}.", remedy="Use a key whose role and scopes allow it."
+            f"{of_what} does not allow {operation.permission}.",
         )
     if principal.projects:
         _require_within(request, operation, principal)

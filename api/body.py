@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -12,15 +11,14 @@ from litestar import Request
 
 from api.exchange import exchange_of
 from api.json_fields import require_single
+from api.misfit import misfit
 from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
 from api.services import services_of
 from domain.refusal import FieldError
 
 T = TypeVar("T")
 
-_PLACE = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 _GOT_FLOAT = "got `float`"
-_NAMED = re.compile(r"field `([^`]+)`")
 
 
 async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes]:
@@ -68,7 +66,15 @@ async def _next(request: Request[Any, Any, Any]) -> tuple[bytes, bool]:
 
 
 def _check_announced(request: Request[Any, Any, Any], bytes_max: int) -> None:
-    announced = exchange_of(request.scope).header(b"content-length") or ""
+    headers = exchange_of(request.scope).headers
+    coding = headers.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        raise MediaTypeNotTaken(
+            f"This request takes a body as it is, not in the encoding {coding[:40].decode('latin-1')}.",
+            errors=(FieldError(field="Content-Encoding", message="not taken"),),
+            remedy="Send the body without Content-Encoding.",
+        )
+    announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > bytes_max:
         raise _too_large(bytes_max)
 
@@ -82,7 +88,7 @@ def decoded(body: bytes, type: type[T]) -> T:
         require_single(body)
         if _GOT_FLOAT in str(error):
             return _with_whole_numbers(body, type)
-        raise invalid(error) from error
+        raise _invalid(error, body, type) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyMalformed(f"The body is not JSON: {error}.") from error
     return value
@@ -93,7 +99,7 @@ def _with_whole_numbers(body: bytes, type: type[T]) -> T:
     try:
         return msgspec.convert(_whole(msgspec.json.decode(body)), type)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
+        raise _invalid(error, body, type) from error
 
 
 def _whole(value: Any) -> Any:
@@ -108,17 +114,12 @@ def _whole(value: Any) -> Any:
             return value
 
 
-def invalid(error: msgspec.ValidationError, *, within: str = "") -> BodyInvalid:
-    """The refusal for what msgspec found, naming the field as the client wrote it: `trigger.type`, `steps[0].name`."""
-    text = str(error)
-    place = _PLACE.search(text)
-    message = text[: place.start()] if place else text
-    path = within + (place[1] if place else "")
-    named = _NAMED.search(message)
-    field = f"{path}.{named[1]}" if named else path
+def _invalid(error: msgspec.ValidationError, body: bytes, type: Any) -> BodyInvalid:
+    """The refusal for what msgspec found."""
+    found = misfit(error, type, lambda: msgspec.json.decode(body))
     return BodyInvalid(
-        f"The body does not have the form this request takes: {message}.",
-        errors=(FieldError(field=field.strip(".") or "body", message=message),),
+        f"The body does not have the form this request takes: {found.message}.",
+        errors=(msgspec.structs.replace(found, field=found.field or "body"),),
     )
 
 
@@ -137,6 +138,4 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
 
 
 def _too_large(bytes_max: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"The body has more than the {bytes_max} bytes this request may have.", remedy="Send a smaller body."
-    )
+    return BodyTooLarge(f"The body has more than the {bytes_max} bytes this request may have.")

@@ -90,7 +90,7 @@ async def _told(request: Request[Any, Any, Any], services: Services, query: Quer
 async def _start(request: Request[Any, Any, Any], services: Services, after: int | None) -> int:
     """Where a stream begins: after the last event its caller saw, else at the cursor, else at the first event."""
     last_seen = exchange_of(request.scope).header(b"last-event-id")
-    return await services.tokens.read(last_seen) if last_seen else after or 0
+    return await services.tokens.read(last_seen, "Last-Event-ID") if last_seen else after or 0
 
 
 async def _message(services: Services, followed: Followed[TimelineEvent]) -> bytes:

@@ -339,7 +339,7 @@ async def _act(
     # The ETag is left to a GET: the runner is at work on the same deployment.
     return await writing.do(
         command,
-        lambda states: Reply(status=202, body=deployment_answer(command, states), position="unchanged"),
+        lambda states: Reply(status=202, body=deployment_answer(command, states), position="none"),
         entity=DEPLOYMENT.stream(command.tenant_id, command.deployment_id),
         versions=await _versions(services, command) if writing.has_precondition else None,
     )

@@ -104,11 +104,13 @@ def answer_to(scope: Any, refusal: Refusal) -> Answer:
 
 
 def headers_of(status: int, refusal: Refusal | None = None) -> tuple[Header, ...]:
-    """The headers that belong to a status: how to authenticate, when to come back."""
+    """The headers that belong to a status: how to authenticate, how to send a body, when to come back."""
     match status:
         case 401:
             unknown = isinstance(refusal, refusals.CredentialUnknown)
             return ((b"www-authenticate", b'Bearer realm="dcf"' + (b', error="invalid_token"' if unknown else b"")),)
+        case 415:
+            return ((b"accept-encoding", b"identity"),)
         case 429 | 503:
             seconds = refusal.retry_after_seconds if isinstance(refusal, Busy) else Busy.retry_after_seconds
             return ((b"retry-after", str(max(1, round(seconds))).encode()),)

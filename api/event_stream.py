@@ -36,6 +36,7 @@ class StreamsFull(Busy):
     """As many streams are open as this process can keep; come back in a moment."""
 
     code = "streams_full"
+    remedy = "End a stream that nobody reads, or ask page by page."
 
 
 class EventStream(Answer):

@@ -25,6 +25,7 @@ from commands.basis import CODEC, fold
 from commands.claimed import Taken
 from commands.command import States
 from commands.function import (
+    DEFAULT_RUNTIME,
     ENVIRONMENT_NAME_PATTERN,
     ArchiveFunction,
     Changes,
@@ -86,13 +87,13 @@ class TriggerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
 
 
 class FunctionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
-    """All that an author decides about a function; what is left out gets its default."""
+    """All that an author decides about a function; what is left out gets its default, `runtime` that of GET /runtimes."""
 
     project_id: UUID
     name: Name
     description: Description = ""
     trigger: TriggerRequest = TriggerRequest(type="http")
-    runtime: RuntimeVersion
+    runtime: RuntimeVersion | UnsetType = UNSET
     access: Access = "private"
     provider: ProviderName | None = None
     environment: Environment = msgspec.field(default_factory=dict)
@@ -480,7 +481,7 @@ def _authored(asked_for: FunctionRequest) -> Authored:
         name=asked_for.name,
         description=asked_for.description,
         trigger=asked_for.trigger.trigger,
-        runtime=asked_for.runtime,
+        runtime=DEFAULT_RUNTIME if asked_for.runtime is UNSET else asked_for.runtime,
         access=asked_for.access,
         provider=asked_for.provider,
         environment=asked_for.environment,
@@ -492,7 +493,8 @@ def _replacing(asked_for: FunctionRequest) -> ChangesRequest:
     """Every field named, those left out with their defaults."""
     named = {name: getattr(asked_for, name) for name in ChangesRequest.__struct_fields__}
     files = ArtifactFileChangesRequest(**msgspec.structs.asdict(asked_for.artifact_files))
-    return ChangesRequest(**{**named, "artifact_files": files})
+    runtime = DEFAULT_RUNTIME if asked_for.runtime is UNSET else asked_for.runtime
+    return ChangesRequest(**{**named, "artifact_files": files, "runtime": runtime})
 
 
 def _changes(asked_for: ChangesRequest, project_id: UUID | None) -> Changes:

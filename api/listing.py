@@ -11,6 +11,7 @@ from litestar import Request
 
 from api.answer import Answer, encoded
 from api.instant import Instant, instant
+from api.misfit import misfit
 from api.operation import Parameter
 from api.refusals import ParameterInvalid
 from api.services import Services
@@ -52,7 +53,7 @@ async def asked(request: Request[Any, Any, Any], services: Services, parameters:
     given = arguments(request, (*PAGE_PARAMETERS, *parameters))
     cursor = given.pop("cursor", None)
     return Asked(
-        after=None if cursor is None else await services.tokens.read(cursor),
+        after=None if cursor is None else await services.tokens.read(cursor, "cursor"),
         limit=given.pop("limit", PAGE_ROWS),
         filters=given,
     )
@@ -74,6 +75,8 @@ def arguments(request: Request[Any, Any, Any], parameters: Iterable[Parameter]) 
             raise _invalid(name, "given twice")
         try:
             found[name] = _converted(text, known[name].type)
+        except msgspec.ValidationError as error:
+            raise _invalid(name, misfit(error, known[name].type).message) from error
         except ValueError as error:
             raise _invalid(name, str(error)) from error
     return found

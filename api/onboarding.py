@@ -195,7 +195,7 @@ def steps_of(finding: Finding) -> tuple[CheckStep, ...]:
 
 
 def _verification(command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked) -> Reply:
-    return Reply(body=Verification(status=command.status, steps=command.steps), position="unchanged")
+    return Reply(body=Verification(status=command.status, steps=command.steps), position="none")
 
 
 def _stream(command: IntegrationCommand) -> StreamRef:

@@ -45,7 +45,7 @@ async def reached(request: Request[Any, Any, Any]) -> Services:
     services = services_of(request)
     token = exchange_of(request.scope).header(b"if-position")
     if token is not None:
-        position = await services.tokens.read(token)
+        position = await services.tokens.read(token, "If-Position")
         if not await services.reader.wait_for(position, seconds_max=services.wait_seconds_max):
             raise NotYetVisible
     return services

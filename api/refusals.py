@@ -58,6 +58,7 @@ class PermissionMissing(Forbidden):
     """The caller's role does not allow this."""
 
     code = "permission_missing"
+    remedy = "Use a key whose role and scopes allow it."
 
 
 class RouteUnknown(NotFound):
@@ -127,12 +128,14 @@ class FileNameNotTaken(Invalid):
     """The file has a name its kind cannot have."""
 
     code = "file_name_not_taken"
+    remedy = "Upload it under the name its kind has: main.dart, Dockerfile or pubspec.yaml."
 
 
 class ParameterInvalid(Invalid):
     """A parameter of the address or a header has a value it cannot have."""
 
     code = "parameter_invalid"
+    remedy = "Mend the parameter or the header, or leave it out."
 
 
 class OnlyOfNow(Invalid):
@@ -146,12 +149,14 @@ class BodyTooLarge(Refusal):
     """The body is larger than this request may be."""
 
     code = "body_too_large"
+    remedy = "Send a smaller body."
 
 
 class MediaTypeNotTaken(Refusal):
     """The body has a media type this request does not take."""
 
     code = "media_type_not_taken"
+    remedy = "Send the Content-Type that GET /api/v1/openapi.json shows for this request."
 
 
 class NotYetVisible(Busy):
@@ -179,12 +184,14 @@ class NotRecordable(Invalid):
     """The request is too large, or holds text that cannot be stored."""
 
     code = "not_recordable"
+    remedy = "Send less at a time."
 
 
 class ProviderRefusedUs(Conflict):
     """The provider refused."""
 
     code = "provider_refused"
+    remedy = "Mend what the provider names, and ask again."
 
 
 class ProviderAway(Busy):

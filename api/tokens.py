@@ -21,13 +21,13 @@ class Tokens:
         """The token of a position, when the epoch need not be asked for."""
         return None if self._epoch is None else format_position(self._epoch, position)
 
-    async def read(self, token: str) -> int:
-        """The position a token names. Raises MalformedPosition or PositionOfAnotherEpoch."""
+    async def read(self, token: str, field: str) -> int:
+        """The position that a token names, given in this field. Raises MalformedPosition or PositionOfAnotherEpoch."""
         try:
-            return parse_position(token, epoch=await self._present())
+            return parse_position(token, epoch=await self._present(), field=field)
         except PositionOfAnotherEpoch:
             self._epoch = None  # The log may have been restored since it was asked.
-            return parse_position(token, epoch=await self._present())
+            return parse_position(token, epoch=await self._present(), field=field)
 
     async def _present(self) -> int:
         if self._epoch is None:

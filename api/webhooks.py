@@ -334,7 +334,7 @@ async def replay_webhook(
 ) -> Answer:
     asked_for, content = await read(request, ReplayRequest)
     services, writing = services_of(request), Writing(request, content)
-    after = await services.tokens.read(asked_for.after)
+    after = await services.tokens.read(asked_for.after, "after")
     if after > await services.log.head():
         raise ReplayFromTheFuture(errors=(FieldError(field="after", message="not reached yet"),))
     command = ReplayWebhook(**writing.asked, project_id=project_id, webhook_id=webhook_id, after=after)

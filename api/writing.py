@@ -36,14 +36,15 @@ _RECORDED_NOW = cast("datetime", msgspec.Raw(_NOW))
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _TAG = re.compile(rb'"([0-9]{1,18})"')
-_EntityPosition = Literal["first", "last", "unchanged"]
+_EntityPosition = Literal["first", "last", "unchanged", "none"]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a recorded command answers with.
 
     `position` says which of the recorded events is the last that touches the entity answered with, for its ETag;
-    `unchanged` when nothing was recorded, or nothing of the entity's own.
+    `unchanged` when nothing of the entity's own was recorded, so that it has the one it had; `none` when the answer is no
+    entity, or its ETag is not to be known here.
     """
 
     body: object
@@ -59,6 +60,8 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     location: str = ""
     position: _EntityPosition = "unchanged"
     code: str = ""
+    # Where the entity's last event stands that was there before; 0: not known.
+    stood: int = 0
 
 
 _KEPT = msgspec.json.Decoder(_Kept)
@@ -164,7 +167,7 @@ class Writing:
         context = self._context(
             record_refusals=record_refusals,
             if_position=self._precondition(entity, versions),
-            on_recorded=lambda states: _kept_reply(answer_with(states)),
+            on_recorded=lambda states: _kept_reply(answer_with(states), states, entity if versions is None else None),
         )
         if record_refusals:
             self._exchange.keep = None
@@ -240,8 +243,13 @@ class Writing:
             self._exchange.code = kept.code
             headers.extend(headers_of(kept.status))
             return Answer(body, status=kept.status, media_type=PROBLEM, headers=tuple(headers))
-        if kept.position != "unchanged":
-            headers.append((b"etag", etag(done.first_position if kept.position == "first" else done.last_position)))
+        match kept.position:
+            case "first":
+                headers.append((b"etag", etag(done.first_position)))
+            case "last":
+                headers.append((b"etag", etag(done.last_position)))
+            case "unchanged" if kept.stood:
+                headers.append((b"etag", etag(kept.stood)))
         if _NOW in body:
             body = body.replace(_NOW, encoded(done.recorded_at))
         if _ONCE in body:
@@ -268,8 +276,15 @@ def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str 
     return named_uuid(principal.tenant_id, f"{actor}\n{route}\n{key}")
 
 
-def _kept_reply(reply: Reply) -> bytes:
-    return _line(_Kept(status=reply.status, location=reply.location, position=reply.position)) + encoded(reply.body)
+def _kept_reply(reply: Reply, states: States, entity: StreamRef | None) -> bytes:
+    unchanged = reply.position == "unchanged" and entity is not None and not states.moved(entity)
+    kept = _Kept(
+        status=reply.status,
+        location=reply.location,
+        position=reply.position,
+        stood=states.stood(entity) if unchanged and entity else 0,
+    )
+    return _line(kept) + encoded(reply.body)
 
 
 def _line(kept: _Kept) -> bytes:

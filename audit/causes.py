@@ -21,6 +21,7 @@ class CorrelationUnknown(NotFound):
     """Nothing was recorded because of such a request."""
 
     code = "correlation_not_found"
+    remedy = "Use the correlationId of an event, an answer or a problem."
 
 
 class Caused(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ class EntityUnknown(NotFound):
     """Nothing was ever recorded about such a thing."""
 
     code = "entity_not_found"
+    remedy = "Use the entityId of an event that GET /api/v1/audit/events lists."
 
 
 # The position of the event that made it, and what is shown of it, as JSON has it; None: it is gone.

@@ -17,6 +17,8 @@ class TenantNameTaken(Conflict):
     """Another tenant has this name."""
 
     code = "tenant_name_taken"
+    remedy = "Choose another name."
+    field = "name"
 
 
 class QueueFull(Busy):
@@ -80,4 +82,4 @@ def full(counter: Counter, value: int) -> Refusal:
     make = _FULL.get((counter.scope, counter.name))
     if make is not None:
         return make(detail)
-    return LimitReached(detail, remedy="Remove what is no longer needed, or ask for a larger plan.")
+    return LimitReached(detail)

@@ -32,7 +32,8 @@ class NotLoaded(Exception):
 class States:
     """The folded streams a decision may look at, and nothing else.
 
-    `recall` is asked for what is not among them: whether it is now. `moved` are the streams the decision adds to.
+    `recall` is asked for what is not among them: whether it is now. `moved` are the streams the decision adds to, and
+    `stood` says where the last event of a stream was before it.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class States:
         recall: Callable[[StreamRef], bool] | None = None,
         *,
         moved: Collection[StreamRef] = (),
+        stood: Callable[[StreamRef], int] | None = None,
     ) -> None:
         self._folded = folded
         self._recall = recall
         self._moved = moved
+        self._stood = stood
 
     def of(self, aggregate: Aggregate[S], tenant_id: UUID, id: UUID) -> S:
         """The aggregate's present state; its initial one when nothing was ever recorded. Raises NotLoaded."""
@@ -53,6 +56,10 @@ class States:
     def moved(self, stream: StreamRef) -> bool:
         """Whether the decision these states come after adds to the stream."""
         return stream in self._moved
+
+    def stood(self, stream: StreamRef) -> int:
+        """Where the last event stands that the stream had before the decision; 0: there was none, or it is not known."""
+        return self._stood(stream) if self._stood is not None and stream in self._folded else 0
 
     def at(self, aggregate: Aggregate[S], stream: StreamRef) -> S:
         try:

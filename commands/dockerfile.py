@@ -60,6 +60,7 @@ class DockerfileNotUnderstood(Invalid):
 
     code = "dockerfile_not_understood"
     remedy = "Upload the Dockerfile that `docker build` accepts."
+    field = "file"
 
 
 class _Stage(msgspec.Struct, kw_only=True):

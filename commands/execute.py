@@ -57,6 +57,7 @@ class TooMuchContention(Busy):
     """The thing keeps changing while the request is decided; try again."""
 
     code = "too_much_contention"
+    remedy = "Ask again in a moment, with the same Idempotency-Key."
 
 
 class KeyReused(Conflict):
@@ -278,7 +279,7 @@ def _append(command: Command, context: Context, decision: Decision, basis: Basis
         tenant_id=command.tenant_id,
         command_id=context.command_id,
         request_hash=context.request_hash,
-        reply=context.on_recorded(States(after, moved=[fact.stream for fact in decision.facts])),
+        reply=context.on_recorded(States(after, moved=[fact.stream for fact in decision.facts], stood=basis.position)),
         expected=basis.expected,
         claims=decision.claims,
         counters=decision.counters,

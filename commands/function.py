@@ -44,6 +44,8 @@ from domain.runtime import RUNTIMES, RUNTIMES_STREAM, require_selectable
 from domain.tenant import TENANT
 from domain.trigger import check_trigger
 
+# What a command says of the runtime that leaves it to the catalog.
+DEFAULT_RUNTIME = ""
 ENVIRONMENT_VARIABLES_MAX = 100
 ENVIRONMENT_BYTES_MAX = 32_768
 SECRETS_MAX = 50
@@ -155,7 +157,7 @@ def _create(command: CreateFunction, states: States) -> Decision:
     stream = FUNCTION.stream(command.tenant_id, command.function_id)
     if states.at(FUNCTION, stream).exists:
         raise FunctionExists
-    authored = command.authored
+    authored = _with_runtime(command.authored, states)
     require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), authored.runtime, command.at)
     _check(authored, command, command.project_id, states)
     segment = slug(authored.name)
@@ -179,7 +181,7 @@ def _update(command: UpdateFunction, states: States) -> Decision:
     function = states.at(FUNCTION, stream)
     before = require_open(function, command.project_id)
     require_open_project(states.of(PROJECT, command.tenant_id, function.project_id))
-    after = _changed(before, command.changes)
+    after = _with_runtime(_changed(before, command.changes), states)
     if after == before:
         return Decision()
     if after.runtime != before.runtime:
@@ -223,6 +225,12 @@ def _changed(authored: Authored, changes: Changes) -> Authored:
     named, files = _named(changes), _named(changes.artifact_files)
     named["artifact_files"] = msgspec.structs.replace(authored.artifact_files, **files)
     return msgspec.structs.replace(authored, **named)
+
+
+def _with_runtime(authored: Authored, states: States) -> Authored:
+    if authored.runtime != DEFAULT_RUNTIME:
+        return authored
+    return msgspec.structs.replace(authored, runtime=states.at(RUNTIMES, RUNTIMES_STREAM).default)
 
 
 def _named(changes: Changes | FileChanges) -> dict[str, Any]:

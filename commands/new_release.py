@@ -52,6 +52,7 @@ class SdkConstraintMissing(Invalid):
     """pubspec.yaml names no SDK; pub does not resolve packages without."""
 
     code = "sdk_constraint_missing"
+    remedy = "Add environment.sdk to pubspec.yaml, and upload it again."
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ class PubspecNotUnderstood(Invalid):
 
     code = "pubspec_not_understood"
     remedy = "Upload the pubspec.yaml that `dart pub get` accepts, without YAML tags, anchors or aliases."
+    field = "file"
 
 
 class Pubspec(msgspec.Struct, frozen=True, kw_only=True):

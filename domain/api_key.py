@@ -64,12 +64,14 @@ class ApiKeyUnknown(NotFound):
     """There is no such API key."""
 
     code = "api_key_not_found"
+    remedy = "GET /api/v1/keys lists the keys there are."
 
 
 class RoleOutOfPlace(Invalid):
     """An operator's key belongs to no tenant, and every other key belongs to one."""
 
     code = "role_out_of_place"
+    remedy = "Choose a role that GET /api/v1/openapi.json shows for this request."
 
 
 class ExpiryPassed(Invalid):

@@ -308,6 +308,7 @@ class DeploymentUnknown(NotFound):
     """There is no such deployment in this project."""
 
     code = "deployment_not_found"
+    remedy = "GET /api/v1/projects/{projectId}/deployments lists those of the project."
 
 
 class DeploymentExists(Conflict):
@@ -320,6 +321,7 @@ class DeploymentIsOver(Conflict):
     """The deployment already has its outcome; start a new one."""
 
     code = "deployment_is_over"
+    remedy = "Retry, redeploy or roll back: each is a deployment of its own."
 
 
 class DeploymentPending(Conflict):

@@ -221,6 +221,7 @@ class FunctionUnknown(NotFound):
 
     code = "function_not_found"
     remedy = "GET /api/v1/projects/{projectId}/functions lists those of the project."
+    field = "functionId"
 
 
 class FunctionNameTaken(Conflict):
@@ -228,6 +229,7 @@ class FunctionNameTaken(Conflict):
 
     code = "function_name_taken"
     remedy = "Choose another name, or change the one that has it with PUT /api/v1/functions/update."
+    field = "name"
 
 
 class FunctionIsArchived(Conflict):
@@ -257,6 +259,7 @@ class SecretUnknown(NotFound):
     """The function has no such secret."""
 
     code = "secret_not_found"
+    remedy = "GET …/secrets lists the names that are set."
 
 
 class NameOfBoth(Invalid):

@@ -110,6 +110,7 @@ class ProviderNotConnected(Conflict):
 
     code = "provider_not_connected"
     remedy = "Connect the provider, verify its identity and configure its storage, then deploy again."
+    field = "provider"
 
 
 class IdentityNotVerified(Conflict):
@@ -117,6 +118,7 @@ class IdentityNotVerified(Conflict):
 
     code = "identity_not_verified"
     remedy = "Verify it: POST …/integrations/{provider}/verify, and mend the step that fails."
+    field = "provider"
 
 
 class IdentityChanged(Conflict):
@@ -138,6 +140,7 @@ class StorageNotConfigured(Conflict):
 
     code = "storage_not_configured"
     remedy = "Check and save it: POST …/bucket/check, then POST …/bucket/config."
+    field = "provider"
 
 
 def evolve(integration: Integration, event: IntegrationEvent) -> Integration:

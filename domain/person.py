@@ -35,6 +35,7 @@ class PersonUnknown(NotFound):
     """There is no such person."""
 
     code = "person_not_found"
+    remedy = "Use the personId that a list of members or an event names."
 
 
 class PersonExists(Conflict):

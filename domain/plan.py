@@ -59,6 +59,7 @@ class PlanUnknown(NotFound):
     """There is no such plan."""
 
     code = "plan_not_found"
+    remedy = "GET /api/v1/operations/plans lists those there are."
 
 
 def evolve(plan: Plan, event: PlanEvent) -> Plan:

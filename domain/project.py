@@ -79,6 +79,7 @@ class ProjectUnknown(NotFound):
 
     code = "project_not_found"
     remedy = "GET /api/v1/projects lists those of the tenant."
+    field = "projectId"
 
 
 class ProjectNameTaken(Conflict):
@@ -86,6 +87,7 @@ class ProjectNameTaken(Conflict):
 
     code = "project_name_taken"
     remedy = "Choose another name, or use the project that has it. Upper and lower case make no difference."
+    field = "name"
 
 
 class ProjectIsArchived(Conflict):

@@ -19,10 +19,12 @@ class Refusal(Exception):
 
     code = "refused"
     remedy = ""
+    # What of the request it is about, when it is always the same and nothing is said of others.
+    field = ""
 
     def __init__(self, detail: str = "", *, errors: tuple[FieldError, ...] = (), remedy: str = "") -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
-        self.errors = errors
+        self.errors = errors or self._about_field()
         self.remedy = remedy or type(self).remedy
         super().__init__(self.detail)
 
@@ -30,6 +32,9 @@ class Refusal(Exception):
     def title(self) -> str:
         """The same for every occurrence: the first line of the type's docstring."""
         return inspect.cleandoc(type(self).__doc__ or self.code).splitlines()[0]
+
+    def _about_field(self) -> tuple[FieldError, ...]:
+        return (FieldError(field=self.field, message=self.detail),) if self.field else ()
 
 
 class Invalid(Refusal):
@@ -73,6 +78,7 @@ class LimitReached(Refusal):
     """A limit of the plan is reached."""
 
     code = "limit_reached"
+    remedy = "Remove what is no longer needed, or ask for a larger plan."
 
 
 class Busy(Refusal):

@@ -97,12 +97,14 @@ class SdkConstraintNotMet(Invalid):
     """The pubspec's `environment.sdk` does not allow the chosen runtime."""
 
     code = "sdk_constraint_not_met"
+    remedy = "Choose a runtime that environment.sdk in pubspec.yaml allows, or widen that."
 
 
 class RuntimeExists(Conflict):
     """The runtime was added before."""
 
     code = "runtime_exists"
+    remedy = "Set its dates instead."
 
 
 class DatesOutOfOrder(Invalid):

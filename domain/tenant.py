@@ -117,12 +117,14 @@ class TenantUnknown(NotFound):
     """There is no such tenant."""
 
     code = "tenant_not_found"
+    remedy = "Use the tenantId that GET /api/v1/operations/tenants lists."
 
 
 class TenantIsClosed(Conflict):
     """The tenant was closed, for good."""
 
     code = "tenant_is_closed"
+    remedy = "Work in another tenant: a closed one stays closed."
 
 
 class TenantExists(Conflict):
@@ -135,12 +137,14 @@ class AlreadyMember(Conflict):
     """The person is a member of the tenant already."""
 
     code = "already_member"
+    remedy = "Change their role instead."
 
 
 class MemberUnknown(NotFound):
     """The person is no member of the tenant."""
 
     code = "member_not_found"
+    remedy = "GET /api/v1/tenant/members lists the members."
 
 
 class InvitationUnknown(NotFound):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -73,6 +74,7 @@ TRIGGER_TYPES: tuple[TriggerType, ...] = (
 )
 
 
+_NAMED = re.compile(r"field `([^`]+)`")
 _DAYS_OF_A_MONTH, _DAYS_OF_A_WEEK = 31, 7
 
 
@@ -115,7 +117,7 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
     try:
         settings: Settings = msgspec.convert(trigger.settings, entry.settings)
     except msgspec.ValidationError as error:
-        raise TriggerSettingsInvalid(errors=(FieldError(field="trigger.settings", message=str(error)),)) from error
+        raise TriggerSettingsInvalid(errors=(_misfit(error),)) from error
     if isinstance(settings, ScheduleSettings):
         _check_schedule(settings)
         if provider not in (None, "local"):
@@ -126,6 +128,15 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
             errors=(FieldError(field="trigger.type", message=f"not available on {provider}"),),
         )
     return settings
+
+
+def _misfit(error: msgspec.ValidationError) -> FieldError:
+    """The setting that does not fit: msgspec ends with its place, or names what is missing or unknown."""
+    message, _, place = str(error).partition(" - at `$")
+    named = place.removesuffix("`") or "".join(f".{name}" for name in _NAMED.findall(message))
+    if named == ".cron" and "regex" in message:
+        message = "a schedule has five fields: minute, hour, day of the month, month, day of the week"
+    return FieldError(field=f"trigger.settings{named}", message=message)
 
 
 def check_trigger_at(trigger: Trigger, target: Target, access: Access) -> None:

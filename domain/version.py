@@ -26,6 +26,7 @@ class ConstraintNotUnderstood(Invalid):
 
     code = "version_constraint_not_understood"
     remedy = "Write it as pub does, for example ^3.10.0 or '>=3.9.0 <4.0.0'."
+    field = "file"
 
 
 def _identifiers(text: str | None) -> tuple[str, ...]:

@@ -162,6 +162,7 @@ class LogBusy(Busy):
     """The log has more waiting to be written than it can take; try again shortly."""
 
     code = "log_busy"
+    remedy = "Ask again in a moment, with the same Idempotency-Key."
 
 
 class StoreUnavailable(Busy):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from domain.refusal import Conflict, Invalid
+from domain.refusal import Conflict, FieldError, Invalid
 
 POSITION_PATTERN = "^[0-9]{1,9}:[0-9]{1,18}$"
 _TOKEN = re.compile(r"([0-9]{1,9}):([0-9]{1,18})", re.ASCII)
@@ -28,11 +28,15 @@ def format_position(epoch: int, position: int) -> str:
     return f"{epoch}:{position}"
 
 
-def parse_position(token: str, *, epoch: int) -> int:
-    """The position in the present epoch. Raises MalformedPosition or PositionOfAnotherEpoch."""
+def parse_position(token: str, *, epoch: int, field: str = "") -> int:
+    """The position in the present epoch. Raises MalformedPosition or PositionOfAnotherEpoch, which name the field."""
     match = _TOKEN.fullmatch(token)
     if match is None:
-        raise MalformedPosition
+        raise MalformedPosition(errors=_named(field, "no position of the log"))
     if int(match[1]) != epoch:
-        raise PositionOfAnotherEpoch
+        raise PositionOfAnotherEpoch(errors=_named(field, "a position of another epoch"))
     return int(match[2])
+
+
+def _named(field: str, message: str) -> tuple[FieldError, ...]:
+    return (FieldError(field=field, message=message),) if field else ()

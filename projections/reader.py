@@ -18,6 +18,7 @@ class ReadModelNotReady(Busy):
     """The read model is still being prepared; try again shortly."""
 
     code = "read_model_not_ready"
+    remedy = "Ask again in a moment."
 
 
 class Reader(Protocol):

@@ -31,6 +31,7 @@ class JobUnknown(NotFound):
     """There is no job of this id."""
 
     code = "projection_job_not_found"
+    remedy = "GET /api/v1/operations/projections shows what is under way."
 
 
 class ReadModelBusy(Conflict):
@@ -44,6 +45,7 @@ class NoJobOpen(Conflict):
     """No job of the read model is under way."""
 
     code = "no_projection_job"
+    remedy = "GET /api/v1/operations/projections shows what is under way."
 
 
 class NothingToSwitchBackTo(Conflict):

@@ -29,7 +29,7 @@ _STATUS_TEXTS = {
     409: "The request does not fit the present state.",
     412: "Changed since the ETag in If-Match.",
     413: "The body is too large.",
-    415: "The body has a media type this does not take.",
+    415: "The body has a media type or an encoding that this does not take.",
     422: "The request asks for something that cannot be.",
     429: "Too much is waiting; Retry-After says when to come back.",
     500: "Something went wrong on our side.",
@@ -61,6 +61,7 @@ def _header(description: str, example: str | int, *, always: bool = False, **sch
 
 
 HEADERS = {
+    "Accept-Encoding": _header("In which encodings a body is taken: as it is.", "identity", always=True),
     "Access-Control-Allow-Origin": _header("Which pages of other origins may read the answer.", "*"),
     "Cache-Control": _header("Who may keep the answer, and for how long.", "private, no-cache", always=True),
     "Content-Disposition": _header("The name of the file.", 'attachment; filename="main.dart"'),
@@ -160,6 +161,8 @@ def _headers(operation: Operation, status: int) -> list[str]:
         names += ["RateLimit", "RateLimit-Policy"]
     if status == 401:
         names.append("WWW-Authenticate")
+    if status == 415:
+        names.append("Accept-Encoding")
     if status in (429, 503):
         names.append("Retry-After")
     if status in (200, 201, 202, 304):

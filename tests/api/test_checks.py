@@ -206,10 +206,10 @@ class Asking:
 
 # What is looked at: how a request is spoilt, and what is answered then.
 REFUSED: tuple[tuple[str, int, str, str, str], ...] = (
-    ("project_of_another", 404, "project_not_found", "", ""),
+    ("project_of_another", 404, "project_not_found", "projectId", ""),
     ("project_archived", 409, "project_archived", "", ""),
-    ("function_of_another", 404, "function_not_found", "", ""),
-    ("function_of_another_project", 404, "function_not_found", "", ""),
+    ("function_of_another", 404, "function_not_found", "functionId", ""),
+    ("function_of_another_project", 404, "function_not_found", "functionId", ""),
     ("function_archived", 409, "function_archived", "", ""),
     ("runtime_ended", 409, "runtime_not_deployable", "", "Move the function to a supported runtime"),
     ("sdk_of_another_runtime", 422, "sdk_constraint_not_met", "artifactFiles.yaml_file", "Choose runtime 3.10.0"),
@@ -222,9 +222,9 @@ REFUSED: tuple[tuple[str, int, str, str, str], ...] = (
     ("file_of_another_kind", 422, "artifact_of_another_kind", "artifactFiles.yaml_file", ""),
     ("file_missing", 422, "artifact_missing", "artifactFiles.code_file", "Upload the file"),
     ("provider_not_offered", 422, "provider_not_offered", "provider", "Choose a provider"),
-    ("provider_disconnected", 409, "provider_not_connected", "", "Connect the provider"),
-    ("identity_connected_only", 409, "identity_not_verified", "", "Verify it: POST"),
-    ("storage_checked_only", 409, "storage_not_configured", "", "bucket/config"),
+    ("provider_disconnected", 409, "provider_not_connected", "provider", "Connect the provider"),
+    ("identity_connected_only", 409, "identity_not_verified", "provider", "Verify it: POST"),
+    ("storage_checked_only", 409, "storage_not_configured", "provider", "bucket/config"),
     ("trigger_unavailable", 422, "trigger_unavailable", "trigger.type", "trigger-types"),
     ("target_not_entitled", 403, "runtime_target_not_entitled", "target.runtimeTarget", "cloud_run"),
     ("trigger_unavailable_on_gke", 422, "trigger_unavailable", "trigger.type", "cloud_run"),

@@ -53,6 +53,21 @@ class TestCreateFunction:
         assert got.json() == body
         assert got.headers["etag"] == answer.headers["etag"]
 
+    async def test_gets_the_default_runtime_when_it_names_none(
+        self, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        """Made, made by saving, and saved over: what is left out is what the catalog offers first."""
+        plain = {"projectId": project_id, "name": "plain"}
+
+        made = await ask(client, "POST", "/functions", plain, status=201)
+        saved = await ask(client, "POST", "/functions/save", plain | {"name": "saved"}, status=201)
+        older = {"functionId": made["functionId"], "runtime": "3.10.0"}
+        changed = await ask(client, "PUT", "/functions/update", older)
+        replaced = await ask(client, "POST", "/functions/save", plain)
+
+        default = (await ask(client, "GET", "/runtimes"))["default"]
+        assert [body["runtime"] for body in (made, saved, changed, replaced)] == [default, default, "3.10.0", default]
+
     async def test_takes_artifacts_by_id_as_well(self, client: httpx.AsyncClient, project_id: str) -> None:
         artifact = (await upload(client, "code", project_id)).json()
 
@@ -80,12 +95,19 @@ class TestCreateFunction:
                 {"trigger": {"type": "http", "settings": {"a": 1}}},
                 422,
                 "trigger_settings_invalid",
-                ["trigger.settings"],
+                ["trigger.settings.a"],
                 id="settings that do not fit",
+            ),
+            pytest.param(
+                {"trigger": {"type": "schedule", "settings": {"cron": "daily"}}},
+                422,
+                "trigger_settings_invalid",
+                ["trigger.settings.cron"],
+                id="a setting that does not fit",
             ),
             pytest.param({"runtime": "3.9.0"}, 422, "runtime_not_selectable", ["runtime"], id="a disabled runtime"),
             pytest.param({"runtime": "9.9.9"}, 422, "runtime_unknown", ["runtime"], id="an unknown runtime"),
-            pytest.param({"environment": {"A": 1}}, 422, "body_invalid", ["environment[...]"], id="a number"),
+            pytest.param({"environment": {"A": 1}}, 422, "body_invalid", ["environment.A"], id="a number"),
             pytest.param(
                 {"environment": {"PORT": "1"}}, 422, "environment_name_not_allowed", ["environment.PORT"], id="PORT"
             ),

@@ -177,6 +177,16 @@ class TestDocument:
         assert all(example["value"]["code"] == code for code, example in problems.items())
         assert all(example["value"]["detail"] for example in problems.values())
 
+    def test_says_of_every_refusal_what_to_do_next(self) -> None:
+        problems = {
+            name: example["value"]
+            for name, example in the_document()["components"]["examples"].items()
+            if "remedy" in example["value"]
+        }
+
+        assert len(problems) > 100
+        assert [name for name, problem in problems.items() if not problem["remedy"]] == []
+
     def test_tells_the_form_of_an_upload(self) -> None:
         body = the_document()["paths"]["/api/v1/functions/upload/code"]["post"]["requestBody"]["content"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.first_start import TENANT_ID
 from api.refusal_cap import REFUSALS_AT_ONCE_MAX, RefusalCap
-from tests.api.steps import a_draft, a_function, a_project, ask, is_problem, upload
+from tests.api.steps import a_draft, a_function, a_project, ask, fields_of, is_problem, upload
 from tests.api.world import World
 
 _AZURE = {
@@ -211,6 +211,7 @@ class TestPositions:
         answer = await client.get("/api/v1/projects", headers={"If-Position": token})
 
         assert is_problem(answer, status, code)
+        assert fields_of(answer) == ([] if status == 503 else ["If-Position"])
         assert ("retry-after" in answer.headers) == (status == 503)
 
     @pytest.mark.parametrize(
@@ -286,6 +287,18 @@ class TestIfMatch:
                 path, json={"name": f"shop {number}"}, headers={"If-Match": form.format(version)}
             )
             assert answer.status_code == 200
+
+    async def test_is_given_by_a_write_that_changes_nothing(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client, "shop")
+        path = f"/api/v1/projects/{project_id}"
+        headers = {"Idempotency-Key": "key-1"}
+
+        same = [await client.patch(path, json={"name": "shop"}, headers=headers) for _ in range(2)]
+
+        shown = (await client.get(path)).headers["etag"]
+        assert [answer.headers["etag"] for answer in same] == [shown, shown]
+        moved = await client.patch(path, json={"name": "store"}, headers={"If-Match": shown})
+        assert moved.status_code == 200
 
     @pytest.mark.parametrize("tag", ['"1"', "1", '"b-00"', "é"])
     async def test_refuses_any_other(self, client: httpx.AsyncClient, tag: str) -> None:

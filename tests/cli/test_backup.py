@@ -146,7 +146,7 @@ class TestRestore:
             PostgresLog(database, empty_database_url, role="dcf_app") as log,
         ):
             with pytest.raises(PositionOfAnotherEpoch):
-                await Tokens(log).read(format_position(1, 1))
+                await Tokens(log).read(format_position(1, 1), "cursor")
 
     async def test_twice_begins_two_epochs(self, there: Settings, file: Path) -> None:
         """One backup may have two lives; a token of one must not be taken for a token of the other."""

@@ -52,8 +52,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
     ({"name": "a/b"}, NameNotAllowed, ("name",)),
     ({"runtime": "9.9.9"}, RuntimeUnknown, ("runtime",)),
     ({"trigger": Trigger(type="magic")}, TriggerUnknown, ("trigger.type",)),
-    ({"trigger": Trigger(settings={"path": "/"})}, TriggerSettingsInvalid, ("trigger.settings",)),
-    ({"trigger": Trigger(type="schedule")}, TriggerSettingsInvalid, ("trigger.settings",)),
+    ({"trigger": Trigger(settings={"path": "/"})}, TriggerSettingsInvalid, ("trigger.settings.path",)),
+    ({"trigger": Trigger(type="schedule")}, TriggerSettingsInvalid, ("trigger.settings.cron",)),
     ({"trigger": Trigger(type="schedule", settings={"cron": "daily"})}, TriggerSettingsInvalid, None),
     *(
         (
