@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -47,6 +49,7 @@ COMMANDS: Mapping[str, str] = {
 }
 
 HELP_COLUMNS_MAX = 110
+_NO_COMMAND = re.compile(r"No such command '(.*)'\.")
 
 
 @click.command(
@@ -92,18 +95,32 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except OSError as problem:
         # A file that cannot be read or written, whatever the command wanted with it.
         named = f"{problem.filename}: " if problem.filename else ""
-        Trouble(f"{named}{problem.strerror or problem}.").show(sys.stderr)
+        Trouble(
+            f"{named}{problem.strerror or problem}.", then="name a file that is there, in a folder that is yours"
+        ).show(sys.stderr)
         return exits.FAILED
     except click.ClickException as problem:
-        problem.show()
+        _meant(problem).show()
         return problem.exit_code
     except (click.Abort, KeyboardInterrupt):
         session.close()
-        Trouble("Interrupted.").show(sys.stderr)
+        Trouble("Interrupted.", then="type the command again; what it had done stays").show(sys.stderr)
         return exits.INTERRUPTED
     finally:
         session.close()
     return code if isinstance(code, int) else exits.OK
+
+
+def _meant(problem: click.ClickException) -> click.ClickException:
+    """Of a command that there is none of, the error says which there are that look like it."""
+    unknown = _NO_COMMAND.fullmatch(problem.message)
+    context = problem.ctx if isinstance(problem, click.UsageError) else None
+    if unknown and context and isinstance(context.command, click.Group):
+        alike = get_close_matches(unknown[1], context.command.list_commands(context))
+        if alike:
+            meant = " or ".join(f"{context.command_path} {name}" for name in alike)
+            return click.UsageError(f"{problem.message} Did you mean {meant}?", context)
+    return problem
 
 
 def main() -> int:

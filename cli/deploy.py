@@ -175,7 +175,11 @@ def _object(text: str) -> Json:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Trouble("--target takes a JSON object.", exit_code=exits.USAGE)
+        raise Trouble(
+            "--target takes a JSON object.",
+            then='write it like --target \'{"region": "europe-west1"}\'',
+            exit_code=exits.USAGE,
+        )
     return found
 
 

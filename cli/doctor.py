@@ -36,7 +36,7 @@ def doctor(session: Session) -> int:
         if finding.remedy:
             session.screen.say(f"{'':<19}-> {finding.remedy}")
     counted = {status: sum(finding.status == status for finding in findings) for status in ("warn", "fail")}
-    said = f"{counted['fail'] or 'none'} failed, {counted['warn'] or 'no'} warnings"
+    said = f"{counted['fail'] or 'none'} failed, {counted['warn'] or 'no'} {'warning' if counted['warn'] == 1 else 'warnings'}"
     session.screen.result(
         {"checks": msgspec.to_builtins(findings), "failed": counted["fail"], "warned": counted["warn"]},
         f"{len(findings)} checks, {said}.",

@@ -264,10 +264,12 @@ def _authored(given: Json, known: Json) -> Json:
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
     """`NAME=VALUE` each. Raises Trouble for one that is not."""
-    found = {}
+    found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise Trouble(f"{option} takes NAME=VALUE, not {text!r}.", exit_code=exits.USAGE)
+        if name in found:
+            raise Trouble(f"{option} names {name} twice.", then="say it once", exit_code=exits.USAGE)
         found[name] = value
     return found

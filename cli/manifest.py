@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from api.misfit import misfit
 from cli import exits
 from cli.trouble import Trouble
 
@@ -17,7 +18,6 @@ FILE_NAME = "dcf.yaml"
 BYTES_MAX = 64 * 1024
 DEPTH_MAX = 10
 
-_FIELD = re.compile(r"`\$\.?([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 _EXAMPLE = "project: shop, name: hello, trigger: http, runtime: 3.11.0, access: public, provider: local"
 # Under these a number is a number; everywhere else what stands there is text, so that `3.10` and `yes` stay as written.
@@ -94,9 +94,8 @@ def _said(problem: msgspec.ValidationError) -> str:
         near = difflib.get_close_matches(unknown[1], known, n=1)
         meant = f"did you mean `{near[0]}`?" if near else f"it knows {', '.join(known)}"
         return f"`{unknown[1]}` is not a field of it; {meant}"
-    field = _FIELD.search(text)
-    message = text.split(" - at ", 1)[0]
-    return f"`{field[1]}`: {message}" if field and field[1] else message
+    found = misfit(problem, Manifest)
+    return f"`{found.field}`: {found.message}" if found.field else found.message
 
 
 def _trouble(path: Path, why: str) -> Trouble:

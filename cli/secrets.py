@@ -67,7 +67,9 @@ def set_(session: Session, function: str, name: str, project: str | None, file: 
     value = (
         _content(file)
         if file
-        else ask_unseen(f"Value of {name}", instead=f"dcf secrets set {function} {name} --from-file FILE")
+        else ask_unseen(
+            f"Value of {name}", instead=f"dcf secrets set {function} {name} --from-file FILE, or - for what is piped"
+        )
     )
     session.screen.fields(session.api.write("PUT", path, {"value": value}), _COLUMNS)
 

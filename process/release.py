@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_SOURCES = Path(__file__).parent.parent / "pyproject.toml"
 
 
+@cache
 def release() -> str:
-    """The version of the installed package; 0 when it runs from its sources alone."""
+    """The version of the installed package, or of the sources where it runs from these alone."""
     try:
         return version("dart-cloud-functions")
     except PackageNotFoundError:
-        return "0"
+        project: dict[str, str] = tomllib.loads(_SOURCES.read_text())["project"]
+        return project["version"]

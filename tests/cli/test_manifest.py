@@ -52,7 +52,7 @@ class TestReadManifest:
         [
             ("runtme: 3.11.0", "did you mean `runtime`?"),
             ("colour: red", "it knows project, name"),
-            ("access: secret", "`access`"),
+            ("access: secret", "`access`: 'secret' is none of private, public"),
             ("environment: [a]", "`environment`"),
             ("name: a\nname: b", "stands twice (line 2)"),
             ("name: &a x\nproject: *a", "anchors and aliases are not read"),

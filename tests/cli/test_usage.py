@@ -81,6 +81,25 @@ class TestWrongUsage:
         assert ended.err
         assert ended.out == ""
 
+    @pytest.mark.parametrize(
+        ("arguments", "next_step"),
+        [
+            (["deploymets"], "Did you mean dcf deployments"),
+            (["projects", "creat"], "Did you mean dcf projects create?"),
+            (["login", "--key-file", "no/such/file"], "Next:  dcf login --help"),
+            (["log", "archive", "--older-than", "soon", "--yes"], "dcf log archive --help"),
+            (["functions", "create", "hello", "--env", "A=1", "--env", "A=2", "-p", "shop"], "say it once"),
+        ],
+        ids=" ".join,
+    )
+    def test_says_what_to_type_next(self, owner: Terminal, arguments: list[str], next_step: str) -> None:
+        owner.must("projects", "create", "shop")
+
+        ended = owner.type(*arguments)
+
+        assert ended.code == exits.USAGE
+        assert next_step in ended.err
+
 
 class TestCompletion:
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
