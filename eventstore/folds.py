@@ -98,7 +98,8 @@ class Folds:
     def recent(self, stream: StreamRef) -> Folded | None:
         """Where the stream stood a moment ago, as far as this process knows.
 
-        For decisions whose append is conditional on the version, and for nothing else.
+        For decisions whose append is conditional on the version, and for whoever has just recorded something there and
+        hears of what others record.
         """
         known = self._known.get(stream)
         if known is None or self._monotonic() - known.confirmed > RECENT_SECONDS_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
 
@@ -21,7 +22,7 @@ from runner.build_output import BuildOutput
 from runner.patience import poll_seconds, retry_seconds
 from runner.perform import Act, Note, NoteWithdrawn, Pause, foreseen, perform, provider_of
 from runner.report import report_of
-from runner.seen import Seen, look, order_of
+from runner.seen import Seen, look, order_of, recorded_by_us
 from runner.world import Held, World
 
 # A report whose recording is in doubt is sent again under the same command id, which records it once.
@@ -38,11 +39,15 @@ log = structlog.get_logger()
 
 
 class Turns:
-    """What a runner keeps in mind of a deployment between its turns. Another runner goes on without it."""
+    """What a runner keeps in mind of a deployment between its turns. Another runner goes on without it.
 
-    def __init__(self) -> None:
-        self.seen = Seen()
+    The first turn follows a claim that was just recorded; `correlation_id` is that of the request behind it.
+    """
+
+    def __init__(self, correlation_id: UUID | None = None) -> None:
+        self.seen = Seen(correlation_id=correlation_id)
         self.seen_at: datetime | None = None
+        self.just_recorded = True
         self.output = BuildOutput()
         self.polls = 0
         self.failures = 0
@@ -79,8 +84,10 @@ async def advance(held: Held, turns: Turns, world: World, *, news: bool) -> floa
     """
     at = world.clock()
     if news or turns.seen_at is None or at - turns.seen_at > timedelta(seconds=READ_AGAIN_SECONDS):
-        turns.seen = await look(world.log, held, turns.seen)
-        turns.seen_at = at
+        # What was recorded a moment ago is known, so that a turn need not wait for the store before it begins.
+        known = recorded_by_us(world.log, held, turns.seen) if turns.just_recorded and not news else None
+        turns.seen = known or await look(world.log, held, turns.seen)
+        turns.seen_at, turns.just_recorded = at, False
     deployment = turns.seen.deployment
     order = order_of(held, deployment, await access_of(world.log, held, deployment))
     if order is None or deployment.epoch != held.epoch or not deployment.is_under_way:
@@ -203,7 +210,7 @@ async def _report(command: Command, held: Held, turns: Turns, world: World) -> N
         correlation_id=turns.seen.correlation_id or held.deployment_id,
         causation_id=str(turns.seen.position),
     )
-    turns.seen_at = None
+    turns.seen_at, turns.just_recorded = None, False
     for sending in range(1, SENDINGS_MAX + 1):
         try:
             await execute(world.log, command, context)
@@ -216,6 +223,7 @@ async def _report(command: Command, held: Held, turns: Turns, world: World) -> N
             log.info("report_dropped", deployment_id=str(held.deployment_id), code=conflict.code)
             return
         else:
+            turns.just_recorded = True
             return
 
 

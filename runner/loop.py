@@ -271,7 +271,7 @@ class Runner:
             self._changed.set()
 
     async def _drive_on(self, in_hand: _InHand, held: Held) -> None:
-        turns, failures = Turns(), 0
+        turns, failures = Turns(in_hand.task.correlation_id), 0
         while not self._stopping.is_set():
             news = in_hand.nudged.is_set()
             in_hand.nudged.clear()

@@ -19,6 +19,8 @@ from process.settings import Settings
 from projections.postgres_reader import PostgresReader
 from runner.composition import Stores
 
+BUILD_LOG_SESSIONS_MAX = 3
+
 _ROLE: Role = "dcf_engine"
 
 
@@ -38,6 +40,16 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
     for_leases = await exits.enter_async_context(
         connect(url, role=_ROLE, size_max=2, statement_cache_size=cache, application_name="dcf runner leases")
     )
+    # What builds say comes in thousands of pieces, and may be a little late; nothing else waits behind it.
+    for_build_logs = await exits.enter_async_context(
+        connect(
+            url,
+            role=_ROLE,
+            size_max=min(BUILD_LOG_SESSIONS_MAX, settings.pool_size_max),
+            statement_cache_size=cache,
+            application_name="dcf runner build logs",
+        )
+    )
     listen_url = settings.database_direct_url.reveal() if settings.database_direct_url else None
     log = PostgresLog(database, url, role=_ROLE, listen_url=listen_url, statement_cache_size=cache)
     await exits.enter_async_context(log)
@@ -48,7 +60,7 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
         reader=reader,
         leases=PostgresLeases(for_leases),
         contents=PostgresContents(database),
-        build_logs=PostgresBuildLogs(database),
+        build_logs=PostgresBuildLogs(for_build_logs),
         secrets=_secrets(settings, database),
         sealing=_sealing(settings, database),
         ticks=PostgresTicks(database),

@@ -41,6 +41,15 @@ async def look(log: Log, held: Held, before: Seen) -> Seen:
     )
 
 
+def recorded_by_us(log: Log, held: Held, before: Seen) -> Seen | None:
+    """As `look`, without asking: for the moment after a report of ours was recorded, which the log took as the stream's next
+    event. None when that is not remembered."""
+    known = log.folds.recent(DEPLOYMENT.stream(held.tenant_id, held.deployment_id))
+    if known is None or known.version <= before.version:
+        return None
+    return msgspec.structs.replace(before, deployment=known.state, version=known.version, position=known.position)
+
+
 def order_of(held: Held, deployment: Deployment, access: Access = LOCAL) -> Order | None:
     """The deployment as a provider sees it; None when it does not exist."""
     if deployment.release is None:

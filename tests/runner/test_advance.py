@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from commands.deployment import RollbackDeployment
 from domain.deployment import DeploymentWaiting
+from domain.event import StreamRef
+from eventstore.log import NO_STREAM, Log, StoredEvent
 from providers.simulated.weather import Behaviour, Weather
 from runner.advance import Turns, advance
 from runner.world import Held, World
@@ -114,6 +118,49 @@ class TestTheWholeWay:
             deployment_id = await deployed(town, Behaviour(build_seconds=600, healthy_after_seconds=20))
 
             assert await town.story(deployment_id) == WHOLE_STORY
+
+        play(scene)
+
+
+class Read:
+    """The town's log, noting what is read of it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.streams: list[StreamRef] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def load(self, streams: Sequence[StreamRef], *, after: int = NO_STREAM) -> list[list[StoredEvent]]:
+        self.streams += streams
+        return await self._log.load(streams, after=after)
+
+
+class TestATurn:
+    def test_after_a_claim_or_a_report_waits_for_no_reading_of_what_was_just_recorded(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue()
+            held, turns, log = await town.claim(deployment_id), Turns(), Read(town.log)
+            world = msgspec.structs.replace(town.world(), log=log)
+
+            while (seconds := await advance(held, turns, world, news=False)) is not None:
+                await asyncio.sleep(seconds)
+
+            assert await town.story(deployment_id) == WHOLE_STORY
+            assert log.streams == []
+
+        play(scene)
+
+    def test_after_news_reads_what_others_recorded(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=3600))
+            held, turns, world = await town.claim(deployment_id), Turns(), town.world()
+            await advance(held, turns, world, news=False)
+            await town.cancel(deployment_id)
+            await advance(held, turns, world, news=True)
+
+            assert turns.seen.deployment.cancel_requested
 
         play(scene)
 
