@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import OrderedDict
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from domain.release import Toolchain
@@ -26,17 +29,55 @@ LOG_PAGES_MAX = 50
 PLACES_MAX = 1000
 DEPLOYMENT_VARIABLE = "DCF_DEPLOYMENT"
 
+# Opens the secrets before it starts the program.
+OPENER_SOURCE = Path(__file__).with_name("open.dart")
+OPENER_FILE = "/opt/dcf/open"
+
 # Lambda takes a single image for one architecture, and none that comes with attestations.
 _DOCKER_BUILD = "docker build --provenance=false --sbom=false"
-_ADAPTED = f"FROM function\\nCOPY --from={ADAPTER_IMAGE} /lambda-adapter {ADAPTER_FILE}\\nENV PORT={PORT} AWS_LWA_PORT={PORT}\\n"
-COMMANDS = (
-    'aws ecr get-login-password --region "$AWS_REGION" | docker login --username AWS --password-stdin "$DCF_REGISTRY"',
-    f'{_DOCKER_BUILD} --build-arg {VERSION_ARGUMENT}="${VERSION_ARGUMENT}" -t function .',
-    f"printf '{_ADAPTED}' | {_DOCKER_BUILD} -t \"$DCF_IMAGE\" -",
-    'docker push "$DCF_IMAGE"',
+_VERSION = f'--build-arg {VERSION_ARGUMENT}="${VERSION_ARGUMENT}"'
+_SIGN_IN = (
+    'aws ecr get-login-password --region "$AWS_REGION" | docker login --username AWS --password-stdin "$DCF_REGISTRY"'
 )
-# What goes wrong in one command ends the build there.
-BUILDSPEC = json.dumps({"version": 0.2, "phases": {"build": {"on-failure": "ABORT", "commands": list(COMMANDS)}}})
+_FUNCTION = f"{_DOCKER_BUILD} {_VERSION} -t function ."
+_PUSH = 'docker push "$DCF_IMAGE"'
+_ADAPTED = f"FROM function\\nCOPY --from={ADAPTER_IMAGE} /lambda-adapter {ADAPTER_FILE}\\nENV PORT={PORT} AWS_LWA_PORT={PORT}\\n"
+_OPENER = (
+    f"ARG {VERSION_ARGUMENT}\\nFROM dart:${VERSION_ARGUMENT} AS opener\\nCOPY open.dart /tmp/open.dart\\n"
+    "RUN dart compile exe /tmp/open.dart -o /tmp/open\\n"
+)
+_COPIED = f"COPY --from=opener --chmod=0555 /tmp/open {OPENER_FILE}\\n"
+# The image's own command line becomes the opener's arguments. An ENTRYPOINT makes Docker forget the CMD before it.
+_LOOK = "docker image inspect --format '{{json .Config.Entrypoint}}{{println}}{{json .Config.Cmd}}' function"
+_OPENED = f"sed -e 's/^null$/[]/' -e '1s|^\\[|ENTRYPOINT [\"{OPENER_FILE}\",|' -e '1s/,]$/]/' -e '2s/^/CMD /' /tmp/dcf/command"
+
+
+def commands(*, opens_secrets: bool) -> tuple[str, ...]:
+    """What a build runs in a shell, one after another, in the folder of the sources."""
+    if not opens_secrets:
+        return (_SIGN_IN, _FUNCTION, f"printf '{_ADAPTED}' | {_DOCKER_BUILD} -t \"$DCF_IMAGE\" -", _PUSH)
+    opener = base64.b64encode(_opener()).decode()
+    return (
+        _SIGN_IN,
+        _FUNCTION,
+        f"mkdir -p /tmp/dcf && echo {opener} | base64 -d > /tmp/dcf/open.dart",
+        f"{_LOOK} > /tmp/dcf/command",
+        f"{{ printf '{_OPENER}{_ADAPTED}{_COPIED}' && {_OPENED}; }} > /tmp/dcf/Dockerfile",
+        f'{_DOCKER_BUILD} {_VERSION} -t "$DCF_IMAGE" /tmp/dcf',
+        _PUSH,
+    )
+
+
+def build_spec(*, opens_secrets: bool) -> str:
+    """The same for CodeBuild: what goes wrong in one command ends the build there."""
+    phase = {"on-failure": "ABORT", "commands": list(commands(opens_secrets=opens_secrets))}
+    return json.dumps({"version": 0.2, "phases": {"build": phase}})
+
+
+@cache
+def _opener() -> bytes:
+    return OPENER_SOURCE.read_bytes()
+
 
 _FAILED = "Mend what the log names, upload it and deploy again."
 _Found = dict[str, Any]
@@ -92,7 +133,7 @@ class Builds:
             projectName=self._target.code_build_project,
             sourceTypeOverride="S3",
             sourceLocationOverride=staged.bundle.location.removeprefix("s3://"),
-            buildspecOverride=BUILDSPEC,
+            buildspecOverride=build_spec(opens_secrets=bool(self._order.release.secret_values)),
             environmentVariablesOverride=[
                 {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
             ],

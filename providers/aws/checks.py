@@ -13,7 +13,7 @@ import msgspec
 from domain.clouds import AwsIdentity, AwsStorage
 from providers.aws import naming, policies
 from providers.aws.account import Account
-from providers.aws.errors import Answered, command, denied, grant, role_name, told
+from providers.aws.errors import Answered, command, denied, grant, grant_to, role_name, told
 from providers.aws.policies import Places
 from providers.aws.storage import Bucket
 from providers.provider import Finding, ProviderRefused
@@ -71,6 +71,9 @@ class Checks:
         await walk.step("own_token", self._look_at_own_token)
         await walk.step("assume_role", self._look_at_role)
         await walk.step("region", self._told(self._look_at_region))
+        await walk.step(
+            "secrets", self._told(lambda: self._look_at_secrets(self._identity.role_arn, *policies.KEEPING))
+        )
         if self._named.code_build_project:
             await walk.step("code_build_project", self._told(self._look_at_project))
         if self._named.ecr_repository:
@@ -78,6 +81,7 @@ class Checks:
         if self._named.execution_role_arn:
             await walk.step("execution_role", self._told(self._look_at_execution_role))
             await walk.step("pass_role", self._told(self._look_at_pass_role))
+            await walk.step("opening_secrets", self._told(self._look_at_opening))
 
     async def bucket(self, walk: Walk, storage: AwsStorage) -> None:
         """That the bucket is there, and that files can be put, listed and removed."""
@@ -191,21 +195,44 @@ class Checks:
         return f"Lambda may run functions as {arn}."
 
     async def _look_at_pass_role(self) -> str:
-        """Only a simulation can tell without making anything; a role that may not simulate is no fault."""
         arn = self._named.execution_role_arn
+        context = {"iam:PassedToService": policies.LAMBDA}
+        if await self._denied_to(self._identity.role_arn, arn, "iam:PassRole", **context):
+            raise ProviderRefused(
+                "AWS_PASS_ROLE_DENIED",
+                f"The role may not let functions run as {arn}: it lacks iam:PassRole.",
+                grant(self._identity, "iam:PassRole", arn),
+            )
+        return f"The role may let functions run as {arn}."
+
+    async def _look_at_opening(self) -> str:
+        return await self._look_at_secrets(self._named.execution_role_arn, policies.OPENING)
+
+    async def _look_at_secrets(self, role_arn: str, *actions: str) -> str:
+        """Functions without secrets need none of it, so what is missing is no fault: it is said with what mends it."""
+        _, project, _ = self._account.whose
+        arn = naming.secrets_arn(role_arn, self._identity.region, project)
+        if lacks := await self._denied_to(role_arn, arn, *actions):
+            missing = lacks[0] if len(lacks) == 1 else list(lacks)
+            raise NotSeen(
+                f"Functions with secrets cannot run here: {role_arn} lacks {', '.join(lacks)} on {arn}.",
+                grant_to(role_arn, missing, arn),
+            )
+        return f"{role_arn} may do with this project's secrets in Secrets Manager what it has to."
+
+    async def _denied_to(self, role_arn: str, resource: str, *actions: str, **context: str) -> tuple[str, ...]:
+        """Those of the actions that a role may not take. Only a simulation can tell without making anything; a role that
+        may not simulate is no fault."""
         try:
             found = await self._account.call(
                 "iam",
                 "simulate_principal_policy",
-                PolicySourceArn=self._identity.role_arn,
-                ActionNames=["iam:PassRole"],
-                ResourceArns=[arn],
+                PolicySourceArn=role_arn,
+                ActionNames=list(actions),
+                ResourceArns=[resource],
                 ContextEntries=[
-                    {
-                        "ContextKeyName": "iam:PassedToService",
-                        "ContextKeyValues": [policies.LAMBDA],
-                        "ContextKeyType": "string",
-                    }
+                    {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+                    for key, value in context.items()
                 ],
             )
         except Answered as error:
@@ -214,13 +241,11 @@ class Checks:
                     "Not looked at: the role may not ask IAM what it may do (iam:SimulatePrincipalPolicy)."
                 ) from error
             raise
-        if any(result["EvalDecision"] != "allowed" for result in found["EvaluationResults"]):
-            raise ProviderRefused(
-                "AWS_PASS_ROLE_DENIED",
-                f"The role may not let functions run as {arn}: it lacks iam:PassRole.",
-                grant(self._identity, "iam:PassRole", arn),
-            )
-        return f"The role may let functions run as {arn}."
+        return tuple(
+            str(result["EvalActionName"])
+            for result in found["EvaluationResults"]
+            if result["EvalDecision"] != "allowed"
+        )
 
     async def _look_at_bucket(self, bucket: Bucket, storage: AwsStorage) -> str:
         try:

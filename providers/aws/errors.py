@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -164,11 +165,14 @@ def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefus
     return ProviderRefused("aws_rejected", _short(error.message), "Mend what the message names, and deploy again.")
 
 
-def denied(error: Answered, identity: AwsIdentity, *, action: str = "", resource: str = "") -> ProviderRefused:
-    """The refusal for an action the role may not take. The call's own words name it, where they do."""
-    named = re.search(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?", error.message)
-    action = named[1] if named else action
-    resource = (named[2] if named and named[2] else resource).rstrip(".,") or "*"
+def denied(
+    error: Answered, identity: AwsIdentity, *, action: str = "", resource: str = "", remedy: str = ""
+) -> ProviderRefused:
+    """The refusal for an action the role may not take. The call's own words name it, where they do. `remedy` is for what
+    takes more than this one action."""
+    named = lacking(error.message)
+    action = named[0] if named else action
+    resource = (named[1] if named and named[1] else resource) or "*"
     if "explicit deny" in error.message:
         return ProviderRefused(
             "AWS_PERMISSION_DENIED",
@@ -182,23 +186,40 @@ def denied(error: Answered, identity: AwsIdentity, *, action: str = "", resource
             _short(error.message),
             "Run the role_policy command that GET …/aws/oidc/setup-commands shows.",
         )
-    return ProviderRefused("AWS_PERMISSION_DENIED", _short(error.message), grant(identity, action, resource))
+    return ProviderRefused("AWS_PERMISSION_DENIED", _short(error.message), remedy or grant(identity, action, resource))
+
+
+def lacking(message: str) -> tuple[str, str] | None:
+    """The action that somebody may not take, and on what, where Amazon's words say so."""
+    named = re.search(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?", message)
+    return (named[1], (named[2] or "").rstrip(".,")) if named else None
 
 
 def grant(identity: AwsIdentity, action: str, resource: str) -> str:
-    """The command that lets the role take one action."""
+    """The command that lets the project's role take one action."""
+    return grant_to(identity.role_arn, action, resource)
+
+
+def grant_to(role_arn: str, action: str | list[str], resource: str) -> str:
+    """The command that lets a role take an action, or several of one service."""
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     return command(
         "aws",
         "iam",
         "put-role-policy",
         "--role-name",
-        role_name(identity.role_arn),
+        role_name(role_arn),
         "--policy-name",
-        f"{MISSING_POLICY}-{action.replace(':', '-')}",
+        f"{MISSING_POLICY}-{_slug(action, resource)}",
         "--policy-document",
         document([statement]),
     )
+
+
+def _slug(action: str | list[str], resource: str) -> str:
+    """For the name of a policy, which takes the place of no other one: the action, or the service of several, and on what."""
+    name = action.replace(":", "-") if isinstance(action, str) else action[0].partition(":")[0]
+    return f"{name}-{hashlib.sha256(resource.encode()).hexdigest()[:8]}"
 
 
 def document(statements: list[dict[str, Any]]) -> str:

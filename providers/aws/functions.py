@@ -15,6 +15,7 @@ from providers.aws.errors import Answered
 from providers.provider import ProviderBusy, ProviderRefused
 
 VERSIONS_MAX = 1000
+LATEST = "$LATEST"
 # What one verb waits for Lambda to take a change; the runner comes back for what takes longer.
 SETTLE_SECONDS_MAX = 20.0
 SETTLE_SECONDS_FIRST, SETTLE_SECONDS_LAST = 0.1, 1.0
@@ -58,6 +59,14 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
         if seen.get("LastUpdateStatus") == "Failed":
             return str(seen.get("LastUpdateStatusReason") or "Lambda could not update the function.")
         return ""
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as lists have it, $LATEST among them."""
+
+    version: str
+    mark: str
+    environment: dict[str, str]
 
 
 class Invoked(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +127,8 @@ class Function:
         made = await self._call("publish_version", RevisionId=code.configuration["RevisionId"], Description=code.mark)
         return str(made["Version"])
 
-    async def published(self, mark: str) -> list[str]:
-        """The versions with this description, at most VERSIONS_MAX are looked at."""
+    async def versions(self) -> list[Published]:
+        """All there are, $LATEST among them; at most VERSIONS_MAX are looked at."""
         versions: list[dict[str, Any]] = []
         marker: dict[str, str] = {}
         while len(versions) < VERSIONS_MAX:
@@ -129,7 +138,12 @@ class Function:
                 break
             marker = {"Marker": page["NextMarker"]}
         return [
-            str(one["Version"]) for one in versions if one.get("Description") == mark and one["Version"] != "$LATEST"
+            Published(
+                version=str(one["Version"]),
+                mark=str(one.get("Description", "")),
+                environment=dict(one.get("Environment", {}).get("Variables", {})),
+            )
+            for one in versions
         ]
 
     async def remove_version(self, version: str) -> None:

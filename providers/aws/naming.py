@@ -90,10 +90,29 @@ def release_alias(order: Order) -> str:
     return f"d-{order.deployment_id.hex}"
 
 
-def schedule_name(order: Order) -> str:
+def place(order: Order) -> str:
     """A function can be deployed under several names in one region."""
     name = hashlib.sha256(target_name(order).encode()).hexdigest()[:16]
-    return f"dcf-{order.release.function_id.hex}-{name}"
+    return f"{order.release.function_id.hex}-{name}"
+
+
+def schedule_name(order: Order) -> str:
+    return f"dcf-{place(order)}"
+
+
+def secrets_of(project_id: UUID) -> str:
+    """What the names of a project's secrets begin with: its roles may open no others."""
+    return f"{ROOT}{project_id.hex}/"
+
+
+def secrets_arn(role_arn: str, region: str, project_id: UUID) -> str:
+    """All of a project's secrets, as policies name them."""
+    return f"arn:{partition(role_arn)}:secretsmanager:{region}:{account_id(role_arn)}:secret:{secrets_of(project_id)}*"
+
+
+def secrets_root(order: Order) -> str:
+    """What those of a function at one target begin with; the id of a value follows."""
+    return f"{secrets_of(order.project_id)}{place(order)}/"
 
 
 def target_name(order: Order) -> str:

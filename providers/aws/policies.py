@@ -14,10 +14,14 @@ Statement = dict[str, Any]
 LAMBDA = "lambda.amazonaws.com"
 SCHEDULER = "scheduler.amazonaws.com"
 CODE_BUILD = "codebuild.amazonaws.com"
+# What we do with secrets, whose values we cannot read back, and what the function does.
+KEEPING = ("secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:TagResource")
+OPENING = "secretsmanager:GetSecretValue"
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """Where in an account a project's things are. `functions` is a pattern for the names of Lambda functions."""
+    """Where in an account a project's things are. `functions` is a pattern for the names of Lambda functions,
+    `secrets` for those of secrets."""
 
     account: str
     region: str
@@ -27,6 +31,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     execution_role_arn: str
     role_arn: str
     functions: str = "*"
+    secrets: str = f"{naming.ROOT}*"
 
     @property
     def partition(self) -> str:
@@ -55,6 +60,10 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def function_arn(self) -> str:
         return self.arn("lambda", f"function:{self.functions}")
+
+    @property
+    def secrets_arn(self) -> str:
+        return self.arn("secretsmanager", f"secret:{self.secrets}")
 
 
 def of_deployer(places: Places) -> list[Statement]:
@@ -119,7 +128,8 @@ def of_deployer(places: Places) -> list[Statement]:
             "scheduler:GetSchedule",
             "scheduler:UpdateSchedule",
         ),
-        _allow("Looking", places.execution_role_arn, "iam:GetRole"),
+        _allow("Secrets", places.secrets_arn, *KEEPING),
+        _allow("Looking", places.execution_role_arn, "iam:GetRole", "iam:SimulatePrincipalPolicy"),
         _allow("LookingAtItself", places.role_arn, "iam:SimulatePrincipalPolicy"),
     ]
 
@@ -178,6 +188,7 @@ def of_function(places: Places) -> list[Statement]:
             "logs:PutLogEvents",
         ),
         _allow("Schedules", f"{places.function_arn}:{naming.LIVE}", "lambda:InvokeFunction"),
+        _allow("Secrets", places.secrets_arn, OPENING),
     ]
 
 

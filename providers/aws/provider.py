@@ -143,8 +143,7 @@ class AwsProvider:
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
                 await work.images.remove()
-            names = await work.bucket.names(naming.folder(order))
-            await together(*(work.bucket.remove(name) for name in names))
+            await work.bucket.clear(naming.folder(order))
             return remaining
 
     def _work(self, order: Order) -> _Work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -12,10 +13,13 @@ import msgspec
 from providers.aws import naming
 from providers.aws.account import Account, target_of
 from providers.aws.builds import PORT
+from providers.aws.errors import Answered, grant_to, lacking
 from providers.aws.events import HEALTH_PATH, request_event
-from providers.aws.functions import INVOKE_STATEMENT, URL_STATEMENT, Alias, Code, Function, Invoked
+from providers.aws.functions import INVOKE_STATEMENT, LATEST, URL_STATEMENT, Alias, Code, Function, Invoked, Published
+from providers.aws.policies import OPENING
 from providers.aws.schedules import Schedules
-from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
+from providers.aws.secrets import VARIABLE, KeptSecrets, opened_by
+from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 from providers.together import together
 
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
@@ -24,7 +28,9 @@ REQUEST_SECONDS_MAX = 900
 ENVIRONMENT_BYTES_MAX = 4096
 HEALTHY_MAX = 1000
 SERVED = "served"
-_OWN = frozenset({"PORT", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH", "AWS_LWA_READINESS_CHECK_PORT"})
+_OWN = frozenset({"PORT", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH", "AWS_LWA_READINESS_CHECK_PORT", VARIABLE})
+# What $LATEST is and the live alias says when they stand for no deployment of ours.
+_NONE = "dcf deployment=none number=0"
 # Lambda sets these itself and refuses whoever gives them.
 _LAMBDAS = frozenset(
     {
@@ -83,12 +89,13 @@ class Releases:
         self._order, self._target, self._healthy = order, target_of(order), healthy
         self._function = Function(account, self._target)
         self._schedules = Schedules(account, order)
+        self._secrets = KeptSecrets(account, order)
         self._own = naming.release_alias(order)
         self._mark = naming.mark(order)
 
     def check(self) -> None:
         """Raises ProviderRefused for what Lambda or the Scheduler would not take, before anything is built for it."""
-        self._environment(NO_SECRETS)
+        self._environment()
         self._schedules.check()
 
     async def shown(self) -> Service | None:
@@ -101,14 +108,13 @@ class Releases:
     async def apply(self, image: Image, secrets: Secrets) -> Service:
         """Make the version, or find it made. It gets no traffic: a URL that is new leads there, and nobody may call it."""
         self.check()
-        configuration = self._configuration(secrets)
         if await self._function.alias(self._own) is None:
-            await self._publish(image, configuration)
+            await self._publish(image, secrets)
         seen = await self._look()
         if seen is None or seen.own is None:
             raise ProviderBusy("Lambda does not show yet what was made.")
         if seen.live is None:
-            await self._function.name_version(naming.LIVE, seen.own.version, "dcf deployment=none number=0")
+            await self._function.name_version(naming.LIVE, seen.own.version, _NONE)
         if seen.url is None:
             await self._function.make_url()
         return await self._shown(await self._look() or seen)
@@ -134,20 +140,48 @@ class Releases:
         """Take the version away, and with the one that serves the whole function; the names of what is still there."""
         seen = await self._look()
         if seen is None or not self._is_ours(seen.function):
+            await self._forget(self._secrets.own, was_applied=False)
             return ()
-        versions = {seen.own.version} if seen.own else set()
-        versions.update(await self._function.published(self._mark))
-        if self._is_alone(seen, versions):
-            await self._schedules.remove()
-            await self._function.remove()
-            return () if await self._function.code() is None else (f"function {self._target.function_name}",)
-        await self._function.remove_alias(self._own)
-        for version in versions:
+        there = await self._function.versions()
+        own = {one.version for one in there if one.mark == self._mark and one.version != LATEST}
+        own |= {seen.own.version} if seen.own else set()
+        if self._is_alone(seen, own):
+            return await self._remove_all(there, was_applied=seen.own is not None)
+        if seen.function.mark == self._mark:
+            # It serves nobody; but what is withdrawn leaves neither its variables nor the names of its secrets there.
+            nothing = {"Description": _NONE, "Environment": {"Variables": {}}}
+            await self._function.configure(nothing, seen.function.configuration["RevisionId"])
+        used = _opened(one for one in there if one.version not in own and one.mark != self._mark)
+        await self._forget(self._secrets.own - used, was_applied=seen.own is not None)
+        for version in own - {seen.own.version if seen.own else ""}:
             await self._function.remove_version(version)
+        await self._function.remove_alias(self._own)
+        if seen.own:
+            await self._function.remove_version(seen.own.version)
         return ()
 
-    async def _publish(self, image: Image, configuration: dict[str, Any]) -> None:
+    async def _remove_all(self, there: list[Published], *, was_applied: bool) -> tuple[str, ...]:
+        """The whole function. What only versions open that do not serve goes first: once they are gone nothing names it."""
+        own = self._secrets.own
+        await self._schedules.remove()
+        await self._forget(_opened(there) - own, was_applied=was_applied)
+        await self._function.remove()
+        if await self._function.code() is not None:
+            return (f"function {self._target.function_name}",)
+        await self._forget(own, was_applied=was_applied)
+        return ()
+
+    async def _forget(self, names: set[str], *, was_applied: bool) -> None:
+        """Take secrets away. Whose release never came to be for want of the right to keep them has none."""
+        try:
+            await self._secrets.remove(names)
+        except Answered as error:
+            if was_applied or not error.is_denied:
+                raise
+
+    async def _publish(self, image: Image, secrets: Secrets) -> None:
         """Each step is looked for before it is taken, so that whoever died in between is followed up."""
+        configuration = self._configuration()
         function = await self._function.code()
         if function is None:
             await self._function.make(image.reference, configuration, naming.tags(self._order))
@@ -163,7 +197,9 @@ class Releases:
         if latest.mark != self._mark or latest.digest != image.digest:
             raise ProviderBusy("Another deployment changes the function at this moment.")
         if latest.failure:
-            raise ProviderRefused("aws_release_failed", latest.failure, _remedy(latest.failure))
+            raise ProviderRefused("aws_release_failed", latest.failure, self._remedy(latest.failure))
+        # From here on $LATEST names the secrets, so that no other release takes them away with it.
+        await self._secrets.keep(secrets)
         version = await self._function.publish(latest)
         await self._function.name_version(self._own, version, f"dcf number={self._order.number}")
 
@@ -205,7 +241,7 @@ class Releases:
             revision=code.digest if code else "",
             serving=serving,
             message=message,
-            remedy=_remedy(message) if code and code.failure else "",
+            remedy=self._remedy(message) if status == "unhealthy" else "",
         )
 
     async def _status(
@@ -251,7 +287,7 @@ class Releases:
             return seen.function.mark == self._mark
         return seen.live.version in versions
 
-    def _configuration(self, secrets: Secrets) -> dict[str, Any]:
+    def _configuration(self) -> dict[str, Any]:
         release, target = self._order.release, self._target
         memory = target.memory_mb or min(max(release.memory_mb_max, MEMORY_MB_MIN), MEMORY_MB_MAX)
         return {
@@ -259,11 +295,12 @@ class Releases:
             "Role": target.execution_role_arn,
             "MemorySize": memory,
             "Timeout": target.timeout_seconds or min(release.request_seconds_max, REQUEST_SECONDS_MAX),
-            "Environment": {"Variables": self._environment(secrets)},
+            "Environment": {"Variables": self._environment()},
         }
 
-    def _environment(self, secrets: Secrets) -> dict[str, str]:
-        given = {**self._order.release.environment, **{name: value.reveal() for name, value in secrets.items()}}
+    def _environment(self) -> dict[str, str]:
+        release = self._order.release
+        given = {**release.environment, **dict.fromkeys(release.secret_values, "")}
         if taken := sorted(_LAMBDAS & given.keys()):
             raise ProviderRefused(
                 "environment_reserved", f"Lambda keeps these names to itself: {', '.join(taken)}.", "Rename them."
@@ -274,15 +311,25 @@ class Releases:
                 f"Lambda takes names of two characters and more that begin with a letter, not {', '.join(bad)}.",
                 "Rename them.",
             )
-        made = {name: value for name, value in given.items() if name not in _OWN}
+        made = {name: value for name, value in release.environment.items() if name not in _OWN}
+        made |= self._secrets.variables(without=_OWN)
         made |= {"AWS_LWA_PORT": str(PORT), "AWS_LWA_READINESS_CHECK_PATH": HEALTH_PATH, "PORT": str(PORT)}
         if (size := len(msgspec.json.encode(made))) > ENVIRONMENT_BYTES_MAX:
             raise ProviderRefused(
                 "environment_too_large",
-                f"The variables and secrets are {size} bytes together; Lambda takes {ENVIRONMENT_BYTES_MAX}.",
+                f"The variables and the names of the secrets are {size} bytes together; Lambda takes {ENVIRONMENT_BYTES_MAX}.",
                 "Keep large values elsewhere, and let the function read them.",
             )
         return made
+
+    def _remedy(self, failure: str) -> str:
+        lacks = lacking(failure)
+        if lacks is not None and lacks[0] == OPENING:
+            arn = naming.secrets_arn(self._target.role_arn, self._target.region, self._order.project_id)
+            return grant_to(self._target.execution_role_arn, OPENING, arn)
+        if "ECR" in failure or "image" in failure:
+            return "Let Lambda read the repository: run the ecr_repository commands that GET …/aws/oidc/setup-commands shows."
+        return ""
 
     def _taken(self) -> ProviderRefused:
         return ProviderRefused(
@@ -300,9 +347,5 @@ def _number(live: Alias) -> int:
     return int(found[2]) if found else 0
 
 
-def _remedy(failure: str) -> str:
-    if "ECR" in failure or "image" in failure:
-        return (
-            "Let Lambda read the repository: run the ecr_repository commands that GET …/aws/oidc/setup-commands shows."
-        )
-    return ""
+def _opened(versions: Iterable[Published]) -> set[str]:
+    return {name for one in versions for name in opened_by(one.environment)}

@@ -80,7 +80,7 @@ def setup(source: TokenSource, tenant_id: UUID, project_id: UUID, wanted: Wanted
     account, region = wanted.account_id or ACCOUNT_ID, wanted.region or REGION
     names = _names(wanted, mark, account)
     issuer, subject = source.issuer, source.subject(tenant_id, project_id)
-    plan = _Plan(names, account, region, mark, issuer, subject)
+    plan = _Plan(names, account, region, mark, issuer, subject, f"{naming.secrets_of(project_id)}*")
     steps = plan.steps
     lines = [line for step in steps for line in (f"# {step.title}", *step.commands)]
     template = "dcf-aws.json"
@@ -125,9 +125,11 @@ def _names(wanted: Wanted, mark: str, account: str) -> Wanted:
 class _Plan:
     """The same things in two ways of making them."""
 
-    def __init__(self, names: Wanted, account: str, region: str, mark: str, issuer: str, subject: str) -> None:
+    def __init__(
+        self, names: Wanted, account: str, region: str, mark: str, issuer: str, subject: str, secrets: str
+    ) -> None:
         self._names, self._account, self._region, self._mark = names, account, region, mark
-        self._issuer, self._subject = issuer, subject
+        self._issuer, self._subject, self._secrets = issuer, subject, secrets
         self._builder_name = f"dcf-builder-{mark}"
 
     @property
@@ -337,6 +339,7 @@ class _Plan:
             execution_role_arn=f"arn:{part}:iam::{account}:role/{names.execution_role_name}",
             role_arn=f"arn:{part}:iam::{account}:role/{names.role_name}",
             functions=names.function_names,
+            secrets=self._secrets,
         )
 
     def _trust(self, places: Places) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from domain.clouds import AwsStorage
 from providers.aws.account import Account
 from providers.aws.errors import Answered
 from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+from providers.together import together
 
 # Larger ones are sent in parts, and go on after a cut where it left off.
 MULTIPART_BYTES_MIN = 8 * 1024 * 1024
@@ -92,6 +93,12 @@ class Bucket:
             raise
         async with found["Body"] as body:
             return str((await body.read()).decode())
+
+    async def clear(self, prefix: str) -> None:
+        """Take away all objects whose names begin so, and what was begun of any."""
+        uploads = (await self._call("list_multipart_uploads", Prefix=prefix)).get("Uploads", [])
+        await together(*(self._abort(str(upload["Key"]), str(upload["UploadId"])) for upload in uploads))
+        await together(*(self._call("delete_object", Key=name) for name in await self.names(prefix)))
 
     async def names(self, prefix: str) -> list[str]:
         """The objects whose names begin so, at most OBJECTS_MAX."""

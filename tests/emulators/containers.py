@@ -95,6 +95,23 @@ class Containers:
         self._names.append(name)
         return self._ask(*self._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", name)
 
+    def preceded(self, digest: str, program: str, running: Running) -> str:
+        own = json.loads(self._ask(*self._podman("inspect"), "--type", "image", self._image_of(digest)))[0]["Config"]
+        folder, name = self._folder / uuid4().hex, f"localhost/preceded:{uuid4().hex}"
+        folder.mkdir()
+        (folder / "open.dart").write_text(program)
+        command = json.dumps(["/opt/dcf/open", *(own.get("Entrypoint") or [])])
+        (folder / "Dockerfile").write_text(
+            f"FROM {BASE} AS opener\nCOPY open.dart /open.dart\nRUN dart compile exe /open.dart -o /open\n"
+            f"FROM {self._image_of(digest)}\nCOPY --from=opener /open /opt/dcf/open\n"
+            f"ENTRYPOINT {command}\nCMD {json.dumps(own.get('Cmd') or [])}\n"
+        )
+        argv = (*self._buildah("bud"), "--isolation", "chroot", "--pull-never", "-t", name, str(folder))
+        if running.run(argv, environment=self._environment()) != 0:
+            raise BuildFailed("ERROR: the program before the image's own was not made")
+        self._names.append(name)
+        return self._ask(*self._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", name)
+
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
         given = [word for key, value in environment.items() for word in ("--env", f"{key}={value}")]
         argv = (

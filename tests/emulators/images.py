@@ -28,6 +28,11 @@ class Craft(Protocol):
         """Make an image of the sources in the folder: its digest. Raises BuildFailed or Stopped."""
         ...
 
+    def preceded(self, digest: str, program: str, running: Running) -> str:
+        """The image with a Dart program before its own, which gets the other's command line as its arguments. Raises
+        BuildFailed or Stopped."""
+        ...
+
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
         """Run the image with these variables and no others."""
         ...
@@ -38,8 +43,11 @@ class Craft(Protocol):
 class Build:
     """One build, in a thread of its own; look at `status` as often as you like."""
 
-    def __init__(self, craft: Craft, folder: Path, arguments: Mapping[str, str], gate: threading.Event) -> None:
+    def __init__(
+        self, craft: Craft, folder: Path, arguments: Mapping[str, str], gate: threading.Event, before: str
+    ) -> None:
         self.id, self.folder = uuid4(), folder
+        self._before = before
         self.status: BuildStatus = "waiting"
         self.digest = ""
         self._craft, self._arguments, self._gate = craft, arguments, gate
@@ -66,7 +74,8 @@ class Build:
             while not self._gate.wait(0.02):
                 self._running.check()
             self.status = "running"
-            self.digest = self._craft.build(self.folder, self._arguments, self._running)
+            digest = self._craft.build(self.folder, self._arguments, self._running)
+            self.digest = self._craft.preceded(digest, self._before, self._running) if self._before else digest
             self._running.check()
             self.status = "succeeded"
         except Stopped:
@@ -91,13 +100,15 @@ class Workshop:
     def stands_in_for(self) -> str:
         return self._craft.stands_in_for
 
-    def build(self, sources: bytes, *, arguments: Mapping[str, str] | None = None) -> Build:
-        """Begin to build what a `.zip` or `.tar.gz` holds, by the Dockerfile at its top. Raises ValueError for another file."""
+    def build(self, sources: bytes, *, arguments: Mapping[str, str] | None = None, before: str = "") -> Build:
+        """Begin to build what a `.zip` or `.tar.gz` holds, by the Dockerfile at its top. Raises ValueError for another file.
+
+        `before` is a Dart program that is to start the image's own."""
         with self._lock:
             folder = self._folder / f"build-{len(self.builds)}"
             folder.mkdir(parents=True)
             unpack(sources, folder)
-            made = Build(self._craft, folder, arguments or {}, self._gate)
+            made = Build(self._craft, folder, arguments or {}, self._gate, before)
             self.builds.append(made)
             return made
 

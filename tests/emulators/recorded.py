@@ -34,6 +34,8 @@ class Recorded:
 
     def __init__(self, folder: Path, vm: StandInFiles) -> None:
         self._folder, self._vm = folder, vm
+        # What starts before an image, and which image that is.
+        self._preceded: dict[str, tuple[Path, str]] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def build(self, folder: Path, arguments: Mapping[str, str], running: Running) -> str:
@@ -44,9 +46,22 @@ class Recorded:
         self._place(digest).hardlink_to(compiled)
         return f"sha256:{digest}"
 
+    def preceded(self, digest: str, program: str, running: Running) -> str:
+        folder = self._folder / uuid4().hex
+        folder.mkdir()
+        (folder / "main.dart").write_text(program)
+        made = f"sha256:{hashlib.sha256(digest.encode() + uuid4().bytes).hexdigest()}"
+        self._preceded[made] = (self._compiled(folder, running), digest)
+        return made
+
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
-        program = self._place(digest.removeprefix("sha256:"))
-        running.start((*self._vm.command, str(program)), environment=environment, cwd=self._folder)
+        running.start(self._command(digest), environment=environment, cwd=self._folder)
+
+    def _command(self, digest: str) -> tuple[str, ...]:
+        if digest in self._preceded:
+            before, digest = self._preceded[digest]
+            return (*self._vm.command, str(before), *self._command(digest))
+        return (*self._vm.command, str(self._place(digest.removeprefix("sha256:"))))
 
     def close(self) -> None:
         """Nothing is kept outside of the folder."""

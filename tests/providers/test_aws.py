@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
-from domain.release import Trigger
+from domain.release import PinnedImage, Trigger
 from process.secret import Secret
 from providers.aws import builds
 from providers.aws.checks import Named
@@ -30,7 +30,7 @@ from providers.issuer import Issuer
 from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET, REGION
 from tests.emulators.aws.cloud import AwsCloud
-from tests.providers.grounds import HELLO, Ground, aws_place, order, settled, sources, until, withdrawn
+from tests.providers.grounds import HELLO, Ground, aws_place, gone_back, order, settled, sources, until, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 T = TypeVar("T")
@@ -49,6 +49,23 @@ LOST = (
     "lambda.UpdateFunctionUrlConfig",
     "lambda.GetFunction",
 )
+
+
+LOST_GOING = (
+    "codebuild.BatchGetBuilds",
+    "ecr.BatchDeleteImage",
+    "lambda.DeleteAlias",
+    "lambda.DeleteFunction",
+    "lambda.ListVersionsByFunction",
+    "lambda.UpdateFunctionConfiguration",
+    "s3.DeleteObject",
+    "s3.HeadObject",
+    "s3.ListObjectsV2",
+    "scheduler.DeleteSchedule",
+    "secretsmanager.DeleteSecret",
+)
+DAILY = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
+TOKEN = {"TOKEN": Secret("a token")}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -70,6 +87,11 @@ class Place(msgspec.Struct, frozen=True):
         release = msgspec.structs.replace(made.release, target=target, trigger=trigger or Trigger())
         return msgspec.structs.replace(made, release=release)
 
+    def again(self, order: Order, *, number: int, trigger: Trigger) -> Order:
+        """A later deployment of the same."""
+        release = msgspec.structs.replace(order.release, trigger=trigger)
+        return msgspec.structs.replace(order, deployment_id=uuid4(), number=number, release=release)
+
     async def deployed(self, wanted: Order) -> Service:
         """From nothing to serving, as a runner does it: what does not answer is asked again."""
         provider = self.provider
@@ -77,7 +99,12 @@ class Place(msgspec.Struct, frozen=True):
         await again(lambda: provider.start_build(wanted))
         await until(lambda: again(lambda: provider.observe(wanted)), lambda seen: seen.image)
         await again(lambda: provider.push(wanted))
-        await again(lambda: provider.apply(wanted))
+        return await self.released(wanted)
+
+    async def released(self, wanted: Order) -> Service:
+        """From an image that is there to serving."""
+        provider = self.provider
+        await again(lambda: provider.apply(wanted, TOKEN if wanted.release.secret_values else {}))
         await until(
             lambda: again(lambda: provider.observe(wanted)),
             lambda seen: seen.service and seen.service.status == "healthy",
@@ -128,6 +155,40 @@ class TestALostAnswer:
         assert (len(own), len(function.versions), len(function.urls)) == (1, 1, 1)
         await withdrawn(place.provider, wanted)
         assert str(wanted.deployment_id) not in str(place.cloud.remains())
+
+    async def test_while_something_is_taken_away_leaves_nothing_of_it_and_takes_nothing_else(
+        self, place: Place
+    ) -> None:
+        """
+        Goal: whoever dies at any call of taking away a release that never served, a former one, or the one that serves, is
+        followed up, and what is kept serves on.
+        Method: one of each, of one image and with secrets; the answer to each call is lost once.
+        """
+        amazon, first = place.cloud.amazon, place.order("undone", number=1, secret_values={"TOKEN": uuid4()})
+        await place.deployed(first)
+        image = await place.provider.push(first)
+        pinned = PinnedImage(reference=image.reference, digest=image.digest)
+        serving, candidate = (
+            gone_back(place.again(first, trigger=trigger, number=number), pinned)
+            for number, trigger in ((2, DAILY), (3, Trigger()))
+        )
+        await place.released(serving)
+        await again(lambda: place.provider.apply(candidate, TOKEN))
+        left, never_lost = [], set(LOST_GOING)
+
+        for wanted in (candidate, first, serving):
+            for call in LOST_GOING:
+                amazon.faults.add("lose", call)
+            assert await again(lambda wanted=wanted: place.provider.withdraw(wanted)) == ()  # type: ignore[misc]
+            never_lost &= amazon.faults.forget()
+            assert str(wanted.deployment_id) not in str(place.cloud.remains())
+            left.append((len(amazon.functions.names()), len(amazon.images.repositories["dcf-functions"].tags)))
+            assert wanted is serving or (await settled(place.provider, serving)).serving
+
+        assert left == [(2, 2), (1, 1), (0, 0)]
+        assert never_lost == set()
+        assert amazon.functions.there == {}
+        assert (amazon.secrets(), amazon.schedules.there) == ({}, {})
 
     async def test_of_a_build_is_made_good_when_no_note_was_taken_and_amazon_forgot(self, place: Place) -> None:
         wanted, amazon = place.order("unnoted"), place.cloud.amazon
@@ -251,7 +312,12 @@ class TestARelease:
         await withdrawn(place.provider, mine)
 
     @pytest.mark.parametrize(
-        ("environment", "code"), [({"AWS_REGION": "x"}, "environment_reserved"), ({"X": "x"}, "environment_invalid")]
+        ("environment", "code"),
+        [
+            ({"AWS_REGION": "x"}, "environment_reserved"),
+            ({"X": "x"}, "environment_invalid"),
+            ({"LARGE": "x" * 4096}, "environment_too_large"),
+        ],
     )
     async def test_refuses_variables_that_lambda_would_before_anything_is_built(
         self, place: Place, environment: dict[str, str], code: str
@@ -263,18 +329,13 @@ class TestARelease:
         assert refused is not None
         assert refused.code == code
 
-    async def test_refuses_secrets_that_are_too_large_and_shows_none(self, place: Place) -> None:
-        wanted = place.order("large")
-        await place.provider.bundle(wanted, sources(HELLO))
-        await place.provider.start_build(wanted)
-        await until(lambda: place.provider.observe(wanted), lambda seen: seen.image)
+    async def test_counts_the_names_of_secrets_as_lambda_does(self, place: Place) -> None:
+        many = place.order("large", secret_values={f"TOKEN_{'X' * 30}_{number}": uuid4() for number in range(60)})
 
-        refused = await refusal_of(place.provider.apply(wanted, {"TOKEN": Secret("s" * 4096)}))
+        refused = await refusal_of(place.provider.bundle(many, sources(HELLO)))
 
         assert refused is not None
         assert refused.code == "environment_too_large"
-        assert "sss" not in refused.message
-        await withdrawn(place.provider, wanted)
 
 
 class TestASchedule:
@@ -405,16 +466,16 @@ def _run(words: tuple[str, ...], environment: dict[str, str]) -> subprocess.Comp
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-async def test_the_commands_of_a_build_are_what_a_shell_runs_as_meant(tmp_path: Path) -> None:
-    """
-    Goal: quoting and pipes of the build specification hold, without Docker.
-    Method: run them with stand-ins for docker and aws that write down what they were asked, and what they read.
-    """
-    log = tmp_path / "log"
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[[str, bool], Awaitable[list[str]]]:
+    """Runs the commands of a build with stand-ins for docker and aws, which write down what they were asked and what they
+    read; the image's own command line is given. Returns what was written down, and the Dockerfile that was made."""
+    log, own = tmp_path / "log", tmp_path / "own"
     for name in ("docker", "aws"):
         script = tmp_path / name
         script.write_text(
-            f'#!/bin/sh\necho "{name} $*" >> {log}\n[ "$6" = - ] || [ "$8" = - ] && cat >> {log}\necho password\n'
+            f'#!/bin/sh\necho "{name} $*" >> {log}\n[ "$6" = - ] || [ "$8" = - ] && cat >> {log}\n'
+            f'[ "$2" = inspect ] && exec cat {own}\necho password\n'
         )
         script.chmod(0o755)
     environment = {
@@ -425,11 +486,44 @@ async def test_the_commands_of_a_build_are_what_a_shell_runs_as_meant(tmp_path: 
         "DART_VERSION": "3.11.0",
     }
 
-    for command in builds.COMMANDS:
-        assert (await asyncio.to_thread(_run, ("sh", "-c", command), environment)).returncode == 0
+    async def run(command_line: str, opens_secrets: bool) -> list[str]:
+        own.write_text(command_line)
+        for command in builds.commands(opens_secrets=opens_secrets):
+            words = ("sh", "-c", command.replace("/tmp/dcf", str(tmp_path / "dcf")))
+            assert (await asyncio.to_thread(_run, words, environment)).returncode == 0
+        made = tmp_path / "dcf" / "Dockerfile"
+        return [*log.read_text().splitlines(), *(made.read_text().splitlines() if made.exists() else [])]
 
-    lines = log.read_text().splitlines()
-    assert "docker build --provenance=false --sbom=false --build-arg DART_VERSION=3.11.0 -t function ." in lines
-    assert "FROM function" in lines
-    assert f"COPY --from={builds.ADAPTER_IMAGE} /lambda-adapter {builds.ADAPTER_FILE}" in lines
-    assert lines[-1] == "docker push registry/functions:tag"
+    return run
+
+
+class TestTheCommandsOfABuild:
+    async def test_are_what_a_shell_runs_as_meant(self, shell: Callable[[str, bool], Awaitable[list[str]]]) -> None:
+        """*Goal:* quoting and pipes of the build specification hold, without Docker."""
+        lines = await shell("", False)
+
+        assert "docker build --provenance=false --sbom=false --build-arg DART_VERSION=3.11.0 -t function ." in lines
+        assert "FROM function" in lines
+        assert f"COPY --from={builds.ADAPTER_IMAGE} /lambda-adapter {builds.ADAPTER_FILE}" in lines
+        assert lines[-1] == "docker push registry/functions:tag"
+
+    @pytest.mark.parametrize(
+        ("own", "entrypoint", "command"),
+        [
+            ('["/app/bin/server"]\nnull\n', ["/opt/dcf/open", "/app/bin/server"], []),
+            ('null\n["/app/a b","--x=[1,]"]\n', ["/opt/dcf/open"], ["/app/a b", "--x=[1,]"]),
+            ('["sh","-c","a | b"]\n["c"]\n', ["/opt/dcf/open", "sh", "-c", "a | b"], ["c"]),
+            ("[]\n[]\n", ["/opt/dcf/open"], []),
+        ],
+        ids=["entrypoint", "command", "both", "neither"],
+    )
+    async def test_put_the_opener_before_the_images_own_command_line(
+        self, shell: Callable[[str, bool], Awaitable[list[str]]], own: str, entrypoint: list[str], command: list[str]
+    ) -> None:
+        lines = await shell(own, True)
+
+        made = lines[lines.index("ARG DART_VERSION") :]
+        assert made[1] == "FROM dart:$DART_VERSION AS opener"
+        assert f"COPY --from=opener --chmod=0555 /tmp/open {builds.OPENER_FILE}" in made
+        assert msgspec.json.decode(made[-2].removeprefix("ENTRYPOINT ")) == entrypoint
+        assert msgspec.json.decode(made[-1].removeprefix("CMD ")) == command

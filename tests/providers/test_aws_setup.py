@@ -64,3 +64,23 @@ def test_the_script_is_one_that_a_shell_takes() -> None:
 
     assert (checked.returncode, checked.stderr) == (0, "")
     assert 'dcf-000000000002-"$ACCOUNT_ID"' in script
+
+
+def test_secrets_are_those_of_this_project_alone_and_the_deployer_reads_none() -> None:
+    made = json.loads(_setup(Wanted(account_id="123456789012", region="us-east-1")).cloud_formation_template)[
+        "Resources"
+    ]
+
+    rights = {}
+    for role in ("Role", "ExecutionRole", "BuilderRole"):
+        [policy] = made[role]["Properties"]["Policies"]
+        statements = policy["PolicyDocument"]["Statement"]
+        rights[role] = [one for one in statements if "secretsmanager" in str(one["Action"])]
+
+    place = f"secret:dcf/{PROJECT.hex}/*"
+    assert [
+        str(one["Resource"]).partition("secretsmanager:us-east-1:")[2].endswith(f"{place}'}}") for one in rights["Role"]
+    ] == [True]
+    assert "GetSecretValue" not in str(rights["Role"])
+    assert [one["Action"] for one in rights["ExecutionRole"]] == [["secretsmanager:GetSecretValue"]]
+    assert rights["BuilderRole"] == []

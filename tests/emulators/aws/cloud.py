@@ -158,6 +158,7 @@ class AwsCloud:
             *(str(one["Key"]) for one in objects),
             *(f"image {tag}" for one in self.amazon.images.repositories.values() for tag in one.tags),
             *self.amazon.functions.names(),
+            *(f"secret {name}" for name in self.amazon.secrets()),
             *(f"schedule {name} {one['Description']}" for name, one in self.amazon.schedules.there.items()),
         ]
 
@@ -168,7 +169,8 @@ class AwsCloud:
     def _commands(self, issuer: str, subject: str) -> list[str]:
         wanted = msgspec.structs.replace(NAMES, account_id=self.account.id, bucket=self.bucket_name)
         shown = setup(Trusted(issuer, subject), UUID(int=1), UUID(int=2), wanted)
-        return [line for step in shown.steps for line in step.commands]
+        # Which project it is for is known later, and there will be others.
+        return [line.replace(UUID(int=2).hex, "*") for step in shown.steps for line in step.commands]
 
     def _trust(self, issuer: str, subject: str) -> dict[str, Any]:
 

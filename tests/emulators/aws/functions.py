@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.emulators.aws.account import Account, Session
+from tests.emulators.aws.account import REGION, Account, Session
 from tests.emulators.aws.answers import Denied, Refused
 from tests.emulators.aws.images import Images
 from tests.emulators.images import Container, Workshop
@@ -21,6 +21,7 @@ from tests.emulators.images import Container, Workshop
 # How long a change takes, and how long a container may take to listen.
 SETTLE_SECONDS = 0.1
 START_SECONDS_MAX = 10.0
+SESSION_SECONDS = 3600
 LOG_BYTES_MAX = 4096
 _ADAPTER = ("AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH")
 _NOBODY = "lambda:InvokeFunctionUrl", "lambda:InvokeFunction"
@@ -63,6 +64,8 @@ class Functions:
     def __init__(self, account: Account, workshop: Workshop, images: Images) -> None:
         self._account, self._workshop, self._images = account, workshop, images
         self.base = ""
+        # Where programs find Secrets Manager.
+        self.vault = ""
         self.there: dict[str, Function] = {}
         # Why images cannot be run from now on; what is made meanwhile fails.
         self.failure = ""
@@ -350,9 +353,8 @@ class Functions:
             if version.container is not None and version.container.answers:
                 return ""
             variables = version.configuration.get("Environment", {}).get("Variables", {})
-            version.container = self._workshop.run(
-                version.made, {name: value for name, value in variables.items() if name not in (*_ADAPTER, "PORT")}
-            )
+            given = {name: value for name, value in variables.items() if name not in (*_ADAPTER, "PORT")}
+            version.container = self._workshop.run(version.made, {**given, **self._lambdas(version)})
             until = time.monotonic() + START_SECONDS_MAX
             while time.monotonic() < until:
                 if version.container.answers:
@@ -361,6 +363,17 @@ class Functions:
                     return "RequestId: 0 Error: Runtime exited with error: exit status 3"
                 time.sleep(0.02)
             return "RequestId: 0 Error: Task timed out"
+
+    def _lambdas(self, version: Version) -> dict[str, str]:
+        """What Lambda itself gives a program: whose keys it has, and where it is."""
+        session = self._account.become(version.configuration["Role"], "function", SESSION_SECONDS)
+        return {
+            "AWS_ACCESS_KEY_ID": session.access_key,
+            "AWS_SECRET_ACCESS_KEY": session.secret,
+            "AWS_SESSION_TOKEN": session.token,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.vault,
+        }
 
     def _version(self, image: str, given: Given) -> Version:
         found = self._images.find(image)

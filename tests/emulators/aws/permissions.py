@@ -28,6 +28,12 @@ def action_of(asked: Asked) -> str:
     return f"{asked.service}:{name}"
 
 
+def actions_of(asked: Asked) -> tuple[str, ...]:
+    """All that one must be allowed for it: what is made with tags is tagged too."""
+    tags = asked.service == "secretsmanager" and asked.parameters.get("Tags")
+    return (action_of(asked), "secretsmanager:TagResource") if tags else (action_of(asked),)
+
+
 def resource_of(asked: Asked, account: Account) -> str:
     """The ARN that policies name it by; `*` where an action is about nothing in particular."""
     given = asked.parameters
@@ -45,6 +51,9 @@ def resource_of(asked: Asked, account: Account) -> str:
             return account.arn("ecr", f"repository/{name}")
         case "logs":
             return account.arn("logs", f"log-group:{given['logGroupName']}:log-stream:{given['logStreamName']}")
+        case "secretsmanager":
+            name = str(given.get("Name") or given.get("SecretId"))
+            return name if name.startswith("arn:") else account.arn("secretsmanager", f"secret:{name}-AbCdEf")
         case "scheduler":
             return account.arn("scheduler", f"schedule/{given.get('GroupName') or 'default'}/{given['Name']}")
         case "iam":

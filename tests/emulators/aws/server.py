@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from moto.core.request import Request
 from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.secretsmanager.models import secretsmanager_backends
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
@@ -26,7 +27,7 @@ from tests.emulators.aws.builds import Builds
 from tests.emulators.aws.faults import Faults
 from tests.emulators.aws.functions import Functions
 from tests.emulators.aws.images import Images
-from tests.emulators.aws.permissions import action_of, resource_of
+from tests.emulators.aws.permissions import actions_of, resource_of
 from tests.emulators.aws.schedules import Schedules
 from tests.emulators.aws.schema import Asked, asked, protocol_of
 from tests.emulators.aws.signatures import Sent, signature_of, unsigned
@@ -36,7 +37,7 @@ from tests.emulators.images import Workshop
 Method = Callable[[dict[str, Any], Session | None], dict[str, Any]]
 Environ = dict[str, Any]
 # Answered by moto, once they are permitted.
-_MOTO = ("iam", "s3", "cloudformation")
+_MOTO = ("iam", "s3", "cloudformation", "secretsmanager")
 _URLS = "function-url"
 # Whoever they are for is not known yet, or may always ask.
 _OPEN = ("AssumeRoleWithWebIdentity",)
@@ -67,6 +68,7 @@ class Amazon:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self.functions.base = f"http://127.0.0.1:{self.port}/{_URLS}/"
+        self.functions.vault = self.endpoints.replace("{service}", "secretsmanager")
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -87,6 +89,11 @@ class Amazon:
             aws_access_key_id=CUSTOMER_KEY,
             aws_secret_access_key=CUSTOMER_SECRET,
         )
+
+    def secrets(self) -> dict[str, str]:
+        """What Secrets Manager keeps: values by name."""
+        kept = secretsmanager_backends[self.account.id][REGION].secrets
+        return {name: next(iter(secret.versions.values()))["secret_string"] for name, secret in kept.items()}
 
     def close(self) -> None:
         self._server.shutdown()
@@ -141,7 +148,8 @@ class Amazon:
             raise unsigned()
         [session] = caller or (None,)
         if wanted.name not in _ALWAYS:
-            self.account.require(session, action_of(wanted), resource_of(wanted, self.account))
+            for action in actions_of(wanted):
+                self.account.require(session, action, resource_of(wanted, self.account))
         self.calls.append(f"{wanted.service}.{wanted.name}")
         method = self._methods.get(wanted.service, {}).get(wanted.name)
         if method is None and wanted.service in _MOTO:

@@ -26,7 +26,10 @@ class Tokens:
             "AssumeRoleWithWebIdentity": self._assume,
             "GetCallerIdentity": self._who,
         }
-        self.iam = {"AddClientIDToOpenIDConnectProvider": self._add_audience}
+        self.iam = {
+            "AddClientIDToOpenIDConnectProvider": self._add_audience,
+            "SimulatePrincipalPolicy": self._simulate,
+        }
 
     def _assume(self, given: Given, session: Session | None) -> Given:
         claims = self._claims(given["WebIdentityToken"])
@@ -69,6 +72,26 @@ class Tokens:
         if given["ClientID"] not in provider.client_id_list:
             provider.client_id_list.append(given["ClientID"])
         return {}
+
+    def _simulate(self, given: Given, _: Session | None) -> Given:
+        context = {one["ContextKeyName"]: one["ContextKeyValues"][0] for one in given.get("ContextEntries", [])}
+        role = given["PolicySourceArn"]
+        if self._account.role(role) is None:
+            raise Refused("NoSuchEntity", f"The role {role} cannot be found.", 404)
+        return {
+            "EvaluationResults": [
+                {
+                    "EvalActionName": action,
+                    "EvalResourceName": resource,
+                    "EvalDecision": "allowed"
+                    if self._account.allows(role, action, resource, **context)
+                    else "implicitDeny",
+                }
+                for action in given["ActionNames"]
+                for resource in given.get("ResourceArns", ["*"])
+            ],
+            "IsTruncated": False,
+        }
 
     def _claims(self, token: str) -> dict[str, Any]:
         """What the token says, once it is genuine. Raises Refused."""
