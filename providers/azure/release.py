@@ -96,26 +96,28 @@ class Releases:
         return await self._shown(app, revision)
 
     async def withdraw(self) -> tuple[str, ...]:
-        """Take the revision away, and with the one that serves the whole app; the names of what is still there."""
+        """Take the revision away, and with the one that serves the whole app; the names of what is still there.
+
+        Raises ProviderBusy while the app is being changed: whom it will lead to is not known before that is over.
+        """
         app = await self._apps.app()
         if app is None or not self._is_ours(app):
             if self._schedules.are_wanted:  # Somebody took the app away, and the jobs would go on calling.
                 await self._schedules.remove_own()
             return ()
+        if app.is_changing:
+            raise ProviderBusy("The container app is being changed.")
         if self._is_alone(app):
             if self._is_scheduled(app):
                 await self._schedules.remove()
             name = f"container app {target_of(self._order).app_name}"
-            if not app.is_changing:
-                self._operations.begin(self._order.deployment_id, await self._apps.remove())
-                await self._operations.settle(self._account, self._order.deployment_id)
+            self._operations.begin(self._order.deployment_id, await self._apps.remove())
+            await self._operations.settle(self._account, self._order.deployment_id)
             return () if await self._apps.app() is None else (name,)
         revision = await self._apps.revision(self._own)
         if revision is None or not revision.properties.active:
             return ()
         others = [share for share in app.traffic if share.revision_name != self._own]
-        if app.is_changing:
-            return (f"revision {self._own}",)
         if len(others) < len(app.traffic):
             body = {"properties": {"configuration": {"ingress": {"traffic": others}}}}
             self._operations.begin(self._order.deployment_id, await self._apps.change(body))

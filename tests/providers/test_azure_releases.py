@@ -118,6 +118,21 @@ async def _tried(provider: Any, wanted: Order) -> Any:
         return None
 
 
+async def test_nothing_is_taken_away_while_azure_is_still_changing_what_serves(place: Place) -> None:
+    """A call to let a release serve may go on after its answer was lost; what is taken away then might be what serves."""
+    wanted = order(ground=place.ground)
+    await deployed(place.provider, wanted, sources(HELLO))
+    state, place.app.state = place.app.state, "InProgress"
+    try:
+        with pytest.raises(ProviderBusy):
+            await place.provider.withdraw(wanted)
+    finally:
+        place.app.state = state
+
+    assert (await settled(place.provider, wanted)).serving
+    await withdrawn(place.provider, wanted)
+
+
 async def test_a_release_has_what_it_asks_for_and_a_private_one_is_open_to_its_own_network_alone(place: Place) -> None:
     asked: dict[str, Any] = {
         "environment": {"GREETING": "hi", "PORT": "1"},
