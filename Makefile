@@ -3,6 +3,8 @@ BIN := .venv/bin
 # In containers Python is often told to keep nothing of what it compiled; then each of the hundreds of processes that the
 # tests start would compile everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+# File by file, as what the tests of one share takes long to set up; in the order of tests/support/order.py.
+WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
 # Another lock file makes another name, so the environment follows it.
 READY := .venv/.ready-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
@@ -20,7 +22,7 @@ emulators: $(READY) ## Run clouds to try things in, without an account, until in
 	@$(BIN)/python -m tests.emulators $(PROVIDER)
 
 test: $(READY) ## Run the tests
-	@$(PYTEST) -n 4 --dist worksteal
+	@$(PYTEST) $(WORKERS)
 
 run: $(READY) ## Run the service: the API and everything behind it
 	@$(BIN)/python -m cli serve
@@ -30,7 +32,7 @@ check: $(READY) ## Everything that must hold before a change is kept: style, typ
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) -n 4 --dist worksteal
+	$(PYTEST) $(WORKERS)
 
 proof: $(READY) ## Long runs: crash it, fill it, race it
 	$(PYTEST) -n 2 --dist worksteal -m proof --timeout 900

@@ -24,6 +24,7 @@ from migrations.upgrade import upgrade
 from process.garbage import collect_rarely
 from process.settings import Settings
 from tests.support.memory import temporary_files_in_memory
+from tests.support.order import place
 
 TEMPLATE = "template_migrated"
 
@@ -48,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         exits = ExitStack()
         exits.enter_context(temporary_files_in_memory())
         config.add_cleanup(exits.close)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place(item.path))
 
 
 def pytest_collection_finish() -> None:
