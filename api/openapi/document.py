@@ -63,7 +63,8 @@ def document(declared: Iterable[Declared]) -> Document:
     for route, handler, operation in operations:
         for method in sorted(handler.http_methods):
             described = _operation(route, operation, schemas, answers)
-            links.add(route, operation, described["responses"])
+            if method != "DELETE":  # What was taken away leads nowhere.
+                links.add(route, operation, described["responses"])
             paths.setdefault(path(route), {})[method.lower()] = described
     return {
         "openapi": "3.1.0",

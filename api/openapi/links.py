@@ -28,6 +28,8 @@ class Links:
             return
         known = [camel(name) for name in route.path_parameters]
         for status, type in operation.answers.items():
+            if status == 200 and 202 in operation.answers:
+                continue  # It says what would be made.
             made = _id_of(type)
             # What is changed had its id in the path, and the caller has it.
             if made is not None and _IN_PATHS.get(made, made) not in known:
@@ -57,7 +59,9 @@ class Links:
 
 
 def _where(name: str, type: Any, operation: Operation, known: list[str]) -> str:
-    """The expression that gives a path parameter its value; empty when nothing here does."""
+    """The expression that gives a path parameter its value; empty when nothing here does. A name may be that of anything."""
+    if not name.endswith("Id") and name not in _IN_PATHS.values():
+        return ""
     in_bodies = [field for field in _fields(type) if _IN_PATHS.get(field, field) == name]
     if in_bodies:
         return f"$response.body#/{in_bodies[0]}"
