@@ -361,7 +361,7 @@ class TestWaitFor:
         await asyncio.sleep(0.05)
         await worker.turn()
 
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(8):
             assert await waiting
         assert len(await reader.rows(PROJECT, a.TENANT_ID, a.PROJECT_ID)) == 1
 

@@ -79,7 +79,7 @@ class TestToolchains:
 
         assert finding.status == "pending"
         assert "fetching the stand-in Dart VM" in finding.steps[1].message
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         await toolchains.stop()
 
 

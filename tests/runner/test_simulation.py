@@ -13,7 +13,7 @@ from runner.world import Plan
 from tests.runner.simulation import play
 from tests.support.limits import Violated
 
-SEEDS = 100
+SEEDS = 50
 SEEDS_PER_TEST = 10
 SEEDS_OF_PROOF = 3_000
 # How many seeds a defect may need to show.
