@@ -59,6 +59,16 @@ class TestHelp:
 
         assert all(f"\n  {name} " in shown for name in COMMANDS)
 
+    @pytest.mark.parametrize("group", [dcf, dcf.get_command(click.Context(dcf), "audit")], ids=["dcf", "audit"])
+    def test_says_of_each_command_what_it_says_itself_though_none_is_loaded(self, group: click.Group) -> None:
+        context = click.Context(group)
+        ours, own = context.make_formatter(), context.make_formatter()
+
+        group.format_commands(context, ours)
+        click.Group.format_commands(group, context, own)
+
+        assert ours.getvalue() == own.getvalue()
+
 
 class TestWrongUsage:
     @pytest.mark.parametrize(
