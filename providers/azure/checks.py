@@ -49,6 +49,8 @@ class _Properties(msgspec.Struct, rename="camel"):
 
 
 class _Resource(msgspec.Struct):
+    id: str = ""
+    name: str = ""
     location: str = ""
     properties: _Properties = msgspec.field(default_factory=_Properties)
 
@@ -127,9 +129,15 @@ class Checks:
     async def bucket(self, walk: Walk, storage: AzureStorage) -> None:
         """That the container is there, that files can be put, read, listed and removed, and that builds may read them."""
         container = Container(self._account, storage)
-        await self._step(walk, "container", lambda: self._look_at_container(container, storage))
-        await self._step(walk, "blob_role", lambda: self._look_at_blobs(container, storage))
-        await self._step(walk, "delegation", lambda: self._look_at_delegation(container, storage))
+
+        def place() -> Awaitable[str]:
+            return self._storage_account(storage.account)
+
+        await self._step(walk, "container", lambda: self._spreading(self._look_at_container(container, storage), place))
+        await self._step(walk, "blob_role", lambda: self._spreading(self._look_at_blobs(container, storage), place))
+        await self._step(
+            walk, "delegation", lambda: self._spreading(self._look_at_delegation(container, storage), place)
+        )
 
     async def resources(self, walk: Walk, resources: AzureResources) -> None:
         """Each resource by itself, what the application may do with each, then the container."""
@@ -139,22 +147,26 @@ class Checks:
         storage = AzureStorage(account=resources.account, container=resources.container)
         container = Container(self._account, storage)
         known = ("subscription", "storage_account")
+
+        async def place() -> str:
+            return paths.storage_account
+
         await self._step(
             walk,
             "container",
-            lambda: self._spreading(self._look_at_container(container, storage), paths),
+            lambda: self._spreading(self._look_at_container(container, storage), place),
             needs=(*known, "storage_role"),
         )
         await self._step(
             walk,
             "blob_role",
-            lambda: self._spreading(self._look_at_blobs(container, storage), paths),
+            lambda: self._spreading(self._look_at_blobs(container, storage), place),
             needs=(*known, "storage_role", "container"),
         )
         await self._step(
             walk,
             "delegation",
-            lambda: self._spreading(self._look_at_delegation(container, storage), paths),
+            lambda: self._spreading(self._look_at_delegation(container, storage), place),
             needs=(*known, "storage_role", "container"),
         )
 
@@ -393,16 +405,30 @@ class Checks:
         ]
         return mine[:ASSIGNMENTS_MAX]
 
-    async def _spreading(self, looking: Awaitable[str], paths: _Paths) -> str:
-        """What was seen in the storage, which heeds a role some minutes later than Resource Manager shows it."""
+    async def _spreading(self, looking: Awaitable[str], place: Callable[[], Awaitable[str]]) -> str:
+        """What was seen in the storage, which heeds a role some minutes later than Resource Manager shows it. `place` is
+        asked for the account's path there; none, and nobody can tell whether the role was given."""
         try:
             return await looking
         except ProviderRefused as refused:
             if refused.code != "AZURE_BLOB_ROLE_MISSING":
                 raise
-            if roles.missing(roles.BLOBS, await self._permissions(paths.storage_account)):
-                raise
-            raise Spreading(refused) from refused
+            scope = await place()
+            if scope and (
+                not roles.missing(roles.BLOBS, await self._permissions(scope))
+                or await self._is_assigned(roles.BLOBS, scope)
+            ):
+                raise Spreading(refused) from refused
+            raise
+
+    async def _storage_account(self, name: str) -> str:
+        """The path of the storage account in Resource Manager; none for one that the application may not see there."""
+        path = f"/subscriptions/{self._account.identity.subscription_id}/providers/Microsoft.Storage/storageAccounts"
+        try:
+            found = (await self._account.call("GET", path, STORAGE_VERSION, _Resources)).value
+        except Answered:
+            return ""
+        return next((one.id for one in found if one.name.lower() == name.lower()), "")
 
     async def _asked_of(self, asking: Awaitable[_T], storage: AzureStorage) -> _T:
         """What the storage answers, its refusals with what mends them."""

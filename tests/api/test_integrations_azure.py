@@ -18,6 +18,7 @@ from tests.api.steps import a_project, ask, is_problem
 from tests.api.world import World
 from tests.emulators.azure import customer as of
 from tests.emulators.azure.customer import Customer
+from tests.emulators.azure.faults import Fault
 from tests.emulators.azure.server import Azure
 from tests.emulators.background import Background
 from tests.emulators.workshop import workshop
@@ -237,6 +238,34 @@ class TestAzureBucket:
         assert seen[:3] == ("failed", step, code)
         assert remedy in seen[3]
         assert is_problem(refused, 409, "storage_not_checked")
+
+    @pytest.mark.parametrize("method", ["HEAD", "PUT"], ids=["at the container", "at its blobs"])
+    async def test_is_awaited_while_a_role_that_was_given_spreads(
+        self, client: httpx.AsyncClient, path: str, microsoft: Microsoft, method: str
+    ) -> None:
+        methods = ("HEAD", "GET") if method == "HEAD" else (method,)
+        for one in methods:
+            microsoft.customer.faults.append(Fault(one, f"/blob/{of.ACCOUNT}/", 403, "AuthorizationPermissionMismatch"))
+
+        status, _, code, remedy = _stopped(await ask(client, "POST", f"{path}/bucket/check", BUCKET))
+        microsoft.customer.faults.clear()
+        later = await ask(client, "POST", f"{path}/bucket/check", BUCKET)
+
+        assert (status, code) == ("pending", "AZURE_BLOB_ROLE_MISSING")
+        assert "az role assignment create" in remedy, "what mends it if it never comes"
+        assert later["status"] == "verified"
+
+    async def test_is_not_awaited_where_nobody_can_tell_whether_a_role_was_given(
+        self, client: httpx.AsyncClient, path: str, microsoft: Microsoft
+    ) -> None:
+        microsoft.customer.take("Storage Blob Data Contributor")
+        microsoft.customer.take("Reader")
+
+        assert _stopped(await ask(client, "POST", f"{path}/bucket/check", BUCKET))[:3] == (
+            "failed",
+            "container",
+            "AZURE_BLOB_ROLE_MISSING",
+        )
 
 
 class TestAzureResources:

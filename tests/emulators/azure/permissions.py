@@ -13,6 +13,8 @@ from tests.emulators.azure.roles import NAMES, ROLES
 from tests.emulators.azure.routes import Answer
 
 _RIGHTS = "/providers/microsoft.authorization/"
+# What can be listed over all groups, and the version that says how.
+_VERSIONS = {IDENTITY_TYPE: "2023-01-31", "Microsoft.Storage/storageAccounts": "2023-05-01"}
 _FILTER = re.compile(r"principalId eq '([0-9a-f-]{36})'")
 
 
@@ -23,16 +25,17 @@ class Permissions:
         self.customer, self.slow = customer, frozenset[str]()
 
     def answer(self, request: web.Request) -> Answer | None:
-        """The answer to a question about rights or about all identities; None to any other."""
+        """The answer to a question about rights, or about all identities or storage accounts; None to any other."""
         path = f"/{request.match_info['path']}".rstrip("/")
         scope, found, what = unquote(path).lower().rpartition(_RIGHTS)
-        if not found and path.lower() != f"/subscriptions/{SUBSCRIPTION}/providers/{IDENTITY_TYPE}".lower():
+        listed = next((kind for kind in _VERSIONS if path.lower() == _all_of(kind).lower()), "")
+        if not found and not listed:
             return None
-        if request.method != "GET" or request.query.get("api-version") not in ("2022-04-01", "2023-01-31"):
+        if request.method != "GET" or request.query.get("api-version") != _VERSIONS.get(listed, "2022-04-01"):
             raise Problem(400, "InvalidApiVersionParameter")
         principal = self.customer.admit(request, MANAGEMENT)
         if not found:
-            return self._identities(principal)
+            return self._all(listed, principal)
         return self._rights(request, principal, scope, what)
 
     def _rights(self, request: web.Request, principal: str, scope: str, what: str) -> Answer:
@@ -80,18 +83,14 @@ class Permissions:
             raise Problem(404, "RoleDefinitionDoesNotExist")
         return Answer({"id": _definition_path(id), "properties": {"permissions": [_shown(NAMES[id])]}})
 
-    def _identities(self, principal: str) -> Answer:
-        """Those that the caller may read."""
-        read = f"{IDENTITY_TYPE}/read"
-        return Answer(
-            {
-                "value": [
-                    self.customer.found(one.path)
-                    for one in self.customer.identities.values()
-                    if self.customer.may(principal, read, one.path)
-                ]
-            }
-        )
+    def _all(self, kind: str, principal: str) -> Answer:
+        """Those of the kind that the caller may read."""
+        mine = [one for one in self.customer.resources.values() if one["type"] == kind]
+        return Answer({"value": [one for one in mine if self.customer.may(principal, f"{kind}/read", one["id"])]})
+
+
+def _all_of(kind: str) -> str:
+    return f"/subscriptions/{SUBSCRIPTION}/providers/{kind}"
 
 
 def _definition_path(id: str) -> str:
