@@ -1,6 +1,7 @@
 """An export put into an empty installation, in one transaction: there is all of it afterwards, or nothing.
 
-Events keep their times, and those of a whole log their positions. What stands beside them is made from them again: streams,
+Events keep their times, and those of a whole log their positions; behind them webhooks whose secrets did not come along
+are switched off. What stands beside them is made from them again: streams,
 claims and counters here, read models by the engine. Between one tenant's events those of others are missing; they move
 together, and what names the position of its cause names the new one.
 """
@@ -19,9 +20,10 @@ import msgspec
 from audit.export_format import Damaged, Kind, Manifest, Part, events_of, lines_of
 from audit.export_source import ExportSource
 from audit.exporting import CommandLine, PersonKeyLine, SecretValueLine
+from audit.imported_webhooks import ImportedWebhooks
 from audit.renumbering import Renumbering
 from domain.event import Aggregate
-from eventstore.codec import tag_of
+from eventstore.codec import UnknownEventType, UnreadableEvent, tag_of
 from eventstore.database import CONNECT_SECONDS_MAX
 from eventstore.event_lines import as_bytes
 from eventstore.log import StoredEvent
@@ -43,7 +45,10 @@ class ImportRefused(Exception):
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What there is now. `epoch` is the log's new one: positions handed out by the exporting installation are refused."""
+    """What there is now. `epoch` is the log's new one: positions handed out by the exporting installation are refused.
+
+    `events` are the export's; one more was recorded for each webhook that had to be switched off for want of its secret.
+    """
 
     events: int
     commands: int
@@ -52,6 +57,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     epoch: int
     person_keys: int
     secret_values: int
+    webhooks_switched_off: int
 
 
 def check_export(source: ExportSource, tell: Tell) -> None:
@@ -174,6 +180,7 @@ class _Import:
         self._types: set[str] = set()
         self._staged = 0
         self._renumbering = Renumbering() if source.manifest.tenant_id else None
+        self._webhooks = ImportedWebhooks()
 
     async def run(self) -> Imported:
         manifest = self._source.manifest
@@ -195,14 +202,18 @@ class _Import:
         if self._renumbering:
             counted["commands"] += await self._put_commands(self._renumbering.rest())
         await self._make_streams()
+        claims = await self._make_claims()
+        counters = int((await self._connection.execute(_COUNTERS)).split()[-1])
+        off, last = await self._webhooks.settle(self._connection, last)
         return Imported(
             events=counted["events"],
             commands=counted["commands"],
-            claims=await self._make_claims(),
-            counters=int((await self._connection.execute(_COUNTERS)).split()[-1]),
+            claims=claims,
+            counters=counters,
             epoch=await self._begin_epoch(last),
             person_keys=counted["person-keys"],
             secret_values=counted["secret-values"],
+            webhooks_switched_off=off,
         )
 
     async def _require_empty(self) -> None:
@@ -223,6 +234,10 @@ class _Import:
         records = [msgspec.structs.astuple(event) for event in moved]
         await self._copy("events", _EVENT_COLUMNS, records)
         await self._stage(moved)
+        try:
+            self._webhooks.take(moved)
+        except (UnknownEventType, UnreadableEvent) as error:
+            raise ImportRefused(f"this release cannot read an event of a webhook: {error}") from error
         return await self._put_commands(self._renumbering.commands()) if self._renumbering else 0
 
     async def _stage(self, events: Iterable[StoredEvent]) -> None:

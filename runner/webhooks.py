@@ -270,10 +270,16 @@ class Webhooks:
         return await self._sender.send(kept.row.url, message, secrets, at=self._world.clock())
 
     async def _secrets(self, kept: _Kept) -> list[Secret]:
-        row, ids = kept.row, [kept.row.secret_id]
-        if row.former_secret_id is not None and row.former_ends_at is not None:
-            ids += [row.former_secret_id] if self._world.clock() < row.former_ends_at else []
-        return [await self._world.secrets.open(kept.found.tenant_id, kept.found.id, id) for id in ids]
+        row, stream = kept.row, (kept.found.tenant_id, kept.found.id)
+        secrets = [await self._world.secrets.open(*stream, row.secret_id)]
+        if (
+            row.former_secret_id is not None
+            and row.former_ends_at is not None
+            and self._world.clock() < row.former_ends_at
+        ):
+            with suppress(SecretLost):  # Which may be why there is another.
+                secrets.append(await self._world.secrets.open(*stream, row.former_secret_id))
+        return secrets
 
     async def _token(self, position: int) -> str:
         return format_position(await self._world.log.epoch(), position)

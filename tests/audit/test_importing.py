@@ -19,9 +19,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.first_start import TENANT_ID
+from audit import verification
 from audit.export_folder import ExportFolder
 from audit.export_format import PART_LINES_MAX, Damaged, Manifest
 from audit.export_source import open_export
+from audit.imported_webhooks import REASON
 from audit.importing import Imported, ImportRefused, check_export, import_export
 from audit.whole_export import export_whole, plan_whole
 from commands.basis import CODEC
@@ -38,6 +40,7 @@ from projections.monitor import Monitor
 from tests.api.steps import a_function, a_project, ask, connected, the_files
 from tests.api.world import World, world_on_postgres
 
+URL = "https://ci.example.com/dcf"
 MADE_AT = "2026-03-01T12:00:00Z"
 
 
@@ -85,6 +88,10 @@ async def _use(world: World, client: Any) -> None:
     key = {"Idempotency-Key": "once"}
     for _ in range(2):
         assert (await client.post("/api/v1/projects", json={"name": "other"}, headers=key)).status_code == 201
+    hooks = f"/projects/{project_id}/webhooks"
+    kept, gone = [await ask(client, "POST", hooks, {"url": URL}, status=201) for _ in range(2)]
+    await ask(client, "POST", f"{hooks}/{kept['webhookId']}/test", status=202)
+    await ask(client, "DELETE", f"{hooks}/{gone['webhookId']}")
     other = await world.stranger_key()
     async with world.client(other) as stranger:
         await a_project(stranger)
@@ -169,7 +176,7 @@ _LEAST = "SELECT coalesce(min(c.position), -1) FROM views.checkpoints c JOIN vie
 
 class TestImportOfAWholeExport:
     async def test_makes_the_same_tables_again(self, there: str, here: str, tmp_path: Path) -> None:
-        manifest = await exported(there, tmp_path / "export")
+        manifest = await exported(there, tmp_path / "export", keys=True)
 
         done = await imported(here, tmp_path / "export")
         await seen(here)
@@ -181,6 +188,9 @@ class TestImportOfAWholeExport:
         assert before["log.counters"]
         assert len(before["log.events"]) == manifest.events == done.events
         assert done.epoch == 2
+        # Whom the exporting installation told is not told all of it again, under other ids.
+        assert done.webhooks_switched_off == 0
+        assert [row[2:4] for row in await _rows(here, _PROGRESS)] == [(manifest.up_to, manifest.up_to)]
 
     async def test_goes_on_as_the_same_service(self, there: str, here: str, tmp_path: Path) -> None:
         """Goal: keys, idempotency keys, names that are taken and what is counted are what they were."""
@@ -209,11 +219,40 @@ class TestImportOfAWholeExport:
 
         assert {part.kind for part in without.parts} == {"events", "commands"}
         assert without.master_key == ""
-        assert {part.kind for part in with_keys.parts} == {"events", "commands", "person-keys"}
+        assert {part.kind for part in with_keys.parts} == {"events", "commands", "person-keys", "secret-values"}
         assert with_keys.master_key == "fingerprint"
         assert done.person_keys == 1
         vault = "SELECT tenant_id, person_id, key FROM vault.person_keys"
         assert await _rows(here, vault) == await _rows(there, vault)
+
+    async def test_webhooks_without_their_secret_are_off_until_there_is_another(
+        self, there: str, here: str, tmp_path: Path
+    ) -> None:
+        manifest = await exported(there, tmp_path / "export")
+
+        done = await imported(here, tmp_path / "export")
+        owner_key = (tmp_path / "there" / "owner.key").read_text().strip()
+        async with world_on_postgres(here, tmp_path / "there") as world, world.client(owner_key) as client:
+            shop = next(one for one in (await ask(client, "GET", "/projects"))["items"] if one["name"] == "shop")
+            hooks = f"/projects/{shop['projectId']}/webhooks"
+            removed, kept = (await ask(client, "GET", hooks))["items"]
+            one = f"{hooks}/{kept['webhookId']}"
+            made = await ask(client, "POST", f"{one}/rotate-secret", {}, status=201)
+            on = await ask(client, "PATCH", one, {"status": "active"})
+            history = (await ask(client, "GET", f"/audit/history/{kept['webhookId']}"))["items"]
+
+        assert (kept["status"], kept["statusReason"]) == ("off", REASON)
+        assert removed["status"] == "removed"
+        assert (done.events, done.webhooks_switched_off) == (manifest.events, 1)
+        # What follows the import is told, and nothing of before.
+        assert [row[2:4] for row in await _rows(here, _PROGRESS)] == [(manifest.events + 1,) * 2]
+        assert made["secret"].startswith("whsec_")
+        assert (on["status"], on["statusReason"]) == ("active", "")
+        assert [entry["reason"] for entry in history if entry["type"] == "webhook.switched_off"] == [REASON]
+        async with connect(here, role="dcf_engine", size_max=2) as database:
+            log = PostgresLog(database, here, role="dcf_engine")
+            parts = verification.Parts(database=database, log=log, codec=CODEC, aggregates=AGGREGATES, models=())
+            assert not (await verification.verify(parts, lambda _: None)).differences
 
     async def test_takes_a_tar_of_the_folder_too(self, there: str, here: str, tmp_path: Path) -> None:
         manifest = await exported(there, tmp_path / "export")
@@ -316,6 +355,9 @@ async def _add_an_event(url: str) -> None:
         "INSERT INTO log.events SELECT position + 1, tenant_id, gen_random_uuid(), 1, type, schema_version,"
         " recorded_at, meta, data FROM log.events ORDER BY position DESC LIMIT 1 RETURNING position",
     )
+
+
+_PROGRESS = "SELECT * FROM work.webhook_progress"
 
 
 def _part(path: Path) -> Path:

@@ -11,6 +11,7 @@ import msgspec
 
 from api.first_start import TENANT_ID
 from audit.export_source import open_export
+from audit.imported_webhooks import REASON
 from audit.importing import import_export
 from audit.renumbering import ELSEWHERE, Renumbering
 from domain.catalogue import AGGREGATES
@@ -60,6 +61,7 @@ class TestImportOfATenant:
             body = {"functionId": function_id, "provider": "local", "target": {}}
             local = f"/projects/{project_id}"
             queued = await ask(client, "POST", f"{local}/deployments", body, status=202)
+            hook = await ask(client, "POST", f"{local}/webhooks", {"url": "https://ci.example.com/dcf"}, status=201)
             paths = ["/tenant", "/tenant/members", "/keys", "/projects", local, f"{local}/functions"]
             paths += [f"{local}/integrations", f"{local}/artifacts", f"{local}/deployments"]
             before = await _shown(client, paths)
@@ -74,6 +76,7 @@ class TestImportOfATenant:
             taken = await client.post("/api/v1/projects", json={"name": "shop"})
             canceled = await client.post(f"/api/v1{local}/deployments/{queued['deploymentId']}/cancel", json={})
             history = await ask(client, "GET", f"/audit/history/{queued['deploymentId']}")
+            silent = await ask(client, "GET", f"{local}/webhooks/{hook['webhookId']}")
 
         assert after == before
         assert done.events == events
@@ -81,6 +84,7 @@ class TestImportOfATenant:
         assert taken.json()["code"] == "project_name_taken"
         assert canceled.status_code == 202
         assert history["items"][-1]["type"] == "deployment.canceled"
+        assert (silent["status"], silent["statusReason"]) == ("off", REASON)
 
 
 class TestRenumbering:

@@ -303,6 +303,21 @@ class TestWishes:
 
         play(scene)
 
+    def test_for_another_secret_need_not_have_the_lost_one(self) -> None:
+        async def scene(town: Town, told: Told) -> None:
+            await town.stores.secrets.forget(told.tenant_id, told.id)
+            async with Working(town.runner()):
+                await deployed(town)
+                await asyncio.sleep(10)
+                assert told.types == []
+                await told.ask(RotateWebhookSecret, secret_id=await told.secret())
+                await asyncio.sleep(10)
+
+            await told_all(town, told)
+            assert {got.signatures for got in town.mailbox.got[URL]} == {1}
+
+        play(scene)
+
     def test_to_be_removed_end_it_and_its_secret(self) -> None:
         async def scene(town: Town, told: Told) -> None:
             async with Working(town.runner()):
