@@ -36,18 +36,16 @@ from eventstore.log import (
 from eventstore.meta import Actor, Meta
 from eventstore.turns import TurnMissed
 
-# A decision that keeps being overtaken by other processes is given up after this many.
-DECISIONS_MAX = 3
-# Rivals of this process take turns, so a decision is overtaken by them once or twice for each stream it touches.
+# Rivals of this process take turns, so a decision needs other ones once or twice for each stream it touches.
 ATTEMPTS_MAX = 30
-# How long one command waits for turns in all; clients come again sooner than they wait longer.
+# How long one command waits for turns, and is decided again, in all; clients come again sooner than they wait longer.
 WAIT_SECONDS_MAX = 10.0
 # A decision asks for streams it did not announce at most this often: a deployment for three artifacts, two
 # deployments of its function and the plan.
 LOADS_MAX = 10
 
 # Nearly every command needs no turn, and entering none would cost as much as deciding.
-_NO_TURN: AbstractAsyncContextManager[None] = nullcontext()
+_NO_TURN: AbstractAsyncContextManager[Collection[StreamRef]] = nullcontext(())
 
 # What stands in a state that nothing was recorded of.
 _NO_PROJECT = UUID(int=0)
@@ -127,6 +125,30 @@ class _Doubtful(Exception):
     """It would be refused by what this process remembers: to be decided by what is so now."""
 
 
+class _Trial:
+    """What one command has learned from being overtaken: which turns it needs, and what is not as it is remembered."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.turns: set[StreamRef] = set()
+        self.doubted: set[StreamRef] = set()
+        self.fresh = False
+        self._moved: set[StreamRef] = set()
+
+    def note(self, log: Log, append: Append, overtaken: Overtaken) -> None:
+        """Take in at which stream it was overtaken."""
+        stream = overtaken.stream
+        # What is only read is seldom written: no turn, unless it moves again.
+        if stream in self._moved or any(event.stream == stream for event in append.events):
+            self.turns.add(stream)
+        self._moved.add(stream)
+        if overtaken.actual < overtaken.expected:
+            log.folds.forget(stream)
+        known = log.folds.recent(stream)
+        if known is None or known.version != overtaken.actual:
+            self.doubted.add(stream)
+
+
 class _Contended(Exception):
     """Others of this process wait for a turn at what would be written."""
 
@@ -153,40 +175,39 @@ async def execute(log: Log, command: Command, context: Context) -> Done:
 
 async def _executed(log: Log, command: Command, context: Context) -> Done:
     """Whoever was overtaken decides again, with a turn at the streams that rivals in this process write too."""
-    turns: frozenset[StreamRef] = frozenset()
-    moved: set[StreamRef] = set()
-    doubted: set[StreamRef] = set()
-    until = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
-    decisions, fresh = 0, False
+    trial = _Trial(asyncio.get_running_loop().time() + WAIT_SECONDS_MAX)
     for _ in range(ATTEMPTS_MAX):
-        basis = Basis(log, fresh=fresh, doubted=doubted)
+        turns = frozenset(trial.turns)
         try:
-            async with log.turns.at(turns, until=until) if turns else _NO_TURN:
-                append, outcome = await _attempt(log, command, context, turns, basis)
+            async with log.turns.at(turns, until=trial.until) if turns else _NO_TURN as others:
+                trial.doubted.update(others)
+                return await _tried(log, command, context, turns, trial)
         except _Contended as contended:
-            turns |= contended.streams
-            continue
-        except _Doubtful:
-            fresh = True
-            continue
+            trial.turns |= contended.streams
         except TurnMissed:
-            raise TooMuchContention from None
-        if not isinstance(outcome, Overtaken):
-            return _answer(append, outcome, context)
-        # What is only read is seldom written: no turn, unless it moves again.
-        if outcome.stream in moved or any(event.stream == outcome.stream for event in append.events):
-            turns |= {outcome.stream}
-        moved.add(outcome.stream)
-        if outcome.actual < outcome.expected:
-            log.folds.forget(outcome.stream)
-        known = log.folds.recent(outcome.stream)
-        if known is None or known.version != outcome.actual:
-            doubted.add(outcome.stream)
-        # Whoever went by memory may have been late from the beginning: that was no decision against another.
-        decisions += not (outcome.stream in basis.remembered or log.turns.is_ours(outcome.stream, outcome.actual))
-        if decisions == DECISIONS_MAX:
             break
     raise TooMuchContention
+
+
+async def _tried(log: Log, command: Command, context: Context, turns: frozenset[StreamRef], trial: _Trial) -> Done:
+    """Decide until the log agrees. A turn is kept meanwhile: only another process can overtake whoever has it, and
+    those behind would fare no better. Raises _Contended when another turn is needed, and TurnMissed."""
+    while True:
+        basis = Basis(log, fresh=trial.fresh, doubted=trial.doubted)
+        try:
+            append, outcome = await _attempt(log, command, context, turns, basis)
+        except _Doubtful:
+            trial.fresh = True
+            continue
+        if not isinstance(outcome, Overtaken):
+            return _answer(append, outcome, context)
+        trial.note(log, append, outcome)
+        if not (outcome.stream in basis.remembered or log.turns.is_ours(outcome.stream, outcome.actual)):
+            log.turns.met_rivals(outcome.stream)
+        if not trial.turns <= turns:
+            raise _Contended(trial.turns)
+        if asyncio.get_running_loop().time() > trial.until:
+            raise TurnMissed
 
 
 async def _attempt(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -26,9 +26,16 @@ _HEAD = "SELECT log.head($1)"
 class Notifier:
     """One session a process listens; a notification missed costs at most POLL_SECONDS."""
 
-    def __init__(self, open_session: OpenSession, *, interrupted: Callable[[], None]) -> None:
-        """`interrupted` is told each time the session was lost."""
+    def __init__(
+        self,
+        open_session: OpenSession,
+        *,
+        interrupted: Callable[[], None],
+        also: Mapping[str, Callable[[str], None]] | None = None,
+    ) -> None:
+        """`interrupted` is told each time the session was lost; `also` what is said on other channels."""
         self._open_session = open_session
+        self._also = also or {}
         self._interrupted = interrupted
         self._end = 0
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -107,6 +114,8 @@ class Notifier:
         lost = asyncio.Event()
         session.add_termination_listener(lambda _session: lost.set())
         await session.add_listener(CHANNEL, self._notified)
+        for channel in self._also:
+            await session.add_listener(channel, self._told)
         while not lost.is_set():
             self.advance(await session.fetchval(_HEAD, self._end))
             with contextlib.suppress(TimeoutError):
@@ -115,3 +124,6 @@ class Notifier:
 
     def _notified(self, _session: object, _pid: int, _channel: str, payload: object) -> None:
         self.advance(int(str(payload)))
+
+    def _told(self, _session: object, _pid: int, channel: str, payload: object) -> None:
+        self._also[channel](str(payload))

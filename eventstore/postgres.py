@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from domain.event import StreamRef
+from eventstore import rivals
 from eventstore.appender import Appender
 from eventstore.archived import told_if_archived
 from eventstore.batch import find
@@ -29,6 +30,7 @@ from eventstore.log import (
     StoredEvent,
 )
 from eventstore.notifier import POLL_SECONDS, Notifier
+from eventstore.rivals import Rivals
 from eventstore.session import HINDERED, LOST, sessions
 from eventstore.turns import Turns
 
@@ -73,7 +75,8 @@ _EPOCH = "SELECT max(epoch) FROM log.epochs"
 
 
 class PostgresLog:
-    """The Log over one database. Use it as a context; beside the pool it holds two sessions of its own.
+    """The Log over one database. Use it as a context; beside the pool it holds sessions of its own: one that listens, one
+    or two that append, and one for turns at streams that other processes write too.
 
     `role` is what appends are made as. Reading in order sees all tenants, so it needs a pool of dcf_engine.
     `listen_url` is a direct
@@ -90,10 +93,15 @@ class PostgresLog:
         statement_cache_size: int = 100,
     ) -> None:
         self.folds = Folds(self)
-        self.turns = Turns()
+        self._rivals = Rivals(sessions(url, role=role, statement_cache_size=statement_cache_size))
+        self.turns = Turns(self._rivals)
         self._database = database
         # Whoever answers next may be a server that has lost the log's end.
-        self._notifier = Notifier(sessions(listen_url or url, role=role), interrupted=self.folds.forget_all)
+        self._notifier = Notifier(
+            sessions(listen_url or url, role=role),
+            interrupted=self.folds.forget_all,
+            also={rivals.CHANNEL: self._rivals.heard},
+        )
         self._appender = Appender(
             sessions(url, role=role, statement_cache_size=statement_cache_size), advanced=self._notifier.advance
         )
@@ -108,6 +116,7 @@ class PostgresLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.folds.close()
+        self._rivals.close()
         await self._exits.aclose()
 
     @property

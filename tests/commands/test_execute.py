@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
+from commands import execute as execution
 from commands.basis import fold
 from commands.command import Command, States
 from commands.deployment import QueueDeployment
 from commands.execute import (
-    DECISIONS_MAX,
     Context,
     Done,
     KeyReused,
@@ -195,22 +195,22 @@ class TestOvertaken:
         # The name it had in between is given back, which only the second decision can know.
         assert a.claim("project", "store", a.PROJECT_ID, release=True) in decode_meta((await last(log)).meta).claims
 
-    async def test_gives_up_after_so_many_decisions(self, log: RivalLog) -> None:
+    async def test_gives_up_when_the_time_for_it_is_over(self, log: RivalLog, monkeypatch: pytest.MonkeyPatch) -> None:
         await do(log, a.create_project(), 1)
-        log.folds.forget_all()  # What is decided by memory does not count.
-        names = iter("abcdefgh")
-        log.rival, log.times = (lambda: record(log, a.project_renamed(next(names)))), DECISIONS_MAX
+        monkeypatch.setattr(execution, "WAIT_SECONDS_MAX", 0.05)
+        names = (f"name {n}" for n in range(1_000_000))
+        log.rival, log.times = (lambda: record(log, a.project_renamed(next(names)))), 1_000_000
 
         with pytest.raises(TooMuchContention):
             await do(log, a.rename_project(name="Market"), 2)
 
-        assert next(names) == "abcdefgh"[DECISIONS_MAX]
+        assert log.times < 1_000_000 - 3
         assert await log.find(a.TENANT_ID, command_id_of(2)) is None
 
-    async def test_succeeds_with_the_last_of_them(self, log: RivalLog) -> None:
+    async def test_is_not_told_so_while_there_is_time(self, log: RivalLog) -> None:
         await do(log, a.create_project(), 1)
-        names = iter("abcdefgh")
-        log.rival, log.times = (lambda: record(log, a.project_renamed(next(names)))), DECISIONS_MAX - 1
+        names = (f"name {n}" for n in range(20))
+        log.rival, log.times = (lambda: record(log, a.project_renamed(next(names)))), 20
 
         await do(log, a.rename_project(name="Market"), 2)
 

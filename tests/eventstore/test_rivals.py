@@ -1,0 +1,167 @@
+"""Processes that write one stream take turns in the database, first come, first served, and none can hold up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from eventstore import rivals as module
+from eventstore.rivals import Rivals
+from eventstore.session import Session, sessions
+from eventstore.turns import Turns
+from tests.eventstore.make import a_stream
+
+STREAM = a_stream()
+
+
+@pytest.fixture
+async def processes(database_url: str) -> AsyncIterator[list[Rivals]]:
+    """Three, of which each has heard that the stream is fought over."""
+    async with AsyncExitStack() as exits:
+        made = [Rivals(sessions(database_url, role="dcf_app")) for _ in range(3)]
+        for one in made:
+            exits.callback(one.close)
+            one.met(STREAM)
+        yield made
+
+
+async def until(happened: asyncio.Event) -> None:
+    async with asyncio.timeout(10):
+        await happened.wait()
+
+
+async def test_a_stream_nobody_fights_over_needs_no_session() -> None:
+    async def never() -> Session:
+        raise AssertionError("a session was opened")
+
+    assert not await Rivals(never).take(STREAM)
+
+
+async def test_come_to_their_turn_one_after_another(processes: list[Rivals]) -> None:
+    first, second, third = processes
+    assert await first.take(STREAM)
+    came: list[str] = []
+
+    async def come(name: str, process: Rivals) -> None:
+        assert await process.take(STREAM)
+        came.append(name)
+        await process.leave(STREAM, waited_for=False)
+
+    waiting = [asyncio.create_task(come("second", second)), asyncio.create_task(come("third", third))]
+    done, _ = await asyncio.wait(waiting, timeout=0.1)
+    assert not done
+
+    await first.leave(STREAM, waited_for=False)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert sorted(came) == ["second", "third"]
+
+
+async def test_a_turn_is_kept_for_those_who_wait_in_the_same_process_but_not_for_long(
+    processes: list[Rivals], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = processes[0]
+    assert await first.take(STREAM)
+
+    await first.leave(STREAM, waited_for=True)
+    assert not await first.take(STREAM)  # It has it still.
+
+    monkeypatch.setattr(module, "KEPT_SECONDS_MAX", 0.0)
+    await first.leave(STREAM, waited_for=True)
+    assert await first.take(STREAM)
+
+
+async def test_a_process_that_dies_gives_its_turn_back(processes: list[Rivals]) -> None:
+    first, second, _ = processes
+    assert await first.take(STREAM)
+
+    first.close()
+
+    async with asyncio.timeout(10):
+        assert await second.take(STREAM)
+
+
+async def test_one_that_does_not_go_on_loses_its_turn(processes: list[Rivals], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_MS_MAX", 50)
+    first, second, _ = processes
+    assert await first.take(STREAM)
+
+    async with asyncio.timeout(10):
+        assert await second.take(STREAM)
+
+    await first.leave(STREAM, waited_for=False)
+    await second.leave(STREAM, waited_for=False)
+    async with asyncio.timeout(10):
+        assert await first.take(STREAM)  # By another session.
+
+
+async def test_whoever_waits_too_long_goes_without(processes: list[Rivals], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_MS_MAX", 50)
+    first, second, _ = processes
+    assert await first.take(STREAM)
+
+    assert not await second.take(STREAM)
+
+
+async def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind(processes: list[Rivals]) -> None:
+    first, second, third = processes
+    assert await first.take(STREAM)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await second.take(STREAM)
+
+    await first.leave(STREAM, waited_for=False)
+
+    async with asyncio.timeout(10):
+        assert await third.take(STREAM)
+
+
+async def test_a_server_that_is_away_is_no_hindrance() -> None:
+    async def away() -> Session:
+        raise ConnectionRefusedError
+
+    rivals = Rivals(away)
+    rivals.met(STREAM)
+
+    async with Turns(rivals).at([STREAM], until=asyncio.get_running_loop().time() + 5) as others:
+        assert not others
+
+
+async def test_one_session_waits_for_one_stream(processes: list[Rivals]) -> None:
+    """No process holds one turn and waits for another, so none wait in a circle."""
+    first, other = processes[0], a_stream()
+    first.met(other)
+    assert await first.take(STREAM)
+
+    assert not await first.take(other)
+
+
+async def test_the_others_are_told_that_a_stream_is_fought_over(database_url: str, processes: list[Rivals]) -> None:
+    heard, told = Rivals(sessions(database_url, role="dcf_app")), asyncio.Event()
+
+    def hear(_session: object, _pid: int, _channel: str, payload: object) -> None:
+        heard.heard(str(payload))
+        told.set()
+
+    listener = await sessions(database_url, role="dcf_app")()
+    try:
+        await listener.add_listener(module.CHANNEL, hear)
+        await processes[0].take(STREAM)
+        await until(told)
+    finally:
+        await listener.close()
+
+    assert Turns(heard).wanted(STREAM)
+    assert not Turns(heard).wanted(a_stream())
+
+
+async def test_a_fight_is_forgotten(processes: list[Rivals], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RIVALRY_SECONDS", 0.0)
+    processes[0].met(STREAM)
+
+    await asyncio.sleep(0.001)
+
+    assert not processes[0].are_at(STREAM)
