@@ -29,6 +29,7 @@ from api.sign_in import Newcomers, SignIn
 from api.tokens import Tokens
 from api.trusted_issuers import trusted_issuers
 from commands.ids import new_id
+from eventstore.archive.whole import Shelf
 from eventstore.build_logs import PostgresBuildLogs
 from eventstore.contents import PostgresContents
 from eventstore.database import Database, connect
@@ -213,7 +214,7 @@ def _services(
     return Services(
         log=log,
         instants=PostgresInstants(database),
-        tenant_events=PostgresTenantEvents(database),
+        tenant_events=PostgresTenantEvents(database, Shelf(settings.archive_dir)),
         tree=PostgresTree(database),
         reader=reader,
         upkeep=PostgresUpkeep(database),

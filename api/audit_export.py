@@ -20,9 +20,9 @@ from api.uploads import FileBytes
 from audit.export_format import Plan
 from audit.export_tar import tar_of
 from audit.exporting import event_parts
-from audit.log_events import Piece
 from domain.event import SYSTEM_TENANT
 from domain.tenant import TenantUnknown
+from eventstore.archive.log_events import Piece
 from eventstore.event_lines import instant_text
 from migrations.upgrade import newest
 from process.release import release

@@ -9,6 +9,7 @@ import asyncpg
 from audit.findings import Findings, Tell
 from audit.model_check import Check, check_model, wanted_by
 from audit.model_tables import Table, TableGone
+from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec
 from eventstore.database import Database
 from projections.active import Served, active_versions
@@ -23,10 +24,18 @@ class NothingServed(Exception):
 
 
 async def dry_run(
-    database: Database, codec: Codec, changed: AnyModel, tell: Tell, *, lane_bytes: int | None = None
+    database: Database,
+    codec: Codec,
+    changed: AnyModel,
+    tell: Tell,
+    *,
+    lane_bytes: int | None = None,
+    shelf: Shelf | None = None,
 ) -> tuple[Served, Findings]:
     """What is served, and what of it would be otherwise: a `missing` row would be made, a `surplus` one would go, and an
-    `unreadable` one cannot be folded by the changed code. `database` acts as dcf_engine. Raises NothingServed.
+    `unreadable` one cannot be folded by the changed code. `database` acts as dcf_engine; archived events come from the shelf.
+
+    Raises NothingServed; EventsArchived, ArchiveDamaged.
     """
     more: dict[str, Any] = {} if lane_bytes is None else {"lane_bytes": lane_bytes}
     for _ in range(ATTEMPTS_MAX):
@@ -38,7 +47,7 @@ async def dry_run(
         check = Check(model=changed, table=table, wanted=wanted_by(changed), exactly=False)
         findings = Findings()
         try:
-            await check_model(database, codec, check, findings, tell, **more)
+            await check_model(database, codec, check, findings, tell, shelf=shelf, **more)
         except (TableGone, asyncpg.UndefinedTableError):
             continue
         return served, findings

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from audit.export_format import PART_LINES_MAX, Kind, Part, PartUnderWay, events_name
-from audit.log_events import Piece
+from eventstore.archive.log_events import Piece
 from eventstore.database import Queries, Row
 from eventstore.event_lines import as_text, instant_text
 

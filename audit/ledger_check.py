@@ -10,7 +10,7 @@ from uuid import UUID
 
 from audit.changes import Change
 from audit.findings import Difference, Findings, Problem, Progress, Tell
-from audit.log_events import ARCHIVED_EVENTS_MAX, POSITIONS_MAX, head
+from eventstore.archive.log_events import ARCHIVED_EVENTS_MAX, POSITIONS_MAX, head
 from eventstore.archive.whole import Shelf
 from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.database import Database, Queries

@@ -15,7 +15,6 @@ import msgspec
 
 from audit.changes import Change, changes
 from audit.findings import Difference, Findings, Problem, Progress, Tell
-from audit.log_events import Wanted, events, events_at
 from audit.model_tables import (
     Table,
     bytes_of,
@@ -27,6 +26,7 @@ from audit.model_tables import (
     rows_of,
 )
 from audit.refold import Refold, Refolded, Version, lane_of
+from eventstore.archive.log_events import Wanted, events, events_at
 from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Database, Queries, Row

@@ -17,8 +17,8 @@ import msgspec
 
 from audit.changes import changes
 from audit.findings import Difference, Findings, Problem, Progress, Tell
-from audit.log_events import archived_events, archived_to, head
 from domain.event import Aggregate, StreamRef
+from eventstore.archive.log_events import archived_events, archived_to, head
 from eventstore.archive.whole import Shelf
 from eventstore.archived import EventsArchived
 from eventstore.codec import Codec

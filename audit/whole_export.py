@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from audit.export_folder import ExportFolder, Progress
 from audit.export_format import PART_LINES_MAX, Manifest, Part, Plan
 from audit.exporting import Made, Tell, command_parts, event_parts, vault_parts
-from audit.log_events import Wanted, events
+from eventstore.archive.log_events import Wanted, events
 from eventstore.archive.whole import Shelf
 from eventstore.database import Database
 

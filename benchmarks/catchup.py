@@ -29,7 +29,7 @@ from projections.deployments import DEPLOYMENTS
 from projections.dropping import drop_kind
 from projections.monitor import Monitor
 from projections.read_model import AnyModel
-from projections.rebuild.verification import Findings, check_rows
+from projections.rebuild.verification import Findings, Past, check_rows
 from projections.tables import install
 from projections.worker import Worker
 
@@ -106,7 +106,7 @@ class _Course:
         rows = await self._database.fetch(_ROW_IDS.format(kind=model.kind), CHECKED_ROWS)
         keys: Sequence[tuple[UUID, UUID]] = [(row[0], row[1]) for row in rows]
         findings = Findings()
-        await check_rows(self._database, self._codec, model, position, keys, findings)
+        await check_rows(Past(self._database), self._codec, model, position, keys, findings)
         if findings.wrong or count != await self._database.fetchval(_QUEUED):
             raise NotExactlyOnce(f"{count} rows; wrong: {findings.wrong}")
 

@@ -22,6 +22,9 @@ from cli.epilog import epilog
 from cli.session import Session, shown
 from cli.trouble import Trouble
 from commands.basis import CODEC
+from eventstore.archive.manifest import ArchiveDamaged
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived
 from projections.active import Served
 from projections.catalogue import READ_MODELS
 from projections.read_model import AnyModel, ReadModel
@@ -59,12 +62,18 @@ def dry_run(session: Session, model: str, code: str | None) -> int:
         raise Trouble(f"{code} is the read model {changed.name}, not {model}.", exit_code=exits.USAGE)
 
     async def work(store: Store) -> tuple[Served, Findings]:
-        return await run(store.database, CODEC, changed, teller(session.screen))
+        return await run(
+            store.database, CODEC, changed, teller(session.screen), shelf=Shelf(store.settings.archive_dir)
+        )
 
     try:
         served, findings = with_store(session, work)
     except NothingServed as problem:
         raise Trouble(f"{str(problem).capitalize()}.", then="dcf serve, which makes it") from problem
+    except EventsArchived as archived:
+        raise Trouble(archived.detail, then=archived.remedy) from archived
+    except ArchiveDamaged as damaged:
+        raise Trouble(f"{damaged}.", then="restore the file from a backup") from damaged
     _show(session, changed, served, findings)
     return exits.FAILED if findings.problems["unreadable"] else exits.OK
 

@@ -6,8 +6,12 @@ from typing import Protocol
 from uuid import UUID
 
 import msgspec
+import structlog
 
-from eventstore.archived import told_if_archived
+from eventstore.archive.log_events import Wanted, archived_piece
+from eventstore.archive.manifest import ArchiveDamaged
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
 
@@ -43,15 +47,28 @@ _BETWEEN = """
 class PostgresTenantEvents:
     """The log in PostgreSQL, held to the tenant by row-level security: one round trip a piece."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, shelf: Shelf) -> None:
+        """What is archived comes from the shelf."""
+        self._database, self._shelf = database, shelf
 
     async def after(self, tenant_id: UUID, position: int, *, up_to: int) -> TenantPiece:
         end = min(up_to, position + POSITIONS_MAX)
-        with told_if_archived():
-            rows = await self._database.fetch(_BETWEEN, tenant_id, position, end, EVENTS_MAX)
+        try:
+            with told_if_archived():
+                rows = await self._database.fetch(_BETWEEN, tenant_id, position, end, EVENTS_MAX)
+        except EventsArchived as archived:
+            return await self._archived(tenant_id, position, up_to, archived)
         found = [StoredEvent(*row) for row in rows]
         return TenantPiece(found, found[-1].position if len(found) == EVENTS_MAX else end)
+
+    async def _archived(self, tenant_id: UUID, after: int, up_to: int, archived: EventsArchived) -> TenantPiece:
+        try:
+            piece = await archived_piece(self._shelf, Wanted(tenant_id=tenant_id), after=after, up_to=up_to)
+        except (EventsArchived, ArchiveDamaged) as problem:
+            # Where the files are, and what is wrong with them, is the operators' affair.
+            structlog.get_logger().warning("archive_unreadable", reason=str(problem))
+            raise archived from problem
+        return TenantPiece(piece.events, piece.position)
 
 
 class LogTenantEvents:

@@ -36,6 +36,7 @@ from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, run
 from projections.monitor import Monitor
 from projections.pace import Pace
+from projections.rebuild.lane import LaneOrder
 from projections.rebuild.lane_process import Assignment, lane_processes
 from projections.rebuild.steps import Tools
 
@@ -129,12 +130,18 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         codec=codec,
         queries=QUERIES,
         lanes=min(LANES_MAX, max(2, os.cpu_count() or 1)),
-        launch=lambda order: lanes.run(Assignment(url, settings.statement_cache_size, order, paced=True)),
+        launch=lambda order: lanes.run(_assignment(settings, url, order)),
         lease_name=LEASE_NAME,
         leads=lambda: monitor.leads,
         pace=Pace(),
+        shelf=Shelf(settings.archive_dir),
     )
     return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
+
+
+def _assignment(settings: Settings, url: str, order: LaneOrder) -> Assignment:
+    directory = None if settings.archive_dir is None else str(settings.archive_dir.resolve())
+    return Assignment(url, settings.statement_cache_size, order, paced=True, archive_dir=directory)
 
 
 async def _keeper(settings: Settings, url: str, log: Log, exits: AsyncExitStack) -> Keeper:

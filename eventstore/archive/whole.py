@@ -11,6 +11,8 @@ from eventstore.archive.reading import Archive
 from eventstore.archived import EventsArchived
 from eventstore.log import Log, Since, StoredEvent
 
+_REMEDY = "Set DCF_ARCHIVE_DIR to where the archived parts are, or put them back with: dcf log unarchive."
+
 
 class Shelf:
     """The archive of a directory, looked at again when more is asked of it than it had; None: there is none."""
@@ -23,7 +25,7 @@ class Shelf:
         """The archive, which has events above the position. Raises EventsArchived when it has none; ArchiveDamaged."""
         if self._archive is None or self._archive.end <= position:
             if self._directory is None:
-                raise EventsArchived(remedy="Set DCF_ARCHIVE_DIR to where the archived parts are.")
+                raise EventsArchived(remedy=_REMEDY)
             self._archive = await asyncio.to_thread(Archive.open, self._directory)
         if self._archive.end <= position:
             raise EventsArchived(f"{self._directory} has no events above position {position}.")

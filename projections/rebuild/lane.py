@@ -9,6 +9,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from eventstore.archive.log_events import Wanted, archived_piece
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Connection, Database, Queries
 from eventstore.log import StoredEvent
@@ -73,11 +76,19 @@ _READ = """
 _UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
-async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrder, pace: Pace | None = None) -> None:
+async def scan(
+    database: Database,
+    codec: Codec,
+    model: AnyModel,
+    order: LaneOrder,
+    pace: Pace | None = None,
+    *,
+    shelf: Shelf | None = None,
+) -> None:
     """Scan from where the lane stands to the end of its order; every chunk is written together with how far it goes.
-    With a `pace` it rests in between while others are at work.
+    With a `pace` it rests in between while others are at work. Archived events come from the shelf.
 
-    Raises NeedsOneLane, and Superseded when the job is in other hands.
+    Raises NeedsOneLane, Superseded when the job is in other hands; EventsArchived, ArchiveDamaged.
     """
     position = await database.fetchval(_POSITION, order.job_id, order.lane, order.epoch)
     if position is None:
@@ -86,7 +97,7 @@ async def scan(database: Database, codec: Codec, model: AnyModel, order: LaneOrd
     while position < order.scan_to:
         began = time.process_time()
         end = min(position + size, order.scan_to)
-        events = await _read(database, model, order, position, end)
+        events, end = await _read(database, model, order, position, end, shelf)
         try:
             folded = await _fold(database, codec, own, position, events)
             await _write(database, own, order, position, end, events, folded)
@@ -107,10 +118,19 @@ async def _rest(pace: Pace, worked_seconds: float, positions: int, size: int) ->
     return min(size, max(_POSITIONS_MIN, int(positions * WORK_SECONDS_WANTED / max(1e-6, worked_seconds))))
 
 
-async def _read(queries: Queries, model: AnyModel, order: LaneOrder, position: int, end: int) -> list[StoredEvent]:
+async def _read(
+    queries: Queries, model: AnyModel, order: LaneOrder, position: int, end: int, shelf: Shelf | None
+) -> tuple[list[StoredEvent], int]:
+    """The lane's events up to `end`, or up to an earlier position, which is told."""
     interests, strays = _tags(model.interests), _tags(() if model.append_only else model.strays)
-    rows = await queries.fetch(_READ, position, end, interests, strays, order.lanes, order.lane)
-    return [StoredEvent(*row) for row in rows]
+    try:
+        with told_if_archived():
+            rows = await queries.fetch(_READ, position, end, interests, strays, order.lanes, order.lane)
+    except EventsArchived:
+        wanted = Wanted(types=interests, strays=strays, lane=order.lane, lanes=order.lanes)
+        piece = await archived_piece(shelf or Shelf(None), wanted, after=position, up_to=end)
+        return piece.events, piece.position
+    return [StoredEvent(*row) for row in rows], end
 
 
 async def _fold(

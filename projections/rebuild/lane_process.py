@@ -9,12 +9,14 @@ import threading
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 import uvloop
 
 from domain.catalogue import AGGREGATES
+from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec
 from eventstore.database import GIVING_WAY, connect
 from process.garbage import collect_rarely
@@ -32,12 +34,14 @@ _ORDER_BYTES_MAX = 65_536
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What the process is told: where the database is, what to do there, and whether others come first."""
+    """What the process is told: where the database is, what to do there, whether others come first, and where
+    archived parts of the log are."""
 
     url: str
     statement_cache_size: int
     order: LaneOrder
     paced: bool = False
+    archive_dir: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -218,7 +222,10 @@ async def _scan(assignment: Assignment) -> None:
         gives_way=True,
     ) as database:
         pace = Pace() if assignment.paced else None
-        await scan(database, Codec(AGGREGATES), msgspec.structs.replace(model, build=order.build), order, pace)
+        shelf = Shelf(None if assignment.archive_dir is None else Path(assignment.archive_dir))
+        await scan(
+            database, Codec(AGGREGATES), msgspec.structs.replace(model, build=order.build), order, pace, shelf=shelf
+        )
 
 
 if __name__ == "__main__":

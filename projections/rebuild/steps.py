@@ -15,7 +15,10 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
-from eventstore.archived import EventsArchived, told_if_archived
+from eventstore.archive.log_events import archived_to
+from eventstore.archive.manifest import ArchiveDamaged
+from eventstore.archive.whole import Shelf
+from eventstore.archived import EventsArchived
 from eventstore.codec import Codec
 from eventstore.database import Connection, Database
 from eventstore.leases import Leases
@@ -31,7 +34,7 @@ from projections.read_model import AnyModel
 from projections.rebuild.jobs import Job, find_job, hold_job, move_job
 from projections.rebuild.lane import LaneOrder, NeedsOneLane, scan
 from projections.rebuild.switch import HOLD_SECONDS_MAX, bring_level, held_still, move_pointer, served_twin
-from projections.rebuild.verification import Findings, check_rows, compare, sample
+from projections.rebuild.verification import Findings, Past, check_rows, compare, sample
 from projections.tables import begin_checkpoint, begin_table, finish_table, install_queries
 from projections.worker import Worker
 
@@ -42,7 +45,6 @@ LOOK_SECONDS = 0.25
 # So close to the end of the log the rest is applied while the others wait.
 LEVEL_EVENTS_MAX = 500
 
-_FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 _LANES = """
     INSERT INTO views.rebuild_lanes (rebuild_id, lane, epoch)
     SELECT $1, n, $2 FROM generate_series(0, $3::int - 1) n
@@ -70,7 +72,7 @@ class BuildWrong(Exception):
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """What a rebuild works with. `database` is a pool of its own, of at least five sessions that act as dcf_engine;
-    `launch` scans one lane, in another process perhaps; with a `pace`, others come first. `leads` says whether this process feeds what is served, whose
+    `launch` scans one lane, in another process perhaps; with a `pace`, others come first; archived events come from the `shelf`. `leads` says whether this process feeds what is served, whose
     lease has the name `lease_name`."""
 
     database: Database
@@ -84,6 +86,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     leads: Callable[[], bool]
     one_lane_events_max: int = ONE_LANE_EVENTS_MAX
     pace: Pace | None = None
+    shelf: Shelf = msgspec.field(default_factory=lambda: Shelf(None))
 
 
 async def carry_out(tools: Tools, job: Job, model: AnyModel) -> Job:
@@ -99,6 +102,8 @@ async def carry_out(tools: Tools, job: Job, model: AnyModel) -> Job:
         return await _give_up(tools.database, job, "failed", str(problem))
     except EventsArchived as problem:
         return await _give_up(tools.database, job, "failed", f"{problem.detail} {problem.remedy}")
+    except ArchiveDamaged as damaged:
+        return await _give_up(tools.database, job, "failed", f"{damaged}. Restore the file from a backup.")
 
 
 async def fail(database: Database, job: Job, problem: str) -> Job:
@@ -138,8 +143,7 @@ class _Rebuild:
 
     async def _begin(self, lanes: int) -> None:
         """Make the empty table, and the lanes that will fill it from the log's beginning."""
-        with told_if_archived():
-            await self._database.fetchval(_FROM_THE_BEGINNING)
+        await archived_to(self._database, self._tools.shelf)
         head = await self._tools.log.head()
         lanes = 1 if head <= self._tools.one_lane_events_max or self._gives_way else lanes
         async with self._database.transaction() as connection:
@@ -171,7 +175,11 @@ class _Rebuild:
         try:
             await self._unless_canceled(
                 [
-                    launch(order) if launch else scan(self._database, self._tools.codec, model, order, self._tools.pace)
+                    launch(order)
+                    if launch
+                    else scan(
+                        self._database, self._tools.codec, model, order, self._tools.pace, shelf=self._tools.shelf
+                    )
                     for order in orders
                 ]
             )
@@ -313,10 +321,12 @@ class _Rebuild:
         snapshot, another = snapshots
         findings, chance = Findings(), random.Random(self._job.id.int)  # noqa: S311 - which rows are looked at is no secret
         codec, model = self._tools.codec, self._model
+        # Asked for after the snapshots were taken: what has left by now is on the shelf, whether they still show it or not.
+        past = Past(snapshot, await archived_to(self._database, self._tools.shelf), self._tools.shelf)
         if twin is not None:
             differing = await compare(snapshot, model, another, twin, findings)
-            await check_rows(snapshot, codec, model, position, differing, findings)
-        await sample(snapshot, codec, model, position, findings, chance)
+            await check_rows(past, codec, model, position, differing, findings)
+        await sample(past, codec, model, position, findings, chance)
         return findings
 
     async def _switch(self, worker: Worker) -> None:

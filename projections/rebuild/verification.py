@@ -11,8 +11,10 @@ from uuid import UUID
 
 import msgspec
 
+from eventstore.archive.log_events import Wanted, archived_piece, events_of
+from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec, tag_of
-from eventstore.database import Queries, Row
+from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.read_model import AnyModel, RowKey, own_stream
 from projections.recorded import Recorded
@@ -23,6 +25,25 @@ SAMPLE_POSITIONS = 1_000
 SAMPLE_ENTITIES_MAX = 50
 DIFFERENCES_MAX = 20
 SECONDS_MAX = 3_600.0
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What `queries`, a snapshot, shows of the log, and before that what is on the shelf, up to `archived_to`."""
+
+    queries: Queries
+    archived_to: int = 0
+    shelf: Shelf = msgspec.field(default_factory=lambda: Shelf(None))
+
+    async def between(
+        self, model: AnyModel, start: int, end: int, tenants: Sequence[UUID] | None = None
+    ) -> tuple[list[StoredEvent], int]:
+        """The model's events from behind `start` up to `end`, or up to an earlier position, which is told."""
+        tags = [tag_of(event) for event in model.interests]
+        if start < self.archived_to:
+            until = min(end, self.archived_to)
+            piece = await archived_piece(self.shelf, Wanted(types=tags), after=start, up_to=until)
+            return [e for e in piece.events if tenants is None or e.tenant_id in tenants], piece.position
+        return [StoredEvent(*row) for row in await self.queries.fetch(_EVENTS, start, end, tags, tenants)], end
 
 
 class Findings(msgspec.Struct, kw_only=True, rename="camel"):
@@ -64,13 +85,6 @@ _EVENTS = """
     SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
-     ORDER BY e.position
-"""
-_WHOLE = """
-    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
-      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
-      JOIN log.events e ON e.stream_id = w.stream_id AND e.tenant_id = w.tenant_id
-     WHERE e.position <= $3 AND e.type = ANY($4)
      ORDER BY e.position
 """
 _ROWS = """
@@ -124,7 +138,7 @@ async def _differing(queries: Queries, one: str, other: str, columns: str) -> li
 
 
 async def sample(
-    queries: Queries, codec: Codec, model: AnyModel, position: int, findings: Findings, chance: random.Random
+    past: Past, codec: Codec, model: AnyModel, position: int, findings: Findings, chance: random.Random
 ) -> None:
     """Refold entities that change in some stretches of the log up to `position`, each from its first event on, and look
     whether the table of the model has their rows so. Of a model whose rows any stream may tell of, one row is refolded
@@ -133,51 +147,52 @@ async def sample(
         start = chance.randrange(max(1, position - SAMPLE_POSITIONS + 1))
         end = min(position, start + SAMPLE_POSITIONS)
         if model.append_only:
-            await _check(queries, codec, model, start, end, None, findings)
+            await _check(past, codec, model, start, end, None, findings)
             continue
-        keys = await _changed(queries, codec, model, start, end)
+        keys = await _changed(past, codec, model, start, end)
         if model.keys is own_stream or model.sources is not None:
             chosen = chance.sample(keys, min(len(keys), SAMPLE_ENTITIES_MAX))
-            await _check_entities(queries, codec, model, chosen, position, findings)
+            await _check_entities(past, codec, model, chosen, position, findings)
         elif keys:
-            await check_rows(queries, codec, model, position, [chance.choice(keys)], findings)
+            await check_rows(past, codec, model, position, [chance.choice(keys)], findings)
             return
 
 
 async def check_rows(
-    queries: Queries, codec: Codec, model: AnyModel, position: int, keys: Sequence[RowKey], findings: Findings
+    past: Past, codec: Codec, model: AnyModel, position: int, keys: Sequence[RowKey], findings: Findings
 ) -> None:
     """Refold these rows from the beginning of the log, and look whether they are as the table has them."""
-    await _check(queries, codec, model, 0, position, frozenset(keys), findings)
+    await _check(past, codec, model, 0, position, frozenset(keys), findings)
 
 
 async def _check_entities(
-    queries: Queries, codec: Codec, model: AnyModel, keys: Sequence[RowKey], position: int, findings: Findings
+    past: Past, codec: Codec, model: AnyModel, keys: Sequence[RowKey], position: int, findings: Findings
 ) -> None:
     """As of `position`. A row that is missing is found too: which streams tell of it is asked of the log."""
     tags = [tag_of(event) for event in model.interests]
     streams: set[RowKey] = set()
-    refold = await _refold(queries, codec, model, frozenset(keys))
+    refold = await _refold(past.queries, codec, model, frozenset(keys))
     while new := {source for key in keys for source in refold.sources(key)} - streams:
         streams |= new
-        refold = await _refold(queries, codec, model, frozenset(keys))
-        ids = [tenant_id for tenant_id, _ in streams], [id for _, id in streams]
-        refold.take(StoredEvent(*row) for row in await queries.fetch(_WHOLE, *ids, position, tags))
+        refold = await _refold(past.queries, codec, model, frozenset(keys))
+        refold.take(await events_of(past.queries, streams, Wanted(types=tags), up_to=position, shelf=past.shelf))
     wanted = [key for key in keys if key not in refold.given_up]
-    found = await _found(queries, model, wanted)
+    found = await _found(past.queries, model, wanted)
     for key in wanted:
         _judge(key, found.get(key), refold, findings)
 
 
-async def _changed(queries: Queries, codec: Codec, model: AnyModel, start: int, end: int) -> list[RowKey]:
+async def _changed(past: Past, codec: Codec, model: AnyModel, start: int, end: int) -> list[RowKey]:
     """The rows that events from `start` to `end` touch."""
-    tags = [tag_of(event) for event in model.interests]
-    refold = _Refold(codec, model, None)
-    return sorted({key for row in await queries.fetch(_EVENTS, start, end, tags, None) for key in refold.keys(row)})
+    refold, keys = _Refold(codec, model, None), set[RowKey]()
+    while start < end:
+        events, start = await past.between(model, start, end)
+        keys |= {key for event in events for key in refold.keys(event)}
+    return sorted(keys)
 
 
 async def _check(
-    queries: Queries,
+    past: Past,
     codec: Codec,
     model: AnyModel,
     start: int,
@@ -185,16 +200,14 @@ async def _check(
     keys: frozenset[RowKey] | None,
     findings: Findings,
 ) -> None:
-    refold = await _refold(queries, codec, model, keys)
+    refold = await _refold(past.queries, codec, model, keys)
     tenants = None if keys is None else sorted({tenant_id for tenant_id, _ in keys})
-    tags = [tag_of(event) for event in model.interests]
     position = start
     while position < end:
-        until = min(end, position + SAMPLE_POSITIONS)
-        refold.take(StoredEvent(*row) for row in await queries.fetch(_EVENTS, position, until, tags, tenants))
-        position = until
+        events, position = await past.between(model, position, min(end, position + SAMPLE_POSITIONS), tenants)
+        refold.take(events)
     wanted = [key for key in keys or refold.rows if key not in refold.given_up]
-    found = await _found(queries, model, wanted)
+    found = await _found(past.queries, model, wanted)
     for key in wanted:
         there = found.get(key)
         if keys is None and (there is None or there[0] <= start or there[1] > end):
@@ -238,9 +251,9 @@ class _Refold:
         """The streams that tell of the row, as far as what was taken shows them."""
         return self._sources[key] | self._told_by(key, None)
 
-    def keys(self, row: Row) -> list[RowKey]:
-        """The rows that an event as the database gives it touches; none when it cannot be read."""
-        seen = self._seen(StoredEvent(*row))
+    def keys(self, stored: StoredEvent) -> list[RowKey]:
+        """The rows that an event touches; none when it cannot be read."""
+        seen = self._seen(stored)
         return [] if seen is None else [(seen[0].tenant_id, id) for id in seen[1]]
 
     def standing(self, key: RowKey) -> Standing | None:

@@ -35,6 +35,7 @@ from commands.tenant import CreateTenant
 from domain.api_key import KeyRole
 from domain.event import SYSTEM_TENANT
 from domain.sealed import Sealed
+from eventstore.archive.whole import Shelf
 from eventstore.build_logs import BuildLogs, MemoryBuildLogs, PostgresBuildLogs
 from eventstore.contents import Contents, MemoryContents, PostgresContents
 from eventstore.database import connect
@@ -223,7 +224,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
             exits.enter_context(_routed()),
             log,
             instants,
-            PostgresTenantEvents(app),
+            PostgresTenantEvents(app, Shelf(None)),
             PostgresTree(app),
             reader,
             PostgresUpkeep(app),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from eventstore.archive.whole import Shelf
 from eventstore.database import Pool
 from eventstore.log import StoredEvent
 from eventstore.tenant_events import LogTenantEvents, PostgresTenantEvents, TenantEvents
@@ -36,5 +37,5 @@ class TestTenantEvents:
         for tenant_id in (a.TENANT_ID, about_others(STORIES["did not compile"], 1)[1].stream.tenant_id, UUID(int=9)):
             for after, up_to in ((0, end), (17, end - 40)):
                 own = [e for e in every if e.tenant_id == tenant_id and after < e.position <= up_to]
-                for events in (PostgresTenantEvents(app), LogTenantEvents(history.log)):
+                for events in (PostgresTenantEvents(app, Shelf(None)), LogTenantEvents(history.log)):
                     assert await _all(events, tenant_id, after=after, up_to=up_to) == own

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from eventsourcing.application import Application
 from eventsourcing.persistence import OperationalError
 from eventsourcing.utils import Environment
 
+from audit.dry_run import dry_run
 from audit.export_folder import ExportFolder
 from audit.export_format import Part as ExportedPart
 from audit.findings import Findings
@@ -29,12 +31,15 @@ from eventstore.archived import EventsArchived
 from eventstore.bridge import Factory
 from eventstore.canonical import encode_canonical
 from eventstore.database import Pool, connect
+from eventstore.tenant_events import PostgresTenantEvents
 from eventstore.tree.keeping import take_in
 from eventstore.tree.tree import root
+from projections.audit_trail import AUDIT_TRAIL
 from projections.catalogue import READ_MODELS
 from projections.deployments import DEPLOYMENTS
 from projections.projects import PROJECTS
 from projections.reach import still_reading
+from projections.rebuild.verification import Findings as RebuildFindings
 from tests.eventstore.archive.conftest import PROJECT_STREAM, Place, deployment, ids
 from tests.eventstore.bridge.environments import environment
 from tests.eventstore.test_partitions import SIZE
@@ -43,6 +48,8 @@ from tests.eventstore.tree.conftest import a_keeper
 from tests.projections.conftest import Workshop
 from tests.projections.rebuild.conftest import Rebuilds
 from tests.support import a
+
+MODELS = (DEPLOYMENTS, PROJECTS, AUDIT_TRAIL)
 
 MAPPER = {"MAPPER_TOPIC": "eventstore.bridge:EventMapper"}
 
@@ -248,6 +255,70 @@ class TestReadModels:
         await workshop.catch_up(PROJECTS)
         assert await workshop.table(PROJECTS) == before
 
+    @pytest.mark.parametrize("lanes", [1, 2])
+    async def test_are_rebuilt_from_the_files_too(
+        self, place: Place, workshop: Workshop, rebuilds: Rebuilds, lanes: int
+    ) -> None:
+        """*Method:* a model of a row a stream, one whose rows tell of many streams, and one that makes a row of each
+        event; compared with what stood there before anything was archived, and refolded in samples."""
+        await workshop.catch_up()
+        before = {model.kind: await workshop.table(model) for model in MODELS}
+        await place.archive()
+
+        for model in MODELS:
+            job = await rebuilds.request(model)
+            ended = await rebuilds.carry_out(job, model, shelf=Shelf(place.directory), lanes=lanes)
+
+            assert (ended.step, ended.problem) == ("done", "")
+            findings = msgspec.json.decode(ended.findings or b"", type=RebuildFindings)
+            assert (findings.wrong, findings.differing, findings.compared) == ([], [], True)
+            assert findings.refolded > 0
+            assert await workshop.table(await rebuilds.served(model)) == before[model.kind]
+
+    async def test_that_differ_from_the_files_are_found(
+        self, place: Place, workshop: Workshop, rebuilds: Rebuilds, database: Pool
+    ) -> None:
+        """A build that was made wrong is not served, though what it is wrong about has left the database."""
+        await workshop.catch_up()
+        await place.archive()
+        left = deployment(3).id
+        await database.execute(f"DELETE FROM views.{DEPLOYMENTS.kind} WHERE id = $1", left)
+
+        ended = await rebuilds.carry_out(
+            await rebuilds.request(DEPLOYMENTS, "verify"), DEPLOYMENTS, shelf=Shelf(place.directory)
+        )
+
+        findings = msgspec.json.decode(ended.findings or b"", type=RebuildFindings)
+        assert [text.split("/")[1] for text in findings.differing] == [str(left)]
+        assert findings.wrong == []  # It is the build that is served which is.
+
+    async def test_are_not_rebuilt_from_a_damaged_file(
+        self, place: Place, workshop: Workshop, rebuilds: Rebuilds
+    ) -> None:
+        await workshop.catch_up()
+        await place.archive()
+        first = min(place.directory.glob("*.gz"))
+        first.write_bytes(first.read_bytes()[:-20])
+
+        ended = await rebuilds.carry_out(await rebuilds.request(PROJECTS), PROJECTS, shelf=Shelf(place.directory))
+
+        assert ended.step == "failed"
+        assert first.name in ended.problem
+
+    async def test_a_changed_one_is_compared_with_the_files(
+        self, place: Place, database: Pool, workshop: Workshop
+    ) -> None:
+        await workshop.catch_up()
+        await place.archive()
+        left = deployment(3).id
+        await database.execute(f"DELETE FROM views.{DEPLOYMENTS.kind} WHERE id = $1", left)
+
+        _, findings = await dry_run(database, CODEC, DEPLOYMENTS, lambda _progress: None, shelf=Shelf(place.directory))
+
+        assert [(one.problem, one.id) for one in findings.differences] == [("missing", str(left))]
+        with pytest.raises(EventsArchived, match="archived"):
+            await dry_run(database, CODEC, DEPLOYMENTS, lambda _progress: None)
+
     async def test_are_rebuilt_once_everything_is_put_back(
         self, place: Place, workshop: Workshop, rebuilds: Rebuilds
     ) -> None:
@@ -260,6 +331,40 @@ class TestReadModels:
 
         assert (failed.step, "dcf log unarchive" in failed.problem) == ("failed", True)
         assert await workshop.table(done) == await workshop.table(PROJECTS)
+
+
+class TestTenantsOwn:
+    async def test_reads_on_from_the_archive(self, place: Place, database_url: str) -> None:
+        """*Method:* as the API reads, from two positions: one that is archived, one that is archived in the middle."""
+        await place.archive()
+        end = await place.log.head()
+        async with connect(database_url, role="dcf_app", size_max=1) as app:
+            events = PostgresTenantEvents(app, Shelf(place.directory))
+            for after, up_to in ((0, end), (3, end - 1), (3, SIZE + 2)):
+                found, position = [], after
+                while position < up_to:
+                    piece = await events.after(a.TENANT_ID, position, up_to=up_to)
+                    assert position < piece.position <= up_to
+                    found += piece.events
+                    position = piece.position
+                own = [e for e in place.events if e.tenant_id == a.TENANT_ID and after < e.position <= up_to]
+                assert found == own
+                assert len(own) > 0
+
+    @pytest.mark.parametrize("damaged", [False, True], ids=["no files", "a damaged file"])
+    async def test_without_the_files_is_told_by_name_and_not_where_they_are(
+        self, place: Place, database_url: str, damaged: bool
+    ) -> None:
+        await place.archive()
+        first = min(place.directory.glob("*.gz"))
+        first.write_bytes(first.read_bytes()[:20])
+        async with connect(database_url, role="dcf_app", size_max=1) as app:
+            events = PostgresTenantEvents(app, Shelf(place.directory if damaged else None))
+
+            with pytest.raises(EventsArchived) as told:
+                await events.after(a.TENANT_ID, 0, up_to=SIZE)
+
+        assert str(place.directory) not in f"{told.value.detail} {told.value.remedy}"
 
 
 async def test_the_tree_takes_in_what_was_archived_before_there_was_one(

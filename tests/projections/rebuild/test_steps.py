@@ -26,7 +26,7 @@ from projections.projects import PROJECT, PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import cancel_job
 from projections.rebuild.lane import LaneOrder, scan
-from projections.rebuild.verification import Findings, sample
+from projections.rebuild.verification import Findings, Past, sample
 from projections.recorded import Recorded
 from projections.runtimes import RUNTIMES
 from projections.schedules import SCHEDULES
@@ -194,9 +194,9 @@ class TestRebuild:
         await workshop.catch_up(PROJECTS)
         head, right, wrong = await workshop.log.head(), Findings(), Findings()
 
-        await sample(workshop.database, CODEC, PROJECTS, head, right, random.Random(1))
+        await sample(Past(workshop.database), CODEC, PROJECTS, head, right, random.Random(1))
         await workshop.database.execute(damage.format(kind=PROJECTS.kind), ids[1])
-        await sample(workshop.database, CODEC, PROJECTS, head, wrong, random.Random(1))
+        await sample(Past(workshop.database), CODEC, PROJECTS, head, wrong, random.Random(1))
 
         assert (right.refolded, right.wrong) == (24, [])
         assert wrong.wrong == [f"{a.TENANT_ID}/{ids[1]}"]
@@ -214,9 +214,9 @@ class TestRebuild:
             await workshop.catch_up(model)
 
             right, wrong = Findings(), Findings()
-            await sample(workshop.database, CODEC, model, head, right, random.Random(1))
+            await sample(Past(workshop.database), CODEC, model, head, right, random.Random(1))
             await workshop.database.execute(f"UPDATE views.{model.kind} SET position = position - 1")
-            await sample(workshop.database, CODEC, model, head, wrong, random.Random(1))
+            await sample(Past(workshop.database), CODEC, model, head, wrong, random.Random(1))
 
             rows = await workshop.database.fetchval(f"SELECT count(*) FROM views.{model.kind}")
             assert right.wrong == [], model.name

@@ -71,6 +71,22 @@ _AT = """
      WHERE e.position = ANY($1)
      ORDER BY e.position
 """
+_OF = """
+    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+      JOIN log.events e ON e.stream_id = w.stream_id AND e.tenant_id = w.tenant_id
+     WHERE e.position <= $3 AND ($4::text[] IS NULL OR e.type = ANY($4))
+     ORDER BY e.position
+"""
+_LEFT = """
+    SELECT w.tenant_id, w.stream_id, s.first_position, s.last_position
+      FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, stream_id)
+     CROSS JOIN LATERAL (SELECT r.first_position, r.last_position
+                           FROM log.streams r
+                          WHERE r.tenant_id = w.tenant_id AND r.stream_id = w.stream_id
+                          ORDER BY r.generation DESC LIMIT 1) s
+     WHERE NOT EXISTS (SELECT FROM log.events f WHERE f.position = s.first_position)
+"""
 _FROM_THE_BEGINNING = "SELECT log.beyond_archives(0)"
 _HEAD = "SELECT coalesce(max(e.position), 0) FROM log.events e"
 
@@ -95,11 +111,15 @@ async def events(
         except EventsArchived:
             if shelf is None:
                 raise
-            read = await shelf.read(position, limit=ARCHIVED_EVENTS_MAX)
-            found = [event for event in read if event.position <= up_to and wanted.has(event)]
-            piece = Piece(found, min(up_to, read[-1].position))
+            piece = await archived_piece(shelf, wanted, after=position, up_to=up_to)
         position = piece.position
         yield piece
+
+
+async def archived_piece(shelf: Shelf, wanted: Wanted, *, after: int, up_to: int) -> Piece:
+    """What the shelf has of the wanted events behind a position, some of them. Raises EventsArchived, ArchiveDamaged."""
+    read = await shelf.read(after, limit=min(up_to - after, ARCHIVED_EVENTS_MAX))
+    return Piece([event for event in read if wanted.has(event)], read[-1].position)
 
 
 async def _in_database(queries: Queries, wanted: Wanted, after: int, end: int) -> Piece:
@@ -140,6 +160,30 @@ async def archived_events(shelf: Shelf, up_to: int) -> AsyncIterator[list[Stored
         read = await shelf.read(position, limit=ARCHIVED_EVENTS_MAX)
         position = read[-1].position
         yield [event for event in read if event.position <= up_to]
+
+
+async def events_of(
+    queries: Queries, streams: Collection[tuple[UUID, UUID]], wanted: Wanted, *, up_to: int, shelf: Shelf | None = None
+) -> list[StoredEvent]:
+    """The wanted events of these streams, each a tenant's id and its own, up to a position, in order.
+
+    Of one that left the database the shelf is looked through where it stood. Raises EventsArchived, ArchiveDamaged.
+    """
+    tenants, ids = [tenant_id for tenant_id, _ in streams], [id for _, id in streams]
+    types = None if wanted.types is None else list(wanted.types)
+    found = {row["position"]: StoredEvent(*row) for row in await queries.fetch(_OF, tenants, ids, up_to, types)}
+    for tenant_id, id, position, last in await queries.fetch(_LEFT, tenants, ids):
+        after, end = position - 1, min(last, up_to)
+        while after < end:
+            try:
+                piece = await archived_piece(shelf or Shelf(None), wanted, after=after, up_to=end)
+            except EventsArchived:
+                if after >= position:
+                    break  # It went on in what is not archived.
+                raise
+            found |= {e.position: e for e in piece.events if (e.tenant_id, e.stream_id) == (tenant_id, id)}
+            after = piece.position
+    return [found[position] for position in sorted(found)]
 
 
 async def events_at(queries: Queries, positions: Collection[int], shelf: Shelf | None = None) -> list[StoredEvent]:
