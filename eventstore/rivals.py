@@ -14,6 +14,8 @@ from eventstore.session import HINDERED, LOST, OpenSession, Session
 CHANNEL = "dcf_rivals"
 # How long a stream counts as fought over since somebody said so.
 RIVALRY_SECONDS = 5.0
+# So many streams are looked through for those that are fought over no more.
+REMEMBERED_MAX = 1_000
 # How long a process keeps a turn for all who wait in it; then others have theirs.
 KEPT_SECONDS_MAX = 0.1
 # Whoever waits longer for the others, or decides for longer, goes without: the log arbitrates all the same.
@@ -47,14 +49,14 @@ class Rivals:
 
     def met(self, stream: StreamRef) -> None:
         """Another process was quicker there, while this one went by what was newest."""
-        number, now = _number(stream), _now()
-        if self._fought_over.get(number, 0.0) - now < RIVALRY_SECONDS / 2:
+        number = _number(stream)
+        if self._fought_over.get(number, 0.0) - _now() < RIVALRY_SECONDS / 2:
             self._untold.add(number)
-        self._fought_over[number] = now + RIVALRY_SECONDS
+        self._remember(number)
 
     def heard(self, number: str) -> None:
         """Some process has met another there; whoever always wins would never know by itself."""
-        self._fought_over[int(number)] = _now() + RIVALRY_SECONDS
+        self._remember(int(number))
 
     def are_at(self, stream: StreamRef) -> bool:
         """Whether the stream is fought over."""
@@ -105,6 +107,13 @@ class Rivals:
     def close(self) -> None:
         """Drop the session, and with it what it has taken."""
         self._drop()
+
+    def _remember(self, number: int) -> None:
+        now = _now()
+        if len(self._fought_over) >= REMEMBERED_MAX:
+            self._fought_over = {other: until for other, until in self._fought_over.items() if until > now}
+            self._untold &= self._fought_over.keys()
+        self._fought_over[number] = now + RIVALRY_SECONDS
 
     async def _wait_for(self, number: int) -> None:
         if self._session is None or self._session.is_closed():

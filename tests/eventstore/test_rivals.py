@@ -28,16 +28,17 @@ async def processes(database_url: str) -> AsyncIterator[list[Rivals]]:
         yield made
 
 
+async def _never() -> Session:
+    raise AssertionError("a session was opened")
+
+
 async def until(happened: asyncio.Event) -> None:
     async with asyncio.timeout(10):
         await happened.wait()
 
 
 async def test_a_stream_nobody_fights_over_needs_no_session() -> None:
-    async def never() -> Session:
-        raise AssertionError("a session was opened")
-
-    assert not await Rivals(never).take(STREAM)
+    assert not await Rivals(_never).take(STREAM)
 
 
 async def test_come_to_their_turn_one_after_another(processes: list[Rivals]) -> None:
@@ -156,6 +157,19 @@ async def test_the_others_are_told_that_a_stream_is_fought_over(database_url: st
 
     assert Turns(heard).wanted(STREAM)
     assert not Turns(heard).wanted(a_stream())
+
+
+async def test_of_fights_that_are_over_not_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_MAX", 3)
+    monkeypatch.setattr(module, "RIVALRY_SECONDS", 0.0)
+    rivals = Rivals(_never)
+
+    for number in range(20):
+        rivals.heard(str(number))
+        rivals.met(a_stream())
+        await asyncio.sleep(0.001)
+
+    assert len(rivals._fought_over) <= 4
 
 
 async def test_a_fight_is_forgotten(processes: list[Rivals], monkeypatch: pytest.MonkeyPatch) -> None:

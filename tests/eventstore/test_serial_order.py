@@ -155,9 +155,11 @@ class Counting:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self.calls = 0
+        self.statement = ""
 
     async def fetchrow(self, *args: Any) -> Any:
         self.calls += 1
+        self.statement = args[0]
         return await self._connection.fetchrow(*args)
 
 
@@ -195,6 +197,23 @@ class TestRoundTrips:
             (6, 6),
         ]
         assert counting.calls == 1
+
+    async def test_a_lone_event_goes_a_shorter_way(self, counting: Any) -> None:
+        stream = a_stream()
+        alone = an_append(an_event(stream), expected=(Expected(stream, 0),))
+        others = [
+            [an_append(an_event(a_stream()), claims=(a_claim("name", HOLDERS[0]),))],
+            [an_append(an_event(a_stream()), expected=(Expected(stream, 1),))],
+            [an_append(an_event(a_stream())), an_append(an_event(a_stream()))],
+        ]
+
+        ways = []
+        for appends in ([alone], *others):
+            outcomes = await send(counting, appends, 0)
+            assert all(isinstance(outcome, Appended) for outcome in outcomes)
+            ways.append("log.append_one(" in counting.statement)
+
+        assert ways == [True, False, False, False]
 
     @pytest.mark.parametrize(
         "disputed",
