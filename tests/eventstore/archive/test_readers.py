@@ -39,6 +39,7 @@ from projections.catalogue import READ_MODELS
 from projections.deployments import DEPLOYMENTS
 from projections.projects import PROJECTS
 from projections.reach import still_reading
+from projections.rebuild.lane_process import Assignment, lane_processes
 from projections.rebuild.verification import Findings as RebuildFindings
 from tests.eventstore.archive.conftest import PROJECT_STREAM, Place, deployment, ids
 from tests.eventstore.bridge.environments import environment
@@ -255,10 +256,7 @@ class TestReadModels:
         await workshop.catch_up(PROJECTS)
         assert await workshop.table(PROJECTS) == before
 
-    @pytest.mark.parametrize("lanes", [1, 2])
-    async def test_are_rebuilt_from_the_files_too(
-        self, place: Place, workshop: Workshop, rebuilds: Rebuilds, lanes: int
-    ) -> None:
+    async def test_are_rebuilt_from_the_files_too(self, place: Place, workshop: Workshop, rebuilds: Rebuilds) -> None:
         """*Method:* a model of a row a stream, one whose rows tell of many streams, and one that makes a row of each
         event; compared with what stood there before anything was archived, and refolded in samples."""
         await workshop.catch_up()
@@ -267,13 +265,32 @@ class TestReadModels:
 
         for model in MODELS:
             job = await rebuilds.request(model)
-            ended = await rebuilds.carry_out(job, model, shelf=Shelf(place.directory), lanes=lanes)
+            ended = await rebuilds.carry_out(job, model, shelf=Shelf(place.directory), lanes=2)
 
             assert (ended.step, ended.problem) == ("done", "")
             findings = msgspec.json.decode(ended.findings or b"", type=RebuildFindings)
             assert (findings.wrong, findings.differing, findings.compared) == ([], [], True)
             assert findings.refolded > 0
             assert await workshop.table(await rebuilds.served(model)) == before[model.kind]
+
+    async def test_are_rebuilt_from_the_files_by_processes_of_their_own(
+        self, place: Place, workshop: Workshop, rebuilds: Rebuilds
+    ) -> None:
+        await workshop.catch_up()
+        before = await workshop.table(DEPLOYMENTS)
+        await place.archive()
+
+        async with lane_processes() as lanes:
+            job = await rebuilds.carry_out(
+                await rebuilds.request(DEPLOYMENTS),
+                DEPLOYMENTS,
+                shelf=Shelf(place.directory),
+                lanes=2,
+                launch=lambda order: lanes.run(Assignment(place.url, 100, order, archive_dir=str(place.directory))),
+            )
+
+        assert (job.step, job.problem) == ("done", "")
+        assert await workshop.table(await rebuilds.served(DEPLOYMENTS)) == before
 
     async def test_that_differ_from_the_files_are_found(
         self, place: Place, workshop: Workshop, rebuilds: Rebuilds, database: Pool
