@@ -67,6 +67,16 @@ def _imported(path: Path) -> set[str]:
     return found
 
 
+def _wrong_beginning(path: Path) -> str:
+    """What is wrong with how the module begins; empty when nothing is."""
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    if not docstring:
+        return "it has no docstring"
+    if not docstring.split("\n\n")[0].rstrip().endswith((".", "!", "?", ":")):
+        return "it does not begin with a sentence"
+    return "say what it is, not that it is" if re.match(r"This (module|package|file)|Contains ", docstring) else ""
+
+
 class TestPackages:
     @pytest.mark.parametrize("name", PACKAGES)
     def test_each_name_is_ours(self, name: str) -> None:
@@ -103,18 +113,11 @@ class TestPackages:
 
 
 class TestModules:
-    @pytest.mark.parametrize("path", MODULES, ids=_named)
-    def test_opens_by_saying_what_it_is(self, path: Path) -> None:
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
+    def test_each_opens_by_saying_what_it_is(self) -> None:
+        assert {_named(path): wrong for path in MODULES if (wrong := _wrong_beginning(path))} == {}
 
-        assert docstring, "it has no docstring"
-        first = docstring.split("\n\n")[0]
-        assert first.rstrip().endswith((".", "!", "?", ":")), "it does not begin with a sentence"
-        assert not re.match(r"This (module|package|file)|Contains ", first), "say what it is, not that it is"
-
-    @pytest.mark.parametrize("path", MODULES, ids=_named)
-    def test_is_named_by_a_noun_of_its_own(self, path: Path) -> None:
-        assert not NAMELESS & {path.stem, path.parent.name}
+    def test_each_is_named_by_a_noun_of_its_own(self) -> None:
+        assert [_named(path) for path in MODULES if NAMELESS & {path.stem, path.parent.name}] == []
 
     @pytest.mark.parametrize("folder", FOLDERS)
     def test_lies_in_a_package(self, folder: str) -> None:
@@ -126,11 +129,10 @@ class TestModules:
 
         assert bare == set()
 
-    @pytest.mark.parametrize("path", CODE, ids=_named)
-    def test_limits_a_wait_so_that_it_can_still_be_cancelled(self, path: Path) -> None:
+    def test_each_limits_a_wait_so_that_it_can_still_be_cancelled(self) -> None:
         """Before Python 3.12 asyncio.wait_for forgets a cancellation that comes in the instant of the result
         (bpo-37658), and whoever closes waits for ever. asyncio.timeout does not."""
-        assert "asyncio.wait_for(" not in path.read_text()
+        assert [_named(path) for path in CODE if "asyncio.wait_for(" in path.read_text()] == []
 
     def test_no_name_hides_one_of_the_standard_library(self) -> None:
         assert not set(FOLDERS) & set(sys.stdlib_module_names)

@@ -28,10 +28,12 @@ def temporary_files_in_memory(memory: Path = MEMORY) -> Iterator[None]:
         yield
         return
     _remove_what_nobody_holds(memory)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=memory))
+    # Under another name until it is held: what nobody holds is removed.
+    making = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=memory))
     former = os.environ.get("TMPDIR")
-    with (folder / _LOCK).open("w") as lock:
+    with (making / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = making.rename(memory / making.name.removeprefix("."))
         _use(str(folder))
         try:
             yield
