@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -133,7 +134,11 @@ class TestConnection:
 
     async def test_stays_for_a_client_that_takes_its_answer_slowly(self, port: int) -> None:
         """Slowly: in each stretch less than what the system takes of ours at once, once it has room."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=64 * 1024)
+        taking = socket.socket()
+        # It tells by so much what it has taken. By itself it may grow to megabytes, told of by the sixteenth.
+        taking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
+        taking.connect(("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=taking, limit=64 * 1024)
         writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         async with asyncio.timeout(BUSY_SECONDS):
             await EVENTS["answered"].wait()
