@@ -38,7 +38,7 @@ class LateCommands(click.Group):
     def _said(self, name: str) -> click.Command:
         """A command of that name which says what the one in the module says."""
         module = find_spec(self._modules[name])
-        text = ast.parse(Path(module.origin).read_text()) if module and module.origin else ast.Module([], [])
+        text = ast.parse(Path(module.origin).read_bytes()) if module and module.origin else ast.Module([], [])
         defined = (part for part in text.body if isinstance(part, ast.FunctionDef) and part.name == _defined(name))
         return click.Command(name, help=next((ast.get_docstring(part) for part in defined), None))
 
