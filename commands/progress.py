@@ -253,7 +253,7 @@ def _in_order(command: _Progress, deployment: Deployment) -> bool:
         case RecordPushed():
             return deployment.build_succeeded
         case RecordReleaseStarted():
-            return deployment.build_succeeded or deployment.is_prebuilt
+            return bool(deployment.image_reference)  # A rollback has it from the beginning.
         case RecordReleaseApplied():
             return deployment.release_started
         case RecordReleaseVerified():
