@@ -231,6 +231,11 @@ class Log(Protocol):
         """What each of the tenant's counters stands at, by scope and name."""
         ...
 
+    async def recount_in_accounts(self, tenant_id: UUID) -> int:
+        """Count anew, from what holds a place and the claims that began it, what is under way in each of the tenant's
+        accounts: how many of the counts said something else. Code that knew of no such counts may have ended what they hold."""
+        ...
+
     async def head(self) -> int:
         """The last position, 0 when the log is empty."""
         ...

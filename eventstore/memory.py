@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
+from domain.deployment import IN_ACCOUNT
 from domain.event import Claim, Counter, StreamRef
 from eventstore.folds import Folds
 from eventstore.limits import append_bytes
@@ -30,6 +34,8 @@ from eventstore.log import (
 from eventstore.turns import Turns
 
 _BATCH_EVENTS_MAX = 1_000
+_ASKED = ("deployment.queued", "deployment.undeploy_requested")
+_BEGUN = "deployment.claimed"
 
 StreamKey = tuple[UUID, UUID]
 ClaimKey = tuple[UUID, str, str]
@@ -65,6 +71,17 @@ class MemoryLog:
 
     async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
         return {(scope, name): value for (of, scope, name), value in self._counters.items() if of == tenant_id}
+
+    async def recount_in_accounts(self, tenant_id: UUID) -> int:
+        holders = [holder for (of, scope, _), holder in self._claims.items() if (of, scope) == (tenant_id, "slot")]
+        so = Tally(_account_of(self._streams[tenant_id, holder]) for holder in holders)
+        wrong = {
+            key: so[key[2]]
+            for key, value in self._counters.items()
+            if key[:2] == (tenant_id, IN_ACCOUNT) and value != so[key[2]]
+        }
+        self._counters.update(wrong)
+        return len(wrong)
 
     async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
         return self._commands.get((tenant_id, command_id))
@@ -227,6 +244,13 @@ class _Draft:
 
 def _first(refusals: Iterable[_Refused | None]) -> _Refused | None:
     return next((refused for refused in refusals if refused is not None), None)
+
+
+def _account_of(events: Sequence[StoredEvent]) -> str:
+    """In which account the deployment is counted since it was last begun; empty when whoever began it knew of none."""
+    asked = max(event.version for event in events if event.type in _ASKED)
+    begun = next((event for event in events if event.type == _BEGUN and event.version > asked), None)
+    return str(msgspec.json.decode(begun.data).get("account", "")) if begun else ""
 
 
 def _beyond(events: Sequence[StoredEvent], after: int) -> list[StoredEvent]:

@@ -71,6 +71,7 @@ _SKIM = """
 _HEAD = "SELECT log.head($1)"
 
 _COUNTED = "SELECT scope, name, value FROM log.counted($1)"
+_RECOUNT = "SELECT log.recount_in_accounts($1)"
 _EPOCH = "SELECT max(epoch) FROM log.epochs"
 
 
@@ -190,6 +191,10 @@ class PostgresLog:
     async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
         rows = await self._database.fetch(_COUNTED, tenant_id)
         return {(row["scope"], row["name"]): row["value"] for row in rows}
+
+    async def recount_in_accounts(self, tenant_id: UUID) -> int:
+        changed: int = await self._database.fetchval(_RECOUNT, tenant_id)
+        return changed
 
     async def head(self) -> int:
         end: int = await self._database.fetchval(_HEAD, self._notifier.end)

@@ -47,6 +47,8 @@ PUT_OFF_SECONDS = 2.0
 # One of a locked project is looked at again after so long, sooner when the lock ends or is taken away.
 LOCKED_SECONDS_MAX = 30.0
 GIVEN_UP_SECONDS = 60.0
+# Where an account is said to be full, its tenant's counts are doubted, though not more often than this.
+RECOUNT_SECONDS = 30.0
 # What newer code has recorded of a deployment this code may never understand; it looks again after so long.
 NEWER_CODE_SECONDS = 10.0
 # Turns of one deployment that may break off in a row before it is left to another runner.
@@ -91,6 +93,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._put_off = PutOff(_seconds)
         self._waiting_since: dict[UUID, float] = {}
+        self._recounted_at: dict[UUID, float] = {}
         self._passed_over = 0
         self._leased_until = 0.0
         self._beat_seconds = 0.0
@@ -217,8 +220,9 @@ class Runner:
             async with self._claiming:
                 await execute(self._world.log, claim, context)
         except Refusal as refusal:
-            self._refused(task, refusal)
             await self._let_go(in_hand)
+            if not (isinstance(refusal, TooManyInAccount) and await self._was_miscounted(task.tenant_id)):
+                self._refused(task, refusal)
         except BaseException:
             # Whether it was claimed is not known; whoever takes it next sees.
             self._put_off.deployment(task, PUT_OFF_SECONDS)
@@ -243,6 +247,20 @@ class Runner:
             case _:
                 log.info("claim_refused", deployment_id=str(task.deployment_id), code=refusal.code)
                 self._put_off.deployment(task, PUT_OFF_SECONDS)
+
+    async def _was_miscounted(self, tenant_id: UUID) -> bool:
+        """Whether the counts of the tenant's accounts did not say what is under way there, as they do again now. Code from
+        before there were such counts may have ended, during an upgrade, what was counted."""
+        now = _seconds()
+        for id in [id for id, at in self._recounted_at.items() if now - at >= RECOUNT_SECONDS]:
+            del self._recounted_at[id]
+        if tenant_id in self._recounted_at:
+            return False
+        self._recounted_at[tenant_id] = now
+        changed = await self._world.log.recount_in_accounts(tenant_id)
+        if changed:
+            log.warning("accounts_recounted", tenant_id=str(tenant_id), counts=changed)
+        return changed > 0
 
     def _leave_to_newer_code(self, task: Task, refusal: EventOfNewerCode) -> None:
         """Nothing is decided by half a story: a runner of the newer version takes it, or this one after its upgrade."""

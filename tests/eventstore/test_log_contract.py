@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from domain.event import Claim
+from domain.deployment import IN_ACCOUNT
+from domain.event import Claim, Counter, StreamRef
 from eventstore.log import (
     Append,
     Appended,
@@ -374,3 +375,54 @@ class TestCounted:
         counter = a_counter()
         assert await log.counted(TENANT) == {(counter.scope, counter.name): 4}
         assert await log.counted(OTHER_TENANT) == {}
+
+
+class TestRecountInAccounts:
+    async def test_counts_what_is_under_way_whichever_code_ended_the_rest(self, log: Log) -> None:
+        """*Method:* three deployments are counted; one is ended by code that gives back its place and not the count, and a
+        fourth was begun by such code."""
+        begun = [await _begun(log, account="local", counted=1) for _ in range(3)]
+        await _begun(log, account="", counted=0)
+        await recorded(log, _ended(begun[0], version=3))
+
+        assert await log.recount_in_accounts(OTHER_TENANT) == 0
+        assert await log.recount_in_accounts(TENANT) == 1
+        assert await log.counted(TENANT) == {(IN_ACCOUNT, "local"): 2}
+        assert await log.recount_in_accounts(TENANT) == 0
+
+    async def test_counts_none_where_nothing_is_under_way_any_more(self, log: Log) -> None:
+        stream = await _begun(log, account="local", counted=1)
+        again = (
+            an_event(stream, 4, type="deployment.undeploy_requested"),
+            an_event(stream, 5, type="deployment.claimed"),
+        )
+        await recorded(log, _ended(stream, version=3))
+        await recorded(log, an_append(*again, claims=(_place(stream),)))  # Begun by code that does not count.
+
+        assert await log.recount_in_accounts(TENANT) == 1
+        assert await log.counted(TENANT) == {(IN_ACCOUNT, "local"): 0}
+        full = an_append(an_event(a_stream()), counters=(_in_account(1, limit=1),))
+        assert isinstance(await log.append(full), Appended)
+
+
+async def _begun(log: Log, *, account: str, counted: int) -> StreamRef:
+    """A deployment under way, as a runner has claimed it."""
+    stream = a_stream()
+    claimed = an_event(stream, 2, type="deployment.claimed", data=b'{"account":"%s"}' % account.encode())
+    counters = (_in_account(counted),) if counted else ()
+    queued = an_event(stream, type="deployment.queued")
+    await recorded(log, an_append(queued, claimed, claims=(_place(stream),), counters=counters))
+    return stream
+
+
+def _ended(stream: StreamRef, *, version: int) -> Append:
+    event = an_event(stream, version, type="deployment.failed")
+    return an_append(event, claims=(_place(stream, release=True),))
+
+
+def _place(stream: StreamRef, *, release: bool = False) -> Claim:
+    return Claim(tenant_id=TENANT, scope="slot", key=str(stream.id), holder=stream.id, release=release)
+
+
+def _in_account(delta: int, *, limit: int | None = None) -> Counter:
+    return Counter(tenant_id=TENANT, scope=IN_ACCOUNT, name="local", delta=delta, limit=limit)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from domain.deployment import DEPLOYMENT
+from commands.basis import CODEC
+from commands.progress import RecordFailed
+from domain.deployment import DEPLOYMENT, IN_ACCOUNT
+from domain.event import StreamRef
+from domain.function import FUNCTION
 from eventstore.codec import EventOfNewerCode
 from eventstore.leases import Lease, Leases, Wanted
 from eventstore.log import Append, NewEvent
 from eventstore.meta import Actor, Meta, decode_meta, encode_meta
 from providers.simulated.weather import FAIR, Behaviour, Weather
 from runner.loop import BEAT_SECONDS_MAX, LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
+from runner.world import Held
 from tests.runner.test_advance import OUTCOMES
 from tests.runner.town import Town
-from tests.support import virtual_time
+from tests.support import a, virtual_time
 from tests.support.limits import replay
 from tests.support.mortal import Mortal
+from tests.support.scenario import decide
 
 NEWER = Actor("runner", "newer")
 
@@ -76,6 +83,40 @@ async def correlation_ids(town: Town) -> list[UUID | None]:
     """Of the deployments' events, in order."""
     events = await town.log.read(0, limit=10_000)
     return [decode_meta(event.meta).correlation_id for event in events if event.type.startswith("deployment.")]
+
+
+async def ended_by_older_code(town: Town, held: Held) -> None:
+    """A deployment that is counted in its account, ended by code from before there were such counts."""
+    stream = DEPLOYMENT.stream(held.tenant_id, held.deployment_id)
+    deployment = await town.fold(DEPLOYMENT, stream)
+    failed = RecordFailed(
+        tenant_id=held.tenant_id,
+        at=town.now(),
+        deployment_id=held.deployment_id,
+        function_id=held.function_id,
+        epoch=held.epoch,
+        failure=a.FAILURE,
+    )
+    older = {stream: msgspec.structs.replace(deployment, counted_in="")}
+    older[FUNCTION.stream(held.tenant_id, held.function_id)] = await town.function(held.tenant_id, held.function_id)
+    decision = decide(failed, older)
+    assert [counter.scope for counter in decision.counters] == ["deployments"]
+    versions: Counter[StreamRef] = Counter()
+    events = []
+    for fact in decision.facts:
+        [before] = await town.log.load([fact.stream])
+        versions[fact.stream] += 1
+        version = before[-1].version + versions[fact.stream]
+        events.append(CODEC.new_event(fact.stream, version, fact.event, Meta(actor=NEWER)))
+    await town.log.append(
+        Append(
+            tenant_id=held.tenant_id,
+            command_id=town.new_id(),
+            events=tuple(events),
+            claims=decision.claims,
+            counters=decision.counters,
+        )
+    )
 
 
 class TestARunner:
@@ -167,6 +208,21 @@ class TestARunner:
             found = await replay(town.log)
             found.check_end()
             assert found.most["account"] == found.most["tenant"] == 3
+
+        play(scene)
+
+    def test_begins_what_an_older_runner_has_left_counted_in_its_account(self) -> None:
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=5, concurrent_deployments_per_account=1)
+            tenant_id = await town.settle(functions=2)
+            await ended_by_older_code(town, await town.claim(await town.queue(*town.functions[0])))
+            waiting = await town.queue(*town.functions[1])
+            assert (await town.log.counted(tenant_id))[IN_ACCOUNT, "local"] == 1, "of nothing that is under way"
+            async with Working(town.runner()):
+                assert await town.settled(seconds_max=60)
+
+            assert (await town.deployment(waiting)).status == "succeeded"
+            assert set((await town.log.counted(tenant_id)).values()) == {0}
 
         play(scene)
 
