@@ -23,6 +23,7 @@ from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachabl
 
 BUSY_SECONDS = 2.0
 THROTTLED_SECONDS = 5.0
+BUSY_SECONDS_MAX = 120.0
 MESSAGE_CHARACTERS_MAX = 1500
 MISSING_POLICY = "dcf-missing"
 
@@ -90,9 +91,12 @@ _DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "Unauthoriz
 class Answered(Exception):
     """A call was answered with an error. `code` is Amazon's own word for it, such as `ResourceNotFoundException`."""
 
-    def __init__(self, call: str, code: str, message: str, http_status: int) -> None:
+    def __init__(
+        self, call: str, code: str, message: str, http_status: int, *, retry_in_seconds: float | None = None
+    ) -> None:
         super().__init__(f"{call}: {code}: {message}")
         self.call, self.code, self.message, self.http_status = call, code, message, http_status
+        self.retry_in_seconds = retry_in_seconds
 
     @property
     def is_missing(self) -> bool:
@@ -122,10 +126,12 @@ class Answered(Exception):
 def answered(error: ClientError) -> Answered:
     """The error in botocore's."""
     said: dict[str, Any] = error.response.get("Error", {})
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    about: dict[str, Any] = error.response.get("ResponseMetadata", {})
+    status = int(about.get("HTTPStatusCode", 0))
+    wait = _seconds(str(dict(about.get("HTTPHeaders", {})).get("retry-after", "")))
     code = str(said.get("Code", "")).rpartition("#")[2]
     message = str(said.get("Message") or error.response.get("message") or code)
-    return Answered(error.operation_name, code, message, status)
+    return Answered(error.operation_name, code, message, status, retry_in_seconds=wait)
 
 
 def unanswered(error: BotoCoreError) -> ProviderUnreachable | ProviderRefused:
@@ -140,11 +146,11 @@ def unanswered(error: BotoCoreError) -> ProviderUnreachable | ProviderRefused:
 def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefused:
     """What the runner is told of it. Only a refusal is final."""
     if error.http_status == 429 or error.code in _THROTTLED:
-        return ProviderBusy(f"AWS throttles: {_short(error.message)}", retry_in_seconds=THROTTLED_SECONDS)
+        return _busy(f"AWS throttles: {_short(error.message)}", error, THROTTLED_SECONDS)
     if error.http_status >= 500:
-        return ProviderUnreachable(f"AWS failed: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+        return ProviderUnreachable(f"AWS failed: {_short(error.message)}", retry_in_seconds=_wait(error, BUSY_SECONDS))
     if error.code in _IN_CONFLICT or error.http_status == 412:
-        return ProviderBusy(f"AWS is busy: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
+        return _busy(f"AWS is busy: {_short(error.message)}", error, BUSY_SECONDS)
     if error.are_credentials_over:
         return ProviderBusy(f"AWS did not take the credentials: {_short(error.message)}", retry_in_seconds=BUSY_SECONDS)
     if error.is_unsigned:
@@ -163,6 +169,23 @@ def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefus
             "aws_not_found", _short(error.message), "Make it, or name another one, and deploy again."
         )
     return ProviderRefused("aws_rejected", _short(error.message), "Mend what the message names, and deploy again.")
+
+
+def _busy(message: str, error: Answered, seconds: float) -> ProviderBusy:
+    return ProviderBusy(message, retry_in_seconds=_wait(error, seconds))
+
+
+def _wait(error: Answered, seconds: float) -> float:
+    """What Amazon asks for, within reason, or else what is usual."""
+    return min(seconds if error.retry_in_seconds is None else error.retry_in_seconds, BUSY_SECONDS_MAX)
+
+
+def _seconds(text: str) -> float | None:
+    """The `3` of a Retry-After; None for anything else."""
+    try:
+        return max(float(text), 0.0)
+    except ValueError:
+        return None
 
 
 def denied(
