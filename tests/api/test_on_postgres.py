@@ -77,6 +77,20 @@ class TestOnPostgres:
         assert len({answer.content for answer in answers}) == 1
         assert len((await ask(postgres_client, "GET", "/projects"))["items"]) == 1
 
+    async def test_a_hundred_deployments_of_one_key_at_once_are_one(self, postgres_client: httpx.AsyncClient) -> None:
+        project_id = await a_project(postgres_client)
+        await connected(postgres_client, project_id)
+        files = await the_files(postgres_client, project_id)
+        function_id = await a_function(postgres_client, project_id, artifactFiles=files)
+        asked = {"functionId": function_id, "provider": "local", "target": {}}
+        path, headers = f"/api/v1/projects/{project_id}/deployments", {"Idempotency-Key": uuid4().hex}
+
+        answers = await asyncio.gather(*(postgres_client.post(path, json=asked, headers=headers) for _ in range(100)))
+
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["deploymentId"] for answer in answers}) == 1
+        assert len((await postgres_client.get(path)).json()["items"]) == 1
+
     async def test_a_hundred_of_one_name_at_once_make_one(self, postgres_client: httpx.AsyncClient) -> None:
         answers = await asyncio.gather(
             *(postgres_client.post("/api/v1/projects", json={"name": "shop"}) for _ in range(100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -203,6 +204,32 @@ class TestCancelledCaller:
 
         assert await postgres_log.wait_beyond(0, seconds_max=10)
         assert await postgres_log.find(TENANT, append.command_id) is not None
+
+
+class TestADeadHolder:
+    async def test_of_the_logs_lock_keeps_nobody_waiting(self, database_url: str, postgres_log: PostgresLog) -> None:
+        """*Method:* a process takes the lock that appends take, and is killed with it in its hand."""
+        holder = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _HOLD, database_url, stdout=asyncio.subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        await holder.stdout.readline()
+        caller = asyncio.create_task(postgres_log.append(an_append(an_event(a_stream()))))
+        await until_waiting_for_the_lock(database_url)
+        holder.kill()
+        await holder.wait()
+
+        async with asyncio.timeout(10):
+            assert isinstance(await caller, Appended)
+
+
+_HOLD = """
+import sys, time, psycopg
+connection = psycopg.connect(sys.argv[1])
+connection.execute("SELECT pg_advisory_xact_lock(4919, 1)")
+print(flush=True)
+time.sleep(60)
+"""
 
 
 @asynccontextmanager

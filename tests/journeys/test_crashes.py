@@ -6,13 +6,17 @@ import hashlib
 import socket
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from api.resumable_uploads import PIECE_BYTES
+from eventstore.embedded import Place
 from tests.journeys.test_deployment import STEPS
 from tests.support.service import Journey, Service, until
 
@@ -88,6 +92,43 @@ def test_an_upload_goes_on_after_the_api_was_killed_in_the_middle(service: Servi
     assert PIECE_BYTES <= offset < len(content)
     assert done.status_code == 201, done.text
     assert done.json()["digest"] == "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_what_was_asked_for_when_the_api_was_killed_is_done_once(service: Service) -> None:
+    """Goal: between taking a request and answering it nothing is lost or doubled. Method: kill -9 while the append waits
+    for the log's lock; then ask again, with the same key, until there is an answer."""
+    with service.client() as api, ThreadPoolExecutor(1) as asking:
+        journey = Patient(api)
+        journey.prepare("killed in between")
+        body = {"functionId": journey.draft("hello"), "provider": "local", "target": {}}
+        path, key = f"/api/v1/projects/{journey.project_id}/deployments", {"Idempotency-Key": str(uuid4())}
+
+        with psycopg.connect(Place.of(service.data_dir).url()) as holder:
+            holder.execute("SELECT pg_advisory_xact_lock(4919, 1)")
+            asked = asking.submit(api.post, path, json=body, headers=key)
+            until(lambda: holder.execute(_WAITING).fetchone(), seconds=60, what="the append waits")
+            service.kill("api")
+            holder.rollback()
+        assert isinstance(asked.exception(timeout=60), httpx.TransportError), "there was no answer"
+
+        def again() -> httpx.Response | None:
+            try:
+                answer = api.post(path, json=body, headers=key)
+            except httpx.TransportError:
+                return None
+            return None if answer.status_code == 503 else answer
+
+        answer = until(again, seconds=PATIENCE_SECONDS, what="an answer")
+        listed = journey.ask("GET", path.removeprefix("/api/v1"))["items"]
+        assert answer.status_code == 202, answer.text
+        assert [one["deploymentId"] for one in listed] == [answer.json()["deploymentId"]]
+        types = [event["type"] for event in journey.events(listed[0]["deploymentId"])]
+        assert types.count("deployment.queued") == 1
+
+
+_WAITING = (
+    "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND classid = 4919 AND objid = 1 AND NOT granted LIMIT 1"
+)
 
 
 def _await_step(journey: Journey, deployment_id: str, step: str) -> None:
