@@ -252,6 +252,7 @@ class TestBeforeItIsQueued:
         assert fields_of(asked) == ([field] if field else [])
         assert asked.json()["remedy"]
         assert remedy in asked.json()["remedy"]
+        assert ("retry-after" in asked.headers) == (status == 429)
         if status != 429:  # Whether there is room is not known before it is taken.
             assert looked.json() | {"correlationId": ""} == asked.json() | {"correlationId": ""}
 

@@ -512,6 +512,24 @@ class TestARival:
 
         play(scene, Weather(latency_seconds_max=0.5))
 
+    def test_has_this_runners_late_report_refused_and_that_recorded(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=3))
+            late, turns, world = await town.claim(deployment_id, epoch=1), Turns(), town.world()
+            while not turns.polls:
+                await advance(late, turns, world, news=False)
+            await town.claim(deployment_id, epoch=2)
+            before = await town.story(deployment_id)
+            await asyncio.sleep(3)
+
+            assert await advance(late, turns, world, news=False) is None
+            recorded = await town.log.read(0, limit=1_000)
+            refused = [msgspec.json.decode(one.data) for one in recorded if one.type == "command.refused"]
+            assert [(one["command"], one["code"]) for one in refused] == [("RecordBuildSucceeded", "stale_epoch")]
+            assert await town.story(deployment_id) == before
+
+        play(scene)
+
 
 class TestUndeploy:
     def test_takes_everything_away(self) -> None:
