@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
-from prometheus_client import Counter, Histogram
-
 from api.access_log import Note, RequestAnswered
 from api.answer import JSON, Answer, Header, is_known
+from api.answered import ANSWERED
 from api.compression import GZIP_BYTES_MIN, gzip_tag, gzipped, is_compressible, takes_gzip
 from api.cross_origin import CrossOrigin
 from api.errors import answer_to, refusal_of
@@ -20,17 +18,9 @@ from api.event_stream import Streams
 from api.exchange import Exchange, open_exchange
 from api.methods import Methods
 from domain.uuids import text_of
-from process.connection import AT_ONCE
+from process.connection import AT_ONCE, lines_of
 from process.health import Health
 from process.logs import printable
-
-_REQUESTS = Counter("dcf_http_requests", "Requests answered.", ("operation", "status"))
-_SECONDS = Histogram(
-    "dcf_http_request_seconds",
-    "How long answers took.",
-    ("operation",),
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 
 # The API answers with data only: nothing of it may be framed, sniffed, run or sent on as a referrer.
 SECURITY_HEADERS: tuple[Header, ...] = (
@@ -41,6 +31,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _SECURITY = frozenset(name for name, _ in SECURITY_HEADERS)
+_SECURITY_LINES = lines_of(SECURITY_HEADERS)
 _NOT_STORED: Header = (b"cache-control", b"no-store")
 _ASKED_AGAIN: Header = (b"cache-control", b"private, no-cache")
 _VARIES: Header = (b"vary", b"Accept-Encoding")
@@ -116,27 +107,30 @@ class _Passage:
             if whole:
                 message["body"] = self._whole(headers, message["body"])
             given = self._headers(headers)
+            security = SECURITY_HEADERS
+            if own := not _SECURITY.isdisjoint(headers):
+                security = tuple(header for header in security if header[0] not in headers)
             at_once = (
-                self._scope.get("extensions", _NONE).get(AT_ONCE) if whole and not self._exchange.is_head else None
+                self._scope.get("extensions", _NONE).get(AT_ONCE)
+                if whole and not own and not self._exchange.is_head
+                else None
             )
-            if at_once is not None and at_once(self._status, given, message["body"]):
+            if at_once is not None and at_once(self._status, given, message["body"], standing=_SECURITY_LINES):
                 return
-            await self._send({**held, "status": self._status, "headers": given})
+            await self._send({**held, "status": self._status, "headers": [*given, *security]})
         if self._exchange.is_head:
             message["body"] = b""
         await self._send(message)
 
     def _headers(self, given: dict[bytes, bytes]) -> list[Header]:
+        """All but those that are the same for every answer."""
         exchange = self._exchange
         if self._cross_origin.varies:
             given[b"vary"] = b", ".join(filter(None, (given.get(b"vary"), _ORIGIN)))
         if b"origin" in exchange.headers:
             # What is for every page by itself says so itself.
             given = dict(self._cross_origin.headers(exchange.headers)) | given
-        security = SECURITY_HEADERS
-        if not _SECURITY.isdisjoint(given):
-            security = tuple(header for header in security if header[0] not in given)
-        headers = [*given.items(), *security, *exchange.limits]
+        headers = [*given.items(), *exchange.limits]
         headers.append((b"x-request-id", exchange.request_id.encode()))
         headers.append((b"x-correlation-id", text_of(exchange.correlation_id).encode()))
         if exchange.traceparent:
@@ -172,9 +166,7 @@ class _Passage:
 
     def count(self) -> None:
         """Add it to the metrics."""
-        operation = self._exchange.operation or "none"
-        _requests(operation, self._status).inc()
-        _seconds(operation).observe(self._seconds)
+        ANSWERED.count(self._exchange.operation or "none", self._status, self._seconds)
 
     def fact(self) -> RequestAnswered:
         """What the log says of it."""
@@ -202,13 +194,3 @@ def _compressed(headers: dict[bytes, bytes], body: bytes) -> bytes:
     if (tag := headers.get(b"etag")) is not None:
         headers[b"etag"] = gzip_tag(tag)
     return smaller
-
-
-@cache
-def _requests(operation: str, status: int) -> Counter:
-    return _REQUESTS.labels(operation, status)
-
-
-@cache
-def _seconds(operation: str) -> Histogram:
-    return _SECONDS.labels(operation)

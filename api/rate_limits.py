@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -142,6 +143,10 @@ def _headers(spent: list[tuple[str, _Bucket]]) -> tuple[Header, ...]:
     """By name: `tenant`, and `key` where the key has a limit of its own."""
     if not spent:
         return ()
-    policies = [f'"{name}";q={bucket.quota};w={WINDOW_SECONDS}' for name, bucket in spent]
     left = [f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}' for name, bucket in spent]
-    return ((b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(left).encode()))
+    return _policy(*((name, bucket.quota) for name, bucket in spent)), (b"ratelimit", ", ".join(left).encode())
+
+
+@lru_cache
+def _policy(*quotas: tuple[str, int]) -> Header:
+    return b"ratelimit-policy", ", ".join(f'"{name}";q={quota};w={WINDOW_SECONDS}' for name, quota in quotas).encode()

@@ -65,6 +65,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 _KEPT = msgspec.json.Decoder(_Kept)
+_NOTHING_AT_HAND = (b"", _Kept(status=200), b"")
 
 
 def recorded_time(at: datetime | None) -> datetime:
@@ -92,6 +93,7 @@ class Writing:
         self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
         self._address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
         self._request = request
+        self._at_hand: tuple[bytes, _Kept, bytes] = _NOTHING_AT_HAND
         if content is not None:
             self.content_is(content)
         self.asked: Mapping[str, Any] = {"tenant_id": self.principal.tenant_id, "at": self._services.clock()}
@@ -167,7 +169,9 @@ class Writing:
         context = self._context(
             record_refusals=record_refusals,
             if_position=self._precondition(entity, versions),
-            on_recorded=lambda states: _kept_reply(answer_with(states), states, entity if versions is None else None),
+            on_recorded=lambda states: self._rendered(
+                answer_with(states), states, entity if versions is None else None
+            ),
         )
         if record_refusals:
             self._exchange.keep = None
@@ -229,11 +233,23 @@ class Writing:
         problem = problem_of(refusal, self._exchange.correlation_id)
         return _line(_Kept(status=problem.status, code=refusal.code)) + encoded(problem)
 
+    def _rendered(self, reply: Reply, states: States, entity: StreamRef | None) -> bytes:
+        """What is stored for whoever repeats the request; its parts are kept at hand for the first answer."""
+        unchanged = reply.position == "unchanged" and entity is not None and not states.moved(entity)
+        stood = states.stood(entity) if unchanged and entity else 0
+        kept = _Kept(status=reply.status, location=reply.location, position=reply.position, stood=stood)
+        body = encoded(reply.body)
+        rendered = _line(kept) + body
+        self._at_hand = (rendered, kept, body)
+        return rendered
+
     async def _answer(
         self, reply: bytes, *, position: int, done: Done | None = None, secret: str | None = None
     ) -> Answer:
-        line, _, body = reply.partition(b"\n")
-        kept = _KEPT.decode(line)
+        rendered, kept, body = self._at_hand
+        if reply is not rendered:
+            line, _, body = reply.partition(b"\n")
+            kept = _KEPT.decode(line)
         tokens = self._services.tokens
         headers: list[Header] = [(b"event-position", (tokens.known(position) or await tokens.of(position)).encode())]
         if kept.location:
@@ -274,17 +290,6 @@ def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str 
     route = f"{request.method} {request.scope['path_template']}"
     actor = f"{principal.actor.type}/{principal.actor.id}"
     return named_uuid(principal.tenant_id, f"{actor}\n{route}\n{key}")
-
-
-def _kept_reply(reply: Reply, states: States, entity: StreamRef | None) -> bytes:
-    unchanged = reply.position == "unchanged" and entity is not None and not states.moved(entity)
-    kept = _Kept(
-        status=reply.status,
-        location=reply.location,
-        position=reply.position,
-        stood=states.stood(entity) if unchanged and entity else 0,
-    )
-    return _line(kept) + encoded(reply.body)
 
 
 def _line(kept: _Kept) -> bytes:

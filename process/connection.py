@@ -7,7 +7,7 @@ import fcntl
 import socket
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
@@ -80,8 +80,14 @@ class _Writing:
 
 # What no header may hold (RFC 9110, 5.5), but for the end of its line.
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
-# These change what follows the answer, or how its end is known: uvicorn sees to them.
-_CONNECTION_HEADERS = frozenset({b"connection", b"transfer-encoding"})
+
+
+def lines_of(headers: Collection[tuple[bytes, bytes]]) -> bytes:
+    """The headers as they go over the wire. Raises RuntimeError for one that cannot be one."""
+    head = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if len(head.translate(None, _CONTROLS)) != len(head) - 2 * len(headers):
+        raise RuntimeError("A header holds a control character.")
+    return head
 
 
 class AtOnce:
@@ -92,19 +98,21 @@ class AtOnce:
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
         self._cycle, self._transport = cycle, transport
 
-    def __call__(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def __call__(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, standing: bytes = b""
+    ) -> bool:
         """Whether it went out; if not, nothing was done, and it has to go the usual way. Names are in lower case, and
-        content-length is among them unless the status has no body. Raises RuntimeError for a header that cannot be one."""
+        content-length is among them unless the status has no body. `standing` are headers made by `lines_of` before.
+
+        Raises RuntimeError for a header that cannot be one.
+        """
         cycle = self._cycle
         if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
             return False
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        head = b"".join(lines)
-        if len(head.translate(None, _CONTROLS)) != len(head) - 2 * len(lines):
-            raise RuntimeError("A header holds a control character.")
+        head = lines_of((*cycle.default_headers, *headers))
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self._transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        self._transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, standing, body))
         cycle.message_event.set()
         cycle.on_response()
         return True

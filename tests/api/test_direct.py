@@ -6,11 +6,13 @@ import inspect
 
 import httpx
 import pytest
+from litestar.connection.base import empty_receive, empty_send
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.admission import admit
 from api.app import routed
+from api.direct import _Request
 from api.operation import operations
 
 
@@ -32,6 +34,18 @@ class TestARoute:
             assert handler.resolve_after_response() is None, handler
             assert not handler.cache, handler
             assert inspect.iscoroutinefunction(handler.fn), handler
+
+
+class TestARequest:
+    def test_has_all_that_litestar_gives_when_it_is_asked_for(self) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"a=1", "headers": [(b"cookie", b"c=2")]}
+        request = _Request(scope, empty_receive, empty_send)
+
+        assert request.query_params["a"] == "1"
+        assert request.cookies == {"c": "2"}
+        assert request.is_connected
+        with pytest.raises(AttributeError):
+            _ = request.nothing
 
 
 class TestAnAddress:
