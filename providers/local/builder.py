@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +20,9 @@ from providers.local.command import Finished, run
 from providers.local.confinement import Confinement
 from providers.local.engine import Engine
 from providers.local.ledger import Ledger
+from providers.local.network import Network
+from providers.local.outbound import proxy_variables
+from providers.local.package_host import way_to_packages
 from providers.local.records import Deployment
 from providers.local.store import Store
 from providers.provider import Build
@@ -38,7 +41,7 @@ class Builder:
     """Starts and stops builds; `environment` is what their commands see.
 
     A build is confined as the function itself will be: a compiler reads what sources name, wherever it lies, and shows the
-    lines it does not understand.
+    lines it does not understand. It has a network of its own as well, with a way out while packages are fetched.
     """
 
     def __init__(self, store: Store, ledger: Ledger, environment: Mapping[str, str], confinement: Confinement) -> None:
@@ -46,6 +49,7 @@ class Builder:
         self._confinement = confinement
         self._ledger = ledger
         self._environment = environment
+        self._way_to_packages = way_to_packages(environment)
         self._places = asyncio.Semaphore(BUILDS_AT_ONCE_MAX)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
@@ -122,7 +126,8 @@ class Builder:
             self._ledger.change(deployment.id, build_process=procfs.mark(pid))
 
         for step in engine.build_steps(folder, deployment.name):
-            argv, environment = self._confined(step, engine, folder)
+            apart = self._confinement.builds_apart and engine.build_needs is not None
+            argv, environment = self._confined(step, engine, folder, apart=apart)
             finished = await run(
                 ("nice", "-n", str(NICENESS), *argv),
                 cwd=folder,
@@ -130,24 +135,34 @@ class Builder:
                 seconds_max=BUILD_SECONDS_MAX,
                 write=words.add,
                 started=note,
+                held=self._entering(step) if apart else None,
             )
             if not finished.succeeded:
                 return finished
         return None
 
+    def _entering(self, step: tuple[str, ...]) -> Callable[[int], AbstractAsyncContextManager[object]]:
+        outbound = self._way_to_packages if _fetches(step) else None
+        return lambda process_id: Network.around(process_id, self._confinement.tools, outbound)
+
     def _confined(
-        self, step: tuple[str, ...], engine: Engine, folder: Path
+        self, step: tuple[str, ...], engine: Engine, folder: Path, *, apart: bool
     ) -> tuple[tuple[str, ...], Mapping[str, str]]:
         """The command, and the environment to start it with: a compiler can be made to show that as well."""
         if engine.build_needs is None:
             return step, self._environment
         passed = {name: self._environment[name] for name in _PASSED if name in self._environment}
-        # Only what fetches packages has to know the way out, which may hold a password.
-        proxies = {name: text for name, text in self._environment.items() if name.lower() in _PROXIES and "pub" in step}
+        # Only what fetches packages has to know the way out, which may hold a password where builds share our network.
+        shared = {name: text for name, text in self._environment.items() if name.lower() in _PROXIES}
+        proxies = (proxy_variables(beside="") if apart else shared) if _fetches(step) else {}
         # Whatever is downloaded is this build's alone, and goes with its folder.
         own = {"HOME": str(folder), "TMPDIR": str(folder), "PUB_CACHE": str(folder / ".pub-cache")}
         argv = self._confinement.around(
-            step, cwd=folder, environment={**passed, **proxies, **own}, kept=engine.build_needs
+            step,
+            cwd=folder,
+            environment={**passed, **proxies, **own},
+            kept=engine.build_needs,
+            own_network=apart,
         )
         return argv, passed
 
@@ -169,6 +184,10 @@ class Builder:
                 f" This machine builds with the stand-in Dart {engine.toolchain.version}, which knows nothing newer."
             )
         return _failed(deployment, failure.output.strip() or f"It ended with exit code {failure.code}.", remedy)
+
+
+def _fetches(step: tuple[str, ...]) -> bool:
+    return "pub" in step
 
 
 def _failed(deployment: Deployment, message: str, remedy: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -34,16 +34,18 @@ async def run(
     environment: Mapping[str, str] | None = None,
     write: Callable[[bytes], None] | None = None,
     started: Callable[[int], None] | None = None,
+    held: Callable[[int], AbstractAsyncContextManager[object]] | None = None,
 ) -> Finished:
     """Run `argv` in a session of its own; when time is over, or the caller is cancelled, its whole process group is killed.
 
-    `write` gets the output (both streams) as it comes, `started` the process id. Raises OSError when it cannot be started.
+    `write` gets the output (both streams) as it comes, `started` the process id. `held`: it waits for a line of its input, and gets
+    that inside this context of its process id. Raises OSError when it cannot be started.
     """
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if held else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -52,7 +54,8 @@ async def run(
     try:
         if started:
             started(process.pid)
-        async with asyncio.timeout(seconds_max):
+        async with asyncio.timeout(seconds_max), held(process.pid) if held else nullcontext():
+            _let_go(process)
             await _read(process, output)
             code: int | None = await process.wait()
     except TimeoutError:
@@ -63,6 +66,12 @@ async def run(
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
     return Finished(code=code, output=output.text)
+
+
+def _let_go(process: asyncio.subprocess.Process) -> None:
+    if process.stdin:
+        process.stdin.write(b"go\n")
+        process.stdin.close()
 
 
 async def _read(process: asyncio.subprocess.Process, output: _Output) -> None:

@@ -72,14 +72,15 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     means: Means
     # What every program of the machine needs, though it may lie in a folder that is hidden: how to find other machines.
     seen: tuple[Path, ...] = (Path("/etc/resolv.conf"),)
-    # Whether functions have a network of their own, which nobody else is in.
+    # Whether functions have a network of their own, which nobody else is in; and whether builds have.
     own_network: bool = False
+    builds_apart: bool = False
 
     @classmethod
     async def probe(cls, hidden: Iterable[Path], folder: Path, search_path: str, *, own_network: bool = True) -> Self:
         """Find out, in a hidden folder, how much this machine allows, and say so in the log.
 
-        `own_network`: whether functions are to have one, if it allows that.
+        `own_network`: whether functions are to have one, if it allows that. Builds always have, then.
         """
         found = {tool: path for tool in TOOLS if (path := shutil.which(tool, path=search_path))}
         tools = {tool: found.get(tool, tool) for tool in TOOLS}
@@ -95,13 +96,14 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             words = words or fault
         else:
             one = cls(hidden=_outermost(folders), tools=tools, means="limits")
-        if own_network and one.means != "limits":
+        if one.means != "limits":
             fault = await one._network_fault(folder)
             words = words or fault
-            one = replace(one, own_network=not fault)
+            one = replace(one, own_network=own_network and not fault, builds_apart=not fault)
         lacks = one.lacks
         say = log.warning if lacks else log.info
-        say("functions_confined", means=one.means, own_network=one.own_network, lacks=lacks, because=words)
+        apart = {"own_network": one.own_network, "builds_apart": one.builds_apart}
+        say("functions_confined", means=one.means, **apart, lacks=lacks, because=words)
         return one
 
     @property
@@ -118,6 +120,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 "functions listen on every address of this machine, and reach its ports, each other's among them"
             )
+        if not self.builds_apart:
+            found.append("builds reach the ports of this machine and whatever it reaches, a cloud's metadata among it")
         return tuple(found)
 
     async def _fault(self, folder: Path) -> str:

@@ -8,7 +8,8 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +61,16 @@ class Network:
             await network.close()
             raise
         return network
+
+    @classmethod
+    @asynccontextmanager
+    async def around(cls, process_id: int, tools: Mapping[str, str], outbound: Outbound | None) -> AsyncIterator[Self]:
+        """As `entered`, for as long as a block runs."""
+        network = await cls.entered(process_id, tools, outbound)
+        try:
+            yield network
+        finally:
+            await network.close()
 
     @property
     def is_lost(self) -> bool:

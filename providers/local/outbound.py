@@ -1,16 +1,17 @@
-"""The way out of functions that have a network of their own: an HTTP proxy that leads to the internet, and nowhere else."""
+"""The way out of what has a network of its own: an HTTP proxy that leads to the internet, and nowhere else."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from process.outbound import Address, Reachable
 from providers.local.opener import PROXY_PORT
+from providers.local.upstream import Upstream, UpstreamRefused
 
 HEAD_BYTES_MAX = 32 * 1024
 HEAD_SECONDS_MAX = 10.0
@@ -22,12 +23,14 @@ _CHUNK_BYTES = 64 * 1024
 _PUBLIC = Reachable()
 
 
-def proxy_variables() -> dict[str, str]:
-    """What tells a function's HTTP client the way; that of Dart heeds it by itself."""
+_BESIDE = "localhost,127.0.0.1,::1"
+
+
+def proxy_variables(beside: str = _BESIDE) -> dict[str, str]:
+    """What tells an HTTP client the way; that of Dart heeds it by itself. `beside`: which hosts it reaches without."""
     proxy = f"http://127.0.0.1:{PROXY_PORT}"
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-    beside = dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")
-    return {**dict.fromkeys(names, proxy), **beside}
+    return {**dict.fromkeys(names, proxy), **dict.fromkeys(("no_proxy", "NO_PROXY"), beside)}
 
 
 def is_outside(address: Address) -> bool:
@@ -55,8 +58,17 @@ class Refused(Exception):
 class Outbound:
     """`CONNECT host:port`, and requests for `http://…`. Names are looked up here, and what was judged is what is connected to."""
 
-    def __init__(self, may_reach: Callable[[Address], bool] = is_outside) -> None:
+    def __init__(
+        self,
+        may_reach: Callable[[Address], bool] = is_outside,
+        *,
+        chosen: Collection[tuple[str, int]] = (),
+        upstream: Upstream | None = None,
+    ) -> None:
+        """`chosen`: hosts and ports that the operator named, reached wherever they are. `upstream` leads to its own hosts."""
         self._may_reach = may_reach
+        self._chosen = frozenset(chosen)
+        self._upstream = upstream
 
     async def serve(self, listener: socket.socket) -> asyncio.Server:
         """Take connections of one function until the server is closed."""
@@ -97,11 +109,16 @@ class Outbound:
     async def _open(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                if self._upstream and self._upstream.leads_to(host):
+                    return await self._upstream.open(host, port)
+                chosen = (host, port) in self._chosen
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 addresses = [str(one[4][0]) for one in found]
-                allowed = [one for one in addresses if self._may_reach(ipaddress.ip_address(one))]
+                allowed = [one for one in addresses if chosen or self._may_reach(ipaddress.ip_address(one))]
                 if not allowed:
-                    words = "Functions of this machine reach the internet, not this machine or its neighbours."
+                    words = (
+                        "Functions and builds of this machine reach the internet, not this machine or its neighbours."
+                    )
                     raise Refused("403 Forbidden", words)
                 failure: OSError = OSError()
                 for address in allowed:
@@ -110,6 +127,8 @@ class Outbound:
                     except OSError as error:
                         failure = error
                 raise failure
+        except UpstreamRefused as refusal:
+            raise Refused("502 Bad Gateway", str(refusal)) from None
         except TimeoutError:
             raise Refused("504 Gateway Timeout", "There was no answer in time.") from None
         except (OSError, ValueError):  # Of no name at all, or of one that none can have.

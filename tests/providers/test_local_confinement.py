@@ -183,7 +183,7 @@ async def test_names_what_this_machine_does_not_allow(hut: Hut) -> None:
     least = replace(best, means="limits")
 
     assert [word for word in least.lacks if "keys" in word]
-    assert replace(best, means="dropped", own_network=True).lacks == ()
+    assert replace(best, means="dropped", own_network=True, builds_apart=True).lacks == ()
 
 
 async def test_reaches_neither_the_database_nor_the_agent(hut: Hut, confinement: Confinement) -> None:

@@ -274,7 +274,7 @@ class TestItsNetwork:
     ) -> None:
         seen = await front.text(probe, f"fetch?url={url}")
 
-        assert seen.startswith("403 Functions of this machine reach the internet"), seen
+        assert seen.startswith("403 Functions and builds of this machine reach the internet"), seen
 
     async def test_is_entered_again_when_the_way_in_is_killed(self, front: Front, probe: Order) -> None:
         before = await front.text(probe, "born")
