@@ -15,6 +15,7 @@ from api.event_stream import EventStream, streams_of, wants_stream
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Asked, Listed, asked, listed
 from api.operation import Operation, Parameter
+from api.permit import Permit
 from api.reading import reached
 from api.refusals import ParameterInvalid
 from api.services import Services
@@ -151,7 +152,7 @@ async def _stream(
         head = f"id: {token}\nevent: {followed.event.row.type}\ndata: ".encode()
         return head + await log_entry(services, followed.event) + b"\n\n"
 
-    return streams_of(request).open(found, message)
+    return streams_of(request).open(found, message, permit=Permit(request))
 
 
 AUDIT_ROUTES = (list_audit_events,)

@@ -14,6 +14,7 @@ from api.audited import AUDITED_TENANT, audited_tenant
 from api.event_stream import StreamsFull, streams_of
 from api.listing import arguments
 from api.operation import Operation, Parameter
+from api.permit import Permit
 from api.reading import reached
 from api.services import Services
 from api.uploads import FileBytes
@@ -88,7 +89,9 @@ async def export_log(request: Request[Any, Any, Any]) -> Answer:
         *caching,
         (b"content-disposition", f'attachment; filename="dcf-{tenant_id}-{plan.epoch}-{end}.tar"'.encode()),
     )
-    return streams_of(request).download(tar_of(plan, made, made_at=instant_text(services.clock())), headers)
+    return streams_of(request).download(
+        tar_of(plan, made, made_at=instant_text(services.clock())), headers, permit=Permit(request)
+    )
 
 
 async def _begun_before(services: Services, tenant_id: UUID) -> int:

@@ -37,6 +37,7 @@ from commands.basis import fold
 from domain.api_key import API_KEY, ApiKey
 from domain.event import SYSTEM_TENANT
 from domain.project import ProjectUnknown
+from domain.refusal import Refusal
 from domain.tenant import TENANT, Tenant
 from eventstore.key_uses import APART, KeyUses
 from eventstore.log import Log
@@ -215,6 +216,20 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
         )
     if principal.projects:
         _require_within(request, operation, principal)
+
+
+async def is_still_allowed(request: Request[Any, Any, Any]) -> bool:
+    """Whether a request that was allowed would be now, in the same tenant; it is not counted again."""
+    exchange, operation = exchange_of(request.scope), operation_of(request.route_handler)
+    before = exchange.principal
+    if before is None:
+        return operation.permission == "public"
+    authenticator: Authenticator = request.app.state["authenticator"]
+    try:
+        now = await authenticator.principal(exchange.header(b"authorization"), str(before.tenant_id))
+    except Refusal:
+        return False
+    return operation.permission in now.permissions and now.projects == before.projects
 
 
 def _require_within(request: Request[Any, Any, Any], operation: Operation, principal: Principal) -> None:

@@ -18,6 +18,7 @@ from api.exchange import exchange_of
 from api.listing import arguments
 from api.operation import Operation, Parameter
 from api.patterns import whole
+from api.permit import Permit
 from api.reading import found_or, reached, tenant_of
 from api.refusals import ParameterInvalid
 from api.services import Services
@@ -70,7 +71,7 @@ async def get_build_log(
     after = int(arguments(request, (_CURSOR,)).get("cursor", "0"))
     if wants_stream(request):
         pieces = _following(services, tenant_id, project_id, deployment_id, _last_seen(request, after))
-        return streams_of(request).open(pieces, _message)
+        return streams_of(request).open(pieces, _message, permit=Permit(request))
     return Answer(encoded(await _piece(services, tenant_id, deployment_id, after)))
 
 

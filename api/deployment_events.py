@@ -13,6 +13,7 @@ from api.event_stream import streams_of, wants_stream
 from api.exchange import exchange_of
 from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
+from api.permit import Permit
 from api.reading import found_or, reached, require_project, tenant_of
 from api.services import Services
 from audit.following import Followed, following
@@ -81,7 +82,7 @@ async def _told(request: Request[Any, Any, Any], services: Services, query: Quer
     if wants_stream(request):
         start = await _start(request, services, wanted.after)
         followed = following(services.log, services.reader, query, tenant_id, (of,), after=start)
-        return streams_of(request).open(followed, lambda item: _message(services, item))
+        return streams_of(request).open(followed, lambda item: _message(services, item), permit=Permit(request))
     found = await services.reader.page(query, tenant_id, of, after=wanted.after, limit=wanted.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
     return listed([await _entry(services, item) for item in found.items], cursor)

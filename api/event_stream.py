@@ -11,6 +11,7 @@ from litestar import Request
 
 from api.answer import Answer, Header
 from api.exchange import exchange_of
+from api.permit import Permit
 from domain.refusal import Busy
 
 T = TypeVar("T")
@@ -40,16 +41,21 @@ class StreamsFull(Busy):
 
 
 class EventStream(Answer):
-    """An answer that sends what an iterator yields until that ends, the caller leaves or the process stops."""
+    """An answer that sends what an iterator yields until that ends, the caller leaves or may not listen any more, or the
+    process stops."""
 
-    __slots__ = ("_chunks", "_closing")
+    __slots__ = ("_chunks", "_closing", "_permit")
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes, None], closing: asyncio.Event, headers: Sequence[Header] = _HEADERS
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        closing: asyncio.Event,
+        permit: Permit,
+        headers: Sequence[Header] = _HEADERS,
     ) -> None:
         super().__init__(b"")
         self.headers = list(headers)
-        self._chunks, self._closing = chunks, closing
+        self._chunks, self._closing, self._permit = chunks, closing, permit
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
@@ -59,7 +65,8 @@ class EventStream(Answer):
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         closing = asyncio.create_task(self._closing.wait())
-        tasks: set[asyncio.Task[Any]] = {sending, leaving, closing}
+        losing = asyncio.create_task(self._permit.lost())
+        tasks: set[asyncio.Task[Any]] = {sending, leaving, closing, losing}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -74,6 +81,8 @@ class EventStream(Answer):
     async def _send(self, send: Any) -> None:
         async with contextlib.aclosing(self._chunks):
             async for chunk in self._chunks:
+                if not await self._permit.holds():
+                    return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
@@ -84,17 +93,19 @@ class Streams:
         self._room, self._downloads = streams_max, downloads_max
         self._closing = asyncio.Event()
 
-    def open(self, items: AsyncIterator[T], message: Callable[[T], Awaitable[bytes]]) -> EventStream:
-        """A stream of the items, each as its message. Raises StreamsFull."""
+    def open(self, items: AsyncIterator[T], message: Callable[[T], Awaitable[bytes]], *, permit: Permit) -> EventStream:
+        """A stream of the items, each as its message, for as long as the permit holds. Raises StreamsFull."""
         if self._room <= 0:
             raise StreamsFull
-        return EventStream(self._chunks(items, message), self._closing)
+        return EventStream(self._chunks(items, message), self._closing, permit)
 
-    def download(self, content: AsyncGenerator[bytes, None], headers: Sequence[Header]) -> EventStream:
+    def download(
+        self, content: AsyncGenerator[bytes, None], headers: Sequence[Header], *, permit: Permit
+    ) -> EventStream:
         """Bytes that are made while they are sent. Raises StreamsFull."""
         if self._downloads <= 0:
             raise StreamsFull
-        return EventStream(self._downloaded(content), self._closing, headers)
+        return EventStream(self._downloaded(content), self._closing, permit, headers)
 
     async def _downloaded(self, content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._downloads -= 1

@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from litestar import Request
 
 from api.event_stream import Streams, StreamsFull
 from api.first_start import OWNER_ID, TENANT_ID
+from api.permit import Permit
 from commands.execute import Context, execute
 from commands.person import RegisterPerson
 from commands.progress import ClaimDeployment
@@ -228,15 +230,15 @@ class TestStream:
         async def as_it_is(item: bytes) -> bytes:
             return item
 
-        streams = Streams(1)
-        opened = streams.open(nothing(), as_it_is)
+        streams, permit = Streams(1), Permit(Request({"type": "http"}))  # type: ignore[arg-type]
+        opened = streams.open(nothing(), as_it_is, permit=permit)
         first = opened._chunks.__aiter__()
         await first.__anext__()
         with pytest.raises(StreamsFull):
-            streams.open(nothing(), as_it_is)
+            streams.open(nothing(), as_it_is, permit=permit)
         await first.aclose()  # type: ignore[attr-defined]
 
-        streams.open(nothing(), as_it_is)
+        streams.open(nothing(), as_it_is, permit=permit)
 
 
 class TestHistory:

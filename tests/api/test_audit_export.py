@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from litestar import Request
 
 from api.event_stream import Streams, StreamsFull
 from api.first_start import TENANT_ID
+from api.permit import Permit
 from audit.export_format import Damaged
 from audit.export_source import open_export
 from audit.importing import check_export
@@ -104,12 +106,12 @@ class TestExportLog:
             yield b"a"
             yield b"b"
 
-        streams = Streams(downloads_max=1)
-        first = streams.download(content(), ())._chunks
+        streams, permit = Streams(downloads_max=1), Permit(Request({"type": "http"}))  # type: ignore[arg-type]
+        first = streams.download(content(), (), permit=permit)._chunks
         assert await first.__anext__() == b"a"
         with pytest.raises(StreamsFull):
-            streams.download(content(), ())
+            streams.download(content(), (), permit=permit)
         with contextlib.suppress(StopAsyncIteration):
             await first.aclose()
 
-        streams.download(content(), ())
+        streams.download(content(), (), permit=permit)
