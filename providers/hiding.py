@@ -1,30 +1,68 @@
-"""Texts without the values of secrets that are known."""
+"""Texts without the values of secrets that are known, as they are and as programs write them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from html import escape
+from urllib.parse import quote, quote_plus
 
-# What is shorter stands in too many words that are no secret.
+# What is shorter stands in too many words that are no secret; of what is encoded more of those are alike.
 HIDDEN_CHARACTERS_MIN = 4
+ENCODED_CHARACTERS_MIN = 8
 HIDDEN_AS = "********"
+# Whose secrets are worked out once; each is some texts of the secret's length.
+_KNOWN_MAX = 32
 
 
 def hide(text: str, secrets: Mapping[str, str]) -> str:
-    """The text without the secrets' values, each line of those that have several too; the longest are hidden first."""
-    for value in _values(secrets):
-        text = text.replace(value, HIDDEN_AS)
+    """The text without the secrets' values, each line of those that have several too; the longest are hidden first.
+
+    So are a value's forms in addresses, JSON, HTML, hexadecimal and base64 (with whatever stands before it, as in `user:password`).
+    """
+    for form in _forms(secrets):
+        text = text.replace(form, HIDDEN_AS)
     return text
 
 
 def ends_within(text: str, secrets: Mapping[str, str]) -> bool:
     """Whether the text may end inside a value: what follows would have to be seen before it is hidden."""
     return any(
-        text.endswith(value[:length])
-        for value in _values(secrets)
-        for length in range(1, min(len(value), len(text) + 1))
+        text.endswith(form[:length]) for form in _forms(secrets) for length in range(1, min(len(form), len(text) + 1))
     )
 
 
-def _values(secrets: Mapping[str, str]) -> list[str]:
-    found = {part for value in secrets.values() for part in (value, *value.splitlines())}
-    return sorted((value for value in found if len(value) >= HIDDEN_CHARACTERS_MIN), key=len, reverse=True)
+def _forms(secrets: Mapping[str, str]) -> tuple[str, ...]:
+    return _forms_of(tuple(sorted(set(secrets.values()))))
+
+
+@lru_cache(maxsize=_KNOWN_MAX)
+def _forms_of(values: tuple[str, ...]) -> tuple[str, ...]:
+    plain = {part for value in values for part in (value, *value.splitlines()) if len(part) >= HIDDEN_CHARACTERS_MIN}
+    encoded = {form for part in plain for form in _encoded(part) if len(form) >= ENCODED_CHARACTERS_MIN}
+    return tuple(sorted(plain | encoded, key=len, reverse=True))
+
+
+def _encoded(value: str) -> Iterator[str]:
+    content = value.encode("utf-8", "surrogatepass")
+    for in_address in (quote(content, safe=""), quote(content), quote_plus(content)):
+        yield from (in_address, _with_small_digits(in_address))
+    for in_json in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        yield from (in_json[1:-1], in_json[1:-1].replace("/", "\\/"))
+    yield from (escape(value), escape(value, quote=False), content.hex(), content.hex().upper())
+    for before in range(3):
+        inside = _inside_base64(content, before)
+        yield from (inside, inside.replace("+", "-").replace("/", "_"))
+
+
+def _with_small_digits(in_address: str) -> str:
+    first, *rest = in_address.split("%")
+    return "%".join((first, *(part[:2].lower() + part[2:] for part in rest)))
+
+
+def _inside_base64(content: bytes, before: int) -> str:
+    """The digits that are the value's alone, when so many bytes (of each three) stand before it, and whatever stands behind."""
+    digits = base64.b64encode(bytes(before) + content).decode()
+    return digits[-(-before * 8 // 6) : (before + len(content)) * 8 // 6]

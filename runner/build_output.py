@@ -14,6 +14,8 @@ from runner.world import World
 PIECES_MAX = 20
 # A line longer than this is written in parts.
 LINE_CHARS_MAX = 16 * 1024
+# And one of this length wherever it ends: nobody's output grows in our memory without an end.
+WAITED_CHARS_MAX = 16 * LINE_CHARS_MAX
 
 
 class BuildOutput:
@@ -40,7 +42,7 @@ class BuildOutput:
         """Whether the line is too long to be waited for, and does not end inside what has to be hidden."""
         if len(self._text) <= LINE_CHARS_MAX:
             return False
-        return not ends_within(self._text, await self._secrets(order, world))
+        return len(self._text) > WAITED_CHARS_MAX or not ends_within(self._text, await self._secrets(order, world))
 
     async def _carry(self, order: Order, world: World) -> None:
         if self._written_to is None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from html import escape
 from pathlib import Path
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from process.secret import Secret
 from providers.hiding import HIDDEN_AS, hide
@@ -71,6 +77,25 @@ class TestHide:
     def test_takes_each_line_of_a_value_out(self) -> None:
         assert hide("first\nsecond line\nthird", {"KEY": "first\nsecond line"}) == f"{HIDDEN_AS}\nthird"
         assert hide("only second line", {"KEY": "first\nsecond line"}) == f"only {HIDDEN_AS}"
+
+    @settings(max_examples=50)
+    @given(value=st.text(min_size=8, max_size=30), before=st.binary(max_size=4), after=st.binary(max_size=4))
+    def test_takes_a_value_out_as_programs_write_it(self, value: str, before: bytes, after: bytes) -> None:
+        secrets, content = {"A": value}, value.encode()
+        around = before + content + after
+        written = (
+            quote(value, safe=""),
+            urlencode(secrets),
+            json.dumps({"it": value}),
+            json.dumps(value, ensure_ascii=False),
+            escape(value),
+            content.hex(),
+            base64.b64encode(around).decode(),
+            base64.urlsafe_b64encode(around).decode().rstrip("="),
+        )
+
+        for text in written:
+            assert HIDDEN_AS in hide(text, secrets), text
 
     def test_leaves_values_that_stand_in_every_text(self) -> None:
         assert hide("a yes is no secret", {"A": "yes"}) == "a yes is no secret"

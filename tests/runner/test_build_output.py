@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 from uuid import uuid4
 
@@ -43,7 +44,7 @@ class _World(msgspec.Struct):
     redact: Any = staticmethod(without_secrets)
 
 
-async def _written(pieces: list[str], value: str = SENTINEL) -> str:
+async def _under_way(pieces: list[str], value: str = SENTINEL) -> tuple[BuildOutput, Any, Order]:
     wanted = order()
     value_id = uuid4()
     release = msgspec.structs.replace(wanted.release, secret_values={"TOKEN": value_id})
@@ -51,7 +52,11 @@ async def _written(pieces: list[str], value: str = SENTINEL) -> str:
     vault = SecretVault(MemorySecretStore(), key=bytes(KEY_BYTES))
     await vault.close(wanted.tenant_id, release.function_id, value_id, Secret(value))
     world: Any = _World({"local": _Talkative(pieces)}, MemoryBuildLogs(), vault)
-    output = BuildOutput()
+    return BuildOutput(), world, wanted
+
+
+async def _written(pieces: list[str], value: str = SENTINEL) -> str:
+    output, world, wanted = await _under_way(pieces, value)
     for _ in pieces:
         await output.carry(wanted, world, to_the_end=False)
     await output.carry(wanted, world, to_the_end=True)
@@ -67,6 +72,21 @@ class TestASecretInABuildLog:
         text = await _written(pieces)
 
         assert text == "x" * LINE_CHARS_MAX + HIDDEN_AS + "y" * LINE_CHARS_MAX + "end"
+
+    async def test_is_hidden_in_base64_that_a_piece_cuts(self) -> None:
+        encoded = b64encode(f"me:{SENTINEL}".encode()).decode()
+
+        text = await _written(["x" * LINE_CHARS_MAX + encoded[:9], encoded[9:] + "\n"])
+
+        assert text == "x" * LINE_CHARS_MAX + encoded[:4] + HIDDEN_AS + "\n"
+
+    async def test_keeps_no_endless_line_in_memory_though_it_might_go_on_with_a_value(self) -> None:
+        output, world, wanted = await _under_way(["s" * LINE_CHARS_MAX] * 20)
+
+        for _ in range(20):
+            await output.carry(wanted, world, to_the_end=False)
+
+        assert (await world.build_logs.read(wanted.tenant_id, wanted.deployment_id)).text
 
     async def test_is_hidden_though_it_comes_letter_by_letter_over_lines(self) -> None:
         text = await _written(["token: ", *SENTINEL, "\n", *"done\n"])
