@@ -92,6 +92,16 @@ class Authenticator:
         """With whom people may sign in."""
         return () if self._sign_in is None else self._sign_in.tokens.issuers
 
+    async def vouched_email(self, authorization: str | None) -> str | None:
+        """The e-mail address that the issuer of an ID token says it verified; None where it says so of none.
+
+        Raises as `principal`.
+        """
+        text = (authorization or "")[len(_SCHEME) :].strip()
+        if self._sign_in is None or not looks_like_one(text):
+            return None
+        return (await self._sign_in.tokens.identity(text)).email
+
     async def principal(self, authorization: str | None, chosen: str | None = None) -> Principal:
         """The caller an Authorization header names, acting in the tenant a Dcf-Tenant header chose.
 

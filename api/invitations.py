@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded, entity
+from api.auth import Authenticator
 from api.body import read
 from api.example_ids import INVITATION_ID, TENANT_ID
 from api.exchange import exchange_of
@@ -25,6 +27,7 @@ from api.reading import found_or, reached, tenant_of
 from api.refusals import OnlyPeople
 from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
+from commands.basis import fold
 from commands.command import States
 from commands.tenant import AcceptInvitation, InviteMember, RemoveMember, WithdrawInvitation
 from domain.refusal import FieldError, Invalid, LimitReached
@@ -32,11 +35,13 @@ from domain.tenant import (
     TENANT,
     AlreadyMember,
     InvitationExpired,
+    InvitationForAnother,
     InvitationUnknown,
     LastOwner,
     MemberUnknown,
     Role,
     RoleAboveOwn,
+    Tenant,
     TenantUnknown,
     TooManyInvitations,
 )
@@ -47,6 +52,8 @@ from projections.query import Found
 
 SECRET_BYTES = 32
 DAYS_MAX = 90
+# How long whoever was invited a moment ago waits for the read models to know of it.
+VISIBLE_SECONDS_MAX = 5.0
 _TEXT = re.compile(r"dcfi_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 # Python and JSON Schema do not agree on all that is a space; what either calls one is left out.
 _EMAIL = r"^[^@\s\x00-\x1f\x7f-\x9f\ufeff]{1,64}@[^@\s\x00-\x1f\x7f-\x9f\ufeff]{1,255}$"
@@ -248,6 +255,7 @@ _ACCEPT = Operation(
         OnlyPeople,
         InvitationMalformed,
         InvitationUnknown,
+        InvitationForAnother,
         InvitationExpired,
         AlreadyMember,
         LimitReached,
@@ -278,6 +286,7 @@ async def accept_invitation(request: Request[Any, Any, Any]) -> Answer:
 
     # Whoever made an invitation up leaves no trace, least of all in the tenant they named.
     writing.records_nothing()
+    await _require_addressed(request, services, command)
     try:
         answered = await writing.do(command, answer, record_refusals=False)
     except TenantUnknown:
@@ -285,6 +294,24 @@ async def accept_invitation(request: Request[Any, Any, Any]) -> Answer:
     if answered.status == 200:
         await services.sealing.erase(tenant_id, invitation_id)
     return answered
+
+
+async def _require_addressed(request: Request[Any, Any, Any], services: Services, command: AcceptInvitation) -> None:
+    """Raise InvitationForAnother when its text came to somebody else than it was sent to.
+
+    Who does not know its secret, or comes when it is over, learns nothing here; the decision answers them.
+    """
+    tenant: Tenant = await fold(services.log, TENANT, TENANT.stream(command.tenant_id, command.tenant_id))
+    made = tenant.invitations.get(command.invitation_id)
+    if made is None or not hmac.compare_digest(made.secret_hash, command.secret_hash):
+        return
+    await services.reader.wait_for(await services.log.head(), [INVITATION], seconds_max=VISIBLE_SECONDS_MAX)
+    found = found_or(InvitationUnknown, await services.reader.one(INVITATION, command.tenant_id, command.invitation_id))
+    invited = (await _shown(services, found)).email
+    authenticator: Authenticator = request.app.state["authenticator"]
+    vouched = await authenticator.vouched_email(exchange_of(request.scope).header(b"authorization"))
+    if invited is not None and (vouched is None or vouched.casefold() != invited.casefold()):
+        raise InvitationForAnother
 
 
 _LEAVE = Operation(

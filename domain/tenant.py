@@ -154,6 +154,16 @@ class InvitationUnknown(NotFound):
     remedy = "Ask whoever invited you for a new one."
 
 
+class InvitationForAnother(Forbidden):
+    """The invitation was sent to an e-mail address that is not verified as the caller's."""
+
+    code = "invitation_for_another"
+    remedy = (
+        "Sign in with the e-mail address you were invited by, verified by who you sign in with; "
+        "or give an owner the id that GET /api/v1/me shows, for POST /api/v1/tenant/members."
+    )
+
+
 class InvitationExpired(Conflict):
     """The invitation has expired."""
 

@@ -55,7 +55,7 @@ async def _accept(client: httpx.AsyncClient, text: str, **headers: str) -> httpx
 
 
 class TestAnInvitation:
-    async def test_makes_whoever_has_it_a_member_with_its_role(
+    async def test_makes_whom_it_was_sent_to_a_member_with_its_role(
         self, client: httpx.AsyncClient, ada: httpx.AsyncClient, issuer: OidcIssuer, world: World
     ) -> None:
         made = await _invited(client)
@@ -69,6 +69,21 @@ class TestAnInvitation:
         assert (me["role"], me["tenant"]["tenantId"]) == ("developer", str(TENANT_ID))
         shown = await ask(client, "GET", f"/tenant/invitations/{made['invitationId']}")
         assert (shown["status"], shown["email"], shown["personId"]) == ("accepted", None, me["actor"]["id"])
+
+    @pytest.mark.parametrize("claims", [{"email": "eve@example.com"}, {"email_verified": False}, {"email": None}])
+    async def test_is_of_no_use_to_whom_nobody_says_it_was_sent_to(
+        self, client: httpx.AsyncClient, issuer: OidcIssuer, world: World, claims: dict[str, Any]
+    ) -> None:
+        made = await _invited(client, email="Ada@Example.com")
+        async with world.client(issuer.token("eve", **{"email": ADA["email"], **claims})) as eve:
+            refused = await _accept(eve, made["invitation"])
+            guessed = await _accept(eve, made["invitation"][:-4] + "AAAA")
+        async with world.client(issuer.token("ada")) as ada:
+            joined = await _accept(ada, made["invitation"])
+
+        is_problem(refused, 403, "invitation_for_another")
+        is_problem(guessed, 404, "invitation_not_found")
+        assert joined.status_code == 200, "in whatever case it was written"
 
     async def test_is_shown_with_its_email_and_never_again_with_its_text(self, client: httpx.AsyncClient) -> None:
         once = {"Idempotency-Key": uuid4().hex}
