@@ -59,6 +59,11 @@ class Reachable:
         try:
             return self.allows(ip_address(host.partition("%")[0]))
         except ValueError:
+            pass
+        try:
+            # What resolvers take for an address as well: 2130706433, 0x7f.1, 127.1.
+            return self.allows(IPv4Address(socket.inet_aton(host)))
+        except (OSError, ValueError):
             return None
 
     def _allows(self, address: Address) -> bool:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import httpx
@@ -23,9 +24,16 @@ from commands.pubspec import read_pubspec
 from domain.cron import CronInvalid, ZoneUnknown, next_tick, parse, zone
 from domain.refusal import Refusal
 from domain.version import Version, VersionConstraint
+from domain.webhook import check_url
+from process.outbound import Reachable
 from tests.emulators.oidc_issuer import new_rsa_key
 
 EXAMPLES = 60
+REQUESTS = 150
+READ_HEADERS = [
+    *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-position", b"prefer", b"idempotency-key", b"accept"),
+    *(b"accept-encoding", b"content-type", b"dcf-tenant", b"last-event-id", b"origin", b"traceparent", b"x-request-id"),
+]
 ISSUER = "https://login.example"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -104,6 +112,48 @@ class TestHeaders:
         assert exchange.request_id.isprintable()
         assert exchange.request_id.isascii()
         assert exchange.traceparent == b"" or exchange.traceparent.decode("ascii").isprintable()
+
+    async def test_are_answered_whatever_stands_in_them(self, client: httpx.AsyncClient) -> None:
+        chance = Random(8)
+        pieces = [
+            b"bytes=",
+            b"0-",
+            b"-1",
+            b"*",
+            b'"',
+            b"W/",
+            b",",
+            b";q=",
+            b"=",
+            b"1",
+            b"9" * 40,
+            b"\xff",
+            b"respond-async",
+            b"\t",
+        ]
+        for _ in range(REQUESTS):
+            given = [
+                (name, b"".join(chance.choices(pieces, k=chance.randint(1, 6))))
+                for name in chance.sample(READ_HEADERS, k=3)
+            ]
+            method, body = chance.choice([("GET", b""), ("POST", b'{"name":""}')])
+
+            answer = await client.request(method, "/api/v1/projects", headers=given, content=body)
+
+            assert answer.status_code < 500, (given, answer.text)
+
+
+class TestAddresses:
+    @settings(max_examples=EXAMPLES)
+    @given(text=st.text(max_size=60) | st.text(alphabet="htps:/[]@.:%0x1-a#?\\", max_size=40).map("https://{}".format))
+    def test_of_webhooks_are_of_somebody_or_refused(self, text: str) -> None:
+        for plain in (True, False):
+            try:
+                parts = check_url(text, plain=plain)
+            except Refusal:
+                continue
+            assert parts.hostname
+            assert Reachable().literal(parts.hostname) in (True, False, None)
 
 
 class TestForms:

@@ -52,6 +52,10 @@ class TestReachable:
         assert not own.allows(ip_address("192.168.0.1"))
         assert not own.allows(ip_address("::ffff:192.168.0.1"))
 
+    @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "017700000001", "127.1", "0", "0xa9fea9fe"])
+    def test_is_no_number_that_resolvers_take_for_an_address_of_ours(self, host: str) -> None:
+        assert Reachable().literal(host) is False
+
     def test_a_name_is_not_known_before_it_is_resolved(self) -> None:
         assert Reachable().literal("localhost") is None
 
