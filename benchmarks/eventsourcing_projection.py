@@ -33,11 +33,11 @@ MODEL = msgspec.structs.replace(DEPLOYMENTS, build=1, keeps_history=False)
 INSERTED_TOGETHER = 500
 WAIT_SECONDS_MAX = 10.0
 _TRACKING = "deploymentsprojection_tracking"
-_FORGET = f"DELETE FROM {_TRACKING} WHERE application_name = %s"  # noqa: S608
+_FORGET = f"DELETE FROM {_TRACKING} WHERE application_name = %s"  # noqa: S608 - constants of this file
 
 _DECODERS = {tag_of(event): msgspec.json.Decoder(event) for a in AGGREGATES for event in a.events}
 _NAMES = ["tenant_id", "id", "first_position", "position", *(column.name for column in MODEL.columns), "row"]
-_ROW = f"SELECT first_position, row FROM views.{MODEL.kind} WHERE tenant_id = %s AND id = %s"  # noqa: S608
+_ROW = f"SELECT first_position, row FROM views.{MODEL.kind} WHERE tenant_id = %s AND id = %s"  # noqa: S608 - constants of this file
 _KEEP = f"""
     INSERT INTO views.{MODEL.kind} ({", ".join(_NAMES)})
     VALUES ({", ".join(["%s"] * len(_NAMES))})

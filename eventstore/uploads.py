@@ -85,13 +85,13 @@ class PostgresUploads:
     _COLUMNS = """tenant_id, upload_id, project_id, kind, provider, request_hash, wanted_digest, size_max, length, received,
                   turn, digest, created_at, expires_at"""
 
-    _BEGIN = f"SELECT {_COLUMNS} FROM work.begin_upload($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"  # noqa: S608
+    _BEGIN = f"SELECT {_COLUMNS} FROM work.begin_upload($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"  # noqa: S608 - the columns are a constant
 
     async def begin(self, new: NewUpload, *, seconds: int, open_max: int) -> Upload | None:
         values = msgspec.structs.astuple(new)
         return _upload(await self._database.fetchrow(self._BEGIN, *values, seconds, open_max))
 
-    _TAKE = f"SELECT {_COLUMNS} FROM work.take_upload($1, $2)"  # noqa: S608
+    _TAKE = f"SELECT {_COLUMNS} FROM work.take_upload($1, $2)"  # noqa: S608 - the columns are a constant
 
     async def take(self, tenant_id: UUID, upload_id: UUID) -> Upload | None:
         return _upload(await self._database.fetchrow(self._TAKE, tenant_id, upload_id))
@@ -119,7 +119,7 @@ class PostgresUploads:
     async def complete(self, upload: Upload, digest: str) -> None:
         await self._database.execute(self._COMPLETE, upload.tenant_id, upload.upload_id, digest)
 
-    _DROP = f"SELECT {_COLUMNS} FROM work.drop_upload($1, $2)"  # noqa: S608
+    _DROP = f"SELECT {_COLUMNS} FROM work.drop_upload($1, $2)"  # noqa: S608 - the columns are a constant
 
     async def drop(self, tenant_id: UUID, upload_id: UUID) -> Upload | None:
         return _upload(await self._database.fetchrow(self._DROP, tenant_id, upload_id))

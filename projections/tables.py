@@ -189,7 +189,7 @@ def call_sql(query: AnyQuery, served: Served) -> str:
     """The statement that calls the query's function."""
     count = len(query.parameters) + (query.audience == "tenant")
     function = query.function(served.version, served.build)
-    return f"SELECT * FROM views.{function}({', '.join(f'${n}' for n in range(1, count + 1))})"  # noqa: S608
+    return f"SELECT * FROM views.{function}({', '.join(f'${n}' for n in range(1, count + 1))})"  # noqa: S608 - the function is the model's own, the rest numbers of parameters
 
 
 def function_sql(query: AnyQuery, served: Served) -> str:

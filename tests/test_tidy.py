@@ -167,3 +167,10 @@ class TestLocks:
         )
 
         assert run <= develop
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_named)
+def test_an_exception_from_the_security_rules_has_its_reason_beside_it(path: Path) -> None:
+    bare = re.compile(r"# noqa:[A-Z0-9, ]*\bS[0-9]+[A-Z0-9, ]*$")
+
+    assert not [line for line in path.read_text().splitlines() if bare.search(line)]

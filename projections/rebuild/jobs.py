@@ -78,7 +78,7 @@ _FIELDS = """
 _BY_ID = _FIELDS + " WHERE r.id = $1"
 _NEWEST = _FIELDS + " WHERE r.model = $1 ORDER BY r.requested_at DESC LIMIT 1"
 _NEWEST_OF_ALL = (
-    _FIELDS + " WHERE r.requested_at = (SELECT max(o.requested_at) FROM views.rebuilds o WHERE o.model = r.model)"  # noqa: S608
+    _FIELDS + " WHERE r.requested_at = (SELECT max(o.requested_at) FROM views.rebuilds o WHERE o.model = r.model)"  # noqa: S608 - constants of this file
 )
 _OPEN = _FIELDS + " WHERE r.ended_at IS NULL ORDER BY r.requested_at"
 # A build's number is never given twice, so that nobody mistakes one for another.
