@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from api.answer import Answer, entity, unchanged
 from api.as_of import AS_OF, reached_as_of
+from api.kept_files import READING, content_of
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
 from api.reading import found_or, reached, require_project, tenant_of
@@ -27,7 +28,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class ContentGone(NotFound):
-    """The bytes of the artifact are not kept any more."""
+    """The bytes of the artifact are not kept any more, or are not what was uploaded."""
 
     code = "artifact_content_gone"
     remedy = "Upload the file again."
@@ -82,6 +83,7 @@ _DOWNLOAD = Operation(
     refusals=(
         ArtifactUnknown,
         ContentGone,
+        *READING,
     ),
 )
 
@@ -102,7 +104,7 @@ async def download_artifact(
     )
     if (same := unchanged(request, tag, headers)) is not None:
         return same
-    content = await services.contents.get(tenant_id, known.digest)
+    content = await content_of(services, tenant_id, known.artifact_id)
     if content is None:
         raise ContentGone
     return Answer(content, media_type=b"application/octet-stream", headers=headers)

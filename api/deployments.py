@@ -43,7 +43,7 @@ from commands.deployment import (
 from commands.entitlements import RuntimeTargetNotEntitled
 from commands.execute import decide_only
 from commands.new_release import ArtifactMissing, MainMissing, SdkConstraintMissing
-from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
+from domain.artifact import ArtifactGone, ArtifactOfAnotherKind, ArtifactOutOfReach, ArtifactUnknown
 from domain.clouds import ProviderName, provider_of
 from domain.deployment import (
     DEPLOYMENT,
@@ -129,6 +129,8 @@ QUEUEING = (
     ProviderNotConnected,
     IdentityNotVerified,
     StorageNotConfigured,
+    ArtifactGone,
+    ArtifactOutOfReach,
     QueueFull,
 )
 _NEW_RELEASE = (

@@ -21,18 +21,19 @@ from api.answer import Answer, Header, encoded
 from api.body import streamed
 from api.errors import answer_to, kept_answer
 from api.exchange import exchange_of
+from api.kept_files import READING, content_of
 from api.listing import arguments
 from api.operation import Operation, Parameter
 from api.reading import reached, tenant_of
 from api.refusals import BodyMalformed, BodyTooLarge, MediaTypeNotTaken, ParameterInvalid
 from api.services import Services, services_of
-from api.staging import File, bytes_max_of, digest_of, kept_with, refusals_of, require_open_project, stage
+from api.staging import NAMES, File, bytes_max_of, digest_of, kept_with, refusals_of, require_open_project, stage
 from api.uploads import FileBytes
 from api.writing import Writing
 from commands.execute import KeyReused
-from domain.artifact import ArtifactUnknown
+from domain.artifact import ArtifactUnknown, artifact_id
 from domain.clouds import ProviderName
-from domain.refusal import Conflict, FieldError, Invalid, LimitReached, NotFound, Refusal
+from domain.refusal import Busy, Conflict, FieldError, Invalid, LimitReached, NotFound, Refusal
 from domain.release import ArtifactKind
 from eventstore.uploads import NewUpload, Upload
 from projections.artifacts import Artifact
@@ -229,6 +230,7 @@ _APPEND = Operation(
         UploadLengthInconsistent,
         DigestMismatch,
         ArtifactUnknown,
+        *READING[:1],
         *_OF_FILES,
     ),
 )
@@ -380,6 +382,8 @@ async def _finished(request: Request[Any, Any, Any], services: Services, writing
     except DigestMismatch as refusal:
         # What came was not what was sent: under the same key it may come again.
         answer = answer_to(request.scope, refusal)
+    except Busy:
+        raise  # Nothing is wrong with the file, and all of it is here: the same request may be sent again.
     except Refusal as refusal:
         answer = await kept_answer(request.scope, refusal)
     # It is the file that is answered for, well or ill: there is nothing to resume.
@@ -396,7 +400,9 @@ async def _require_wanted(services: Services, upload: Upload, digest: str) -> No
 async def _content(services: Services, upload: Upload) -> bytes:
     if not upload.is_complete:
         return await services.uploads.content(upload)
-    content = await services.contents.get(upload.tenant_id, upload.digest)
+    kind = cast("ArtifactKind", upload.kind)
+    known = artifact_id(upload.project_id, kind, NAMES[kind], upload.digest)
+    content = await content_of(services, upload.tenant_id, known)
     if content is None:
         await services.uploads.drop(upload.tenant_id, upload.upload_id)
         raise ArtifactUnknown("The file was uploaded, and its plan keeps it no longer; upload it again.")

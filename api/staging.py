@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from api.answer import Answer
+from api.kept_files import KEEPING, keep
 from api.refusals import FileEmpty, FileNotText
 from api.services import Services
 from api.writing import Reply, Writing, recorded_time
@@ -52,7 +53,16 @@ _UNREADABLE: dict[ArtifactKind, tuple[type[Refusal], ...]] = {
 def refusals_of(*kinds: ArtifactKind) -> tuple[type[Refusal], ...]:
     """Why a file of one of these kinds may not become an artifact."""
     own = (refusal for kind in kinds for refusal in _UNREADABLE[kind])
-    return (ProjectUnknown, ProjectIsArchived, FileEmpty, FileNotText, ProviderAmbiguous, StorageNotConfigured, *own)
+    return (
+        ProjectUnknown,
+        ProjectIsArchived,
+        FileEmpty,
+        FileNotText,
+        ProviderAmbiguous,
+        StorageNotConfigured,
+        *KEEPING,
+        *own,
+    )
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +86,7 @@ async def stage(services: Services, writing: Writing, file: File) -> Answer:
     _check(file)
     facts = _facts(file.kind, file.content)
     await require_open_project(services, tenant_id, file.project_id)
+    integration = await kept_with(services, tenant_id, file.project_id, file.provider)
     command = StageArtifact(
         **writing.asked,
         project_id=file.project_id,
@@ -83,11 +94,12 @@ async def stage(services: Services, writing: Writing, file: File) -> Answer:
         file_name=NAMES[file.kind],
         digest=file.digest,
         size_bytes=len(file.content),
-        provider=await kept_with(services, tenant_id, file.project_id, file.provider),
+        provider=integration.provider if integration is not None else None,
         **facts,
     )
     # The bytes first: an artifact that is recorded can always be read.
-    await services.contents.put(tenant_id, file.digest, file.content)
+    kept = await keep(services, tenant_id, integration, command.artifact_id, file.digest, file.content)
+    command = msgspec.structs.replace(command, kept=kept)
     return await writing.do(command, lambda states: _answer(command, states))
 
 
@@ -107,24 +119,24 @@ async def bytes_max_of(services: Services, tenant_id: UUID) -> int:
 
 async def kept_with(
     services: Services, tenant_id: UUID, project_id: UUID, named: ProviderName | None
-) -> ProviderName | None:
-    """The provider whose storage keeps a file; None: our own store does, since none is configured yet.
+) -> Integration | None:
+    """The integration whose storage keeps a file; None: our own store does, since none is configured yet.
 
     Raises StorageNotConfigured or ProviderAmbiguous.
     """
-    configured: list[ProviderName] = []
+    configured: dict[ProviderName, Integration] = {}
     for provider in services.providers:
         stream = INTEGRATION.stream(tenant_id, integration_id(project_id, provider))
         state: Integration = await fold(services.log, INTEGRATION, stream)
         if state.connected and state.storage is not None:
-            configured.append(provider)
+            configured[provider] = state
     if named is not None:
         if named not in configured:
             raise StorageNotConfigured(errors=(FieldError(field="provider", message="no storage configured"),))
-        return named
+        return configured[named]
     if len(configured) > 1:
         raise ProviderAmbiguous(errors=(FieldError(field="provider", message=f"one of {', '.join(configured)}"),))
-    return configured[0] if configured else None
+    return next(iter(configured.values()), None)
 
 
 def _check(file: File) -> None:
@@ -160,6 +172,7 @@ def _answer(command: StageArtifact, states: States) -> Reply:
         size_bytes=state.size_bytes,
         provider=state.provider,
         created_at=recorded_time(state.created_at),
+        location=state.kept.location if state.kept else None,
     )
     return Reply(
         body=body,

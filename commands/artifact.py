@@ -6,9 +6,10 @@ from typing import assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
-from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, DockerfileFacts, artifact_id
-from domain.clouds import ProviderName
+from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, DockerfileFacts, Kept, artifact_id
+from domain.clouds import ProviderName, provider_of
 from domain.event import Decision
+from domain.integration import INTEGRATION, StorageNotConfigured, integration_id
 from domain.project import PROJECT, require_open
 from domain.release import ArtifactKind
 
@@ -25,6 +26,7 @@ class StageArtifact(Command, frozen=True, kw_only=True, tag="StageArtifact"):
     sdk_constraint: str | None = None
     has_main: bool | None = None
     dockerfile: DockerfileFacts | None = None
+    kept: Kept | None = None
 
     @property
     def artifact_id(self) -> UUID:
@@ -61,7 +63,9 @@ def _stage(command: StageArtifact, states: States) -> Decision:
     require_open(states.of(PROJECT, command.tenant_id, command.project_id))
     stream = ARTIFACT.stream(command.tenant_id, command.artifact_id)
     known = states.at(ARTIFACT, stream)
-    if known.exists and not known.discarded:
+    if command.kept is not None:
+        _require_configured(command, command.kept, states)
+    if known.exists and not known.discarded and known.kept == command.kept:
         return Decision()  # The same file twice is one artifact.
     staged = ArtifactStaged(
         project_id=command.project_id,
@@ -73,8 +77,18 @@ def _stage(command: StageArtifact, states: States) -> Decision:
         sdk_constraint=command.sdk_constraint,
         has_main=command.has_main,
         dockerfile=command.dockerfile,
+        kept=command.kept,
     )
     return Decision(facts=facts(stream, staged))
+
+
+def _require_configured(command: StageArtifact, kept: Kept, states: States) -> None:
+    """While the bytes were on their way the project may have been disconnected, or have moved."""
+    integration = states.of(
+        INTEGRATION, command.tenant_id, integration_id(command.project_id, provider_of(kept.storage))
+    )
+    if integration.storage != kept.storage:
+        raise StorageNotConfigured
 
 
 def _discard(command: DiscardArtifact, states: States) -> Decision:

@@ -10,8 +10,15 @@ import msgspec
 from commands.command import States
 from commands.dockerfile import notices
 from commands.entitlements import require_runtime_target
-from domain.artifact import ARTIFACT, Artifact, ArtifactGone, ArtifactOfAnotherKind, ArtifactUnknown
-from domain.clouds import ProviderName, Target, check_provider
+from domain.artifact import (
+    ARTIFACT,
+    Artifact,
+    ArtifactGone,
+    ArtifactOfAnotherKind,
+    ArtifactOutOfReach,
+    ArtifactUnknown,
+)
+from domain.clouds import ProviderName, Target, check_provider, provider_of
 from domain.deployment import Notice
 from domain.function import FUNCTION, ArtifactFiles, require_open
 from domain.integration import INTEGRATION, Integration, integration_id, require_ready
@@ -110,8 +117,10 @@ def same_release(tenant_id: UUID, project_id: UUID, release: Release, at: dateti
         return _run_again(pinned, release.image, at, states)
     dates = require_deployable(states.at(RUNTIMES, RUNTIMES_STREAM), release.runtime, at)
     for source in release.sources:
-        if states.of(ARTIFACT, tenant_id, source.artifact_id).discarded:
+        artifact = states.of(ARTIFACT, tenant_id, source.artifact_id)
+        if artifact.discarded:
             raise ArtifactGone(f"{source.file_name} of that release is kept no longer.")
+        _require_in_reach(tenant_id, artifact, f"sources.{source.kind}", states)
     return pinned, _retiring(release.runtime, dates, at)
 
 
@@ -209,7 +218,20 @@ def _artifact(wanted: Wanted, field: str, kind: ArtifactKind, artifact_id: UUID,
         raise ArtifactOfAnotherKind(errors=(FieldError(field=f"artifactFiles.{field}", message=message),))
     if artifact.discarded:
         raise ArtifactGone(errors=(FieldError(field=f"artifactFiles.{field}", message="kept no longer"),))
+    _require_in_reach(wanted.tenant_id, artifact, f"artifactFiles.{field}", states)
     return artifact
+
+
+def _require_in_reach(tenant_id: UUID, artifact: Artifact, field: str, states: States) -> None:
+    """A file in a storage is read by the identity of its provider, as whom the project has to be connected still."""
+    if artifact.kept is None:
+        return
+    provider = provider_of(artifact.kept.storage)
+    if not states.of(INTEGRATION, tenant_id, integration_id(artifact.project_id, provider)).connected:
+        message = (
+            f"{artifact.file_name} lies at {artifact.kept.location}, and the project is not connected to {provider}."
+        )
+        raise ArtifactOutOfReach(message, errors=(FieldError(field=field, message=f"kept at {provider}"),))
 
 
 def _check_files(files: list[Artifact], runtime: str, runtimes: Runtimes, at: datetime) -> None:

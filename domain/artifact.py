@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.clouds import ProviderName
+from domain.clouds import AwsStorage, AzureStorage, GcpStorage, LocalStorage, ProviderName, Storage
 from domain.event import Aggregate, Event
-from domain.refusal import Invalid, NotFound
+from domain.refusal import Conflict, Invalid, NotFound
 from domain.release import ArtifactKind
 
 
@@ -30,13 +30,35 @@ class DockerfileFacts(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     secret_names: tuple[str, ...] = ()
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the bytes are in a storage of the project's: under which name."""
+
+    storage: Storage
+    name: str
+
+    @property
+    def location(self) -> str:
+        """The same as its cloud writes it."""
+        match self.storage:
+            case AwsStorage(bucket=bucket):
+                return f"s3://{bucket}/{self.name}"
+            case GcpStorage(bucket=bucket):
+                return f"gs://{bucket}/{self.name}"
+            case AzureStorage(account=account, container=container):
+                return f"https://{account}.blob.core.windows.net/{container}/{self.name}"
+            case LocalStorage():
+                return self.name
+            case _:
+                assert_never(self.storage)
+
+
 class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
     project_id: UUID
     kind: ArtifactKind
     file_name: str
     digest: str
     size_bytes: int
-    # Where the bytes are kept: our own store (none), or the project's connected storage.
+    # Whose storage was configured: that of none (our own store keeps the bytes), or of a provider.
     provider: ProviderName | None = None
     # Read from a pubspec when it was uploaded: the text of `environment.sdk`.
     sdk_constraint: str | None = None
@@ -44,6 +66,8 @@ class ArtifactStaged(Event, frozen=True, kw_only=True, tag="artifact.staged"):
     has_main: bool | None = None
     # Read from a Dockerfile.
     dockerfile: DockerfileFacts | None = None
+    # Where the bytes are; none: in our own store.
+    kept: Kept | None = None
 
 
 class ArtifactDiscarded(Event, frozen=True, kw_only=True, tag="artifact.discarded"):
@@ -68,6 +92,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     sdk_constraint: str | None = None
     has_main: bool | None = None
     dockerfile: DockerfileFacts | None = None
+    kept: Kept | None = None
     created_at: datetime | None = None
 
 
@@ -92,6 +117,15 @@ class ArtifactGone(Invalid):
     remedy = "Upload the file again; it is then the same artifact as before."
 
 
+class ArtifactOutOfReach(Conflict):
+    """The file lies in a storage of a provider that the project is not connected to any more."""
+
+    code = "artifact_out_of_reach"
+    remedy = (
+        "Upload the file again, which keeps it where the project keeps its files now; or connect the provider again."
+    )
+
+
 def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
     match event:
         case ArtifactStaged():
@@ -106,6 +140,7 @@ def evolve(artifact: Artifact, event: ArtifactEvent) -> Artifact:
                 sdk_constraint=event.sdk_constraint,
                 has_main=event.has_main,
                 dockerfile=event.dockerfile,
+                kept=event.kept,
                 created_at=event.at,
             )
         case ArtifactDiscarded():

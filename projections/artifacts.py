@@ -17,8 +17,8 @@ from projections.recorded import Recorded
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`digest` is `sha256:` and 64 hexadecimal digits; `provider` is None for what our own store keeps. From
-    `discardedAt` on the file is kept no longer; uploaded again, it is the same artifact."""
+    """`digest` is `sha256:` and 64 hexadecimal digits; `provider` is None for what our own store keeps; `location` is
+    where in a cloud's storage the bytes are. From `discardedAt` on the file is kept no longer; uploaded again, it is the same artifact."""
 
     artifact_id: UUID
     path: str
@@ -29,6 +29,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     provider: ProviderName | None
     created_at: datetime
     discarded_at: datetime | None = None
+    location: str | None = None
 
 
 class ArtifactRow(Artifact, frozen=True, kw_only=True, rename="camel"):
@@ -48,6 +49,7 @@ def project(row: ArtifactRow | None, recorded: Recorded) -> ArtifactRow | None:
                 provider=event.provider,
                 created_at=recorded.at,
                 project_id=event.project_id,
+                location=event.kept.location if event.kept else None,
             )
         case ArtifactDiscarded():
             return msgspec.structs.replace(present(row), discarded_at=recorded.at)
@@ -57,7 +59,7 @@ def project(row: ArtifactRow | None, recorded: Recorded) -> ArtifactRow | None:
 
 ARTIFACTS = ReadModel(
     name="artifacts",
-    version=3,
+    version=4,
     row=ArtifactRow,
     interests=(ArtifactStaged, ArtifactDiscarded),
     keys=own_stream,

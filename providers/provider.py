@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
@@ -15,6 +16,8 @@ from process.secret import Secret
 
 # The values of a release's secrets, by name.
 Secrets = Mapping[str, Secret]
+# Of an uploaded file: it is text.
+FILE_MEDIA_TYPE = "text/plain; charset=utf-8"
 NO_SECRETS: Secrets = MappingProxyType({})
 
 
@@ -177,6 +180,58 @@ class ChecksResources(Protocol):
     async def check_resources(
         self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
     ) -> Finding: ...
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A project's storage, and as whom it is reached."""
+
+    tenant_id: UUID
+    project_id: UUID
+    identity: Identity
+    storage: Storage
+
+
+class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, and since when it has been there."""
+
+    content: bytes
+    at: datetime
+
+
+class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The same without its bytes."""
+
+    name: str
+    at: datetime
+
+
+class FilePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the files in a folder. `next_cursor` asks for those that follow; empty: that was all."""
+
+    items: tuple[ListedFile, ...]
+    next_cursor: str
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """What a provider may offer beside the port: to keep uploaded files in the project's own storage.
+
+    Without it the service's own store keeps them. Raises what the port's verbs raise.
+    """
+
+    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+        """Put the bytes there, checked as they arrive. False: something has the name, and stays as it is."""
+        ...
+
+    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+        """What has the name, or None. What is longer than `bytes_max` is cut off somewhere behind that."""
+        ...
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage: ...
+
+    async def remove_file(self, place: Place, name: str) -> None:
+        """Take it away; it may be gone already."""
+        ...
 
 
 class Provider(Protocol):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import assert_never
 
 import msgspec
 import structlog
 
+from commands.basis import fold
+from domain.artifact import ARTIFACT, Artifact, Kept
+from domain.clouds import provider_of as provider_named
+from domain.integration import INTEGRATION, Integration, integration_id
+from domain.release import SourceRef
 from eventstore.secret_values import SecretLost, opened
+from providers import files
 from providers.provider import (
+    KeepsFiles,
     Order,
+    Place,
     Provider,
     ProviderBusy,
     ProviderRefused,
@@ -132,9 +139,35 @@ async def _sources(order: Order, world: World) -> tuple[Source, ...]:
     """The release's files, checked. Raises ProviderRefused when one is not what was released."""
     sources = []
     for wanted in order.release.sources:
-        content = await world.contents.get(order.tenant_id, wanted.digest)
-        if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != wanted.digest:
+        content = await _content(order, wanted, world)
+        if content is None or files.digest_of(content) != wanted.digest:
             message = f"The stored file {wanted.file_name} is missing or is not what was uploaded."
             raise ProviderRefused("artifact_lost", message, "Upload it again and deploy.")
         sources.append(Source(kind=wanted.kind, file_name=wanted.file_name, digest=wanted.digest, content=content))
     return tuple(sources)
+
+
+async def _content(order: Order, wanted: SourceRef, world: World) -> bytes | None:
+    """The bytes from wherever they are: our own store, or a storage of the project's, which need not be the target's."""
+    artifact: Artifact = await fold(world.log, ARTIFACT, ARTIFACT.stream(order.tenant_id, wanted.artifact_id))
+    if artifact.kept is None:
+        return await world.contents.get(order.tenant_id, wanted.digest)
+    keeper, place = await _keeper(order, artifact.kept, world)
+    return await files.fetch(keeper, place, artifact.kept.name, wanted.digest, size_bytes=wanted.size_bytes)
+
+
+async def _keeper(order: Order, kept: Kept, world: World) -> tuple[KeepsFiles, Place]:
+    name = provider_named(kept.storage)
+    stream = INTEGRATION.stream(order.tenant_id, integration_id(order.project_id, name))
+    integration: Integration = await fold(world.log, INTEGRATION, stream)
+    keeper = world.providers.get(name)
+    if integration.identity is None or keeper is None or not isinstance(keeper, KeepsFiles):
+        raise ProviderRefused(
+            "artifact_out_of_reach",
+            f"A source lies at {kept.location}, and the project is not connected to {name} any more.",
+            "Upload the file again, or connect the provider again, and deploy.",
+        )
+    place = Place(
+        tenant_id=order.tenant_id, project_id=order.project_id, identity=integration.identity, storage=kept.storage
+    )
+    return keeper, place

@@ -22,6 +22,8 @@ from commands.command import Command
 from commands.execute import Context, execute
 from commands.progress import RecordWithdrawn
 from commands.retention import RetireDeployment
+from domain.artifact import Kept
+from domain.clouds import LocalStorage
 from domain.deployment import DeploymentStatus
 from domain.event import SYSTEM_TENANT
 from domain.function import FUNCTION, Function
@@ -43,13 +45,15 @@ from projections.deployment_lists import (
     Watched,
 )
 from projections.functions import FUNCTION_GET, FUNCTIONS_LIST
+from projections.integrations import INTEGRATIONS_LIST, Integration
 from projections.plans import PLAN
 from projections.projects import PROJECTS_LIST
 from projections.query import Found, Query
 from projections.reader import Reader
 from projections.tenants import TENANTS_LIST
 from projections.webhooks import WEBHOOK_GET
-from providers.provider import ProviderBusy, ProviderRefused
+from providers import files
+from providers.provider import KeepsFiles, Place, ProviderBusy, ProviderRefused
 from runner.access import access_of
 from runner.perform import foreseen, provider_of
 from runner.seen import Seen, look, order_of
@@ -214,10 +218,13 @@ class Retention:
     async def _discard(self, tenant_id: UUID, limits: Limits) -> None:
         """Files first, and their bytes a round later at the earliest: whatever was queued with one before is seen then."""
         needed = await self._needed(tenant_id)
-        digests = set(needed.digests)
+        digests, locations = set(needed.digests), set[str]()
         before = self._before(limits.artifact_retention_days)
         async for found in self._pages(ARTIFACTS_KEPT, None, tenant_id):
-            digests.add(found.row.digest)
+            if found.row.location is None:
+                digests.add(found.row.digest)
+            else:
+                locations.add(found.row.location)
             if found.row.created_at < before and found.id not in needed.artifact_ids:
                 await self._ask(
                     DiscardArtifact(
@@ -229,6 +236,40 @@ class Retention:
                     found.id,
                 )
         await self._world.contents.sweep(tenant_id, digests, older_than_seconds=BYTES_SECONDS, limit=STEP_ROWS_MAX)
+        async for project in self._pages(PROJECTS_LIST, tenant_id):
+            async for integration in self._pages(INTEGRATIONS_LIST, tenant_id, project.id):
+                await self._sweep(integration, locations)
+
+    async def _sweep(self, found: Found[Integration], locations: set[str]) -> None:
+        """Take away from the project's storage what no artifact names, and nobody is about to name."""
+        row, keeper = found.row, self._world.providers.get(found.row.provider)
+        if row.storage is None or row.identity is None or keeper is None or not isinstance(keeper, KeepsFiles):
+            return  # It is not connected, or there is nothing of ours.
+        if isinstance(row.storage, LocalStorage):
+            return  # That is our own store.
+        place = Place(tenant_id=found.tenant_id, project_id=row.project_id, identity=row.identity, storage=row.storage)
+        try:
+            async with foreseen("sweep"):
+                removed = await self._swept(keeper, place, locations)
+        except (ProviderBusy, ProviderRefused) as problem:
+            log.info("storage_not_swept", project_id=str(row.project_id), provider=row.provider, problem=str(problem))
+            return
+        if removed:
+            log.info("storage_swept", project_id=str(row.project_id), provider=row.provider, count=removed)
+
+    async def _swept(self, keeper: KeepsFiles, place: Place, locations: set[str]) -> int:
+        before = self._world.clock() - timedelta(seconds=BYTES_SECONDS)
+        removed, cursor, folder = 0, "", files.folder(place.tenant_id, place.project_id)
+        while removed < STEP_ROWS_MAX:
+            page = await keeper.list_files(place, folder, cursor)
+            for file in page.items:
+                if file.at < before and Kept(storage=place.storage, name=file.name).location not in locations:
+                    await keeper.remove_file(place, file.name)
+                    removed += 1
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        return removed
 
     async def _needed(self, tenant_id: UUID) -> _Needed:
         needed = _Needed(set(), set())

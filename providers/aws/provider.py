@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from domain.clouds import AwsIdentity, AwsStorage, Identity, Storage
@@ -18,14 +20,18 @@ from providers.aws.wire import Wire
 from providers.dockerfile import dart_version
 from providers.issuer import TokenSource
 from providers.provider import (
+    FILE_MEDIA_TYPE,
     NO_SECRETS,
     Build,
     Bundle,
+    FilePage,
     Finding,
+    FoundFile,
     Image,
     LogChunk,
     Observation,
     Order,
+    Place,
     ProviderRefused,
     Secrets,
     Service,
@@ -145,6 +151,28 @@ class AwsProvider:
                 await work.images.remove()
             await work.bucket.clear(naming.folder(order))
             return remaining
+
+    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+        async with self._storage(place) as bucket:
+            return await bucket.put(name, content, {}, FILE_MEDIA_TYPE)
+
+    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+        async with self._storage(place) as bucket:
+            return await bucket.read(name, bytes_max=bytes_max)
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
+        async with self._storage(place) as bucket:
+            return await bucket.page(folder, cursor)
+
+    async def remove_file(self, place: Place, name: str) -> None:
+        async with self._storage(place) as bucket:
+            await bucket.remove(name)
+
+    @asynccontextmanager
+    async def _storage(self, place: Place) -> AsyncIterator[Bucket]:
+        role = _role(place.identity)
+        async with told_apart(role):
+            yield Bucket(self._account(place.tenant_id, place.project_id, role), _bucket(place.storage))
 
     def _work(self, order: Order) -> _Work:
         account = self._account(order.tenant_id, order.project_id, identity_of(order))

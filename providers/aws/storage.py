@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,7 +13,15 @@ import msgspec
 from domain.clouds import AwsStorage
 from providers.aws.account import Account
 from providers.aws.errors import Answered
-from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+from providers.provider import (
+    Bundle,
+    FilePage,
+    FoundFile,
+    ListedFile,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderUnreachable,
+)
 from providers.together import together
 
 # Larger ones are sent in parts, and go on after a cut where it left off.
@@ -46,24 +55,52 @@ class Bucket:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DART: dart}
+        if not await self.put(name, content, metadata, "application/zip"):
+            return await self._there_before(name, digest)
+        return self._staged(name, metadata)
+
+    async def put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> bool:
+        """Put the bytes there, unless something has the name: whether they were."""
         try:
             if len(content) >= MULTIPART_BYTES_MIN:
-                await self._put_in_parts(name, content, metadata)
+                await self._put_in_parts(name, content, metadata, media_type)
             else:
                 await self._call(
                     "put_object",
                     Key=name,
                     Body=content,
-                    ContentType="application/zip",
+                    ContentType=media_type,
                     Metadata=metadata,
                     IfNoneMatch="*",
                     ChecksumSHA256=_checksum(content),
                 )
         except Answered as error:
+            if error.code == "NoSuchUpload":
+                raise ProviderBusy("Somebody else has just ended the same upload.") from error
             if error.http_status != 412:
                 raise
-            return await self._there_before(name, digest)
-        return self._staged(name, metadata)
+            return False
+        return True
+
+    async def read(self, name: str, *, bytes_max: int) -> FoundFile | None:
+        """The object, cut off behind so many bytes; None when there is none."""
+        try:
+            found = await self._call("get_object", Key=name, Range=f"bytes=0-{bytes_max}")
+        except Answered as error:
+            if error.is_missing:
+                return None
+            if error.http_status == 416:  # There is nothing in it.
+                return FoundFile(content=b"", at=datetime.now(UTC))
+            raise
+        async with found["Body"] as body:
+            return FoundFile(content=await body.read(), at=found["LastModified"])
+
+    async def page(self, prefix: str, cursor: str) -> FilePage:
+        """The objects whose names begin so, OBJECTS_MAX at a time."""
+        more = {"ContinuationToken": cursor} if cursor else {}
+        page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=OBJECTS_MAX, **more)
+        items = [ListedFile(name=str(item["Key"]), at=item["LastModified"]) for item in page.get("Contents", [])]
+        return FilePage(items=tuple(items), next_cursor=str(page.get("NextContinuationToken", "")))
 
     async def staged(self, name: str) -> Staged | None:
         """The bundle of this name, or None."""
@@ -117,8 +154,8 @@ class Bucket:
         # The two oldest regions are written otherwise.
         return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(found, str(found))
 
-    async def _put_in_parts(self, name: str, content: bytes, metadata: dict[str, str]) -> None:
-        upload, there = await self._begun(name, metadata)
+    async def _put_in_parts(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> None:
+        upload, there = await self._begun(name, metadata, media_type)
         parts = []
         for number, first in enumerate(range(0, len(content), PART_BYTES), 1):
             part = content[first : first + PART_BYTES]
@@ -138,7 +175,9 @@ class Bucket:
                 await self._abort(name, upload)
             raise
 
-    async def _begun(self, name: str, metadata: dict[str, str]) -> tuple[str, dict[tuple[int, str], str]]:
+    async def _begun(
+        self, name: str, metadata: dict[str, str], media_type: str
+    ) -> tuple[str, dict[tuple[int, str], str]]:
         """The upload that was cut off, with the parts that arrived, by number and checksum; or a new one."""
         for upload in await self._unfinished(name):
             found = await self._call("list_parts", Key=name, UploadId=upload)
@@ -147,7 +186,7 @@ class Bucket:
         made = await self._call(
             "create_multipart_upload",
             Key=name,
-            ContentType="application/zip",
+            ContentType=media_type,
             Metadata=metadata,
             ChecksumAlgorithm="SHA256",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from domain.clouds import AzureIdentity, AzureResources, AzureStorage, Identity, Storage
@@ -19,14 +21,18 @@ from providers.azure.wire import Wire
 from providers.dockerfile import dart_version
 from providers.issuer import TokenSource
 from providers.provider import (
+    FILE_MEDIA_TYPE,
     NO_SECRETS,
     Build,
     Bundle,
+    FilePage,
     Finding,
+    FoundFile,
     Image,
     LogChunk,
     Observation,
     Order,
+    Place,
     ProviderRefused,
     Secrets,
     Service,
@@ -148,6 +154,28 @@ class AzureProvider:
             await together(*(work.container.remove(name) for name in names))
             return remaining
 
+    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+        async with self._storage(place) as container:
+            return await container.put_new(name, content, {}, FILE_MEDIA_TYPE)
+
+    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+        async with self._storage(place) as container:
+            return await container.found(name, bytes_max=bytes_max)
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
+        async with self._storage(place) as container:
+            return await container.page(folder, cursor)
+
+    async def remove_file(self, place: Place, name: str) -> None:
+        async with self._storage(place) as container:
+            await container.remove(name)
+
+    @asynccontextmanager
+    async def _storage(self, place: Place) -> AsyncIterator[Container]:
+        identity = _identity(place.identity)
+        async with told_apart(identity):
+            yield Container(self.account(place.tenant_id, place.project_id, identity), _container(place.storage))
+
     def account(self, tenant_id: UUID, project_id: UUID, identity: AzureIdentity) -> Account:
         return Account(self._wire, self._tokens, tenant_id, project_id, identity)
 
@@ -156,9 +184,7 @@ class AzureProvider:
         return account, self._passes, self._operations
 
     def _checks(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Checks:
-        if not isinstance(identity, AzureIdentity):
-            raise ProviderRefused("provider_mismatch", "This is no identity of Azure.", "Connect it again.")
-        return Checks(self.account(tenant_id, project_id, identity), self._tokens)
+        return Checks(self.account(tenant_id, project_id, _identity(identity)), self._tokens)
 
 
 class _Work:
@@ -196,6 +222,12 @@ class _Work:
                 "image_missing", "The image is no longer in the registry.", "Deploy from the sources."
             )
         return await self.images.name(pinned.digest)
+
+
+def _identity(identity: Identity) -> AzureIdentity:
+    if not isinstance(identity, AzureIdentity):
+        raise ProviderRefused("provider_mismatch", "This is no identity of Azure.", "Connect it again.")
+    return identity
 
 
 def _container(storage: Storage) -> AzureStorage:

@@ -19,7 +19,7 @@ from domain.clouds import AzureStorage
 from providers.azure.account import Account
 from providers.azure.errors import Answered, seconds
 from providers.azure.identity import STORAGE
-from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+from providers.provider import Bundle, FilePage, FoundFile, ListedFile, ProviderRefused, ProviderUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,6 +36,7 @@ BLOCK_BYTES = 4 * 1024 * 1024
 CUTS_MAX = 5
 CUT_SECONDS = 0.2
 NAMES_MAX = 1000
+BUNDLE_MEDIA_TYPE = "application/gzip"
 READ_BYTES_MAX = 4 * 1024 * 1024
 SAS_SECONDS = 2 * 3600
 # Clocks differ: a key is valid from a little before now.
@@ -81,13 +82,19 @@ class Container:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
+        if not await self.put_new(name, content, metadata, BUNDLE_MEDIA_TYPE):
+            return await self._there_before(name, digest)
+        return self._staged(name, metadata)
+
+    async def put_new(self, name: str, content: bytes, metadata: Mapping[str, str], media_type: str) -> bool:
+        """Put the bytes there, unless something has the name: whether they were."""
         try:
-            await self.put(name, content, metadata)
+            await self.put(name, content, metadata, media_type)
         except Answered as error:
             if error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
                 raise
-            return await self._there_before(name, digest)
-        return self._staged(name, metadata)
+            return False
+        return True
 
     async def staged(self, name: str) -> Staged | None:
         """The bundle of this name, or None."""
@@ -100,12 +107,14 @@ class Container:
                 raise
             return self._staged(name, properties.metadata or {})
 
-    async def put(self, name: str, content: bytes, metadata: Mapping[str, str]) -> None:
+    async def put(
+        self, name: str, content: bytes, metadata: Mapping[str, str], media_type: str = BUNDLE_MEDIA_TYPE
+    ) -> None:
         """Put a blob there if nothing has the name. Raises Answered (409, BlobAlreadyExists)."""
         async with self._blob(name) as blob:
             from azure.storage.blob import ContentSettings
 
-            settings = ContentSettings(content_type="application/gzip", content_md5=_md5(content))
+            settings = ContentSettings(content_type=media_type, content_md5=_md5(content))
             if len(content) >= BLOCKS_BYTES_MIN:
                 await self._put_in_blocks(blob, content, settings, dict(metadata))
                 return
@@ -130,6 +139,33 @@ class Container:
                     return b""
                 raise
             return content
+
+    async def found(self, name: str, *, bytes_max: int) -> FoundFile | None:
+        """The blob, cut off somewhere behind so many bytes; None when there is none."""
+        async with self._blob(name) as blob:
+            try:
+                properties = await _asked(blob.get_blob_properties)
+            except Answered as error:
+                if error.http_status == 404:
+                    return None
+                raise
+        content = b""
+        while len(content) <= bytes_max and (piece := await self.read(name, first=len(content))):
+            content += piece
+        return FoundFile(content=content, at=properties.last_modified)
+
+    async def page(self, prefix: str, cursor: str) -> FilePage:
+        """The blobs whose names begin so, NAMES_MAX at a time."""
+        async with self._container() as container:
+            pages = container.list_blobs(name_starts_with=prefix, results_per_page=NAMES_MAX).by_page(cursor or None)
+
+            async def page() -> FilePage:
+                async for blobs in pages:
+                    items = [ListedFile(name=str(blob.name), at=blob.last_modified) async for blob in blobs]
+                    return FilePage(items=tuple(items), next_cursor=str(pages.continuation_token or ""))  # type: ignore[attr-defined]
+                return FilePage(items=(), next_cursor="")
+
+            return await _asked(page)
 
     async def names(self, prefix: str) -> list[str]:
         """The blobs whose names begin so, at most NAMES_MAX."""

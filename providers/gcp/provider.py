@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from domain.clouds import GcpIdentity, GcpStorage, Identity, Storage
@@ -19,14 +21,18 @@ from providers.gcp.storage import Bucket, Staged
 from providers.gcp.wire import Wire
 from providers.issuer import TokenSource
 from providers.provider import (
+    FILE_MEDIA_TYPE,
     NO_SECRETS,
     Build,
     Bundle,
+    FilePage,
     Finding,
+    FoundFile,
     Image,
     LogChunk,
     Observation,
     Order,
+    Place,
     ProviderRefused,
     Secrets,
     Service,
@@ -146,13 +152,34 @@ class GcpProvider:
             await together(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
 
+    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+        async with self._storage(place) as bucket:
+            return await bucket.put(name, content, {}, FILE_MEDIA_TYPE)
+
+    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+        async with self._storage(place) as bucket:
+            return await bucket.found(name, bytes_max=bytes_max)
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
+        async with self._storage(place) as bucket:
+            return await bucket.page(folder, cursor)
+
+    async def remove_file(self, place: Place, name: str) -> None:
+        async with self._storage(place) as bucket:
+            await bucket.remove(name)
+
+    @asynccontextmanager
+    async def _storage(self, place: Place) -> AsyncIterator[Bucket]:
+        identity = _identity(place.identity)
+        async with told_apart(identity):
+            yield Bucket(self.account(place.tenant_id, place.project_id, identity), _bucket_name(place.storage))
+
     def account(self, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> Account:
         return Account(self._wire, self._tokens, tenant_id, project_id, identity)
 
     def _checks(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Checks:
-        if not isinstance(identity, GcpIdentity):
-            raise ProviderRefused("provider_mismatch", "This is no identity of Google Cloud.", "Connect it again.")
-        return Checks(self.account(tenant_id, project_id, identity), self._tokens, tenant_id, project_id)
+        account = self.account(tenant_id, project_id, _identity(identity))
+        return Checks(account, self._tokens, tenant_id, project_id)
 
 
 class _Work:
@@ -194,6 +221,12 @@ class _Work:
             )
         await self.images.name(self._order, pinned.digest)
         return Image(reference=pinned.reference, digest=pinned.digest)
+
+
+def _identity(identity: Identity) -> GcpIdentity:
+    if not isinstance(identity, GcpIdentity):
+        raise ProviderRefused("provider_mismatch", "This is no identity of Google Cloud.", "Connect it again.")
+    return identity
 
 
 def _bucket_name(storage: Storage) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ from gcloud.aio.storage import Storage
 
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, answered
-from providers.provider import Bundle, ProviderRefused, ProviderUnreachable
+from providers.provider import Bundle, FilePage, FoundFile, ListedFile, ProviderRefused, ProviderUnreachable
 
 # Larger ones are sent in pieces, and go on after a cut where it left off.
 RESUMABLE_BYTES_MIN = 8 * 1024 * 1024
@@ -68,24 +69,43 @@ class Bucket:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
-        try:
-            made = await self._put(name, content, metadata)
-        except Answered as error:
-            if error.http_status != 412:
-                raise
-            return await self._there_before(name, digest)
-        if made.get("md5Hash") != _md5(content):
-            raise ProviderUnreachable(f"gs://{self._name}/{name} did not arrive as it was sent.")
-        return self._staged(name, made)
+        made = await self._put_new(name, content, metadata, "application/gzip")
+        return await self._there_before(name, digest) if made is None else self._staged(name, made)
+
+    async def put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> bool:
+        """Put the bytes there, unless something has the name: whether they were. Raises ProviderUnreachable when they
+        arrived damaged."""
+        return await self._put_new(name, content, metadata, media_type) is not None
+
+    async def found(self, name: str, *, bytes_max: int) -> FoundFile | None:
+        """The object, cut off behind so many bytes; None when there is none."""
+        metadata = await self._metadata(name)
+        if metadata is None:
+            return None
+        content = await self.read(name, first=0, last=bytes_max)
+        return FoundFile(content=content, at=datetime.fromisoformat(metadata["updated"]))
+
+    async def page(self, prefix: str, cursor: str) -> FilePage:
+        """The objects whose names begin so, OBJECTS_MAX at a time."""
+        wanted = {"prefix": prefix, "maxResults": str(OBJECTS_MAX), **({"pageToken": cursor} if cursor else {})}
+        page = await self._asked(self._storage.list_objects(self._name, params=wanted))
+        items = [
+            ListedFile(name=str(item["name"]), at=datetime.fromisoformat(item["updated"]))
+            for item in page.get("items", [])
+        ]
+        return FilePage(items=tuple(items), next_cursor=str(page.get("nextPageToken", "")))
 
     async def staged(self, name: str) -> Staged | None:
         """The bundle of this name, or None."""
         found = await self._metadata(name)
         return None if found is None else self._staged(name, found)
 
-    async def read(self, name: str, *, first: int | None = None, last_bytes: int | None = None) -> bytes:
-        """The object's bytes from `first` on, or its last ones; none when there is nothing there."""
-        wanted = f"bytes={first}-" if first is not None else f"bytes=-{last_bytes}"
+    async def read(
+        self, name: str, *, first: int | None = None, last: int | None = None, last_bytes: int | None = None
+    ) -> bytes:
+        """The object's bytes from `first` on (to `last`), or its last ones; none when there is nothing there."""
+        end = "" if last is None else last
+        wanted = f"bytes={first}-{end}" if first is not None else f"bytes=-{last_bytes}"
         try:
             content: bytes = await self._asked(
                 self._storage.download(self._name, name, headers={"Range": wanted, "Accept-Encoding": "identity"})
@@ -111,15 +131,29 @@ class Bucket:
             if error.http_status != 404:
                 raise
 
-    async def _put(self, name: str, content: bytes, metadata: dict[str, str]) -> dict[str, Any]:
+    async def _put_new(
+        self, name: str, content: bytes, metadata: dict[str, str], media_type: str
+    ) -> dict[str, Any] | None:
+        """The object as it is there now; None when something has had the name."""
+        try:
+            made = await self._put(name, content, metadata, media_type)
+        except Answered as error:
+            if error.http_status != 412:
+                raise
+            return None
+        if made.get("md5Hash") != _md5(content):
+            raise ProviderUnreachable(f"gs://{self._name}/{name} did not arrive as it was sent.")
+        return made
+
+    async def _put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> dict[str, Any]:
         if len(content) >= RESUMABLE_BYTES_MIN:
-            return await self._put_in_pieces(name, content, metadata)
+            return await self._put_in_pieces(name, content, metadata, media_type)
         found: dict[str, Any] = await self._asked(
             self._storage.upload(
                 self._name,
                 name,
                 io.BytesIO(content),
-                content_type="application/gzip",
+                content_type=media_type,
                 parameters={"ifGenerationMatch": "0"},
                 metadata={"metadata": metadata, "md5Hash": _md5(content)},
                 force_resumable_upload=False,
@@ -127,8 +161,10 @@ class Bucket:
         )
         return found
 
-    async def _put_in_pieces(self, name: str, content: bytes, metadata: dict[str, str]) -> dict[str, Any]:
-        place = await self._begin(name, content, metadata)
+    async def _put_in_pieces(
+        self, name: str, content: bytes, metadata: dict[str, str], media_type: str
+    ) -> dict[str, Any]:
+        place = await self._begin(name, content, metadata, media_type)
         sent, cuts = 0, 0
         while True:
             piece = content[sent : sent + PIECE_BYTES]
@@ -144,14 +180,14 @@ class Bucket:
             if done is not None:
                 return done
 
-    async def _begin(self, name: str, content: bytes, metadata: dict[str, str]) -> str:
+    async def _begin(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> str:
         async with self._account.wire.session.post(
             f"{self._account.wire.root('storage')}/upload/storage/v1/b/{self._name}/o",
             params={"uploadType": "resumable", "name": name, "ifGenerationMatch": "0"},
             headers={
                 "Authorization": f"Bearer {await self._account.token()}",
                 "Content-Type": "application/json; charset=UTF-8",
-                "X-Upload-Content-Type": "application/gzip",
+                "X-Upload-Content-Type": media_type,
                 "X-Upload-Content-Length": str(len(content)),
             },
             data=msgspec.json.encode({"name": name, "metadata": metadata, "md5Hash": _md5(content)}),

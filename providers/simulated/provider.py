@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from random import Random
 from uuid import UUID
 
@@ -20,12 +21,16 @@ from providers.provider import (
     Build,
     Bundle,
     Call,
+    FilePage,
     Finding,
+    FoundFile,
     Image,
+    ListedFile,
     LogChunk,
     NoAnswer,
     Observation,
     Order,
+    Place,
     ProviderBusy,
     ProviderRefused,
     ProviderUnreachable,
@@ -40,6 +45,8 @@ from providers.simulated.weather import FAIR, Behaviour, Weather
 Address = tuple[str, ...]
 
 _LOG_LINES_PER_SECOND = 2
+# Of one page.
+FILES_MAX = 100
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -53,26 +60,60 @@ class Served(msgspec.Struct, frozen=True):
 class SimulatedProvider:
     """Everything random comes from the seed, so the same calls in the same order meet the same cloud.
 
-    Beside the port it tells what really happened: `made`, `served`, `calls`, and `violations`, one sentence each.
+    Beside the port it tells what really happened: `made`, `served`, `calls`, `files`, and `violations`, one sentence each.
     """
 
     name = "simulated"
 
-    def __init__(self, seed: int, *, clock: Callable[[], float], weather: Weather = FAIR) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        clock: Callable[[], float],
+        weather: Weather = FAIR,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.weather = weather
         self.behaviour: dict[UUID, Behaviour] = defaultdict(Behaviour)
         self.made: dict[UUID, Made] = defaultdict(Made)
         self.calls: dict[Address, list[Call]] = defaultdict(list)
         self.served: dict[Address, list[Served]] = defaultdict(list)
+        self.files: dict[tuple[Storage, str], FoundFile] = {}
         self.violations: list[str] = []
         self._random = Random(seed)  # noqa: S311 - repeatable on purpose
         self._clock = clock
+        self._now = now
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         return Finding(status="verified", steps=(Step(name="identity", status="passed"),))
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         return Finding(status="verified", steps=(Step(name="storage", status="passed"),))
+
+    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+        async with self._stormy():
+            before = len(self.files)
+            self.files.setdefault((place.storage, name), FoundFile(content=content, at=self._now()))
+            return len(self.files) > before
+
+    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+        async with self._stormy():
+            found = self.files.get((place.storage, name))
+            return found and FoundFile(content=found.content[: bytes_max + 1], at=found.at)
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
+        async with self._stormy():
+            listed = [
+                ListedFile(name=name, at=file.at)
+                for (storage, name), file in sorted(self.files.items(), key=lambda item: item[0][1])
+                if storage == place.storage and name.startswith(folder) and name > cursor
+            ]
+            page = tuple(listed[:FILES_MAX])
+            return FilePage(items=page, next_cursor=page[-1].name if len(listed) > FILES_MAX else "")
+
+    async def remove_file(self, place: Place, name: str) -> None:
+        async with self._stormy():
+            self.files.pop((place.storage, name), None)
 
     async def observe(self, order: Order) -> Observation:
         async with self._call("observe", order):
@@ -200,10 +241,15 @@ class SimulatedProvider:
 
     @asynccontextmanager
     async def _call(self, verb: str, order: Order) -> AsyncIterator[None]:
-        """What every call meets, before its effect and after."""
+        """What every call about a deployment meets, before its effect and after."""
+        async with self._stormy(refused=verb if self.behaviour[order.deployment_id].refused == verb else ""):
+            yield
+
+    @asynccontextmanager
+    async def _stormy(self, *, refused: str = "") -> AsyncIterator[None]:
         await self._pass_time()
-        if self.behaviour[order.deployment_id].refused == verb:
-            raise ProviderRefused("permission_denied", f"{verb} is not allowed.", f"Grant the right to {verb}.")
+        if refused:
+            raise ProviderRefused("permission_denied", f"{refused} is not allowed.", f"Grant the right to {refused}.")
         if self._happens(self.weather.throttled):
             raise ProviderBusy("Too many requests.", retry_in_seconds=self._random.uniform(0.1, 2.0))
         if self._happens(self.weather.unreachable):

@@ -51,6 +51,7 @@ class TestUpload:
             "provider",
             "createdAt",
             "discardedAt",
+            "location",
         }
         assert (body["fileName"], body["kind"], body["digest"]) == (NAMES[kind], kind, digest)
         assert (body["sizeBytes"], body["provider"]) == (len(CONTENTS[kind]), None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from domain.artifact import Kept
+from domain.clouds import LocalStorage
+from domain.integration import StorageNotConfigured
 from domain.project import ProjectIsArchived, ProjectUnknown
 from tests.support import a
 from tests.support.scenario import given
@@ -18,6 +21,20 @@ class TestStageArtifact:
 
     def test_changes_nothing_when_the_same_file_comes_again(self) -> None:
         given(a.project_created(), a.artifact_staged("code")).when(a.stage_artifact("code")).then_nothing()
+
+    def test_is_staged_anew_when_the_same_file_is_kept_elsewhere_now(self) -> None:
+        kept = Kept(storage=LocalStorage(), name="dcf/files/1")
+
+        given(a.project_created(), *a.integration_ready(), a.artifact_staged("code")).when(
+            a.stage_artifact("code", kept=kept)
+        ).then(a.artifact_staged("code", kept=kept))
+
+    def test_refuses_a_storage_that_was_given_up_while_the_bytes_were_on_their_way(self) -> None:
+        kept = Kept(storage=LocalStorage(), name="dcf/files/1")
+
+        given(a.project_created(), *a.integration_ready(), a.integration_disconnected()).when(
+            a.stage_artifact("code", kept=kept)
+        ).then_refused(StorageNotConfigured)
 
     def test_tells_apart_files_of_one_content_by_kind_name_and_project(self) -> None:
         one = a.stage_artifact("code")

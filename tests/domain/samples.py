@@ -331,6 +331,16 @@ VARIANTS |= {
         name=Sealed("c2VhbGVk"),
         identity="0f343b0931126a20f133d67c2b018a3b1f0e0ab2a3dd5ae3f1d2e1a4ba1fbe9d",
     ),
+    (artifact.ArtifactStaged, "kept"): artifact.ArtifactStaged(
+        project_id=id_of(3),
+        kind="code",
+        file_name="main.dart",
+        digest=DIGEST,
+        size_bytes=90,
+        provider="gcp",
+        has_main=True,
+        kept=artifact.Kept(storage=GcpStorage(bucket="acme-functions"), name="dcf/files/a/b/0"),
+    ),
     (artifact.ArtifactStaged, "facts"): artifact.ArtifactStaged(
         project_id=id_of(3),
         kind="docker",

@@ -7,6 +7,8 @@ import json
 import msgspec
 import pytest
 
+from domain.artifact import Kept
+from domain.clouds import AwsStorage, AzureStorage, GcpStorage, Storage
 from projections.api_keys import API_KEYS, ApiKey
 from projections.artifacts import ARTIFACTS, Artifact
 from projections.members import MEMBERS
@@ -32,7 +34,20 @@ async def test_an_artifact_is_what_the_upload_answered() -> None:
         "provider": None,
         "createdAt": "2026-03-01T12:00:01Z",
         "discardedAt": None,
+        "location": None,
     }
+
+
+async def test_an_artifact_says_where_in_a_cloud_it_is_kept() -> None:
+    kept: dict[Storage, str] = {
+        AwsStorage(bucket="acme", region="eu-west-1"): "s3://acme/dcf/files/0",
+        GcpStorage(bucket="acme"): "gs://acme/dcf/files/0",
+        AzureStorage(account="acme", container="files"): "https://acme.blob.core.windows.net/files/dcf/files/0",
+    }
+
+    for storage, location in kept.items():
+        (row,) = await rows_of(ARTIFACTS, a.artifact_staged(kept=Kept(storage=storage, name="dcf/files/0")))
+        assert row.location == location
 
 
 async def test_the_same_bytes_staged_again_are_the_same_artifact() -> None:

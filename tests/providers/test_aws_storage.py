@@ -73,10 +73,10 @@ class TestStage:
 
 async def test_an_upload_that_was_cut_off_goes_on_where_it_stopped(account: Account, bucket: Bucket) -> None:
     name, content = f"dcf/{uuid4()}/source.zip", b"c" * (2 * PART_BYTES)
-    upload, _ = await bucket._begun(name, {"dcf-sha256": "", "dcf-dart": ""})
+    upload, _ = await bucket._begun(name, {"dcf-sha256": "", "dcf-dart": ""}, "application/zip")
     await bucket._put_part(name, upload, 1, content[:PART_BYTES], _checksum(content[:PART_BYTES]))
 
-    assert (await bucket._begun(name, {}))[0] == upload
+    assert (await bucket._begun(name, {}, "application/zip"))[0] == upload
     await bucket.stage(name, content)
 
     found = await account.call("s3", "get_object", Bucket=STORAGE.bucket, Key=name)

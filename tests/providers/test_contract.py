@@ -15,7 +15,7 @@ from domain.release import PinnedImage, Trigger
 from domain.trigger import OWN_SCHEDULER
 from process.settings import Settings
 from providers.catalogue import clouds
-from providers.provider import Observation, ProviderRefused
+from providers.provider import KeepsFiles, Observation, Place, ProviderRefused
 from tests.providers.grounds import (
     BROKEN,
     ENDS_AT_ONCE,
@@ -32,6 +32,7 @@ from tests.providers.grounds import (
     sources,
     withdrawn,
 )
+from tests.providers.keeping import check_keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,6 +72,16 @@ class TestVerifying:
         assert identity.status in ("verified", "pending")
         assert storage.status == "verified"
         assert all(step.name and step.message for step in (*identity.steps, *storage.steps))
+
+
+async def test_keeps_files_apart_under_their_names_and_overwrites_none(ground: Ground) -> None:
+    if not isinstance(ground.provider, KeepsFiles):
+        pytest.skip("its storage is the service's own store")
+    tenant, project = uuid4(), uuid4()
+    await check_keeping(
+        ground.provider,
+        Place(tenant_id=tenant, project_id=project, identity=ground.identity, storage=ground.storage),
+    )
 
 
 class TestADeployment:

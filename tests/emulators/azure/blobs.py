@@ -27,6 +27,7 @@ class Blob:
     content: bytes
     metadata: dict[str, str]
     md5: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -142,7 +143,11 @@ class Blobs:
     def _listed(self, container: str, query: Any) -> web.Response:
         prefix = f"{container}/{query.get('prefix', '')}"
         names = sorted(place.partition("/")[2] for place in self.kept if place.startswith(prefix))
-        items = "".join(f"<Blob><Name>{escape(name)}</Name><Properties/></Blob>" for name in names)
+        times = {name: self.kept[f"{container}/{name}"].at.strftime(_TIME) for name in names}
+        items = "".join(
+            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>{time}</Last-Modified><BlobType>BlockBlob</BlobType></Properties></Blob>"
+            for name, time in times.items()
+        )
         return _xml(f"<EnumerationResults><Blobs>{items}</Blobs><NextMarker/></EnumerationResults>")
 
     def _delegated(self, body: str) -> web.Response:
@@ -180,7 +185,8 @@ class Blobs:
 
 def part(request: web.Request, content: bytes, blob: Blob | None = None) -> web.Response:
     """The content, or the range of it that is asked for."""
-    headers = {"Last-Modified": datetime.now(UTC).strftime(_TIME), "ETag": '"1"', "x-ms-blob-type": "BlockBlob"}
+    at = blob.at if blob else datetime.now(UTC)
+    headers = {"Last-Modified": at.strftime(_TIME), "ETag": '"1"', "x-ms-blob-type": "BlockBlob"}
     for name, value in (blob.metadata if blob else {}).items():
         headers[f"x-ms-meta-{name}"] = value
     wanted = re.match(r"bytes=(\d+)-(\d*)", request.headers.get("x-ms-range", request.headers.get("Range", "")))

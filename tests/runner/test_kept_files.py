@@ -1,0 +1,145 @@
+"""Sources that lie in a storage of the project's: read from there for a deployment anywhere, and swept with it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from domain.artifact import ARTIFACT, ArtifactOutOfReach, ArtifactStaged, Kept, artifact_id
+from domain.clouds import GcpStorage
+from domain.event import Fact
+from domain.function import ArtifactFiles
+from domain.integration import (
+    INTEGRATION,
+    IntegrationConnected,
+    IntegrationDisconnected,
+    StorageConfigured,
+    integration_id,
+)
+from providers import files
+from providers.provider import FoundFile
+from providers.simulated.provider import SimulatedProvider
+from providers.simulated.weather import STORMY
+from tests.providers.test_files import PLACE
+from tests.runner.test_loop import Working
+from tests.runner.town import Town
+from tests.support import a, virtual_time
+
+DAY = 24 * 3600.0
+CONTENT = b"void main() {} // kept in the bucket\n"
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+BUCKET = GcpStorage(bucket="acme")
+
+
+async def _town() -> tuple[Town, UUID, SimulatedProvider, str]:
+    """A project whose files are kept in Google Cloud, and the name of one that is."""
+    town = Town()
+    await town.found(artifact_retention_days=30)
+    tenant_id = await town.settle()
+    google = SimulatedProvider(2, clock=virtual_time.seconds, now=virtual_time.now, weather=STORMY)
+    town.providers["gcp"] = google
+    stream = INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "gcp"))
+    connected = IntegrationConnected(project_id=a.PROJECT_ID, provider="gcp", identity=PLACE.identity)
+    await town.record(Fact(stream, connected), Fact(stream, StorageConfigured(storage=BUCKET)))
+    name = files.folder(tenant_id, a.PROJECT_ID) + DIGEST.removeprefix("sha256:")
+    google.files[BUCKET, name] = FoundFile(content=CONTENT, at=virtual_time.now())
+    staged = ArtifactStaged(
+        project_id=a.PROJECT_ID,
+        kind="code",
+        file_name="main.dart",
+        digest=DIGEST,
+        size_bytes=len(CONTENT),
+        provider="gcp",
+        kept=Kept(storage=BUCKET, name=name),
+    )
+    await town.record(Fact(ARTIFACT.stream(tenant_id, _CODE), staged))
+    return town, tenant_id, google, name
+
+
+_CODE = artifact_id(a.PROJECT_ID, "code", "main.dart", DIGEST)
+_FILES = ArtifactFiles(code_file=_CODE)
+
+
+async def _disconnect(town: Town, tenant_id: UUID) -> None:
+    stream = INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "gcp"))
+    await town.record(Fact(stream, IntegrationDisconnected()))
+
+
+async def _failure(town: Town) -> str:
+    """How a deployment of the file to this machine ended: the code of its failure, or none."""
+    deployment_id = await town.queue(files=_FILES)
+    async with Working(town.runner()):
+        assert await town.settled(seconds_max=DAY)
+    failure = (await town.deployment(deployment_id)).failure
+    return failure.code if failure else ""
+
+
+def test_are_copied_to_another_provider_that_deploys_them_however_the_storage_fails() -> None:
+    async def scene() -> None:
+        town, _, google, _ = await _town()
+
+        assert await _failure(town) == ""
+        [code] = {one.content for one in google.files.values()}
+        assert code == CONTENT
+
+    virtual_time.run(scene())
+
+
+@pytest.mark.parametrize("content", [None, b"another\n"], ids=["gone", "changed"])
+def test_that_are_not_what_was_uploaded_fail_the_deployment(content: bytes | None) -> None:
+    async def scene() -> None:
+        town, _, google, name = await _town()
+        del google.files[BUCKET, name]
+        if content is not None:
+            google.files[BUCKET, name] = FoundFile(content=content, at=virtual_time.now())
+
+        assert await _failure(town) == "artifact_lost"
+
+    virtual_time.run(scene())
+
+
+def test_of_a_provider_that_was_disconnected_are_refused_before_and_after_queueing() -> None:
+    async def scene() -> None:
+        town, tenant_id, _, _ = await _town()
+        queued = await town.queue(files=_FILES)
+        await _disconnect(town, tenant_id)
+
+        async with Working(town.runner()):
+            assert await town.settled(seconds_max=DAY)
+        failure = (await town.deployment(queued)).failure
+        assert failure is not None
+        assert failure.code == "artifact_out_of_reach"
+        assert "pload" in failure.remedy
+        with pytest.raises(ArtifactOutOfReach):
+            await town.queue(files=_FILES)
+
+    virtual_time.run(scene())
+
+
+def test_that_nothing_names_leave_the_storage_a_day_later_and_others_stay() -> None:
+    async def scene() -> None:
+        town, tenant_id, google, name = await _town()
+        google.weather = type(STORMY)()
+        mine, theirs = files.folder(tenant_id, a.PROJECT_ID), files.folder(UUID(int=9), a.PROJECT_ID)
+        old = virtual_time.now() - timedelta(days=2)
+        for orphan in (f"{mine}orphan", f"{theirs}orphan", "something/else"):
+            google.files[BUCKET, orphan] = FoundFile(content=b"", at=old)
+        google.files[BUCKET, name] = FoundFile(content=CONTENT, at=old)
+        google.files[BUCKET, f"{mine}young"] = FoundFile(content=b"", at=virtual_time.now())
+
+        async with Working(town.runner()):
+            await asyncio.sleep(60)
+        first = {name for _, name in google.files}
+        await asyncio.sleep(40 * DAY)
+        for _ in range(2):  # A file goes a round after nothing names it any more.
+            async with Working(town.runner()):
+                await asyncio.sleep(60)
+
+        assert first == {name, f"{mine}young", f"{theirs}orphan", "something/else"}
+        assert {name for _, name in google.files} == {f"{theirs}orphan", "something/else"}
+
+    virtual_time.run(scene())
