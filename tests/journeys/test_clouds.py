@@ -78,6 +78,12 @@ class Customer(Journey):
             assert seen["status"] == "verified", seen
         self.integrate(f"{self.cloud.bucket}/config", self.cloud.storage)
 
+    def newest_file(self) -> tuple[Any, bytes]:
+        """The artifact uploaded last, and its bytes from wherever they are."""
+        path = f"/projects/{self.project_id}/artifacts"
+        newest = self.ask("GET", f"{path}?limit=1")["items"][0]
+        return newest, self.api.get(f"/api/v1{path}/{newest['digest']}/content").content
+
     def deploy_to(self, function_id: str, service: str, **changes: object) -> str:
         return self.deploy(function_id, provider=self.cloud.name, target=self.cloud.target(service), **changes)
 
@@ -163,6 +169,7 @@ def test_a_function_is_deployed_changed_rolled_back_and_taken_away(customer: Cus
     answer = httpx.get(first["url"], timeout=30)
     changed = (HELLO / "main.dart").read_text().replace("Hello", "Good morning").encode()
     files = {**customer.files, "code_file": customer.upload("code", "main.dart", changed)}
+    kept, content = customer.newest_file()
     second = customer.ended(customer.deploy_to(function_id, "hello", artifactFiles=files))
     assert second["status"] == "succeeded", second["failure"]
     answer_changed = httpx.get(second["url"], timeout=30)
@@ -178,6 +185,9 @@ def test_a_function_is_deployed_changed_rolled_back_and_taken_away(customer: Cus
     redeployed = customer.ended(again["deploymentId"])
     answer_redeployed = httpx.get(redeployed["url"], timeout=30)
 
+    assert (kept["provider"], content) == (customer.cloud.name, changed)
+    # The storage of this machine is the service's own store, which is in no bucket.
+    assert bool(kept["location"]) == (customer.cloud.name != "local")
     assert answer.text == "Hello, world!\n"
     assert answer_changed.text == "Good morning, world!\n"
     assert first["url"] == second["url"] == rolled_back["url"] == redeployed["url"]
