@@ -35,6 +35,7 @@ Future<void> main(List<String> command) async {
 Future<int> run(List<String> command, Map<String, String> environment) async {
   final Process program;
   try {
+    if (command.isEmpty) throw const FormatException('the image names none');
     program = await Process.start(
       command.first,
       command.sublist(1),

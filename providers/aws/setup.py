@@ -237,7 +237,9 @@ class _Plan:
             ),
         ]
         if self._account == ACCOUNT_ID:
-            find = f'{ACCOUNT_ID}="$(aws sts get-caller-identity --query Account --output text)"'
+            find = (
+                f'{ACCOUNT_ID}="$(aws sts get-caller-identity --query Account --output text --region {self._region})"'
+            )
             steps.insert(0, AwsSetupStep(name="account", title="The account's number", commands=(find,)))
         return tuple(steps)
 

@@ -42,8 +42,10 @@ esac
 """
 _RUN = """#!/dcf/sh
 /dcf/mkdir -p /tmp
-/dcf/tail -n +2 "$1" > /tmp/program.dill
-exec /dcf/ld-linux.so.2 --library-path /dcf /dcf/dart /tmp/program.dill
+program="/tmp/$$.dill"
+/dcf/tail -n +2 "$1" > "$program"
+shift
+exec /dcf/ld-linux.so.2 --library-path /dcf /dcf/dart "$program" "$@"
 """
 
 

@@ -205,6 +205,12 @@ def test_a_function_is_deployed_changed_rolled_back_and_taken_away(customer: Cus
         httpx.get(redeployed["url"], timeout=30).raise_for_status()
 
 
+# What AWS does of its own with schedules is tried in test_aws.py.
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(name, marks=pytest.mark.proof) if name in ("local", "aws") else name for name in CLOUDS],
+    indirect=True,
+)
 def test_a_function_with_a_schedule_is_called_by_the_cloud_until_it_is_taken_away(customer: Customer) -> None:
     cloud = customer.cloud
     if not isinstance(cloud, KeepsTime):

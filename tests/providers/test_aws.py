@@ -4,6 +4,7 @@ with everybody."""
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,17 +21,33 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
+from domain.clouds import AwsIdentity, AwsStorage
 from domain.release import PinnedImage, Trigger
 from process.secret import Secret
-from providers.aws import builds
+from providers.aws import builds, naming
+from providers.aws.account import identity_of, storage_of
 from providers.aws.checks import Named
 from providers.aws.provider import AwsProvider
 from providers.aws.schedules import expression
+from providers.aws.setup import AwsMade, Wanted, setup
+from providers.aws.storage import MULTIPART_BYTES_MIN, Bucket
 from providers.issuer import Issuer
 from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET, REGION
 from tests.emulators.aws.cloud import AwsCloud
-from tests.providers.grounds import HELLO, Ground, aws_place, gone_back, order, settled, sources, until, withdrawn
+from tests.emulators.workshop import workshop
+from tests.providers.grounds import (
+    HELLO,
+    TOOLCHAIN_DIR,
+    Ground,
+    aws_place,
+    gone_back,
+    order,
+    settled,
+    sources,
+    until,
+    withdrawn,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 T = TypeVar("T")
@@ -190,6 +207,26 @@ class TestALostAnswer:
         assert amazon.functions.there == {}
         assert (amazon.secrets(), amazon.schedules.there) == ({}, {})
 
+    async def test_of_a_large_upload_is_made_good_and_what_was_cut_off_goes_too(self, place: Place) -> None:
+        """*Method:* the answers to beginning it, to a part and to its end are lost; a second one is cut off for good."""
+        wanted, cut, s3 = place.order("large"), place.order("cut"), place.cloud.amazon.client("s3")
+        account = place.provider._account(wanted.tenant_id, wanted.project_id, identity_of(wanted))
+        bucket, name = Bucket(account, storage_of(wanted)), naming.bundle_name(wanted)
+        for call in ("s3.CreateMultipartUpload", "s3.UploadPart", "s3.CompleteMultipartUpload"):
+            place.cloud.amazon.faults.add("lose", call)
+
+        staged = await again(lambda: bucket.stage(name, bytes(MULTIPART_BYTES_MIN)))
+        begun = {"Bucket": place.cloud.bucket_name, "Key": f"dcf/{cut.deployment_id}/source.zip"}
+        s3.create_multipart_upload(**begun)
+        seen = await place.provider.observe(wanted)
+        for one in (wanted, cut):
+            assert await place.provider.withdraw(one) == ()
+
+        assert place.cloud.amazon.faults.are_over
+        assert seen.bundle == staged.bundle
+        assert "Uploads" not in s3.list_multipart_uploads(Bucket=place.cloud.bucket_name)
+        assert str(wanted.deployment_id) not in str(place.cloud.remains())
+
     async def test_of_a_build_is_made_good_when_no_note_was_taken_and_amazon_forgot(self, place: Place) -> None:
         wanted, amazon = place.order("unnoted"), place.cloud.amazon
         await place.provider.bundle(wanted, sources(HELLO))
@@ -202,6 +239,17 @@ class TestALostAnswer:
 
 
 class TestTrouble:
+    async def test_that_is_a_denial_is_told_as_one_and_what_only_takes_long_is_none(self, place: Place) -> None:
+        faults, wanted = place.cloud.amazon.faults, place.order("denied")
+        faults.add("deny", "lambda.GetFunction")
+        denied = await refusal_of(place.provider.observe(wanted))
+        faults.add("delay", "lambda.GetFunction", seconds=0.2)
+
+        assert denied is not None
+        assert denied.code == "AWS_PERMISSION_DENIED"
+        assert (await place.provider.observe(wanted)).service is None
+        assert faults.are_over
+
     @pytest.mark.parametrize("kind", ["throttle", "fail"])
     async def test_that_passes_is_told_as_busy(self, place: Place, kind: Any) -> None:
         place.cloud.amazon.faults.add(kind, "lambda.GetFunction")
@@ -281,9 +329,12 @@ class TestWhatIsNamed:
 
 class TestARelease:
     async def test_that_is_private_answers_nobody_without_a_signature(self, place: Place) -> None:
-        wanted = place.order("private", access="private", environment={"GREETING": "Ahoy"})
+        given = {"environment": {"GREETING": "Ahoy"}, "memory_mb_max": 384, "request_seconds_max": 45}
+        wanted = place.order("private", access="private", **given)
 
         service = await place.deployed(wanted)
+        function = place.cloud.amazon.functions.there["private"]
+        seen = function.versions["1"].configuration
 
         signed = AWSRequest(method="GET", url=service.url)
         SigV4Auth(ReadOnlyCredentials(CUSTOMER_KEY, CUSTOMER_SECRET, None), "lambda", REGION).add_auth(signed)
@@ -293,6 +344,14 @@ class TestARelease:
             assert (await client.get(service.url)).status_code == 403
             assert (await client.get(service.url, headers=tampered)).status_code == 403
             assert (await client.get(service.url, headers=headers)).text == "Ahoy, world!\n"
+        assert (seen["MemorySize"], seen["Timeout"], seen["Architectures"]) == (384, 45, ["arm64"])
+        assert seen["Role"] == place.cloud.role_arn("dcf-function")
+        assert function.tags == {
+            "managed-by": "dart-cloud-functions",
+            "dcf-tenant": str(wanted.tenant_id),
+            "dcf-project": str(wanted.project_id),
+            "dcf-function": str(wanted.release.function_id),
+        }
         await withdrawn(place.provider, wanted)
 
     async def test_leaves_a_function_of_somebody_else_alone(self, place: Place) -> None:
@@ -426,6 +485,55 @@ class TestTheEmulator:
 
         assert set(said.values()) == {"InvalidIdentityToken"}
         assert sts.assume_role_with_web_identity(**role, WebIdentityToken=genuine)["Credentials"]["AccessKeyId"]
+
+    @pytest.mark.proof
+    @pytest.mark.skipif(shutil.which("aws") is None, reason="there is no aws command line here")
+    async def test_takes_the_whole_setup_script_from_the_command_line(self, place: Place, tmp_path: Path) -> None:
+        """
+        Goal: what we show is what the `aws` command line takes, word for word, and afterwards the identity is verified.
+        Method: a second account; bash runs the script as it is shown, with nothing but the emulator's addresses.
+        """
+        cloud = AwsCloud(await asyncio.to_thread(workshop, tmp_path / "cloud", TOOLCHAIN_DIR, real=False))
+        provider = AwsProvider(place.issuer, cloud.amazon.endpoints, spreading_seconds=0.3)
+        tenant, project = uuid4(), uuid4()
+        shown = setup(place.issuer, tenant, project, Wanted(region=REGION, function_names="dcf-*"))
+        services = ("iam", "s3", "ecr", "codebuild", "sts")
+        environment = {
+            "AWS_ACCESS_KEY_ID": CUSTOMER_KEY,
+            "AWS_SECRET_ACCESS_KEY": CUSTOMER_SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_PAGER": "",
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(shutil.which('aws') or '').parent}:/usr/bin:/bin",
+            **{
+                f"AWS_ENDPOINT_URL_{name.upper()}": cloud.amazon.endpoints.replace("{service}", name)
+                for name in services
+            },
+        }
+        if "PYENV_ROOT" in os.environ:
+            environment["PYENV_ROOT"] = os.environ["PYENV_ROOT"]
+
+        ran = await asyncio.to_thread(_run, ("bash", "-c", shown.script), environment)
+        made = msgspec.convert(
+            {
+                name: value.replace("ACCOUNT_ID", cloud.account.id)
+                for name, value in msgspec.to_builtins(shown.makes).items()
+            },
+            AwsMade,
+        )
+        identity = AwsIdentity(role_arn=made.role_arn, region=REGION)
+        named = Named(
+            code_build_project=made.code_build_project,
+            ecr_repository=made.ecr_repository,
+            execution_role_arn=made.execution_role_arn,
+        )
+        finding = await provider.verify_named(tenant, project, identity, named)
+        storage = await provider.check_storage(tenant, project, identity, AwsStorage(bucket=made.bucket, region=REGION))
+        await provider.close()
+        cloud.close()
+
+        assert ran.returncode == 0, ran.stderr
+        assert {step.status for step in (*finding.steps, *storage.steps)} == {"passed"}, (finding, storage)
 
     async def test_is_waited_for_by_boto3_and_driven_by_the_command_line(self, place: Place) -> None:
         wanted = place.order("driven")

@@ -3,7 +3,11 @@ opens them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shlex
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,31 @@ import pytest
 import pytest_asyncio
 
 from domain.clouds import AwsIdentity
+from domain.release import PinnedImage
 from process.secret import Secret
 from providers.aws import builds
 from providers.aws.checks import Named
 from providers.aws.provider import AwsProvider
 from providers.provider import Order, ProviderRefused, ProviderUnreachable, Step
+from tests.emulators.aws.account import REGION
 from tests.emulators.aws.cloud import AwsCloud
-from tests.providers.grounds import PROBE, Ground, applied, aws_place, deployed, order, sources, withdrawn
+from tests.emulators.containers import Containers, Unusable
+from tests.emulators.processes import Running, free_port, listens
+from tests.emulators.recorded import stand_in
+from tests.providers.grounds import (
+    PROBE,
+    TOOLCHAIN_DIR,
+    Ground,
+    applied,
+    aws_place,
+    deployed,
+    gone_back,
+    order,
+    settled,
+    sources,
+    until,
+    withdrawn,
+)
 
 SENTINEL = 'sentinel "7c11" = never to be seen €'
 
@@ -76,10 +98,15 @@ async def test_reach_the_function_and_go_with_the_last_release_that_opens_them(
     )
 
     seen = []
+    await applied(provider, first, sources(PROBE), {"PASSWORD": Secret(SENTINEL)})
+    image = await provider.push(first)
+    pinned = PinnedImage(reference=image.reference, digest=image.digest)
+    second, third = gone_back(second, pinned), gone_back(third, pinned)
     for wanted, value in ((first, SENTINEL), (second, SENTINEL), (third, "another")):
-        served = await deployed(provider, wanted, sources(PROBE), {"PASSWORD": Secret(value)})
-        await provider.apply(wanted, {"PASSWORD": Secret(value)})
-        seen.append(await _password(served.url))
+        for _ in range(2):
+            await provider.apply(wanted, {"PASSWORD": Secret(value)})
+        await settled(provider, wanted)
+        seen.append(await _password((await provider.promote(wanted)).url))
     names, shown = list(cloud.amazon.secrets()), _held(cloud) + _written(folder)
     kept = [len(names)]
     for wanted in (first, second, third):
@@ -170,6 +197,92 @@ async def test_an_answer_that_is_lost_after_its_effect_doubles_nothing(ground: G
 async def test_a_build_without_secrets_puts_nothing_before_the_program() -> None:
     assert "open.dart" not in builds.build_spec(opens_secrets=False)
     assert "open.dart" in builds.build_spec(opens_secrets=True)
+
+
+@pytest.mark.proof
+async def test_the_commands_of_a_build_make_an_image_whose_program_has_its_secrets(
+    cloud: AwsCloud, tmp_path: Path
+) -> None:
+    """
+    Goal: what CodeBuild is told to do really puts the opener before the program, in an image that has no shell.
+    Method: a shell runs the commands, with buildah for docker; podman runs what comes of it, against Secrets Manager.
+    """
+    try:
+        craft = await asyncio.to_thread(
+            Containers, tmp_path / "craft", await asyncio.to_thread(stand_in, TOOLCHAIN_DIR)
+        )
+    except Unusable as unusable:
+        pytest.skip(str(unusable))
+    for source in sources(PROBE):
+        (tmp_path / "work").mkdir(exist_ok=True)
+        (tmp_path / "work" / source.file_name).write_bytes(source.content)
+    value = uuid4()
+    cloud.amazon.client("secretsmanager").create_secret(Name=f"dcf/a/b/{value.hex}", SecretString=SENTINEL)
+
+    await asyncio.to_thread(_build, craft, tmp_path)
+    ask = (*craft._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", "localhost/functions:tag")
+    running, port = Running(tmp_path / "log"), free_port()
+    session = cloud.account.become(cloud.role_arn("dcf-function"), "function", 900)
+    environment = {
+        "AWS_ACCESS_KEY_ID": session.access_key,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.amazon.endpoints.replace("{service}", "secretsmanager"),
+        "AWS_REGION": REGION,
+        "AWS_SECRET_ACCESS_KEY": session.secret,
+        "AWS_SESSION_TOKEN": session.token,
+        "DCF_SECRETS": f"dcf/a/b/ PASSWORD={value.hex}",
+        "PORT": str(port),
+    }
+    await asyncio.to_thread(craft.start, craft._ask(*ask), environment, running)
+    try:
+        await until(lambda: asyncio.to_thread(listens, port), bool)
+        password = await _password(f"http://127.0.0.1:{port}")
+    except TimeoutError:
+        pytest.fail(running.log)
+    finally:
+        await asyncio.to_thread(running.stop)
+        craft.close()
+        cloud.amazon.client("secretsmanager").delete_secret(
+            SecretId=f"dcf/a/b/{value.hex}", ForceDeleteWithoutRecovery=True
+        )
+
+    assert password == SENTINEL, running.log
+
+
+def _build(craft: Containers, folder: Path) -> None:
+    """Run the commands of a build in the folder `work`."""
+    engines = {"buildah": craft._buildah("bud"), "podman": craft._podman("image")}
+    buildah, podman = (shlex.join(engines[name]) for name in ("buildah", "podman"))
+    tools = folder / "tools"
+    tools.mkdir()
+    (tools / "docker").write_text(
+        '#!/bin/sh\ncase "$1" in\nlogin) exec cat > /dev/null;;\npush) exit 0;;\n'
+        f'image) shift; exec {podman} "$@";;\nesac\nshift\n'
+        'for word; do shift; case "$word" in --provenance=*|--sbom=*) ;; *) set -- "$@" "$word";; esac; done\n'
+        f'exec {buildah} --isolation chroot --pull-never "$@"\n'
+    )
+    (tools / "aws").write_text("#!/bin/sh\necho password\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    (adapter / "lambda-adapter").write_text("a stand-in")
+    (adapter / "Dockerfile").write_text("FROM scratch\nCOPY lambda-adapter /\n")
+    craft._ask(*craft._buildah("bud"), "-t", builds.ADAPTER_IMAGE, str(adapter))
+    craft._provide((folder / "work" / "Dockerfile").read_text() + "\nFROM dart:3.11.0\n", {"DART_VERSION": "3.11.0"})
+    environment = {
+        **craft._environment(),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "AWS_REGION": REGION,
+        "DART_VERSION": "3.11.0",
+        "DCF_IMAGE": "localhost/functions:tag",
+        "DCF_REGISTRY": "localhost",
+    }
+    for command in builds.commands(opens_secrets=True):
+        words = ("sh", "-c", command.replace("/tmp/dcf", str(folder / "dcf")))
+        done = subprocess.run(
+            words, env=environment, cwd=folder / "work", capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def _held(cloud: AwsCloud) -> str:

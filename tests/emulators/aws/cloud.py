@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -148,6 +149,9 @@ class AwsCloud:
     def slowly(self) -> Iterator[bytes]:
         with self._workshop.held():
             yield (HELLO / "main.dart").read_bytes()
+
+    def tick(self, at: datetime) -> list[int]:
+        return self.amazon.schedules.tick(at)
 
     def builds_running(self) -> int:
         return sum(not build.is_over for build in self.amazon.builds.made.values())

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.emulators.aws.account import Account, Session
 from tests.emulators.aws.answers import Refused
@@ -35,6 +36,11 @@ class Schedules:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:00Z")
         event = json.loads(target["Input"].replace("<aws.scheduler.scheduled-time>", at))
         return self._functions.invoke(self._functions.by_arn(target["Arn"]), event)
+
+    def tick(self, at: datetime) -> list[int]:
+        """Call what is due in this minute: the answers' statuses."""
+        due = [name for name, one in self.there.items() if one.get("State") != "DISABLED" and _is_due(one, at)]
+        return [int(json.loads(self.fire(name)["Payload"])["statusCode"]) for name in due]
 
     def _create(self, given: Given, session: Session | None) -> Given:
         if given["Name"] in self.there:
@@ -76,3 +82,15 @@ class Schedules:
         if given["Name"] not in self.there:
             raise Refused("ResourceNotFoundException", f"Schedule {given['Name']} does not exist.", 404)
         return self.there[given["Name"]]
+
+
+def _is_due(schedule: Given, at: datetime) -> bool:
+    """Whether the clock of its time zone shows a time that its six fields name; weekdays count from Sunday, which is 1."""
+    there = at.astimezone(ZoneInfo(schedule.get("ScheduleExpressionTimezone") or "UTC"))
+    fields = _CRON.fullmatch(schedule["ScheduleExpression"])
+    assert fields is not None, "what it cannot read it refused"
+    shown = (there.minute, there.hour, there.day, there.month, there.isoweekday() % 7 + 1, there.year)
+    return all(
+        field in ("*", "?") or str(value) in field.split(",")
+        for field, value in zip(fields.groups(), shown, strict=True)
+    )
