@@ -149,8 +149,7 @@ class Releases:
             return await self._remove_all(there, was_applied=seen.own is not None)
         if seen.function.mark == self._mark:
             # It serves nobody; but what is withdrawn leaves neither its variables nor the names of its secrets there.
-            nothing = {"Description": _NONE, "Environment": {"Variables": {}}}
-            await self._function.configure(nothing, seen.function.configuration["RevisionId"])
+            await self._blank(seen.function)
         used = _opened(one for one in there if one.version not in own and one.mark != self._mark)
         await self._forget(self._secrets.own - used, was_applied=seen.own is not None)
         for version in own - {seen.own.version if seen.own else ""}:
@@ -159,6 +158,15 @@ class Releases:
         if seen.own:
             await self._function.remove_version(seen.own.version)
         return ()
+
+    async def _blank(self, latest: Code) -> None:
+        nothing = {"Description": _NONE, "Environment": {"Variables": {}}}
+        try:
+            await self._function.configure(nothing, latest.configuration["RevisionId"])
+        except Answered as error:
+            # Lambda changes nothing of what it could not make, and that is no reason for the rest to stay.
+            if error.code != "InvalidParameterValueException":
+                raise
 
     async def _remove_all(self, there: list[Published], *, was_applied: bool) -> tuple[str, ...]:
         """The whole function. What only versions open that do not serve goes first: once they are gone nothing names it."""

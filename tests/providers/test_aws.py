@@ -297,6 +297,22 @@ class TestTrouble:
         await place.provider.withdraw(wanted)
 
 
+class TestARole:
+    @pytest.mark.parametrize(("seconds", "status", "step"), [(60.0, "pending", "skipped"), (0.0, "failed", "failed")])
+    async def test_that_refuses_us_may_only_be_spreading_for_a_while(
+        self, place: Place, seconds: float, status: str, step: str
+    ) -> None:
+        provider = AwsProvider(place.issuer, place.cloud.amazon.endpoints, spreading_seconds=seconds)
+        nowhere = AwsIdentity(role_arn=place.cloud.role_arn("nowhere"), region=REGION)
+
+        finding = await provider.verify_identity(uuid4(), uuid4(), nowhere)
+        await provider.close()
+
+        [refused] = [one for one in finding.steps if one.code]
+        assert (finding.status, refused.status, refused.code) == (status, step, "AWS_TRUST_POLICY_REFUSED")
+        assert "aws iam update-assume-role-policy" in refused.remedy
+
+
 class TestWhatIsNamed:
     @pytest.mark.parametrize(
         ("named", "step", "code"),
@@ -329,7 +345,7 @@ class TestWhatIsNamed:
 
 class TestARelease:
     async def test_that_is_private_answers_nobody_without_a_signature(self, place: Place) -> None:
-        given = {"environment": {"GREETING": "Ahoy"}, "memory_mb_max": 384, "request_seconds_max": 45}
+        given: dict[str, Any] = {"environment": {"GREETING": "Ahoy"}, "memory_mb_max": 384, "request_seconds_max": 45}
         wanted = place.order("private", access="private", **given)
 
         service = await place.deployed(wanted)

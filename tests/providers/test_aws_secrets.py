@@ -24,7 +24,7 @@ from process.secret import Secret
 from providers.aws import builds
 from providers.aws.checks import Named
 from providers.aws.provider import AwsProvider
-from providers.provider import Order, ProviderRefused, ProviderUnreachable, Step
+from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Step
 from tests.emulators.aws.account import REGION
 from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.containers import Containers, Unusable
@@ -192,6 +192,22 @@ async def test_an_answer_that_is_lost_after_its_effect_doubles_nothing(ground: G
     assert kept == SENTINEL
     assert faults.are_over
     assert str(cloud.remains()).count(wanted.project_id.hex) == 0
+
+
+async def test_a_name_that_is_not_free_again_yet_is_waited_for(ground: Ground, cloud: AwsCloud) -> None:
+    """A value that is taken away for good keeps its name for a moment, as Amazon says."""
+    wanted = order(ground=ground, secret_values={"PASSWORD": uuid4()})
+    message = "You can't create this secret because a secret with this name is already scheduled for deletion."
+    cloud.amazon.faults.add("refuse", "secretsmanager.CreateSecret", says=("InvalidRequestException", message))
+
+    with pytest.raises(ProviderBusy) as busy:
+        await _applied(ground, wanted)
+    await ground.provider.apply(wanted, {"PASSWORD": Secret(SENTINEL)})
+    kept = list(cloud.amazon.secrets().values())
+    await withdrawn(ground.provider, wanted)
+
+    assert "scheduled for deletion" in busy.value.message
+    assert kept == [SENTINEL]
 
 
 async def test_a_build_without_secrets_puts_nothing_before_the_program() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from providers.aws.setup import AwsSetup, Wanted, setup
+from tests.emulators.aws.account import REGION
+from tests.emulators.aws.cloud import AwsCloud
+from tests.emulators.workshop import workshop
+from tests.providers.grounds import TOOLCHAIN_DIR
 
 TENANT, PROJECT = UUID(int=1), UUID(int=2)
 
@@ -84,3 +91,42 @@ def test_secrets_are_those_of_this_project_alone_and_the_deployer_reads_none() -
     assert "GetSecretValue" not in str(rights["Role"])
     assert [one["Action"] for one in rights["ExecutionRole"]] == [["secretsmanager:GetSecretValue"]]
     assert rights["BuilderRole"] == []
+
+
+# moto makes the roles of a template, and says of what else it does not make.
+@pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
+def test_the_template_and_the_commands_make_the_same_roles(tmp_path: Path) -> None:
+    """*Method:* one account by each; what their roles may do and whom they trust is compared."""
+    wanted, made = Wanted(region=REGION), []
+    for way in ("commands", "template"):
+        cloud = AwsCloud(workshop(tmp_path / way, TOOLCHAIN_DIR, real=False))
+        shown = _setup(msgspec.structs.replace(wanted, account_id=cloud.account.id))
+        if way == "commands":
+            for line in (line for step in shown.steps for line in step.commands):
+                cloud.shell.obey(line)
+        else:
+            cloud.amazon.client("cloudformation").create_stack(
+                StackName="dcf", TemplateBody=shown.cloud_formation_template, Capabilities=["CAPABILITY_NAMED_IAM"]
+            )
+        made.append(_roles(cloud).replace(cloud.account.id, "ACCOUNT"))
+        cloud.close()
+
+    assert made[0] == made[1]
+    assert made[0].count("secretsmanager:GetSecretValue") == 1
+
+
+def _roles(cloud: AwsCloud) -> str:
+    iam = cloud.amazon.client("iam")
+    roles = {
+        role["RoleName"]: [
+            role["AssumeRolePolicyDocument"],
+            _document(iam.get_role_policy(RoleName=role["RoleName"], PolicyName="dcf")["PolicyDocument"]),
+        ]
+        for role in iam.list_roles()["Roles"]
+    }
+    return json.dumps(roles, sort_keys=True)
+
+
+def _document(kept: Any) -> Any:
+    """What moto keeps of a template's policies is how Python writes them."""
+    return ast.literal_eval(kept) if isinstance(kept, str) else kept

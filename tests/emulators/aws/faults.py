@@ -9,7 +9,7 @@ from typing import Literal
 
 from tests.emulators.aws.answers import Denied, Refused
 
-Kind = Literal["throttle", "delay", "deny", "fail", "lose"]
+Kind = Literal["throttle", "delay", "deny", "fail", "refuse", "lose"]
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Fault:
     call: str
     times: int = 1
     seconds: float = 0.1
+    says: tuple[str, str] = ("InvalidRequestException", "Not now")
 
 
 class Faults:
@@ -29,8 +30,11 @@ class Faults:
         self._to_come: list[Fault] = []
         self._lock = threading.Lock()
 
-    def add(self, kind: Kind, call: str, *, times: int = 1, seconds: float = 0.1) -> None:
-        self._to_come.append(Fault(kind, call, times, seconds))
+    def add(
+        self, kind: Kind, call: str, *, times: int = 1, seconds: float = 0.1, says: tuple[str, str] | None = None
+    ) -> None:
+        """`says` are the code and the message of one that refuses."""
+        self._to_come.append(Fault(kind, call, times, seconds, says or Fault.says))
 
     def forget(self) -> set[str]:
         """None of them happens any more: the calls whose time did not come."""
@@ -57,6 +61,8 @@ class Faults:
                 raise Refused(code, "Rate exceeded", 503 if code == "SlowDown" else 429)
             case "deny":
                 raise Denied("arn:aws:sts::0:assumed-role/role/session", call.replace(".", ":"), "*")
+            case "refuse":
+                raise Refused(*fault.says)
             case "fail":
                 raise Refused("InternalFailure", "An internal error occurred", 500)
             case "delay":
