@@ -33,7 +33,11 @@ Future<void> main(List<String> command) async {
 
 /// The program as if it had been started by itself: its output, its exit code, and the signals that it is sent.
 Future<int> run(List<String> command, Map<String, String> environment) async {
-  final Process program;
+  Process? program;
+  ProcessSignal? early;
+  for (final signal in [ProcessSignal.sigterm, ProcessSignal.sigint, ProcessSignal.sighup]) {
+    signal.watch().listen((signal) => program == null ? early = signal : program.kill(signal));
+  }
   try {
     if (command.isEmpty) throw const FormatException('the image names none');
     program = await Process.start(
@@ -48,9 +52,8 @@ Future<int> run(List<String> command, Map<String, String> environment) async {
     await stderr.flush();
     return exitNotFound;
   }
-  for (final signal in [ProcessSignal.sigterm, ProcessSignal.sigint, ProcessSignal.sighup]) {
-    signal.watch().listen(program.kill);
-  }
+  // It may have come while the program was being started.
+  if (early != null) program.kill(early!);
   final code = await program.exitCode;
   return code < 0 ? 128 - code : code;
 }

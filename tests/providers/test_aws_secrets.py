@@ -216,6 +216,53 @@ async def test_a_build_without_secrets_puts_nothing_before_the_program() -> None
 
 
 @pytest.mark.proof
+class TestTheOpener:
+    """Before a program that needs no secrets, or cannot have them."""
+
+    async def test_passes_signals_on_and_ends_as_the_program_does(self) -> None:
+        waits = "trap 'echo ended; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+
+        opener = await _started({}, "sh", "-c", waits)
+        assert opener.stdout is not None
+        assert await asyncio.wait_for(opener.stdout.readline(), 30) == b"ready\n"
+        opener.terminate()
+        said, _ = await asyncio.wait_for(opener.communicate(), 30)
+
+        assert (opener.returncode, said) == (7, b"ended\n")
+
+    @pytest.mark.parametrize(
+        ("environment", "command", "code", "words"),
+        [
+            ({}, ("no-such-program",), 127, "cannot be started"),
+            ({}, (), 127, "the image names none"),
+            ({"DCF_SECRETS": "dcf/a/ PASSWORD=1"}, ("true",), 78, "does not answer for the secret PASSWORD"),
+        ],
+        ids=["no-program", "no-command", "no-answer"],
+    )
+    async def test_says_why_nothing_starts(
+        self, environment: dict[str, str], command: tuple[str, ...], code: int, words: str
+    ) -> None:
+        opener = await _started(environment, *command)
+        said, _ = await asyncio.wait_for(opener.communicate(), 60)
+
+        assert opener.returncode == code
+        assert said.startswith(b"dcf: ")
+        assert words in said.decode()
+
+
+async def _started(environment: dict[str, str], *command: str) -> asyncio.subprocess.Process:
+    """The opener, by the stand-in VM, where nothing answers for Secrets Manager."""
+    vm = await asyncio.to_thread(stand_in, TOOLCHAIN_DIR)
+    place = {"AWS_REGION": REGION, "AWS_ENDPOINT_URL_SECRETS_MANAGER": f"http://127.0.0.1:{free_port()}/vault"}
+    return await asyncio.create_subprocess_exec(
+        *(*vm.command, str(builds.OPENER_SOURCE), *command),
+        env={"PATH": os.environ["PATH"], **place, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+@pytest.mark.proof
 async def test_the_commands_of_a_build_make_an_image_whose_program_has_its_secrets(
     cloud: AwsCloud, tmp_path: Path
 ) -> None:
