@@ -73,6 +73,8 @@ def arguments(request: Request[Any, Any, Any], parameters: Iterable[Parameter]) 
             raise _invalid(name, "unknown parameter", remedy=f"This address takes: {names}.")
         if name in found:
             raise _invalid(name, "given twice")
+        if "\x00" in text:
+            raise _invalid(name, "a NUL character")
         try:
             found[name] = _converted(text, known[name].type)
         except msgspec.ValidationError as error:

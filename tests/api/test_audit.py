@@ -134,8 +134,9 @@ class TestListAuditEvents:
             assert await _types(stranger, projectId=project_id) == []
             assert set(await _types(stranger)) == {"tenant.created", "api_key.created"}
 
-        answer = await client.get("/api/v1/audit/events", params={"tenantId": tenant_id})
-        assert is_problem(answer, 422, "parameter_invalid")
+        for asked in ({"tenantId": tenant_id}, {"type": "deployment.\0"}, {"actorId": "\0"}):
+            answer = await client.get("/api/v1/audit/events", params=asked)
+            assert is_problem(answer, 422, "parameter_invalid")
 
     @pytest.mark.parametrize("store", ["memory", "postgres"])
     async def test_an_operator_sees_all_tenants_or_one(self, store: str, database_url: str, tmp_path: Any) -> None:
