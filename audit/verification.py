@@ -18,9 +18,10 @@ from audit.ledger_check import check_ledger
 from audit.model_check import Check, check_model, wanted_by
 from audit.model_tables import Table, TableGone
 from audit.refold import recorded_of
-from audit.stream_check import StreamCheck
+from audit.stream_check import COUNT_SECONDS_MAX, StreamCheck
 from domain.event import Aggregate, StreamRef
 from domain.refusal import NotFound
+from domain.tenant import TenantUnknown
 from eventstore.archive.whole import Shelf, WholeLog
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Database
@@ -55,8 +56,10 @@ async def verify(
 ) -> Findings:
     """Look at everything, at one tenant's, or at some streams with all that is shown of them.
 
-    Raises StreamUnknown; EventsArchived when parts of the log are neither in the database nor on the shelf; ArchiveDamaged.
+    Raises StreamUnknown, TenantUnknown; EventsArchived when parts of the log are neither in the database nor on the shelf; ArchiveDamaged.
     """
+    if tenant_id is not None and not streams:
+        await _require_tenant(parts.database, tenant_id)
     findings = Findings()
     looking = StreamCheck(parts.database, parts.codec, parts.aggregates, findings, tell, shelf=parts.shelf)
     if streams:
@@ -103,6 +106,19 @@ async def check_served(
         findings.take(found)
         return
     findings.skipped[model.name] = "another build was served before one could be looked at"
+
+
+# The table of streams is itself looked at, so its word alone is not taken.
+_KNOWN = """
+    SELECT EXISTS (SELECT FROM log.streams s WHERE s.tenant_id = $1)
+        OR EXISTS (SELECT FROM log.events e WHERE e.tenant_id = $1)
+"""
+
+
+async def _require_tenant(database: Database, tenant_id: UUID) -> None:
+    """Nothing differs of a tenant that never was, which is not what whoever mistyped its id wants to know."""
+    if not await database.fetchval(_KNOWN, tenant_id, timeout=COUNT_SECONDS_MAX):
+        raise TenantUnknown(f"There is no tenant {tenant_id}.")
 
 
 _FIND = "SELECT f.tenant_id, f.stream_id, f.category FROM log.find_streams($1, $2) f"

@@ -24,6 +24,7 @@ from cli.session import Session, shown
 from cli.trouble import Trouble
 from commands.basis import CODEC
 from domain.catalogue import AGGREGATES
+from domain.tenant import TenantUnknown
 from eventstore.archive.manifest import ArchiveDamaged
 from eventstore.archive.whole import Shelf
 from eventstore.archived import EventsArchived
@@ -101,6 +102,8 @@ def verify(
         findings = with_store(session, work)
     except StreamUnknown as unknown:
         raise Trouble(unknown.detail, then="dcf audit log", exit_code=exits.USAGE) from unknown
+    except TenantUnknown as unknown:
+        raise Trouble(unknown.detail, then="dcf operators tenants list", exit_code=exits.USAGE) from unknown
     except EventsArchived as archived:
         raise Trouble(archived.detail, then=archived.remedy) from archived
     except ArchiveDamaged as damaged:

@@ -106,8 +106,9 @@ class TestVerify:
         assert operator.type("audit", "verify", "--tenant", str(SYSTEM_TENANT)).code == exits.OK
         assert operator.type("audit", "verify", "--model", "functions").code == exits.OK
         assert operator.type("audit", "verify", "--model", "projects").code == exits.FAILED
-        unknown = operator.type("audit", "verify", "--stream", "00000000-0000-4000-8000-000000000000")
-        assert unknown.code == exits.USAGE
+        for what in ("--stream", "--tenant"):
+            unknown = operator.type("audit", "verify", what, "00000000-0000-4000-8000-000000000000")
+            assert (unknown.code, "There is no" in unknown.err) == (exits.USAGE, True)
 
     def test_an_empty_database_has_no_log(self, terminal: Terminal, empty_database_url: str) -> None:
         ended = terminal.type("audit", "verify", DCF_DATABASE_URL=empty_database_url)
