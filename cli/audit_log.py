@@ -75,7 +75,7 @@ def log(
         raise click.UsageError("--until lies in the past, where there is nothing to follow: leave one of the two out.")
     with asking(session, tenant, as_operator=all_tenants) as api:
         filters = {
-            "projectId": project_of(session, project)["projectId"] if project else None,
+            "projectId": project_of(session, project, archived=True)["projectId"] if project else None,
             "entityId": entity_id(session, entity, project) if entity else None,
             "actorId": actor,
             "type": type_,

@@ -80,7 +80,7 @@ def as_of(session: Session, what: str, at: str, project: str | None, tenant: UUI
 
 def _show_list(session: Session, what: str, at: str, project: str | None) -> None:
     path, columns = _LISTS[what]
-    address = path.format(**project_of(session, project)) if path.startswith(_IN_PROJECT) else path
+    address = path.format(**project_of(session, project, archived=True)) if path.startswith(_IN_PROJECT) else path
     session.screen.rows(session.api.items(address, asOf=at), columns, empty=f"There were no {what} then.")
 
 

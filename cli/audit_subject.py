@@ -48,4 +48,5 @@ def entity_id(session: Session, wanted: str, project: str | None) -> str:
         pass
     if "#" in wanted:
         return str(deployment_of(session, project, wanted)["deploymentId"])
-    return str(function_of(session.api, project_of(session, project), wanted)["functionId"])
+    within = project_of(session, project, archived=True)
+    return str(function_of(session.api, within, wanted, archived=True)["functionId"])

@@ -57,11 +57,12 @@ def deployment_of(session: Session, project: str | None, wanted: str, *, meant: 
 
 
 def _of_function(session: Session, project: str | None, wanted: str, meant: Meant) -> Json:
-    owner = project_of(session, project)
     name, mark, number = wanted.rpartition("#")
     if not mark or not number.isdecimal():
         name, number = wanted, ""
-    function = function_of(session.api, owner, name)
+    # A number names what was, also of a function that was put away since.
+    owner = project_of(session, project, archived=bool(number))
+    function = function_of(session.api, owner, name, archived=bool(number))
     path = f"projects/{owner['projectId']}/deployments"
     made = islice(session.api.each(path, functionId=function["functionId"]), ITEMS_MAX)
     for deployment in made:

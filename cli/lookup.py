@@ -14,12 +14,20 @@ from cli.trouble import Trouble
 NAMES_MAX = 10
 
 
-def project_of(session: Session, given: str | None) -> Json:
-    """The project a command is about. Raises Trouble when it is not there, or none is named and there are several."""
+def project_of(session: Session, given: str | None, *, archived: bool = False) -> Json:
+    """The project a command is about. Raises Trouble when it is not there, or none is named and there are several.
+
+    `archived`: the command is about the past, so an archived one may be meant where no other is.
+    """
     wanted = given or project_named_here(session)
-    projects = active_projects(session.api)
+    everything = session.api.items("projects")
+    projects = [project for project in everything if project.get("status") != "archived"]
     if wanted:
-        return _named(projects, wanted, "project", then="dcf projects list, or dcf projects create NAME")
+        found = find(projects, wanted, "projectId") or (find(everything, wanted, "projectId") if archived else None)
+        if found is None:
+            then = "dcf projects list, or dcf projects create NAME"
+            raise Trouble(f"There is no project {wanted!r}.", then=then)
+        return found
     match projects:
         case [only]:
             return only
@@ -46,9 +54,10 @@ def active_projects(api: Api) -> list[Json]:
     return [project for project in api.items("projects") if project.get("status") != "archived"]
 
 
-def function_of(api: Api, project: Json, wanted: str) -> Json:
-    """The function of that name or id in the project. Raises Trouble when there is none."""
-    found = find_function(api, project, wanted)
+def function_of(api: Api, project: Json, wanted: str, *, archived: bool = False) -> Json:
+    """The function of that name or id in the project; the last archived one of that name where none other is and
+    `archived` says so. Raises Trouble when there is none."""
+    found = find_function(api, project, wanted, archived=archived)
     if found is None:
         raise Trouble(
             f"There is no function {wanted!r} in the project {project['name']}.",
@@ -57,11 +66,13 @@ def function_of(api: Api, project: Json, wanted: str) -> Json:
     return found
 
 
-def find_function(api: Api, project: Json, wanted: str) -> Json | None:
-    """The function of that name or id in the project; by its name only one that is not archived."""
+def find_function(api: Api, project: Json, wanted: str, *, archived: bool = False) -> Json | None:
+    """The function of that name or id in the project; by its name only one that is not archived, unless `archived` says
+    that such a one may be meant too."""
     functions = api.items(f"projects/{project['projectId']}/functions")
     by_id = next((function for function in functions if function["functionId"] == wanted.lower()), None)
-    return by_id or find([item for item in functions if item["status"] != "archived"], wanted, "functionId")
+    live = find([item for item in functions if item["status"] != "archived"], wanted, "functionId")
+    return by_id or live or (find(functions, wanted, "functionId") if archived else None)
 
 
 def find(items: Sequence[Json], wanted: str, id_field: str) -> Json | None:
@@ -69,13 +80,6 @@ def find(items: Sequence[Json], wanted: str, id_field: str) -> Json | None:
     by_id = next((item for item in items if item[id_field] == wanted.lower()), None)
     folded = wanted.casefold()
     return by_id or next((item for item in items if folded in (item["name"].casefold(), item.get("slug"))), None)
-
-
-def _named(projects: list[Json], wanted: str, what: str, *, then: str) -> Json:
-    found = find(projects, wanted, "projectId")
-    if found is None:
-        raise Trouble(f"There is no {what} {wanted!r}.", then=then)
-    return found
 
 
 def _names(items: Sequence[Json]) -> str:

@@ -64,6 +64,17 @@ class TestReads:
         for what in ("projects", "artifacts", "members", "keys", "deployments", "integrations"):
             owner.must("audit", "as-of", what, "--at", before)
 
+    def test_what_was_put_away_is_still_found_by_its_name(self, owner: Terminal, function_id: str) -> None:
+        owner.must("functions", "archive", "hello")
+        owner.must("projects", "archive", "shop")
+
+        for project in ("shop", owner.must("projects", "list", "--all", "--json").json["items"][0]["projectId"]):
+            items = owner.must("audit", "history", "hello", "--project", project, "--json").json["items"]
+            assert {item["entityId"] for item in items} == {function_id}
+            told = owner.must("audit", "log", "--project", project, "--json").json["items"]
+            assert "project.archived" in {item["type"] for item in told}
+            owner.must("audit", "as-of", "functions", "--project", project, "--at", items[0]["position"])
+
     def test_history_tells_every_change(self, owner: Terminal) -> None:
         told = owner.must("audit", "history", "hello").out
 
