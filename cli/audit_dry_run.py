@@ -81,6 +81,10 @@ def dry_run(session: Session, model: str, code: str | None) -> int:
 def _loaded(code: str) -> AnyModel:
     """The read model that the text names. Raises Trouble."""
     place, _, name = code.rpartition(":")
+    if not place or not name:
+        raise Trouble(
+            f"{code!r} names no read model.", then="name it like ./changed.py:FUNCTIONS", exit_code=exits.USAGE
+        )
     try:
         found = getattr(_module(place), name, None)
     except Exception as error:  # whatever somebody's module does when it is loaded

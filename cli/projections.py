@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -33,6 +36,14 @@ _COLUMNS = {
 _PARKED = {"position": "position", "tenant": "tenantId", "stream": "streamId", "error": "error"}
 
 
+class _Seconds(click.FloatRange):
+    """What is no number is in every range, and nobody waits so long."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        return self.fail(f"{value!r} is no number of seconds", param, ctx) if math.isnan(seconds) else seconds
+
+
 @click.group(
     epilog=epilog(
         "dcf projections status",
@@ -60,8 +71,8 @@ def status(session: Session, name: str | None) -> None:
             rows = items if session.as_json else [{**item, "doing": _doing(item["job"])} for item in items]
             session.screen.rows(rows, _COLUMNS, empty="The service has no read models.")
             return
-        item = api.get(f"{_AT}/{name}")
-        parked = api.get(f"{_AT}/{name}/parked")["items"] if item["parkedEvents"] else []
+        item = api.get(_of(name))
+        parked = api.get(f"{_of(name)}/parked")["items"] if item["parkedEvents"] else []
     if session.as_json:
         session.screen.result({**item, "parked": parked})
         return
@@ -81,7 +92,7 @@ def _waiting(command: Callable[..., int]) -> Callable[..., int]:
     command = click.option("--no-wait", is_flag=True, help="Only ask for it; `status` shows how it gets on.")(command)
     return click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=_Seconds(min=0, min_open=True),
         default=TIMEOUT_SECONDS,
         show_default=True,
         metavar="SECONDS",
@@ -149,7 +160,7 @@ def switch_back(session: Session, name: str, no_wait: bool, timeout: float) -> i
 def cancel(session: Session, name: str, no_wait: bool, timeout: float) -> int:
     """Give up the job of a read model; what it has made is dropped, and what is served stays."""
     with operator_api(session) as api:
-        job = api.write("POST", f"{_AT}/{name}/cancel")
+        job = api.write("POST", f"{_of(name)}/cancel")
         if not no_wait:
             job = _followed(api, session.screen, job, timeout)
     session.screen.result(job, f"{name}: {_outcome(job)}")
@@ -163,12 +174,19 @@ def _chosen(names: Sequence[str], everything: bool) -> Sequence[str] | None:
     return None if everything else names
 
 
+def _of(name: str) -> str:
+    """Its address; what can be no name would lead elsewhere. Raises Trouble."""
+    if not re.fullmatch("[a-z_]+", name):
+        raise Trouble(f"There is no read model {name!r}.", then="dcf projections status")
+    return f"{_AT}/{name}"
+
+
 def _do(session: Session, what: str, names: Sequence[str] | None, *, no_wait: bool, timeout: float) -> int:
     """Have it done for each, one after another; whether all went well, as an exit code."""
     jobs = []
     with operator_api(session) as api:
         for name in names or [item["name"] for item in api.get(_AT)["items"]]:
-            job = api.write("POST", f"{_AT}/{name}/{what}")
+            job = api.write("POST", f"{_of(name)}/{what}")
             if not no_wait:
                 job = _followed(api, session.screen, job, timeout)
             session.screen.say(f"{name}: {_outcome(job)}", "plain" if _is_good(job) else "red")

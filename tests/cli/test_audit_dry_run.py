@@ -59,6 +59,8 @@ class TestDryRun:
         assert terminal.type("audit", "dry-run", "projects", "--code", code).code == exits.USAGE
 
     def test_code_of_another_read_model_is_refused(self, terminal: Terminal) -> None:
+        nameless = terminal.type("audit", "dry-run", "projects", "--code", "./changed.py")
+        assert (nameless.code, "names no read model" in nameless.err) == (exits.USAGE, True)
         ended = terminal.type("audit", "dry-run", "projects", "--code", "projections.functions:FUNCTIONS")
 
         assert ended.code == exits.USAGE

@@ -96,6 +96,9 @@ def test_asks_for_names_and_refuses_by_name(operator: Terminal) -> None:
     unknown = operator.type("projections", "rebuild", "nothing")
     assert unknown.code == exits.FAILED
     assert "read_model_not_found" in unknown.err
+    for name in ("", "..", "../queue", "plans?x=1"):  # They would lead elsewhere.
+        assert "There is no read model" in operator.type("projections", "status", name).err
+    assert operator.type("projections", "rebuild", "plans", "--timeout", "nan").code == exits.USAGE
     assert "no_projection_job" in operator.type("projections", "cancel", "plans").err
 
 
