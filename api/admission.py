@@ -10,18 +10,21 @@ from api.auth import authorize
 from api.exchange import exchange_of
 from api.listing import arguments
 from api.operation import operation_of
-from api.refusals import HeaderRepeated
+from api.refusals import HeaderRepeated, HostMissing
 from domain.refusal import FieldError
 
 
 async def admit(request: Request[Any, Any, Any]) -> None:
-    """Raises HeaderRepeated, what `authorize` raises, and ParameterInvalid for a parameter that would be ignored.
+    """Raises HeaderRepeated, HostMissing, what `authorize` raises, and ParameterInvalid for a parameter that would be ignored.
 
     Whoever sends `?validateOnly=true` beside a body means it; doing the thing all the same would be the worst answer.
     Addresses that take parameters read their own; those that anybody may ask are left alone.
     """
-    if repeated := exchange_of(request.scope).repeated:
-        raise header_repeated(*repeated)
+    exchange = exchange_of(request.scope)
+    if exchange.repeated:
+        raise header_repeated(*exchange.repeated)
+    if b"host" not in exchange.headers and request.scope["http_version"] != "1.0":
+        raise HostMissing
     await authorize(request)
     operation = operation_of(request.route_handler)
     if request.scope["query_string"] and not operation.query and operation.permission != "public":

@@ -10,9 +10,10 @@ import msgspec
 from litestar import Request
 
 from api.answer import Answer, encoded
+from api.event_stream import wants_stream
 from api.instant import Instant, instant
 from api.misfit import misfit
-from api.operation import Parameter
+from api.operation import Parameter, operation_of
 from api.refusals import ParameterInvalid
 from api.services import Services
 from domain.refusal import FieldError
@@ -49,8 +50,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def asked(request: Request[Any, Any, Any], services: Services, parameters: Iterable[Parameter] = ()) -> Asked:
-    """The page and filters an address asks for. Raises ParameterInvalid, and what `Tokens.read` raises for the cursor."""
+    """The page and filters an address asks for. Raises ParameterInvalid, and what `Tokens.read` raises for the cursor.
+
+    A stream has no pages, so one that is asked for with a limit is refused rather than given more than was wanted.
+    """
     given = arguments(request, (*PAGE_PARAMETERS, *parameters))
+    if "limit" in given and operation_of(request.route_handler).streams and wants_stream(request):
+        raise _invalid("limit", "a stream goes on for as long as it is listened to")
     cursor = given.pop("cursor", None)
     return Asked(
         after=None if cursor is None else await services.tokens.read(cursor, "cursor"),

@@ -96,6 +96,14 @@ class HeaderRepeated(Refusal):
     remedy = "Send the header once, also where both have the same value. If-Match takes several tags with commas between them."
 
 
+class HostMissing(Refusal):
+    """The request does not say which host it is for, as HTTP/1.1 asks (RFC 9112, section 3.2)."""
+
+    code = "host_missing"
+    remedy = "Send the header Host with the service's name; every HTTP client does unless it is told otherwise."
+    field = "Host"
+
+
 class FormMalformed(Refusal):
     """The form cannot be read to its end."""
 

@@ -17,6 +17,7 @@ from api.refusals import (
     FieldRepeated,
     FormMalformed,
     HeaderRepeated,
+    HostMissing,
     IssuerAway,
     MediaTypeNotTaken,
     NoMembership,
@@ -41,7 +42,7 @@ from projections.reader import ReadModelNotReady
 
 Kinds = tuple[type[Refusal], ...]
 
-_ALWAYS: Kinds = (Unexpected, HeaderRepeated)
+_ALWAYS: Kinds = (Unexpected, HeaderRepeated, HostMissing)
 _FOR_CALLERS: Kinds = (
     ParameterInvalid,
     CredentialMissing,

@@ -21,7 +21,7 @@ from commands.progress import ClaimDeployment
 from domain.event import SYSTEM_TENANT
 from domain.sealed import Sealed
 from eventstore.meta import Actor
-from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
+from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files
 from tests.api.world import World
 
 
@@ -120,6 +120,9 @@ class TestListAuditEvents:
         assert joined == whole[-2:1:-1]
         answer = await client.get(f"/api/v1{path}&order=newestFirst", headers={"Accept": "text/event-stream"})
         assert is_problem(answer, 422, "parameter_invalid")
+        answer = await client.get(f"/api/v1{path}&limit=2", headers={"Accept": "text/event-stream"})
+        assert is_problem(answer, 422, "parameter_invalid")
+        assert fields_of(answer) == ["limit"]
 
     async def test_no_credential_is_shown_not_even_its_hash(self, world: World, client: httpx.AsyncClient) -> None:
         assert "api_key.created" in await _types(client)

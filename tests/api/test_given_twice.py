@@ -85,6 +85,15 @@ class TestHeaders:
         assert "once" in answer.json()["remedy"]
         assert (await ask(client, "GET", f"/projects/{project_id}"))["name"] == "shop"
 
+    async def test_the_host_has_to_be_named(self, client: httpx.AsyncClient) -> None:
+        request = client.build_request("GET", "/api/v1/projects")
+        del request.headers["host"]
+
+        answer = await client.send(request)
+
+        assert is_problem(answer, 400, "host_missing")
+        assert fields_of(answer) == ["Host"]
+
     @pytest.mark.parametrize("name", ["If-Position", "Last-Event-ID"])
     async def test_a_read_refuses_them_too(self, client: httpx.AsyncClient, name: str) -> None:
         answer = await client.get("/api/v1/audit/events", headers=[(name, "1:1"), (name, "1:2")])
