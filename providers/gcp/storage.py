@@ -165,18 +165,19 @@ class Bucket:
         self, name: str, content: bytes, metadata: dict[str, str], media_type: str
     ) -> dict[str, Any]:
         place = await self._begin(name, content, metadata, media_type)
-        sent, cuts = 0, 0
+        sent, cuts, is_known = 0, 0, True
         while True:
-            piece = content[sent : sent + PIECE_BYTES]
-            span = f"bytes {sent}-{sent + len(piece) - 1}/{len(content)}"
+            piece = content[sent : sent + PIECE_BYTES] if is_known else b""
+            span = f"bytes {sent}-{sent + len(piece) - 1}/{len(content)}" if is_known else f"bytes */{len(content)}"
             try:
-                done, sent = await self._continue(place, piece, span, sent + len(piece))
+                done, sent = await self._continue(place, piece, span, sent + len(piece) if is_known else 0)
             except (aiohttp.ClientError, TimeoutError) as cut:
-                cuts += 1
+                cuts, is_known = cuts + 1, False  # How far it got is asked before anything is sent again.
                 if cuts > CUTS_MAX:
                     raise ProviderUnreachable(f"The upload of {name} was cut off {cuts} times.") from cut
                 await asyncio.sleep(CUT_SECONDS * 2**cuts)
-                done, sent = await self._continue(place, b"", f"bytes */{len(content)}", 0)
+                continue
+            is_known = True
             if done is not None:
                 return done
 

@@ -24,6 +24,7 @@ _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
 _UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/([^/]+)/o")
 _PERMISSIONS = re.compile(r"/storage/v1/b/([^/]+)/iam/testPermissions")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)")
+_SPAN = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 _VERBS = {"GET": "get", "DELETE": "delete", "PATCH": "update", "PUT": "update", "POST": "create"}
 _PASSED = {
     "content-type",
@@ -42,6 +43,9 @@ class Buckets:
         self._account = account
         self._process: subprocess.Popen[bytes] | None = None
         self._server, self._session = "", aiohttp.ClientSession()
+        # Of an upload in pieces: how many bytes have arrived, and what was answered to the last piece.
+        self._arrived: dict[str, int] = {}
+        self._ended: dict[str, bytes] = {}
 
     async def open(self, url: str) -> None:
         port = free_port()
@@ -96,12 +100,18 @@ class Buckets:
 
     async def answer(self, request: web.Request, raw_path: str) -> web.StreamResponse:
         """The answer to a request of a client. Raises Refused."""
-        if not raw_path.startswith("/upload/resumable/"):
+        # Who has the address of an upload may go on with it.
+        goes_on = raw_path.startswith("/upload/resumable/") or (
+            request.method == "PUT" and "upload_id" in request.query
+        )
+        if not goes_on:
             self._account.require_api("storage")
             member = self._account.holder(request.headers.get("Authorization", ""))
             if (found := _PERMISSIONS.fullmatch(raw_path)) is not None:
                 return self._permissions(request, member, found[1])
             await self._check(request, member, raw_path)
+        if goes_on and (told := self._how_far(request)) is not None:
+            return told
         body = await request.read()
         query = {k: v for k, v in request.query.items() if not k.startswith("if") and (k, v) != ("pageToken", "")}
         headers = {name: value for name, value in request.headers.items() if name.lower() in _PASSED}
@@ -115,7 +125,30 @@ class Buckets:
             auto_decompress=False,
         ) as answer:
             shown = {k: v for k, v in answer.headers.items() if k.lower() in ("content-type", "location", "range")}
-            return web.Response(status=answer.status, body=await answer.read(), headers=shown)
+            if shown.get("Location", "").startswith(self._server):
+                shown["Location"] = f"http://{request.host}{shown['Location'].removeprefix(self._server)}"
+            content = await answer.read()
+            if goes_on:
+                self._note(request, answer.status, content)
+            return web.Response(status=answer.status, body=content, headers=shown)
+
+    def _how_far(self, request: web.Request) -> web.Response | None:
+        """The answer to whoever asks how far an upload got, or sends once more what arrived: Google takes no byte twice;
+        fake-gcs-server makes an end of the one, and more of the other."""
+        upload, span = request.query.get("upload_id", ""), _SPAN.fullmatch(request.headers.get("Content-Range", ""))
+        arrived = self._arrived.get(upload, 0)
+        if span is None or (span[2] is not None and int(span[2]) >= arrived):
+            return None
+        if upload in self._ended:
+            return web.Response(body=self._ended[upload], content_type="application/json")
+        return web.Response(status=308, headers={"Range": f"bytes=0-{arrived - 1}"} if arrived else {})
+
+    def _note(self, request: web.Request, status: int, content: bytes) -> None:
+        upload, span = request.query.get("upload_id", ""), _SPAN.fullmatch(request.headers.get("Content-Range", ""))
+        if span is not None and span[2] is not None and status in (200, 308):
+            self._arrived[upload] = int(span[2]) + 1
+        if status == 200:
+            self._ended[upload] = content
 
     async def _check(self, request: web.Request, member: str, raw_path: str) -> None:
         """Permissions, and the precondition that nothing is there yet. Raises Refused."""

@@ -1,0 +1,54 @@
+"""Staging on Google Cloud of what is sent in pieces: cut off anywhere, it goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from providers.gcp.provider import GcpProvider
+from providers.gcp.storage import PIECE_BYTES, RESUMABLE_BYTES_MIN
+from providers.provider import Place
+from tests.emulators.gcp.cloud import GcpCloud
+from tests.emulators.gcp.faults import Fault
+from tests.providers.grounds import Ground, gcp
+
+CONTENT = bytes(range(256)) * ((RESUMABLE_BYTES_MIN + 4096) // 256)
+PIECES = -(-len(CONTENT) // PIECE_BYTES)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    async with gcp(tmp_path_factory.mktemp("gcp")) as ready:
+        yield ready
+
+
+@pytest.mark.parametrize(
+    ("lost", "sent"),
+    [(0, PIECES), (1, PIECES + 1), (2, PIECES + 2), (3, PIECES + 3)],
+    ids=["whole", "sent once more by the client", "cut off", "and asked in vain how far it got"],
+)
+async def test_goes_on_where_it_was_cut_off(ground: Ground, lost: int, sent: int) -> None:
+    """
+    Goal: what has arrived is not sent again, and what lies there is what was sent.
+    Method: lose the answers of the first calls of the upload, count its calls, read the object, and put it once more.
+    """
+    cloud, provider, name = ground.cloud, ground.provider, f"dcf/{uuid4()}"
+    assert isinstance(cloud, GcpCloud)
+    assert isinstance(provider, GcpProvider)
+    place = Place(tenant_id=uuid4(), project_id=uuid4(), identity=ground.identity, storage=ground.storage)
+    before = cloud.google.calls.count("storage.put")
+    if lost:
+        cloud.google.faults.add(Fault("lose", "storage.put", times=lost))
+
+    assert await provider.put_file(place, name, CONTENT)
+
+    assert cloud.google.calls.count("storage.put") - before == sent
+    found = await provider.read_file(place, name, bytes_max=len(CONTENT))
+    assert found is not None
+    assert found.content == CONTENT
+    assert not await provider.put_file(place, name, CONTENT[:-1] + b"x")
