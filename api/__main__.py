@@ -40,7 +40,7 @@ from eventstore.log import Log
 from eventstore.postgres import PostgresLog
 from eventstore.sealing import PostgresPersonKeys, Sealing
 from eventstore.secret_values import PostgresSecretStore, SecretVault
-from eventstore.server import postgres
+from eventstore.server import once_there, postgres
 from eventstore.session import sessions
 from eventstore.tenant_events import PostgresTenantEvents
 from eventstore.ticks import PostgresTicks
@@ -79,7 +79,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("api", style=settings.log_format, level=settings.log_level)
-        uvloop.run(_run(settings))
+        uvloop.run(once_there(settings, lambda: _run(settings)))
     except (
         AddressUnusable,
         FirstKeysExposed,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +17,8 @@ Role = Literal["dcf_owner", "dcf_app", "dcf_engine"]
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 Row = asyncpg.Record
 
+# A crashed server recovers within so long, mostly.
+NOT_NOW_SECONDS_MAX, NOT_NOW_LOOK_SECONDS = 60.0, 0.1
 CONNECT_SECONDS_MAX = 10.0
 # A statement that takes longer is stuck; what may take longer says so with a `timeout` of its own.
 STATEMENT_SECONDS_MAX = 60.0
@@ -131,10 +136,12 @@ async def connect(
     """A pool whose every session acts as `role`, closed when the block ends.
 
     `statement_cache_size` is 0 behind a pooler that pools transactions. What `gives_way` is for work that can wait: it
-    takes one processor a session at most and, where the server is on this machine, only what others leave of it. Raises OSError or asyncpg's own errors when
-    the server is not there.
+    takes one processor a session at most and, where the server is on this machine, only what others leave of it. A server that is just starting,
+    recovering or ending is waited for, NOT_NOW_SECONDS_MAX. Raises OSError or asyncpg's own errors when the server is not
+    there.
     """
-    async with asyncpg.create_pool(
+    make = partial(
+        asyncpg.create_pool,
         url,
         min_size=min(size_min, size_max),
         max_size=size_max,
@@ -145,8 +152,26 @@ async def connect(
         server_settings={"role": role, "application_name": application_name} | (_ALONE if gives_way else {}),
         init=_give_way if gives_way else None,
         reset=_as_it_was,
-    ) as pool:
+    )
+    async with await _opened(make) as pool:
         yield Pool(pool)
+
+
+async def _opened(make: Callable[[], Any]) -> Any:
+    """A pool with its first session. Once a server has said that it is not to be had now, it may be gone for a moment."""
+    waited: tuple[type[Exception], ...] = (asyncpg.CannotConnectNowError,)
+    deadline = time.monotonic() + NOT_NOW_SECONDS_MAX
+    while True:
+        pool = make()
+        try:
+            await pool
+        except waited:
+            if time.monotonic() > deadline:
+                raise
+            waited = (asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, OSError)
+            await asyncio.sleep(NOT_NOW_LOOK_SECONDS)
+        else:
+            return pool
 
 
 async def _give_way(connection: Any) -> None:

@@ -7,15 +7,17 @@ gives that back when a user leaves or dies, and when nobody holds it any more th
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import asyncpg
+import structlog
 
 from eventstore import embedded
 from eventstore.embedded import DATABASE, Place, PostgresUnavailable
@@ -25,12 +27,39 @@ from process.settings import Settings
 START_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 20.0
 _LOOK_SECONDS = 0.05
+_AWAY_LOOK_SECONDS = 0.5
 _GUARD_LOOK_SECONDS = 1.0
 _GUARD_PAUSE_SECONDS_MAX = 30.0
 _LOG_TAIL_BYTES = 2000
 
 # What a connection meets while the server is starting, recovering or ending.
 _NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
+
+
+async def once_there(settings: Settings, run: Callable[[], Awaitable[None]]) -> None:
+    """Run it; and once more from its beginning when the server went away while it began, START_SECONDS_MAX at most.
+
+    What it raises then or otherwise is raised.
+    """
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while True:
+        try:
+            return await run()
+        except Exception as problem:
+            if time.monotonic() > deadline or not _is_away_for_now(problem, ours=settings.database_url is None):
+                raise
+            said = str(problem)
+        structlog.get_logger().warning("database_away", problem=said)
+        gc.collect()  # What the run had open, its ports among it.
+        await asyncio.sleep(_AWAY_LOOK_SECONDS)
+
+
+def _is_away_for_now(problem: Exception, *, ours: bool) -> bool:
+    """Of our own it is known that it comes back; another may have been named wrongly."""
+    if isinstance(problem, asyncpg.CannotConnectNowError):
+        return True
+    missing = isinstance(problem, FileNotFoundError) and problem.filename is None  # The server's socket.
+    return ours and (missing or isinstance(problem, (ConnectionError, asyncpg.ConnectionDoesNotExistError)))
 
 
 @asynccontextmanager

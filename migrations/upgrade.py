@@ -24,7 +24,7 @@ _one_at_a_time = threading.Lock()
 async def migrate(url: str) -> None:
     """Apply what is missing. Several processes may do so at once; doing it again changes nothing.
 
-    Raises MigrationFailed.
+    Raises MigrationFailed, or asyncpg.CannotConnectNowError while the server is starting, recovering or ending.
     """
     # Nearly always nothing is: then what applies steps, a fifth of what a process loads, is not even loaded.
     if await _revision(url) != newest():
@@ -32,9 +32,11 @@ async def migrate(url: str) -> None:
 
 
 async def _revision(url: str) -> str | None:
-    """The revision the schema is at; None when there is none, or nobody can say."""
+    """The revision the schema is at; None when there is none, or nobody can say. Raises asyncpg.CannotConnectNowError."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
+    except asyncpg.CannotConnectNowError:
+        raise
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return None  # Who applies the steps says why.
     try:

@@ -19,7 +19,7 @@ from eventstore.housekeeping import housekeeping
 from eventstore.leases import PostgresLeases
 from eventstore.log import Log
 from eventstore.postgres import PostgresLog
-from eventstore.server import postgres
+from eventstore.server import once_there, postgres
 from eventstore.tree.keeping import MEMORY_NAME, Keeper, keeping
 from eventstore.tree.keys import LogKeys
 from eventstore.tree.monitor import TreeMonitor
@@ -54,7 +54,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("projections", style=settings.log_format, level=settings.log_level)
-        uvloop.run(_run(settings))
+        uvloop.run(once_there(settings, lambda: _run(settings)))
     except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from commands.ids import new_id
 from eventstore.embedded import PostgresUnavailable
-from eventstore.server import postgres
+from eventstore.server import once_there, postgres
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check, Health
@@ -37,7 +37,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("runner", style=settings.log_format, level=settings.log_level)
-        asyncio.run(_run(settings))
+        asyncio.run(once_there(settings, lambda: _run(settings)))
     except (
         SettingInvalid,
         PortTaken,

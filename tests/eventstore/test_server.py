@@ -18,7 +18,7 @@ import pytest
 
 from eventstore import embedded
 from eventstore.embedded import Place, PostgresUnavailable
-from eventstore.server import postgres
+from eventstore.server import once_there, postgres
 from process.secret import Secret
 from process.settings import Settings
 
@@ -257,3 +257,47 @@ class TestManyCrashes:
                 _server(data_dir).kill()
                 found = await _ask_until_answered(url, "SELECT array_agg(n ORDER BY n) FROM kept")
                 assert found == list(range(n + 1))
+
+
+class TestOnceThere:
+    @pytest.mark.parametrize(
+        "away",
+        [
+            asyncpg.CannotConnectNowError("the database system is shutting down"),
+            ConnectionRefusedError(111, "Connection refused"),
+            FileNotFoundError(2, "No such file or directory"),
+        ],
+        ids=lambda problem: type(problem).__name__,
+    )
+    async def test_begins_again_when_our_own_server_goes_away_meanwhile(self, tmp_path: Path, away: Exception) -> None:
+        assert await _tries(Settings(data_dir=tmp_path), away) == 2
+
+    @pytest.mark.parametrize(
+        "problem",
+        [FileNotFoundError(2, "No such file or directory", "key.pem"), PermissionError(13, "Permission denied")],
+        ids=lambda problem: type(problem).__name__,
+    )
+    async def test_raises_what_is_no_matter_of_time(self, tmp_path: Path, problem: Exception) -> None:
+        with pytest.raises(type(problem)):
+            await _tries(Settings(data_dir=tmp_path), problem)
+
+    async def test_waits_for_no_server_that_may_have_been_named_wrongly(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, database_url=Secret("postgresql://nowhere.invalid/dcf"))
+
+        assert await _tries(settings, asyncpg.CannotConnectNowError("the database system is starting up")) == 2
+        with pytest.raises(ConnectionRefusedError):
+            await _tries(settings, ConnectionRefusedError(111, "Connection refused"))
+
+
+async def _tries(settings: Settings, problem: Exception) -> int:
+    """How often it is run when this stops it the first time."""
+    tries = 0
+
+    async def run() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise problem
+
+    await once_there(settings, run)
+    return tries
