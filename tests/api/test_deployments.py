@@ -129,7 +129,7 @@ class TestCreateDeployment:
         [
             pytest.param({"colour": 1}, 422, "body_invalid", ["colour"], id="an unknown field"),
             pytest.param({"functionId": 5}, 422, "body_invalid", ["functionId"], id="no id"),
-            pytest.param({"functionId": NOBODYS}, 404, "function_not_found", [], id="an unknown function"),
+            pytest.param({"functionId": NOBODYS}, 404, "function_not_found", ["functionId"], id="an unknown function"),
             pytest.param({"provider": "heroku"}, 422, "body_invalid", ["provider"], id="an unknown provider"),
             pytest.param(
                 {"provider": "gcp", "target": CLOUD_RUN},

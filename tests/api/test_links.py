@@ -59,6 +59,7 @@ _REFUSED = {
 }
 # What their answers lead to ends what the next would be about: the tenant, the function.
 _ENDING = {"acceptInvitation", "updateFunction"}
+_INVITED = "somebody@example.com"
 _NUMBERS = itertools.count(1)
 
 
@@ -90,7 +91,7 @@ async def test_leads_on(
     one = tenants.get(source) or await seeded(shared)
     if source not in _ENDING:
         tenants[source] = one
-    somebody = issuer.token(f"somebody-{next(_NUMBERS)}")
+    somebody = issuer.token(f"somebody-{next(_NUMBERS)}", email=_INVITED, email_verified=True)
     asked = await _asked(one, source, status)
     async with _client(one, source, somebody) as client:
         made = await client.request(**asked)
@@ -133,7 +134,7 @@ async def _asked(one: Seeded, source: str, status: int) -> dict[str, Any]:
             asked["json"]["email"] = f"{new}@example.com"
         case "acceptInvitation", _:
             async with one.world.client(one.key) as owner:
-                invitation = {"email": f"{new}@example.com", "role": "developer"}
+                invitation = {"email": _INVITED, "role": "developer"}
                 made = await ask(owner, "POST", "/tenant/invitations", invitation, status=201)
             asked["json"]["invitation"] = made["invitation"]
         case "beginUpload", 201:
