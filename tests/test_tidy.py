@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -174,3 +176,47 @@ def test_an_exception_from_the_security_rules_has_its_reason_beside_it(path: Pat
     bare = re.compile(r"# noqa:[A-Z0-9, ]*\bS[0-9]+[A-Z0-9, ]*$")
 
     assert not [line for line in path.read_text().splitlines() if bare.search(line)]
+
+
+def test_what_bandit_finds_is_excepted_from_the_same_rule_of_ruffs() -> None:
+    """
+    Goal: nothing that bandit finds stands without a reason.
+    Method: run it over all code that meets anything foreign; ruff's rules have bandit's numbers, so each finding has to be
+        excepted in its statement, whose reason the test above sees to, or in pyproject.toml for its folder.
+    """
+    folders = [*(folder for folder in PACKAGES if folder != "benchmarks"), "examples"]
+    ran = subprocess.run(
+        (sys.executable, "-m", "bandit", "-q", "-r", *folders, "-c", "pyproject.toml", "-f", "json"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    found = json.loads(ran.stdout)
+
+    assert found["errors"] == []
+    assert [
+        f"{one['filename']}:{one['line_number']}: {one['test_id']} {one['issue_text']}"
+        for one in found["results"]
+        if not _is_excepted(one["filename"], one["line_number"], f"S{one['test_id'][1:]}")
+    ] == []
+
+
+def _is_excepted(name: str, line: int, rule: str) -> bool:
+    folders: dict[str, list[str]] = PROJECT["tool"]["ruff"]["lint"]["per-file-ignores"]
+    if any(rule in rules and name.startswith(folder.removesuffix("**")) for folder, rules in folders.items()):
+        return True
+    return re.search(rf"# noqa:.*\b{rule}\b", _statement(ROOT / name, line)) is not None
+
+
+def _statement(path: Path, line: int) -> str:
+    """The lines of the innermost statement that has this one."""
+    text = path.read_text()
+    around = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line)
+    ]
+    innermost = min(around, key=lambda node: (node.end_lineno or line) - node.lineno)
+    return "\n".join(text.splitlines()[innermost.lineno - 1 : innermost.end_lineno])
