@@ -424,11 +424,11 @@ def _take_back(recorded: Deployment, observed: Observation | None, at: datetime)
     What may have been let serve has replaced the release before it, and to take it away would leave nobody serving. So
     whether it serves is found out first, and if it does, it has succeeded.
     """
-    if recorded.release_verified and not recorded.withdrawals and not is_overdue(recorded, at):
-        if observed is None:
-            return LookAgain()
-        if observed.service is not None and observed.service.serving:
+    if recorded.release_verified and not recorded.withdrawals:
+        if observed is not None and observed.service is not None and observed.service.serving:
             return NoteActivated()
+        if observed is None and not is_overdue(recorded, at):
+            return LookAgain()
         if recorded.step_since is not None and at - recorded.step_since <= timedelta(seconds=SETTLE_SECONDS):
             return AwaitSettled()
     match _withdrawn(recorded, observed, at):

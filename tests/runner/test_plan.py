@@ -124,6 +124,7 @@ ENDING: list[Row] = [
     ("fails when it may be about to serve", LATE, service("healthy"), plan.AwaitSettled()),
     ("fails when it may serve, and cannot be seen", LATE, UNSEEN, plan.LookAgain()),
     ("fails, and has not been let serve", having(LATE, step_since=AT - SETTLED), service("healthy"), plan.Withdraw()),
+    ("fails, and serves after its time", having(LATE, step_since=AT - A_DAY), SERVES, plan.NoteActivated()),
     ("fails, and serves late", having(LATE, step_since=AT - SETTLED), SERVES, plan.NoteActivated()),
     (
         "fails, and was never seen again",
