@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "promises.md").read_text()
-NAMED = re.findall(r"`(tests/[\w/]+\.py::[\w:]+)`(?: (\(proof\)))?", PAGE)
+NAMED = re.findall(r"`(tests/[\w/]+\.py(?:::[\w:]+)?)`(?: (\(proof\)))?", PAGE)
 
 
 @cache
