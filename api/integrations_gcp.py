@@ -140,7 +140,7 @@ async def diagnose_gcp(request: Request[Any, Any, Any], project_id: FromPath[UUI
         raise ProviderNotOffered("This service has no diagnosis of gcp.")
     storage = state.storage or state.storage_checked
     finding = await provider.diagnose(tenant_id, project_id, state.identity, storage)
-    return Answer(encoded(Verification(status=finding.status, steps=onboarding.steps_of(finding))))
+    return Answer(encoded(onboarding.unrecorded(finding, state, services.clock())))
 
 
 _CHECK = onboarding.onboarding(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, assert_never
 from uuid import UUID
 
 import msgspec
@@ -25,9 +26,18 @@ from commands.integration import (
     RecordResourcesChecked,
     RecordStorageChecked,
 )
+from commands.spreading import glanced
 from domain.clouds import AzureResources, Identity, ProviderName, Storage, provider_of
 from domain.event import StreamRef
-from domain.integration import INTEGRATION, CheckStatus, CheckStep, IdentityChanged, IntegrationUnknown, integration_id
+from domain.integration import (
+    INTEGRATION,
+    Check,
+    CheckStatus,
+    CheckStep,
+    IdentityChanged,
+    IntegrationUnknown,
+    integration_id,
+)
 from domain.integration import Integration as State
 from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
 from domain.refusal import Refusal
@@ -111,9 +121,10 @@ async def record_checked(
         identity=identity,
         status=finding.status,
         steps=steps_of(finding),
+        spreads_seconds=finding.spreads_seconds,
         connects=connects,
     )
-    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+    return await writing.do(command, lambda states: _verification(command, states), entity=_stream(command))
 
 
 async def check(request: Request[Any, Any, Any], content: bytes, project_id: UUID, storage: Storage) -> Answer:
@@ -130,8 +141,9 @@ async def check(request: Request[Any, Any, Any], content: bytes, project_id: UUI
         storage=storage,
         status=finding.status,
         steps=steps_of(finding),
+        spreads_seconds=finding.spreads_seconds,
     )
-    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+    return await writing.do(command, lambda states: _verification(command, states), entity=_stream(command))
 
 
 async def record_resources(
@@ -152,8 +164,9 @@ async def record_resources(
         resources=resources,
         status=finding.status,
         steps=steps_of(finding),
+        spreads_seconds=finding.spreads_seconds,
     )
-    return await writing.do(command, lambda _: _verification(command), entity=_stream(command))
+    return await writing.do(command, lambda states: _verification(command, states), entity=_stream(command))
 
 
 async def configure(request: Request[Any, Any, Any], content: bytes, project_id: UUID, storage: Storage) -> Answer:
@@ -189,13 +202,38 @@ async def integration_state(services: Services, tenant_id: UUID, project_id: UUI
     return state
 
 
+def unrecorded(finding: Finding, state: State, at: datetime) -> Verification:
+    """What is answered to a look at everything, of which nothing is recorded."""
+    known = [state.identity_check]
+    if state.storage_checked is not None:
+        known.append(state.storage_check(state.storage_checked))
+    seen = glanced(finding.status, steps_of(finding), known, at)
+    return Verification(status=seen.status, steps=seen.steps)
+
+
 def steps_of(finding: Finding) -> tuple[CheckStep, ...]:
     """The steps of a finding as the log keeps them."""
     return tuple(CheckStep(**msgspec.structs.asdict(step)) for step in finding.steps)
 
 
-def _verification(command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked) -> Reply:
-    return Reply(body=Verification(status=command.status, steps=command.steps), position="none")
+def _verification(
+    command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked, states: States
+) -> Reply:
+    """As it was recorded: what a refusal is taken for is decided by what was seen before."""
+    check = _check(command, _state(command, states))
+    return Reply(body=Verification(status=check.status, steps=check.steps), position="none")
+
+
+def _check(command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked, state: State) -> Check:
+    match command:
+        case RecordIdentityChecked():
+            return state.identity_check
+        case RecordStorageChecked():
+            return state.storage_check(command.storage)
+        case RecordResourcesChecked():
+            return state.resources_check(command.resources)
+        case _:
+            assert_never(command)
 
 
 def _stream(command: IntegrationCommand) -> StreamRef:

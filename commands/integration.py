@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
+from commands.spreading import judged
 from domain.clouds import AzureResources, Identity, ProviderName, Storage, check_provider
 from domain.event import Decision
 from domain.integration import (
     INTEGRATION,
+    Check,
     CheckStatus,
     CheckStep,
     IdentityChanged,
@@ -37,34 +39,31 @@ class ConnectProvider(_OfProvider, frozen=True, kw_only=True, tag="ConnectProvid
     identity: Identity
 
 
-class RecordIdentityChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
+class _RecordChecked(_OfProvider, frozen=True, kw_only=True):
     """`identity` is the one that was looked at; another may have been connected while the cloud was asked.
 
-    `connects`: the project is connected as this identity from here on, if it was not yet.
+    `spreads_seconds`: how long what failed in a look that is `pending` may only be spreading; how it is recorded then is
+    decided by what was seen before.
     """
 
     identity: Identity
     status: CheckStatus
     steps: tuple[CheckStep, ...]
+    spreads_seconds: float = 0.0
+
+
+class RecordIdentityChecked(_RecordChecked, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
+    """`connects`: the project is connected as this identity from here on, if it was not yet."""
+
     connects: bool = False
 
 
-class RecordStorageChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordStorageChecked"):
-    """`identity` is the one it was looked at with."""
-
-    identity: Identity
+class RecordStorageChecked(_RecordChecked, frozen=True, kw_only=True, tag="RecordStorageChecked"):
     storage: Storage
-    status: CheckStatus
-    steps: tuple[CheckStep, ...]
 
 
-class RecordResourcesChecked(_OfProvider, frozen=True, kw_only=True, tag="RecordResourcesChecked"):
-    """`identity` is the one they were looked at with."""
-
-    identity: Identity
+class RecordResourcesChecked(_RecordChecked, frozen=True, kw_only=True, tag="RecordResourcesChecked"):
     resources: AzureResources
-    status: CheckStatus
-    steps: tuple[CheckStep, ...]
 
 
 class ConfigureStorage(_OfProvider, frozen=True, kw_only=True, tag="ConfigureStorage"):
@@ -75,7 +74,6 @@ class DisconnectProvider(_OfProvider, frozen=True, kw_only=True, tag="Disconnect
     reason: str = ""
 
 
-_Looked = RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked
 IntegrationCommand = (
     ConnectProvider
     | RecordIdentityChecked
@@ -105,7 +103,7 @@ def _events(command: IntegrationCommand, integration: Integration) -> list[Integ
         return _connected_and_checked(command, integration)
     if not isinstance(command, ConnectProvider) and not integration.connected:
         raise IntegrationUnknown
-    if isinstance(command, _Looked) and command.identity != integration.identity:
+    if isinstance(command, _RecordChecked) and command.identity != integration.identity:
         raise IdentityChanged
     return _recorded(command, integration)
 
@@ -116,7 +114,7 @@ def _connected_and_checked(command: RecordIdentityChecked, integration: Integrat
         return _recorded(command, integration)
     return [
         IntegrationConnected(project_id=command.project_id, provider=command.provider, identity=command.identity),
-        IdentityChecked(status=command.status, steps=command.steps),
+        IdentityChecked(**_as_fields(_judged(command, Check()))),
     ]
 
 
@@ -132,21 +130,22 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
                 )
             ]
         case RecordIdentityChecked():
-            if (integration.identity_status, integration.identity_steps) == (command.status, command.steps):
+            before = integration.identity_check
+            if (now := _judged(command, before)) == before:
                 return []
-            return [IdentityChecked(status=command.status, steps=command.steps)]
+            return [IdentityChecked(**_as_fields(now))]
         case RecordStorageChecked():
             check_provider(command.storage, command.provider, field="provider")
-            before = (integration.storage_checked, integration.storage_status, integration.storage_steps)
-            if before == (command.storage, command.status, command.steps):
+            before = integration.storage_check(command.storage)
+            if (now := _judged(command, before)) == before and integration.storage_checked == command.storage:
                 return []
-            return [StorageChecked(storage=command.storage, status=command.status, steps=command.steps)]
+            return [StorageChecked(storage=command.storage, **_as_fields(now))]
         case RecordResourcesChecked():
             check_provider(command.resources, command.provider, field="provider")
-            known = (integration.resources, integration.resources_status, integration.resources_steps)
-            if known == (command.resources, command.status, command.steps):
+            before = integration.resources_check(command.resources)
+            if (now := _judged(command, before)) == before and integration.resources == command.resources:
                 return []
-            return [ResourcesChecked(resources=command.resources, status=command.status, steps=command.steps)]
+            return [ResourcesChecked(resources=command.resources, **_as_fields(now))]
         case ConfigureStorage():
             if integration.storage_status != "verified" or integration.storage_checked != command.storage:
                 raise StorageNotChecked
@@ -155,6 +154,14 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
             return [IntegrationDisconnected(reason=command.reason)]
         case _:
             assert_never(command)
+
+
+def _judged(command: _RecordChecked, before: Check) -> Check:
+    return judged(command.status, command.steps, spreads_seconds=command.spreads_seconds, before=before, at=command.at)
+
+
+def _as_fields(check: Check) -> dict[str, Any]:
+    return {"status": check.status, "steps": check.steps, "awaited_until": check.awaited_until}
 
 
 INTEGRATIONS = Decider(

@@ -27,6 +27,15 @@ class CheckStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     remedy: str = ""
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look came to. `awaited_until`: a step that failed may only be a grant that spreads, and is looked at again
+    until then; past it, and `failed`, it was looked at until then."""
+
+    status: CheckStatus = "pending"
+    steps: tuple[CheckStep, ...] = ()
+    awaited_until: datetime | None = None
+
+
 class IntegrationConnected(Event, frozen=True, kw_only=True, tag="integration.connected"):
     project_id: UUID
     provider: ProviderName
@@ -36,6 +45,7 @@ class IntegrationConnected(Event, frozen=True, kw_only=True, tag="integration.co
 class IdentityChecked(Event, frozen=True, kw_only=True, tag="integration.identity_checked"):
     status: CheckStatus
     steps: tuple[CheckStep, ...]
+    awaited_until: datetime | None = None
 
 
 class StorageChecked(Event, frozen=True, kw_only=True, tag="integration.storage_checked"):
@@ -44,6 +54,7 @@ class StorageChecked(Event, frozen=True, kw_only=True, tag="integration.storage_
     storage: Storage
     status: CheckStatus
     steps: tuple[CheckStep, ...]
+    awaited_until: datetime | None = None
 
 
 class StorageConfigured(Event, frozen=True, kw_only=True, tag="integration.storage_configured"):
@@ -56,6 +67,7 @@ class ResourcesChecked(Event, frozen=True, kw_only=True, tag="integration.resour
     resources: AzureResources
     status: CheckStatus
     steps: tuple[CheckStep, ...]
+    awaited_until: datetime | None = None
 
 
 class IntegrationDisconnected(Event, frozen=True, kw_only=True, tag="integration.disconnected"):
@@ -81,13 +93,16 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity | None = None
     identity_status: CheckStatus = "pending"
     identity_steps: tuple[CheckStep, ...] = ()
+    identity_awaited_until: datetime | None = None
     storage: Storage | None = None
     storage_checked: Storage | None = None
     storage_status: CheckStatus = "pending"
     storage_steps: tuple[CheckStep, ...] = ()
+    storage_awaited_until: datetime | None = None
     resources: AzureResources | None = None
     resources_status: CheckStatus = "pending"
     resources_steps: tuple[CheckStep, ...] = ()
+    resources_awaited_until: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -96,6 +111,25 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
         if not self.connected:
             return "disconnected" if self.was_connected else "absent"
         return self.identity_status
+
+    @property
+    def identity_check(self) -> Check:
+        """What was seen of the identity last."""
+        return Check(status=self.identity_status, steps=self.identity_steps, awaited_until=self.identity_awaited_until)
+
+    def storage_check(self, storage: Storage) -> Check:
+        """What was seen of this storage last."""
+        if self.storage_checked != storage:
+            return Check()
+        return Check(status=self.storage_status, steps=self.storage_steps, awaited_until=self.storage_awaited_until)
+
+    def resources_check(self, resources: AzureResources) -> Check:
+        """What was seen of these resources last."""
+        if self.resources != resources:
+            return Check()
+        return Check(
+            status=self.resources_status, steps=self.resources_steps, awaited_until=self.resources_awaited_until
+        )
 
 
 class IntegrationUnknown(NotFound):
@@ -159,17 +193,35 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 storage_checked=integration.storage_checked if integration.connected else None,
                 storage_status=integration.storage_status if integration.connected else "pending",
                 storage_steps=integration.storage_steps if integration.connected else (),
+                storage_awaited_until=integration.storage_awaited_until if integration.connected else None,
                 created_at=integration.created_at or event.at,
                 updated_at=event.at,
             )
         case IdentityChecked():
-            return replace(state, identity_status=event.status, identity_steps=event.steps)
+            return replace(
+                state,
+                identity_status=event.status,
+                identity_steps=event.steps,
+                identity_awaited_until=event.awaited_until,
+            )
         case StorageChecked():
-            return replace(state, storage_checked=event.storage, storage_status=event.status, storage_steps=event.steps)
+            return replace(
+                state,
+                storage_checked=event.storage,
+                storage_status=event.status,
+                storage_steps=event.steps,
+                storage_awaited_until=event.awaited_until,
+            )
         case StorageConfigured():
             return replace(state, storage=event.storage)
         case ResourcesChecked():
-            return replace(state, resources=event.resources, resources_status=event.status, resources_steps=event.steps)
+            return replace(
+                state,
+                resources=event.resources,
+                resources_status=event.status,
+                resources_steps=event.steps,
+                resources_awaited_until=event.awaited_until,
+            )
         case IntegrationDisconnected():
             return Integration(
                 project_id=state.project_id,

@@ -76,8 +76,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gcp_endpoints: str = "https://{service}.googleapis.com"
     aws_endpoints: str | None = None
     azure_endpoints: str | None = None
-    # How long a role that AWS refuses counts as one that is still spreading, not as a failure.
-    aws_spreading_seconds: Seconds = 15.0
 
     # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""

@@ -44,7 +44,7 @@ def clouds(settings: Settings, *, public_url: Callable[[], str], functions_url: 
         token_file=settings.identity_token_file,
     )
     gcp = GcpProvider(tokens, settings.gcp_endpoints)
-    aws = AwsProvider(tokens, settings.aws_endpoints, spreading_seconds=settings.aws_spreading_seconds)
+    aws = AwsProvider(tokens, settings.aws_endpoints)
     azure = AzureProvider(tokens, settings.azure_endpoints)
     return Clouds(
         providers={"local": LocalProvider(agent, functions_url), "gcp": gcp, "aws": aws, "azure": azure},

@@ -105,10 +105,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification saw. `pending`: nothing is wrong, but a grant has not spread yet; look again."""
+    """What a verification saw. `pending`: nothing is wrong for certain; look again.
+
+    A step that failed in one that is pending was refused as a grant is that has not spread yet, or that was never given.
+    After `spreads_seconds` of it the latter is true.
+    """
 
     status: Literal["pending", "verified", "failed"]
     steps: tuple[Step, ...]
+    spreads_seconds: float = 0.0
 
 
 class ProviderRefused(Exception):

@@ -11,7 +11,15 @@ _SKIPPED = "Not looked at, since an earlier step failed."
 
 
 class Spreading(Exception):
-    """What was refused may only need a moment to spread."""
+    """What was refused was given, as the cloud itself shows elsewhere, and only has to spread."""
+
+    def __init__(self, refused: ProviderRefused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+
+
+class MaySpread(Exception):
+    """What was refused was never given, or was and has not spread: the cloud does not tell which."""
 
     def __init__(self, refused: ProviderRefused) -> None:
         super().__init__(refused.message)
@@ -21,19 +29,20 @@ class Spreading(Exception):
 class NotSeen(Exception):
     """It cannot be looked at from here, or need not be there, which is no fault. The message says why."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", code: str = "") -> None:
         super().__init__(message)
-        self.remedy = remedy
+        self.remedy, self.code = remedy, code
 
 
 class Walk:
-    """Steps in order. One that the cloud put off, or that may still be spreading, leaves the finding `pending`.
+    """Steps in order. One that the cloud put off, or that may still be spreading, leaves the finding `pending`: it is
+    `failed` with its code and remedy there if it may never have been given, and `skipped` if only time is needed.
 
-    After one that did not pass the rest are skipped, unless they say which steps they need.
+    `spreads_seconds` is how long a grant of this cloud may take to show. After one that did not pass the rest are skipped, unless they say which steps they need.
     """
 
-    def __init__(self, busy_code: str) -> None:
-        self._busy_code = busy_code
+    def __init__(self, busy_code: str, *, spreads_seconds: float) -> None:
+        self._busy_code, self._spreads_seconds = busy_code, spreads_seconds
         self._steps: list[Step] = []
         self._stopped: set[str] = set()
         self._status: Literal["pending", "verified", "failed"] = "verified"
@@ -41,7 +50,8 @@ class Walk:
     async def step(
         self, name: str, look: Callable[[], Awaitable[str]], *, needs: Collection[str] | None = None
     ) -> None:
-        """Look; `look` returns what it saw, in a sentence. It may raise ProviderRefused, ProviderBusy, Spreading or NotSeen.
+        """Look; `look` returns what it saw, in a sentence. It may raise ProviderRefused, ProviderBusy, Spreading,
+        MaySpread or NotSeen.
 
         `needs` are the steps without which there is nothing to look at; by default all that were before.
         """
@@ -59,11 +69,15 @@ class Walk:
             cause = spreading.refused
             self._put_off(name)
             self._add(name, "skipped", cause.code, cause.message, f"Look again in a moment; else: {cause.remedy}")
+        except MaySpread as unknown:
+            cause = unknown.refused
+            self._put_off(name)
+            self._add(name, "failed", cause.code, cause.message, cause.remedy)
         except ProviderBusy as busy:
             self._put_off(name)
             self._add(name, "skipped", self._busy_code, busy.message, "Look again in a moment.")
         except NotSeen as unseen:
-            self._add(name, "skipped", message=str(unseen), remedy=unseen.remedy)
+            self._add(name, "skipped", unseen.code, str(unseen), unseen.remedy)
         else:
             self._add(name, "passed", message=seen)
 
@@ -85,4 +99,4 @@ class Walk:
 
     @property
     def finding(self) -> Finding:
-        return Finding(status=self._status, steps=tuple(self._steps))
+        return Finding(status=self._status, steps=tuple(self._steps), spreads_seconds=self._spreads_seconds)

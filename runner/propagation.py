@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,8 @@ import structlog
 from commands.basis import fold
 from commands.execute import Context, execute
 from commands.integration import RecordIdentityChecked, RecordResourcesChecked, RecordStorageChecked
-from domain.integration import INTEGRATION, CheckStep
+from commands.spreading import judged
+from domain.integration import INTEGRATION, Check, CheckStep
 from domain.integration import Integration as State
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
@@ -28,7 +29,7 @@ from runner.world import World
 LOOK_SECONDS = 15.0
 LOOKS_AT_ONCE_MAX = 4
 PAGE_ROWS = 100
-# The slowest grant we know of, one of Google Cloud's, is said to take seven minutes; then somebody has to look.
+# What a cloud put off itself, or shows as given, is awaited so long; a refusal, as long as that cloud says (`spreading`).
 AWAITED_MAX = timedelta(minutes=30)
 
 _GIVEN_UP = CheckStep(
@@ -99,7 +100,9 @@ class Propagation:
         finding = await _answer(
             provider.verify_identity(found.tenant_id, found.row.project_id, state.identity), state.identity_steps
         )
-        if (settled := _settled(finding, last=last)) is not None and await self._is_as_before(found, state):
+        if (
+            settled := _settled(finding, state.identity_check, self._world.clock(), last=last)
+        ) is not None and await self._is_as_before(found, state):
             await self._record(
                 found,
                 RecordIdentityChecked(
@@ -110,6 +113,7 @@ class Propagation:
                     identity=state.identity,
                     status=settled.status,
                     steps=_steps(settled),
+                    spreads_seconds=settled.spreads_seconds,
                 ),
             )
 
@@ -122,7 +126,9 @@ class Propagation:
         finding = await _answer(
             provider.check_storage(found.tenant_id, found.row.project_id, state.identity, storage), state.storage_steps
         )
-        if (settled := _settled(finding, last=last)) is not None and await self._is_as_before(found, state):
+        if (
+            settled := _settled(finding, state.storage_check(storage), self._world.clock(), last=last)
+        ) is not None and await self._is_as_before(found, state):
             await self._record(
                 found,
                 RecordStorageChecked(
@@ -134,6 +140,7 @@ class Propagation:
                     storage=storage,
                     status=settled.status,
                     steps=_steps(settled),
+                    spreads_seconds=settled.spreads_seconds,
                 ),
             )
 
@@ -149,7 +156,9 @@ class Propagation:
             provider.check_resources(found.tenant_id, found.row.project_id, state.identity, resources),
             state.resources_steps,
         )
-        if (settled := _settled(finding, last=last)) is not None and await self._is_as_before(found, state):
+        if (
+            settled := _settled(finding, state.resources_check(resources), self._world.clock(), last=last)
+        ) is not None and await self._is_as_before(found, state):
             await self._record(
                 found,
                 RecordResourcesChecked(
@@ -161,6 +170,7 @@ class Propagation:
                     resources=resources,
                     status=settled.status,
                     steps=_steps(settled),
+                    spreads_seconds=settled.spreads_seconds,
                 ),
             )
 
@@ -199,11 +209,16 @@ async def _answer(look: Awaitable[Finding], before: tuple[CheckStep, ...]) -> Fi
         return Finding(status="pending", steps=tuple(Step(**msgspec.structs.asdict(step)) for step in before))
 
 
-def _settled(finding: Finding, *, last: bool) -> Finding | None:
-    """What there is to record: nothing while it is pending, unless this is the last look."""
+def _settled(finding: Finding, before: Check, at: datetime, *, last: bool) -> Finding | None:
+    """What there is to record: nothing while it is as pending as before, unless this is the last look."""
     if finding.status != "pending":
         return finding
-    return msgspec.structs.replace(finding, status="failed") if last else None
+    if last:
+        return msgspec.structs.replace(finding, status="failed")
+    if not any(step.status == "failed" for step in finding.steps):
+        return None
+    now = judged("pending", _steps(finding), spreads_seconds=finding.spreads_seconds, before=before, at=at)
+    return None if now == before else finding
 
 
 def _steps(finding: Finding) -> tuple[CheckStep, ...]:

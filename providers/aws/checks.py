@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID, uuid4
@@ -17,29 +15,19 @@ from providers.aws.errors import Answered, command, denied, grant, grant_to, rol
 from providers.aws.policies import Places
 from providers.aws.storage import Bucket
 from providers.provider import Finding, ProviderRefused
-from providers.walk import NotSeen, Spreading, Walk
+from providers.walk import MaySpread, NotSeen, Walk
 
-REMEMBERED_MAX = 1000
-_SPREADS = ("AWS_TRUST_POLICY_REFUSED", "AWS_OIDC_PROVIDER_NOT_FOUND")
-
-
-class FirstRefusals:
-    """Since when each project has been refused: a role or policy that was made a moment ago is refused meanwhile, for
-    seconds, as Amazon says. At most REMEMBERED_MAX."""
-
-    def __init__(self, *, spreading_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = spreading_seconds, clock
-        self._since: OrderedDict[tuple[UUID, UUID, AwsIdentity], float] = OrderedDict()
-
-    def passed(self, whose: tuple[UUID, UUID, AwsIdentity]) -> None:
-        self._since.pop(whose, None)
-
-    def may_be_spreading(self, whose: tuple[UUID, UUID, AwsIdentity]) -> bool:
-        """Whether it was refused for the first time only a moment ago."""
-        first = self._since.setdefault(whose, self._clock())
-        while len(self._since) > REMEMBERED_MAX:
-            self._since.popitem(last=False)
-        return self._clock() - first < self._seconds
+# A role or a policy that was made a moment ago is refused meanwhile, for seconds, as Amazon says.
+SPREADS_SECONDS = 60.0
+_SPREADS = frozenset(
+    {
+        "AWS_TRUST_POLICY_REFUSED",
+        "AWS_OIDC_PROVIDER_NOT_FOUND",
+        "AWS_PERMISSION_DENIED",
+        "AWS_PASS_ROLE_DENIED",
+        "AWS_BUCKET_PERMISSION_DENIED",
+    }
+)
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +48,8 @@ class ChecksNamed(Protocol):
 class Checks:
     """The checks of one project's integration."""
 
-    def __init__(self, account: Account, refusals: FirstRefusals, named: Named | None = None) -> None:
-        self._account, self._refusals, self._identity = account, refusals, account.identity
+    def __init__(self, account: Account, named: Named | None = None) -> None:
+        self._account, self._identity = account, account.identity
         self._named = named or Named()
         self._own = ""
 
@@ -69,7 +57,7 @@ class Checks:
         """Our token, the role, and what is named for deployments; nothing cached is believed."""
         self._account.roles.forget(*self._account.whose)
         await walk.step("own_token", self._look_at_own_token)
-        await walk.step("assume_role", self._look_at_role)
+        await walk.step("assume_role", self._told(self._look_at_role))
         await walk.step("region", self._told(self._look_at_region))
         await walk.step(
             "secrets", self._told(lambda: self._look_at_secrets(self._identity.role_arn, *policies.KEEPING))
@@ -92,9 +80,14 @@ class Checks:
     def _told(self, look: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
         async def looked() -> str:
             try:
-                return await look()
-            except Answered as error:
-                raise told(error, self._identity) from error
+                try:
+                    return await look()
+                except Answered as error:
+                    raise told(error, self._identity) from error
+            except ProviderRefused as refused:
+                if refused.code in _SPREADS:
+                    raise MaySpread(refused) from refused
+                raise
 
         return looked
 
@@ -103,14 +96,7 @@ class Checks:
         return "This service signed a token that names the tenant and the project."
 
     async def _look_at_role(self) -> str:
-        whose = self._account.whose
-        try:
-            await self._account.roles.assume(self._own, *whose)
-        except ProviderRefused as refused:
-            if refused.code in _SPREADS and self._refusals.may_be_spreading(whose):
-                raise Spreading(refused) from refused
-            raise
-        self._refusals.passed(whose)
+        await self._account.roles.assume(self._own, *self._account.whose)
         return f"The project may act as {self._identity.role_arn}."
 
     async def _look_at_region(self) -> str:

@@ -11,7 +11,7 @@ from providers.archive import source_of, zipped
 from providers.aws import naming
 from providers.aws.account import Account, check_places, identity_of, storage_of, target_of, told_apart
 from providers.aws.builds import Builds, LogPlaces, is_running
-from providers.aws.checks import Checks, FirstRefusals, Named
+from providers.aws.checks import SPREADS_SECONDS, Checks, Named
 from providers.aws.identity import Roles
 from providers.aws.images import Images
 from providers.aws.release import Healthy, Releases
@@ -49,10 +49,9 @@ class AwsProvider:
 
     name = "aws"
 
-    def __init__(self, source: TokenSource, endpoints: str | None = None, *, spreading_seconds: float) -> None:
+    def __init__(self, source: TokenSource, endpoints: str | None = None) -> None:
         self._wire = Wire(endpoints)
         self._roles = Roles(self._wire, source)
-        self._refusals = FirstRefusals(spreading_seconds=spreading_seconds)
         self._places, self._healthy = LogPlaces(), Healthy()
 
     async def close(self) -> None:
@@ -65,16 +64,14 @@ class AwsProvider:
 
     async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named) -> Finding:
         """The same, and what is named for deployments."""
-        walk = Walk(BUSY)
-        await Checks(self._account(tenant_id, project_id, identity), self._refusals, named).identity(walk)
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
+        await Checks(self._account(tenant_id, project_id, identity), named).identity(walk)
         return walk.finding
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         """That the bucket is there, and that files can be put, read, listed and removed."""
-        walk = Walk(BUSY)
-        await Checks(self._account(tenant_id, project_id, _role(identity)), self._refusals).bucket(
-            walk, _bucket(storage)
-        )
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
+        await Checks(self._account(tenant_id, project_id, _role(identity))).bucket(walk, _bucket(storage))
         return walk.finding
 
     async def observe(self, order: Order) -> Observation:

@@ -12,12 +12,12 @@ from domain.clouds import AzureIdentity, AzureResources, AzureStorage
 from providers.azure import apps, roles
 from providers.azure.account import Account
 from providers.azure.errors import Answered, command, grant, told
-from providers.azure.identity import MANAGEMENT, STORAGE, Tokens
+from providers.azure.identity import MANAGEMENT, STORAGE, CredentialUnknown, Tokens
 from providers.azure.making import make
 from providers.azure.roles import Permission, Place, Role
 from providers.azure.storage import AccountMissing, Container, probe_name
 from providers.provider import ProviderBusy, ProviderRefused
-from providers.walk import NotSeen, Spreading, Walk
+from providers.walk import MaySpread, NotSeen, Spreading, Walk
 
 REGISTRY_VERSION = "2023-07-01"
 GROUP_VERSION = "2021-04-01"
@@ -25,6 +25,10 @@ IDENTITY_VERSION = "2023-01-31"
 STORAGE_VERSION = "2023-05-01"
 RIGHTS_VERSION = "2022-04-01"
 BUSY = "AZURE_PENDING"
+# Microsoft: roles and federated credentials take up to ten minutes.
+SPREADS_SECONDS = 600.0
+# What Entra says of an identity while another of its credentials spreads, too.
+_MAY_SPREAD = frozenset({"AZURE_ISSUER_DIFFERS", "AZURE_SUBJECT_DIFFERS"})
 # For all that one look asks, however many calls that takes.
 LOOK_SECONDS_MAX = 60.0
 # Of these the rest of a list is not looked at.
@@ -245,18 +249,28 @@ class Checks:
     async def _look_at_exchange(self) -> str:
         self._account.forget_token(MANAGEMENT)
         self._account.forget_token(STORAGE)
-        await self._tokens.exchange(self._own, self._account.whose, MANAGEMENT)
+        try:
+            await self._tokens.exchange(self._own, self._account.whose, MANAGEMENT)
+        except CredentialUnknown as unknown:
+            raise MaySpread(unknown.refused) from unknown
+        except ProviderRefused as refused:
+            if refused.code in _MAY_SPREAD:
+                raise MaySpread(refused) from refused
+            raise
         return "Entra took the token: the project may act as the application."
 
     async def _look_at_subscription(self) -> str:
         wanted = self._account.identity.subscription_id
         found = await self._account.call("GET", "/subscriptions", "2022-12-01", _Subscriptions)
         if wanted.lower() not in {one.subscription_id.lower() for one in found.value}:
-            raise ProviderRefused(
-                "AZURE_ROLE_MISSING",
-                f"The application has no role in the subscription {wanted}, or it has not spread yet (up to ten minutes).",
-                "Deploy the template of POST …/azure/wif/register in the resource group, or: "
-                + grant("Reader", "", self._account.identity),
+            raise MaySpread(
+                ProviderRefused(
+                    "AZURE_ROLE_MISSING",
+                    f"The application has no role in the subscription {wanted}, or it has not spread yet (up to ten "
+                    "minutes).",
+                    "Deploy the template of POST …/azure/wif/register in the resource group, or: "
+                    + grant("Reader", "", self._account.identity),
+                )
             )
         return f"The application has a role in the subscription {wanted}."
 
@@ -337,9 +351,7 @@ class Checks:
             f"The application lacks the role {role.name} on {_name(scope)}: it may not {lacking[0]}.",
             remedy,
         )
-        if await self._is_assigned(role, scope):
-            raise Spreading(refused)
-        raise refused
+        raise await self._told_apart(refused, role, scope)
 
     async def _look_at_pulling(self, paths: _Paths) -> str:
         """That the pull identity has a role of which Container Apps may make use to pull images."""
@@ -368,13 +380,15 @@ class Checks:
             self._seen[scope] = (await self._account.call("GET", path, RIGHTS_VERSION, _Permissions)).value
         return self._seen[scope]
 
-    async def _is_assigned(self, role: Role, scope: str) -> bool:
-        """Whether the application was given the role, and it only has to spread. An application that is no managed
-        identity of the subscription cannot be told."""
-        principal = await self._own_principal()
-        return bool(principal) and any(
-            definition.rpartition("/")[2] == role.id for definition in await self._assigned(scope, principal)
-        )
+    async def _told_apart(self, refused: ProviderRefused, role: Role, scope: str) -> Exception:
+        """What the refusal is: of a role that was given, as Resource Manager shows, and only has to spread, or was not.
+        Of an application that is no managed identity of the subscription, and of no scope, that cannot be told."""
+        principal = await self._own_principal() if scope else ""
+        if not principal:
+            return MaySpread(refused)
+        definitions = await self._assigned(scope, principal)
+        is_given = any(definition.rpartition("/")[2] == role.id for definition in definitions)
+        return Spreading(refused) if is_given else refused
 
     async def _own_principal(self) -> str:
         if self._principal is None:
@@ -414,12 +428,9 @@ class Checks:
             if refused.code != "AZURE_BLOB_ROLE_MISSING":
                 raise
             scope = await place()
-            if scope and (
-                not roles.missing(roles.BLOBS, await self._permissions(scope))
-                or await self._is_assigned(roles.BLOBS, scope)
-            ):
+            if scope and not roles.missing(roles.BLOBS, await self._permissions(scope)):
                 raise Spreading(refused) from refused
-            raise
+            raise await self._told_apart(refused, roles.BLOBS, scope) from refused
 
     async def _storage_account(self, name: str) -> str:
         """The path of the storage account in Resource Manager; none for one that the application may not see there."""

@@ -40,6 +40,14 @@ class AccessToken(msgspec.Struct, frozen=True):
         return "AccessToken(********)"
 
 
+class CredentialUnknown(ProviderBusy):
+    """Entra does not know the federated credential. While it spreads that is no refusal; `refused` is what it is then."""
+
+    def __init__(self, refused: ProviderRefused) -> None:
+        super().__init__(f"{refused.message} {refused.remedy}", retry_in_seconds=PROPAGATING_SECONDS)
+        self.refused = refused
+
+
 class _Issued(msgspec.Struct):
     access_token: str
     expires_in: int
@@ -114,10 +122,13 @@ class Tokens:
     def _not_issued(self, error: Answered, whose: Whose) -> ProviderBusy | ProviderRefused:
         identity = whose[2]
         if 70021 in error.numbers:
-            return ProviderBusy(
-                "Entra does not know the federated credential: it is not there, or has not spread yet (up to ten "
-                f"minutes). {self._trust_remedy(whose)}",
-                retry_in_seconds=PROPAGATING_SECONDS,
+            return CredentialUnknown(
+                ProviderRefused(
+                    "AZURE_CREDENTIAL_MISSING",
+                    "Entra does not know the federated credential: it is not there, or has not spread yet (up to ten "
+                    "minutes).",
+                    self._trust_remedy(whose),
+                )
             )
         for number in error.numbers:
             if number in _REFUSALS:

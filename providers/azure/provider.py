@@ -11,7 +11,7 @@ from providers.archive import archive, source_of
 from providers.azure import naming
 from providers.azure.account import Account, identity_of, storage_of, target_of, told_apart
 from providers.azure.build import Builds, Run
-from providers.azure.checks import BUSY, Checks
+from providers.azure.checks import BUSY, SPREADS_SECONDS, Checks
 from providers.azure.identity import Tokens
 from providers.azure.operation import Operations
 from providers.azure.registry import Images, Passes
@@ -59,13 +59,13 @@ class AzureProvider:
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         """Our token, its exchange at Entra, and the subscription; nothing kept is believed."""
-        walk = Walk(BUSY)
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
         await self._checks(tenant_id, project_id, identity).identity(walk)
         return walk.finding
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         """That the container is there, and what the application may do with it."""
-        walk = Walk(BUSY)
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
         await self._checks(tenant_id, project_id, identity).bucket(walk, _container(storage))
         return walk.finding
 
@@ -73,7 +73,7 @@ class AzureProvider:
         self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
     ) -> Finding:
         """Everything a deployment needs: whatever is wrong is named at once, but for what cannot be seen without the rest."""
-        walk, checks = Walk(BUSY), self._checks(tenant_id, project_id, identity)
+        walk, checks = Walk(BUSY, spreads_seconds=SPREADS_SECONDS), self._checks(tenant_id, project_id, identity)
         await checks.identity(walk)
         await checks.resources(walk, resources)
         return walk.finding

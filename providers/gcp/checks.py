@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -14,7 +15,8 @@ from providers.gcp.account import Account
 from providers.gcp.errors import Answered, command, told
 from providers.gcp.grants import Permissions, require_act_as, require_permissions
 from providers.gcp.identity import Tokens
-from providers.provider import Finding, ProviderBusy, ProviderRefused, Step
+from providers.provider import ProviderRefused
+from providers.walk import MaySpread, NotSeen, Walk
 
 # What a deployment from nothing to serving and back asks of the project.
 PROJECT_PERMISSIONS = (
@@ -47,59 +49,21 @@ BUCKET_PERMISSIONS = (
     "storage.objects.get",
     "storage.objects.list",
 )
-_SKIPPED = "Not looked at, since an earlier step failed."
+BUSY = "GCP_BUSY"
+# Google: a change of a policy takes two minutes as a rule, and seven or more at times.
+SPREADS_SECONDS = 420.0
+_SPREADS = frozenset(
+    {
+        "WORKLOAD_IDENTITY_BINDING_MISSING",
+        "GCP_BUCKET_PERMISSION_DENIED",
+        "GCP_PERMISSION_DENIED",
+        "GCP_ACT_AS_DENIED",
+    }
+)
 
 
 class _Bucket(msgspec.Struct):
     location: str = ""
-
-
-class Walk:
-    """Steps in order: after the first that fails the rest are skipped; one the cloud put off leaves the finding open."""
-
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
-        self._status: Literal["pending", "verified", "failed"] = "verified"
-
-    async def step(
-        self, name: str, look: Callable[[], Awaitable[str]], identity: GcpIdentity, *, only_for: str = ""
-    ) -> bool:
-        """Look; `look` returns what it saw, in a sentence. Whether it passed. What is `only_for` some is skipped, with
-        its remedy, where it would fail."""
-        if self._status != "verified":
-            self._steps.append(Step(name=name, status="skipped", message=_SKIPPED))
-            return False
-        try:
-            try:
-                seen = await look()
-            except Answered as error:
-                raise told(error, identity) from error
-        except ProviderRefused as refused:
-            if only_for:
-                message = f"Needed only for {only_for}. {refused.message}"
-                self._steps.append(
-                    Step(name=name, status="skipped", code=refused.code, message=message, remedy=refused.remedy)
-                )
-                return False
-            self._status = "failed"
-            self._steps.append(
-                Step(name=name, status="failed", code=refused.code, message=refused.message, remedy=refused.remedy)
-            )
-            return False
-        except ProviderBusy as busy:
-            self._status = "pending"
-            self._steps.append(
-                Step(
-                    name=name, status="skipped", code="GCP_BUSY", message=busy.message, remedy="Look again in a moment."
-                )
-            )
-            return False
-        self._steps.append(Step(name=name, status="passed", message=seen))
-        return True
-
-    @property
-    def finding(self) -> Finding:
-        return Finding(status=self._status, steps=tuple(self._steps))
 
 
 class Checks:
@@ -112,29 +76,57 @@ class Checks:
 
     async def identity(self, walk: Walk) -> None:
         """Our token, its exchange, and the service account's own token."""
-        identity = self._account.identity
-        await walk.step("own_token", self._look_at_own_token, identity)
-        await walk.step("token_exchange", self._look_at_exchange, identity)
-        await walk.step("service_account", self._look_at_service_account, identity)
+        await walk.step("own_token", self._told(self._look_at_own_token))
+        await walk.step("token_exchange", self._told(self._look_at_exchange))
+        await walk.step("service_account", self._told(self._look_at_service_account))
 
     async def bucket(self, walk: Walk, name: str) -> None:
         """That the bucket is there, and that files can be put, read, listed and removed."""
-        await walk.step("bucket", lambda: self._look_at_bucket(name), self._account.identity)
-        await walk.step("bucket_permissions", lambda: self._look_at_bucket_permissions(name), self._account.identity)
+        await walk.step("bucket", self._told(lambda: self._look_at_bucket(name)))
+        await walk.step("bucket_permissions", self._told(lambda: self._look_at_bucket_permissions(name)))
 
     async def deploying(self, walk: Walk) -> None:
         """That images can be built and kept, and services run."""
-        identity = self._account.identity
-        await walk.step("project_permissions", self._look_at_project, identity)
-        await walk.step("act_as", self._look_at_act_as, identity)
+        await walk.step("project_permissions", self._told(self._look_at_project))
+        await walk.step("act_as", self._told(self._look_at_act_as))
         for name, service, path in (
             ("cloud_build", "cloudbuild", "/v1/projects/{}/locations/global/builds"),
             ("artifact_registry", "artifactregistry", "/v1/projects/{}/locations"),
             ("cloud_run", "run", "/v2/projects/{}/locations/-/services"),
         ):
-            await walk.step(name, lambda s=service, p=path: self._look_at_api(s, p), identity)  # type: ignore[misc]
-        await walk.step("cloud_scheduler", self._look_at_scheduler, identity, only_for="functions with a schedule")
-        await walk.step("kubernetes", self._look_at_kubernetes, identity, only_for="runtimeTarget gke")
+            await walk.step(name, self._told(partial(self._look_at_api, service, path)))
+        await walk.step("cloud_scheduler", self._only_for("functions with a schedule", self._look_at_scheduler))
+        await walk.step("kubernetes", self._only_for("runtimeTarget gke", self._look_at_kubernetes))
+
+    def _told(self, look: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+        """The look, whose refusals say what mends them, and whether they may be those of a grant that spreads."""
+
+        async def looked() -> str:
+            try:
+                return await self._seen(look)
+            except ProviderRefused as refused:
+                if refused.code in _SPREADS:
+                    raise MaySpread(refused) from refused
+                raise
+
+        return looked
+
+    def _only_for(self, whom: str, look: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+        """A look at what only some need: where it would fail it is skipped, with its remedy."""
+
+        async def looked() -> str:
+            try:
+                return await self._seen(look)
+            except ProviderRefused as refused:
+                raise NotSeen(f"Needed only for {whom}. {refused.message}", refused.remedy, refused.code) from refused
+
+        return looked
+
+    async def _seen(self, look: Callable[[], Awaitable[str]]) -> str:
+        try:
+            return await look()
+        except Answered as error:
+            raise told(error, self._account.identity) from error
 
     async def _look_at_own_token(self) -> str:
         self._own = self._tokens.own(*self._whose)

@@ -12,7 +12,7 @@ from providers.dockerfile import dart_version
 from providers.gcp import naming
 from providers.gcp.account import Account, bucket_of, identity_of, target_of, told_apart
 from providers.gcp.build import Builds, CloudBuild
-from providers.gcp.checks import Checks, Walk
+from providers.gcp.checks import BUSY, SPREADS_SECONDS, Checks
 from providers.gcp.gke import GkeReleases
 from providers.gcp.identity import Tokens
 from providers.gcp.registry import Images
@@ -39,6 +39,7 @@ from providers.provider import (
     Source,
 )
 from providers.together import together
+from providers.walk import Walk
 
 
 class GcpProvider:
@@ -56,19 +57,19 @@ class GcpProvider:
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         """Our token, its exchange, and the service account's token; nothing cached is believed."""
-        walk = Walk()
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
         await self._checks(tenant_id, project_id, identity).identity(walk)
         return walk.finding
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         """That the bucket is there, and what the service account may do with it."""
-        walk = Walk()
+        walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
         await self._checks(tenant_id, project_id, identity).bucket(walk, _bucket_name(storage))
         return walk.finding
 
     async def diagnose(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage | None) -> Finding:
         """The whole chain that a deployment needs; the bucket only when there is one."""
-        walk, checks = Walk(), self._checks(tenant_id, project_id, identity)
+        walk, checks = Walk(BUSY, spreads_seconds=SPREADS_SECONDS), self._checks(tenant_id, project_id, identity)
         await checks.identity(walk)
         if storage is not None:
             await checks.bucket(walk, _bucket_name(storage))

@@ -321,6 +321,15 @@ VARIANTS |= {
     (function.FunctionDeployed, "inputs"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_INPUTS
     ),
+    (integration.IdentityChecked, "awaited"): integration.IdentityChecked(
+        status="pending", steps=(_STEP,), awaited_until=AT
+    ),
+    (integration.StorageChecked, "awaited"): integration.StorageChecked(
+        storage=LocalStorage(), status="pending", steps=(_STEP,), awaited_until=AT
+    ),
+    (integration.ResourcesChecked, "awaited"): integration.ResourcesChecked(
+        resources=_RESOURCES, status="pending", steps=(_STEP,), awaited_until=AT
+    ),
     (api_key.ApiKeyCreated, "rotated"): api_key.ApiKeyCreated(
         name="CI", secret_hash="ab" * 32, role="developer", replaces=id_of(9)
     ),

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import msgspec
 
 from domain.clouds import ProviderName
+from tests.emulators.late import LateShell
 
 
 class Break(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,13 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     code: str
     mend: Callable[[str], object]
+
+
+@runtime_checkable
+class Spreads(Protocol):
+    """What a cloud has beside, whose grants take their time to show."""
+
+    shell: LateShell
 
 
 @runtime_checkable

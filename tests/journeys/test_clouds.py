@@ -14,7 +14,7 @@ import pytest
 
 from domain.clouds import ProviderName
 from tests.emulators.catalogue import EMULATORS
-from tests.emulators.cloud import Break, Cloud, KeepsTime
+from tests.emulators.cloud import Break, Cloud, KeepsTime, Spreads
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.workshop import workshop
 from tests.journeys.this_machine import ThisMachine
@@ -150,6 +150,33 @@ def test_every_step_that_is_broken_is_named_and_its_remedy_mends_it(customer: Cu
 
     if customer.cloud.diagnose:
         assert customer.settle("diagnosis")["status"] == "verified"
+
+
+def test_a_grant_that_has_not_spread_is_awaited_and_seen_at_the_next_look(customer: Customer) -> None:
+    """
+    Goal: who did all that was asked is not told that it failed, and need not wait once it shows.
+    Method: the account is set up; what lets one more project in shows only later.
+    """
+    cloud = customer.cloud
+    if not isinstance(cloud, Spreads):
+        pytest.skip("nothing is granted there")
+    customer.ready("early")
+    customer.make_project("late")
+
+    with cloud.shell.spreading():
+        customer.connect()
+        seen = [customer.look("identity") for _ in range(2)]
+        kept = customer.ask("GET", f"/projects/{customer.project_id}/integrations/{cloud.name}")
+        diagnosed = customer.look("diagnosis") if cloud.diagnose else seen[0]
+    after = customer.look("identity")
+
+    [refused] = [step for step in seen[0]["steps"] if step["status"] == "failed"]
+    assert seen[0]["status"] == kept["identityStatus"] == diagnosed["status"] == "pending"
+    assert refused["code"] in ("WORKLOAD_IDENTITY_BINDING_MISSING", "AWS_TRUST_POLICY_REFUSED", "AZURE_SUBJECT_DIFFERS")
+    assert "looked at again by itself until" in refused["message"]
+    assert refused["remedy"]
+    assert seen[0] == seen[1], "the time is that of the first look"
+    assert after["status"] == "verified", after
 
 
 def _failed(seen: Any, broken: Break) -> Any:

@@ -271,7 +271,7 @@ async def aws_place(folder: Path) -> AsyncIterator[tuple[AwsCloud, Ground, Issue
     port = published.serve(well_known(issuer))
     cloud = AwsCloud(await asyncio.to_thread(workshop, folder / "cloud", TOOLCHAIN_DIR, real=False))
     await asyncio.to_thread(cloud.prepare_for_all, issuer.issuer)
-    provider = AwsProvider(issuer, cloud.amazon.endpoints, spreading_seconds=0.3)
+    provider = AwsProvider(issuer, cloud.amazon.endpoints)
     ground = Ground(
         provider=provider,
         target=msgspec.convert({"provider": "aws", **cloud.target("hello")}, AwsTarget),

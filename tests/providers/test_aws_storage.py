@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from domain.clouds import AwsIdentity, AwsStorage
 from providers.aws.account import Account, told_apart
-from providers.aws.checks import Checks, FirstRefusals
+from providers.aws.checks import SPREADS_SECONDS, Checks
 from providers.aws.identity import Roles
 from providers.aws.storage import MULTIPART_BYTES_MIN, PART_BYTES, Bucket, _checksum
 from providers.aws.wire import Wire
@@ -85,11 +85,10 @@ async def test_an_upload_that_was_cut_off_goes_on_where_it_stopped(account: Acco
 
 
 async def test_a_bucket_is_looked_at_step_by_step(account: Account) -> None:
-    refusals = FirstRefusals(spreading_seconds=0)
-    good, missing = Walk("AWS_BUSY"), Walk("AWS_BUSY")
+    good, missing = (Walk("AWS_BUSY", spreads_seconds=SPREADS_SECONDS) for _ in range(2))
 
-    await Checks(account, refusals).bucket(good, STORAGE)
-    await Checks(account, refusals).bucket(missing, AwsStorage(bucket="nowhere-to-be-found", region=REGION))
+    await Checks(account).bucket(good, STORAGE)
+    await Checks(account).bucket(missing, AwsStorage(bucket="nowhere-to-be-found", region=REGION))
 
     assert good.finding.status == "verified", good.finding
     assert missing.finding.status == "failed"

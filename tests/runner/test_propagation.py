@@ -31,6 +31,9 @@ PENDING = (CheckStep(name="service_account", status="skipped", code="SPREADING",
 Scene = Callable[[Town, UUID], Awaitable[None]]
 
 
+REFUSED = Step(name="binding", status="failed", code="BINDING_MISSING", message="No binding.", remedy="gcloud …")
+
+
 class Slow(SimulatedProvider):
     """Makes up its mind at a given time."""
 
@@ -56,11 +59,11 @@ class Slow(SimulatedProvider):
         return Finding(status=self.says, steps=(Step(name=what, status=passed, message="seen", remedy="mend it"),))
 
 
-def play(scene: Scene) -> None:
+def play(scene: Scene, cloud: type[Slow] = Slow) -> None:
     """Play it in a town whose one project was connected anew, and verified with no result yet, with two runners at work."""
 
     async def played() -> None:
-        town = Town(cloud=Slow)
+        town = Town(cloud=cloud)
         await town.found()
         await town.settle(1)
         tenant_id, at = town.tenants[-1], town.now()
@@ -137,6 +140,44 @@ def test_is_left_alone_when_the_project_was_disconnected() -> None:
         assert _cloud(town).looks <= looks + 2, "but for a look that was under way"
 
     play(scene)
+
+
+class Refusing(Slow):
+    """Refuses, as a cloud does what was never given and what has not spread, until a given time."""
+
+    def _found(self, what: str) -> Finding:
+        self.looks += 1
+        if virtual_time.seconds() < self.knows_at:
+            return Finding(status="pending", steps=(REFUSED,), spreads_seconds=420)
+        return Finding(status="verified", steps=(Step(name=what, status="passed", message="seen"),))
+
+
+@pytest.mark.parametrize(("shows_after", "ends"), [(300.0, "verified"), (float("inf"), "failed")])
+def test_a_refusal_is_looked_at_for_as_long_as_a_grant_may_spread(shows_after: float, ends: CheckStatus) -> None:
+    async def scene(town: Town, tenant_id: UUID) -> None:
+        _cloud(town).knows_at = virtual_time.seconds() + shows_after
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        awaited = await _integration(town, tenant_id)
+        await asyncio.sleep(200)
+        still = await _integration(town, tenant_id)
+        await asyncio.sleep(420)
+        after = await _integration(town, tenant_id)
+        looks = _cloud(town).looks
+        await asyncio.sleep(300)
+
+        assert (awaited.identity_status, awaited.storage_status) == ("pending", "pending")
+        assert awaited.identity_awaited_until is not None
+        [step] = awaited.identity_steps
+        assert (step.code, step.remedy) == ("BINDING_MISSING", "gcloud …")
+        assert still == awaited, "a look that sees the same records nothing"
+        assert (after.identity_status, after.storage_status) == (ends, ends)
+        if ends == "failed":
+            [step] = after.identity_steps
+            assert step.code, "its own code, not that it was given up"
+            assert (step.code, step.message, step.remedy) == ("BINDING_MISSING", "No binding.", "gcloud …")
+        assert (await _integration(town, tenant_id), _cloud(town).looks) == (after, looks), "then it is left alone"
+
+    play(scene, cloud=Refusing)
 
 
 class SlowAzure(Slow):

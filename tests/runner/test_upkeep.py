@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from domain.deployment import Deployment
+from domain.integration import Check
 from domain.plan import Limits
 from eventstore.ticks import MemoryTicks, Tick
 from providers.provider import Finding, Observation
@@ -69,7 +70,7 @@ async def needs_nothing_else(self: Retention, tenant_id: UUID) -> Any:
     return needed
 
 
-def settles_at_once(finding: Finding, *, last: bool) -> Finding:
+def settles_at_once(finding: Finding, before: Check, at: datetime, *, last: bool) -> Finding:
     """A defect: records each look at an integration."""
     return finding
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -70,7 +71,7 @@ class AwsCloud:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return {"DCF_AWS_ENDPOINTS": self.amazon.endpoints, "DCF_AWS_SPREADING_SECONDS": "0.3"}
+        return {"DCF_AWS_ENDPOINTS": self.amazon.endpoints}
 
     @property
     def stands_in_for(self) -> str:
@@ -104,8 +105,8 @@ class AwsCloud:
         self.amazon.client("iam").update_assume_role_policy(RoleName="dcf-deployer", PolicyDocument=json.dumps(trust))
 
     def trust(self, issuer: str, subject: str) -> None:
-        trust = json.dumps(self._trust(issuer, subject))
-        self.amazon.client("iam").update_assume_role_policy(RoleName="dcf-deployer", PolicyDocument=trust)
+        trust = shlex.quote(json.dumps(self._trust(issuer, subject)))
+        self.shell.obey(f"aws iam update-assume-role-policy --role-name dcf-deployer --policy-document {trust}")
 
     def breaks(self) -> tuple[Break, ...]:
         iam, s3 = self.amazon.client("iam"), self.amazon.client("s3")

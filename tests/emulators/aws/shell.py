@@ -11,6 +11,8 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
+from tests.emulators.late import LateShell
+
 _IGNORED = {"--output", "--query"}
 
 
@@ -18,13 +20,14 @@ class NotACommand(Exception):
     """`aws` does not know it so, or it failed."""
 
 
-class Shell:
+class Shell(LateShell):
     """`client` gives the customer's client of a service."""
 
     def __init__(self, client: Callable[[str], Any], region: str) -> None:
+        super().__init__()
         self._client, self._region = client, region
 
-    def obey(self, words: str) -> None:
+    def _run(self, words: str) -> None:
         """Do what the text says from its first `aws` on. Raises NotACommand."""
         found = re.search(r"(?:^|\s)aws [a-z]", words)
         if found is None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from tests.emulators.azure.customer import DIRECTORY, SUBSCRIPTION, Customer, path_of
 from tests.emulators.azure.roles import ROLES
+from tests.emulators.late import LateShell
 
 _ACCOUNT = "Microsoft.Storage/storageAccounts"
 _INNER = re.compile(r'"?\$\((az [^()]*(?:\([^()]*\)[^()]*)*)\)"?')
@@ -24,13 +25,14 @@ class _Parser(argparse.ArgumentParser):
         raise NotACommand(message)
 
 
-class Shell:
+class Shell(LateShell):
     """What is done here is done as the owner of the subscription."""
 
     def __init__(self, customer: Customer) -> None:
+        super().__init__()
         self._customer = customer
 
-    def obey(self, words: str) -> None:
+    def _run(self, words: str) -> None:
         """Do what the text says from its first `az` on. Raises NotACommand."""
         found = re.search(r"(?:^|\s)(az [a-z])", words)
         if found is None:

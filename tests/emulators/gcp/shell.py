@@ -11,6 +11,7 @@ from typing import NoReturn
 from tests.emulators.gcp.account import Account, Policy, PoolProvider
 from tests.emulators.gcp.answers import Refused
 from tests.emulators.gcp.clusters import Clusters
+from tests.emulators.late import LateShell
 
 
 class NotACommand(Exception):
@@ -22,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
         raise NotACommand(message)
 
 
-class Shell:
+class Shell(LateShell):
     """`make_bucket` and `make_repository` do what is not the account's own."""
 
     def __init__(
@@ -32,10 +33,11 @@ class Shell:
         make_repository: Callable[[str, str], None],
         clusters: Clusters,
     ) -> None:
+        super().__init__()
         self._clusters = clusters
         self._account, self._make_bucket, self._make_repository = account, make_bucket, make_repository
 
-    def obey(self, words: str) -> None:
+    def _run(self, words: str) -> None:
         """Do what the text says from its first `gcloud` or `kubectl` on. Raises NotACommand."""
         begins = re.search(r"\b(gcloud|kubectl) ", words)
         if begins is None:
