@@ -53,8 +53,9 @@ from domain.deployment import (
     DeploymentUnknown,
     UndeployUnderWay,
 )
-from domain.function import FUNCTION, FunctionIsArchived, FunctionUnknown
+from domain.function import FUNCTION, EnvironmentTooLarge, FunctionIsArchived, FunctionUnknown
 from domain.integration import IdentityNotVerified, ProviderNotConnected, StorageNotConfigured
+from domain.placement import TargetNotTaken, VariableNameRefused, VariableReserved
 from domain.project import ProjectDeploymentsLocked, ProjectIsArchived, ProjectUnknown
 from domain.refusal import Refusal
 from domain.runtime import RuntimeNotDeployable, RuntimeUnknown, SdkConstraintNotMet
@@ -126,6 +127,10 @@ QUEUEING = (
     RuntimeUnknown,
     RuntimeNotDeployable,
     TriggerUnavailable,
+    TargetNotTaken,
+    VariableReserved,
+    VariableNameRefused,
+    EnvironmentTooLarge,
     ProviderNotConnected,
     IdentityNotVerified,
     StorageNotConfigured,

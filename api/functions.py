@@ -30,7 +30,6 @@ from commands.function import (
     ArchiveFunction,
     Changes,
     CreateFunction,
-    EnvironmentTooLarge,
     UpdateFunction,
 )
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
@@ -40,6 +39,7 @@ from domain.function import (
     ArtifactFiles,
     Authored,
     EnvironmentNameNotAllowed,
+    EnvironmentTooLarge,
     EnvironmentValueNotAllowed,
     FunctionIsArchived,
     FunctionIsLive,

@@ -19,7 +19,17 @@ from api.operation import Operation, Parameter
 from api.patterns import whole
 from api.reading import tenant_of
 from api.services import services_of
-from api.targets import AzureEnvironment, AzureGroup, AzureId, AzureRegion, AzureRegistry, ProviderNotOffered, offered
+from api.targets import (
+    PULL_IDENTITY,
+    PULL_IDENTITY_EXAMPLE,
+    AzureEnvironment,
+    AzureGroup,
+    AzureId,
+    AzureRegion,
+    AzureRegistry,
+    ProviderNotOffered,
+    offered,
+)
 from commands.basis import fold
 from domain.clouds import AzureIdentity, AzureResources, AzureStorage
 from domain.integration import INTEGRATION, StorageNotChecked, integration_id
@@ -39,14 +49,6 @@ def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
 AccountName = Annotated[str, _text(r"^[a-z0-9]{3,24}$", 24, "acmefunctions")]
 ContainerName = Annotated[str, _text(r"^[a-z0-9]([a-z0-9]|-[a-z0-9]){2,62}$", 63, "functions")]
 IdentityName = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]{2,127}$", 128, "dcf-pull")]
-_PULL_IDENTITY = (
-    r"^/subscriptions/[0-9a-fA-F-]{36}/resource[gG]roups/[\w.()-]*[\w()-]"
-    r"/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[A-Za-z0-9][A-Za-z0-9_-]{2,127}$"
-)
-_PULL_EXAMPLE = (
-    f"/subscriptions/{CLOUD_ID}/resourceGroups/functions"
-    "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/dcf-pull"
-)
 
 
 class AzureRegistration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -103,7 +105,7 @@ class AzureResourcesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     container: ContainerName | None = None
     registry: AzureRegistry | None = None
     environment_name: AzureEnvironment | None = None
-    pull_identity: Annotated[str, _text(_PULL_IDENTITY, 512, _PULL_EXAMPLE)] | None = None
+    pull_identity: Annotated[str, _text(rf"^{PULL_IDENTITY}$", 512, PULL_IDENTITY_EXAMPLE)] | None = None
 
 
 _PLACE = {"azureTenantId": str(CLOUD_ID), "subscriptionId": str(CLOUD_ID)}

@@ -35,20 +35,32 @@ def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
 _LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 _GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
+PULL_IDENTITY = (
+    r"/subscriptions/[0-9a-fA-F-]{36}/resource[gG]roups/[\w.()-]*[\w()-]"
+    r"/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[A-Za-z0-9][A-Za-z0-9_-]{2,127}"
+)
+PULL_IDENTITY_EXAMPLE = (
+    f"/subscriptions/{CLOUD_ID}/resourceGroups/functions"
+    "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/dcf-pull"
+)
+
 GcpProjectId = Annotated[str, _text(r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$", 30, "acme-prod")]
 GcpRegion = Annotated[str, _text(r"^[a-z]+-[a-z]+[0-9]+$", 40, "europe-west1")]
 GcpRepository = Annotated[str, _text(_LABEL, 63, "functions")]
+# Google takes 49 characters for a service, and 46 together with a tag of its traffic: ours have 13.
+CloudRunService = Annotated[str, _text(r"^[a-z]([-a-z0-9]{0,31}[a-z0-9])?$", 33, "hello")]
 AwsRegion = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-[0-9]+$", 40, "eu-west-1")]
 RoleArn = Annotated[
     str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
 ]
 LambdaName = Annotated[str, _text(r"^[A-Za-z0-9_-]+$", 64, "hello")]
 CodeBuildProject = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]+$", 255, "dcf-build")]
-EcrRepository = Annotated[str, _text(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", 256, "dcf-functions")]
+EcrRepository = Annotated[str, _text(r"^[a-z0-9]([._/-]?[a-z0-9])+$", 256, "dcf-functions")]
 AzureGroup = Annotated[str, _text(r"^[\w.()-]*[\w()-]$", 90, "functions")]
 AzureRegion = Annotated[str, _text(r"^[a-z0-9]+$", 40, "westeurope")]
 AzureRegistry = Annotated[str, _text(r"^[a-zA-Z0-9]{5,50}$", 50, "acmefunctions")]
 AzureEnvironment = Annotated[str, _text(r"^[a-z][-a-z0-9]*[a-z0-9]$", 60, "functions")]
+AzureApp = Annotated[str, _text(r"^[a-z](-?[a-z0-9])+$", 32, "hello")]
 AzureId = Annotated[str, _text(_GUID, 36, str(CLOUD_ID))]
 
 
@@ -77,8 +89,9 @@ class AzureTargetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     region: AzureRegion
     registry: AzureRegistry
     environment_name: AzureEnvironment
-    app_name: Annotated[str, _text(r"^[a-z][-a-z0-9]{0,30}[a-z0-9]$", 32, "hello")]
-    pull_identity: Annotated[str, msgspec.Meta(max_length=512)] = ""
+    app_name: AzureApp
+    # Empty stands for the one that the resources' template makes.
+    pull_identity: Annotated[str, _text(rf"^({PULL_IDENTITY})?$", 512, PULL_IDENTITY_EXAMPLE)] = ""
 
 
 class _GcpTargetRequest(
@@ -99,7 +112,7 @@ class _GcpTargetRequest(
 class CloudRunTargetRequest(_GcpTargetRequest, frozen=True, kw_only=True, tag="cloud_run"):
     """A Cloud Run service; it is made when there is none of this name."""
 
-    service_name: Annotated[str, _text(r"^[a-z]([-a-z0-9]{0,47}[a-z0-9])?$", 49, "hello")]
+    service_name: CloudRunService
 
 
 class GkeTargetRequest(_GcpTargetRequest, frozen=True, kw_only=True, tag="gke"):

@@ -22,6 +22,7 @@ from domain.function import (
     ArtifactFiles,
     Authored,
     EnvironmentNameNotAllowed,
+    EnvironmentTooLarge,
     EnvironmentValueNotAllowed,
     Function,
     FunctionArchived,
@@ -38,7 +39,7 @@ from domain.function import (
 from domain.naming import check_name, slug
 from domain.project import PROJECT
 from domain.project import require_open as require_open_project
-from domain.refusal import Conflict, FieldError, Invalid
+from domain.refusal import Conflict, FieldError
 from domain.release import Access, ArtifactKind, Trigger
 from domain.runtime import RUNTIMES, RUNTIMES_STREAM, require_selectable
 from domain.tenant import TENANT
@@ -57,13 +58,6 @@ class FunctionExists(Conflict):
     """The function was created before."""
 
     code = "function_exists"
-
-
-class EnvironmentTooLarge(Invalid):
-    """The environment variables are too many or too long."""
-
-    code = "environment_too_large"
-    remedy = f"Keep to {ENVIRONMENT_VARIABLES_MAX} variables and {ENVIRONMENT_BYTES_MAX} bytes in all."
 
 
 class CreateFunction(Command, frozen=True, kw_only=True, tag="CreateFunction"):
@@ -316,7 +310,8 @@ def _check_changed(
 def _check_environment(environment: dict[str, str]) -> None:
     size = sum(len(name) + len(value.encode()) for name, value in environment.items())
     if len(environment) > ENVIRONMENT_VARIABLES_MAX or size > ENVIRONMENT_BYTES_MAX:
-        raise EnvironmentTooLarge
+        most = f"Keep to {ENVIRONMENT_VARIABLES_MAX} variables and {ENVIRONMENT_BYTES_MAX} bytes in all."
+        raise EnvironmentTooLarge(remedy=most)
     for name, value in environment.items():
         field = f"environment.{name}"[:160]
         check_variable_name(name, field=field)

@@ -22,6 +22,7 @@ from domain.clouds import ProviderName, Target, check_provider, provider_of
 from domain.deployment import Notice
 from domain.function import FUNCTION, ArtifactFiles, require_open
 from domain.integration import INTEGRATION, Integration, integration_id, require_ready
+from domain.placement import check_target, check_variables
 from domain.project import PROJECT, require_unlocked
 from domain.project import require_open as require_open_project
 from domain.refusal import FieldError, Invalid
@@ -90,7 +91,8 @@ def new_release(wanted: Wanted, states: States) -> Checked:
     check_trigger_at(authored.trigger, wanted.target, authored.access)
     sources, files, defaulted = _sources(wanted, authored.artifact_files, states)
     _check_files(files, authored.runtime, runtimes, wanted.at)
-    integration = _integration(wanted.tenant_id, wanted.project_id, wanted.provider, states)
+    integration = _integration(wanted.tenant_id, wanted.project_id, wanted.target, states)
+    check_variables(authored.environment, function.secrets, wanted.target)
     tenant = states.of(TENANT, wanted.tenant_id, wanted.tenant_id)
     release = Release(
         function_id=wanted.function_id,
@@ -135,7 +137,8 @@ def _repeatable(tenant_id: UUID, project_id: UUID, release: Release, at: datetim
     require_unlocked(require_open_project(states.of(PROJECT, tenant_id, project_id)), at)
     require_open(states.of(FUNCTION, tenant_id, release.function_id), project_id)
     check_trigger_at(release.trigger, release.target, release.access)
-    integration = _integration(tenant_id, project_id, release.provider, states)
+    integration = _integration(tenant_id, project_id, release.target, states)
+    check_variables(release.environment, release.secret_values, release.target)
     return msgspec.structs.replace(release, integration_version=integration.version)
 
 
@@ -152,8 +155,11 @@ def _run_again(release: Release, image: PinnedImage, at: datetime, states: State
     return pinned, (Notice(code="runtime_not_deployable", message=message, days_remaining=left),)
 
 
-def _integration(tenant_id: UUID, project_id: UUID, provider: ProviderName, states: States) -> Integration:
-    return require_ready(states.of(INTEGRATION, tenant_id, integration_id(project_id, provider)))
+def _integration(tenant_id: UUID, project_id: UUID, target: Target, states: States) -> Integration:
+    """The project's connection, with which the target can be deployed to."""
+    ready = require_ready(states.of(INTEGRATION, tenant_id, integration_id(project_id, provider_of(target))))
+    check_target(target, ready.identity, ready.storage)
+    return ready
 
 
 def _retiring(runtime: str, dates: Dates, at: datetime) -> tuple[Notice, ...]:

@@ -255,6 +255,13 @@ class EnvironmentNameNotAllowed(Invalid):
     )
 
 
+class EnvironmentTooLarge(Invalid):
+    """The environment variables are too many or too long."""
+
+    code = "environment_too_large"
+    remedy = "Keep large values elsewhere, and let the function read them."
+
+
 class SecretUnknown(NotFound):
     """The function has no such secret."""
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.clouds import AwsIdentity, AwsStorage, AwsTarget
+from domain.placement import TargetNotTaken, check_target
 from providers.aws.errors import Answered, told
 from providers.aws.identity import Roles
 from providers.aws.wire import Wire, acting
@@ -91,16 +92,7 @@ def target_of(order: Order) -> AwsTarget:
 
 def check_places(order: Order) -> None:
     """Raises ProviderRefused unless target, identity and bucket go together."""
-    target, identity, storage = target_of(order), identity_of(order), storage_of(order)
-    if target.role_arn != identity.role_arn:
-        raise ProviderRefused(
-            "role_differs",
-            f"The target names {target.role_arn}, and the project is connected as {identity.role_arn}.",
-            "Name the connected role as roleArn, or verify the other one: POST …/aws/oidc/verify.",
-        )
-    if storage.region != target.region:
-        raise ProviderRefused(
-            "bucket_region_differs",
-            f"The bucket {storage.bucket} is in {storage.region}; CodeBuild in {target.region} reads only from there.",
-            f"Check and save a bucket in {target.region}, or deploy to {storage.region}.",
-        )
+    try:
+        check_target(target_of(order), identity_of(order), storage_of(order))
+    except TargetNotTaken as refusal:  # Of a release that was queued before the project was connected anew.
+        raise ProviderRefused(refusal.code, refusal.detail, refusal.remedy) from refusal

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import msgspec
 
+from domain.placement import LAMBDA_OWN, check_variables
+from domain.refusal import Invalid
 from providers.aws import naming
 from providers.aws.account import Account, target_of
-from providers.aws.builds import PORT
 from providers.aws.errors import Answered, grant_to, lacking
 from providers.aws.events import HEALTH_PATH, request_event
 from providers.aws.functions import INVOKE_STATEMENT, LATEST, URL_STATEMENT, Alias, Code, Function, Invoked, Published
@@ -24,36 +25,12 @@ from providers.together import together
 
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
 REQUEST_SECONDS_MAX = 900
-# All of a function's variables together, as Lambda counts them.
-ENVIRONMENT_BYTES_MAX = 4096
 HEALTHY_MAX = 1000
 SERVED = "served"
-_OWN = frozenset({"PORT", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH", "AWS_LWA_READINESS_CHECK_PORT", VARIABLE})
+# The adapter's and ours, which releases of old may name.
+_OWN = frozenset({*LAMBDA_OWN, "AWS_LWA_READINESS_CHECK_PORT", VARIABLE})
 # What $LATEST is and the live alias says when they stand for no deployment of ours.
 _NONE = "dcf deployment=none number=0"
-# Lambda sets these itself and refuses whoever gives them.
-_LAMBDAS = frozenset(
-    {
-        "AWS_ACCESS_KEY",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_DEFAULT_REGION",
-        "AWS_EXECUTION_ENV",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-        "AWS_LAMBDA_FUNCTION_NAME",
-        "AWS_LAMBDA_FUNCTION_VERSION",
-        "AWS_LAMBDA_INITIALIZATION_TYPE",
-        "AWS_LAMBDA_LOG_GROUP_NAME",
-        "AWS_LAMBDA_LOG_STREAM_NAME",
-        "AWS_LAMBDA_RUNTIME_API",
-        "AWS_REGION",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "LAMBDA_RUNTIME_DIR",
-        "LAMBDA_TASK_ROOT",
-        "_HANDLER",
-        "_X_AMZN_TRACE_ID",
-    }
-)
 _MARK = re.compile(r"deployment=(\S+) number=(\d+)")
 
 
@@ -95,7 +72,11 @@ class Releases:
 
     def check(self) -> None:
         """Raises ProviderRefused for what Lambda or the Scheduler would not take, before anything is built for it."""
-        self._environment()
+        release = self._order.release
+        try:
+            check_variables(release.environment, release.secret_values, self._target)
+        except Invalid as refusal:  # Of a release that was queued before this was looked at.
+            raise ProviderRefused(refusal.code, refusal.detail, refusal.remedy) from refusal
         self._schedules.check()
 
     async def shown(self) -> Service | None:
@@ -308,27 +289,8 @@ class Releases:
 
     def _environment(self) -> dict[str, str]:
         release = self._order.release
-        given = {**release.environment, **dict.fromkeys(release.secret_values, "")}
-        if taken := sorted(_LAMBDAS & given.keys()):
-            raise ProviderRefused(
-                "environment_reserved", f"Lambda keeps these names to itself: {', '.join(taken)}.", "Rename them."
-            )
-        if bad := sorted(name for name in given if len(name) < 2 or name.startswith("_")):
-            raise ProviderRefused(
-                "environment_invalid",
-                f"Lambda takes names of two characters and more that begin with a letter, not {', '.join(bad)}.",
-                "Rename them.",
-            )
         made = {name: value for name, value in release.environment.items() if name not in _OWN}
-        made |= self._secrets.variables(without=_OWN)
-        made |= {"AWS_LWA_PORT": str(PORT), "AWS_LWA_READINESS_CHECK_PATH": HEALTH_PATH, "PORT": str(PORT)}
-        if (size := len(msgspec.json.encode(made))) > ENVIRONMENT_BYTES_MAX:
-            raise ProviderRefused(
-                "environment_too_large",
-                f"The variables and the names of the secrets are {size} bytes together; Lambda takes {ENVIRONMENT_BYTES_MAX}.",
-                "Keep large values elsewhere, and let the function read them.",
-            )
-        return made
+        return {**made, **self._secrets.variables(without=_OWN), **LAMBDA_OWN}
 
     def _remedy(self, failure: str) -> str:
         lacks = lacking(failure)

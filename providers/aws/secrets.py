@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
+from domain.placement import LAMBDA_SECRETS
 from process.secret import Secret
 from providers.aws import naming
 from providers.aws.account import Account, target_of
@@ -15,7 +16,7 @@ from providers.provider import Order, ProviderBusy, ProviderRefused, Secrets
 from providers.together import together
 
 # What `open.dart` reads before it starts the program: where the secrets are, and `NAME=id` for each.
-VARIABLE = "DCF_SECRETS"
+VARIABLE = LAMBDA_SECRETS
 
 
 class KeptSecrets:

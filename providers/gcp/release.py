@@ -14,9 +14,10 @@ from providers.gcp.secrets import VERSION, KeptSecrets
 from providers.provider import NO_SECRETS, Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 
 PORT = 8080
-CPU = "1"
-# Cloud Run gives no container less.
-MEMORY_MB_MIN = 512
+# Cloud Run gives no container less than the first, and for more memory than each it asks for so many processors.
+MEMORY_MB_MIN, MEMORY_MB_MAX = 512, 32_768
+_CPU_ABOVE_MB = ((24_576, "8"), (16_384, "6"), (8192, "4"), (4096, "2"))
+REQUEST_SECONDS_MAX = 3600
 INSTANCES_MAX = 20
 CONCURRENCY = 80
 START_SECONDS_MAX = 240
@@ -274,12 +275,13 @@ class Releases:
     def _template(self, image: Image) -> dict[str, Any]:
         release = self._order.release
         seconds = min(release.start_seconds_max, START_SECONDS_MAX)
+        memory_mb = min(max(release.memory_mb_max, MEMORY_MB_MIN), MEMORY_MB_MAX)
         return {
             "revision": naming.revision_name(self._order),
             "labels": naming.labels(self._order),
             # Otherwise it would run as the project's default account, which may often do far more.
             "serviceAccount": identity_of(self._order).service_account_email,
-            "timeout": f"{release.request_seconds_max}s",
+            "timeout": f"{min(release.request_seconds_max, REQUEST_SECONDS_MAX)}s",
             "maxInstanceRequestConcurrency": CONCURRENCY,
             "scaling": {"minInstanceCount": 0, "maxInstanceCount": INSTANCES_MAX},
             "containers": [
@@ -288,7 +290,7 @@ class Releases:
                     "ports": [{"containerPort": PORT}],
                     "env": [*self._plain(), *self._secret()],
                     "resources": {
-                        "limits": {"cpu": CPU, "memory": f"{max(release.memory_mb_max, MEMORY_MB_MIN)}Mi"},
+                        "limits": {"cpu": _cpu(memory_mb), "memory": f"{memory_mb}Mi"},
                         "cpuIdle": True,
                         "startupCpuBoost": True,
                     },
@@ -301,6 +303,10 @@ class Releases:
                 }
             ],
         }
+
+
+def _cpu(memory_mb: int) -> str:
+    return next((cpu for above, cpu in _CPU_ABOVE_MB if memory_mb > above), "1")
 
 
 def _leads_to(service: RunService, revision: str) -> bool:

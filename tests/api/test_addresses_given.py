@@ -32,7 +32,6 @@ FITS = {
     "plan": "the name of a plan",
     "reason": "text",
     "runtime": "a version",
-    "target.pullIdentity": "a field of the body that goes to Azure's own address",
     "trigger.settings.source": "the name of a queue or topic",
     "trigger.settings.timeZone": "the name of a time zone",
     "url": "a webhook: called by the runner, at public addresses only (process/outbound.py)",

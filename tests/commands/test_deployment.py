@@ -25,6 +25,7 @@ from domain.deployment import (
 from domain.event import Fact
 from domain.function import ArtifactFiles, FunctionIsArchived, FunctionUnknown
 from domain.integration import IdentityNotVerified, ProviderNotConnected, StorageNotConfigured
+from domain.placement import TargetNotTaken, VariableReserved
 from domain.project import ProjectIsArchived, ProjectUnknown
 from domain.refusal import Refusal
 from domain.release import Trigger
@@ -201,6 +202,28 @@ class TestQueueDeployment:
         given(*READY, a.function_updated(trigger=of_orders, artifact_files=NAMED)).when(
             a.queue_deployment()
         ).then_refused(TriggerUnavailable, fields=("trigger.type",))
+
+    def test_refuses_a_target_and_variables_that_the_cloud_would_not_take(self) -> None:
+        """*Goal:* who deploys hears so at once, and not when everything is built; also who deploys the same again."""
+        connected = (*READY, a.artifact_staged("docker"), *a.aws_ready())
+        files = msgspec.structs.replace(NAMED, docker_file=a.staged_id("docker"))
+        to_aws: dict[str, Any] = {"provider": "aws", "target": a.aws_target(), "artifact_files": files}
+        elsewhere = {**to_aws, "target": msgspec.structs.replace(a.aws_target(), region="us-east-1")}
+        named = a.function_updated(environment={"AWS_REGION": "x"}, artifact_files=files)
+
+        given(*connected).when(a.queue_deployment(**elsewhere)).then_refused(TargetNotTaken, fields=("target.region",))
+        given(*connected, named).when(a.queue_deployment(**to_aws)).then_refused(
+            VariableReserved, fields=("environment.AWS_REGION",)
+        )
+        release = a.release(provider="aws", target=elsewhere["target"])
+        once = (
+            a.deployment_requested(),
+            a.deployment_queued(release=release),
+            a.deployment_claimed(),
+            a.deployment_failed(),
+            a.deployment_ended(),
+        )
+        given(*connected, *once).when(a.retry_deployment()).then_refused(TargetNotTaken, fields=("target.region",))
 
     @pytest.mark.parametrize("field", ["code_file", "yaml_file"])
     def test_refuses_to_go_without_a_file_it_needs(self, field: str) -> None:

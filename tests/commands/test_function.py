@@ -13,7 +13,6 @@ from commands.function import (
     ENVIRONMENT_BYTES_MAX,
     ENVIRONMENT_VARIABLES_MAX,
     SECRETS_MAX,
-    EnvironmentTooLarge,
     FileChanges,
     FunctionExists,
 )
@@ -22,6 +21,7 @@ from domain.event import Fact
 from domain.function import (
     ArtifactFiles,
     EnvironmentNameNotAllowed,
+    EnvironmentTooLarge,
     EnvironmentValueNotAllowed,
     Function,
     FunctionIsArchived,

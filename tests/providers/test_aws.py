@@ -22,12 +22,14 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
 from domain.clouds import AwsIdentity, AwsStorage
+from domain.placement import lambda_bytes
 from domain.release import PinnedImage, Trigger
 from process.secret import Secret
 from providers.aws import builds, naming
 from providers.aws.account import identity_of, storage_of
 from providers.aws.checks import Named
 from providers.aws.provider import AwsProvider
+from providers.aws.release import Healthy, Releases
 from providers.aws.schedules import expression
 from providers.aws.setup import AwsMade, Wanted, setup
 from providers.aws.storage import MULTIPART_BYTES_MIN, Bucket
@@ -400,13 +402,16 @@ class TestARelease:
         assert refused is not None
         assert refused.code == code
 
-    async def test_counts_the_names_of_secrets_as_lambda_does(self, place: Place) -> None:
-        many = place.order("large", secret_values={f"TOKEN_{'X' * 30}_{number}": uuid4() for number in range(60)})
+    async def test_has_as_many_bytes_of_variables_as_were_counted_before_it_was_queued(self, place: Place) -> None:
+        given = {"GREETING": 'Gr\u00fc\u00df "Gott"', "EMPTY": ""}
+        wanted = place.order("counted", environment=given, secret_values={"TOKEN": uuid4(), "OTHER": uuid4()})
 
-        refused = await refusal_of(place.provider.bundle(many, sources(HELLO)))
+        made = Releases(
+            place.provider._account(wanted.tenant_id, wanted.project_id, identity_of(wanted)), Healthy(), wanted
+        )._environment()
 
-        assert refused is not None
-        assert refused.code == "environment_too_large"
+        assert made.items() >= given.items()
+        assert len(msgspec.json.encode(made)) == lambda_bytes(given, ("TOKEN", "OTHER"))
 
 
 class TestASchedule:

@@ -24,7 +24,16 @@ from commands import (
 )
 from domain.api_key import API_KEY, ApiKeyCreated, ApiKeyRevoked
 from domain.artifact import ARTIFACT, ArtifactDiscarded, ArtifactStaged, artifact_id
-from domain.clouds import AzureResources, LocalIdentity, LocalStorage, LocalTarget, ProviderName
+from domain.clouds import (
+    AwsIdentity,
+    AwsStorage,
+    AwsTarget,
+    AzureResources,
+    LocalIdentity,
+    LocalStorage,
+    LocalTarget,
+    ProviderName,
+)
 from domain.deployment import (
     DEPLOYMENT,
     BuildFailed,
@@ -306,6 +315,32 @@ _INTEGRATION = INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "local")
 def integration_connected(provider: ProviderName = "local") -> Fact:
     connected = IntegrationConnected(project_id=PROJECT_ID, provider=provider, identity=LocalIdentity())
     return Fact(INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, provider)), connected)
+
+
+def aws_ready() -> tuple[Fact, ...]:
+    """The project is connected to AWS, in eu-west-1."""
+    stream, target = INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "aws")), aws_target()
+    identity = AwsIdentity(role_arn=target.role_arn, region=target.region)
+    storage = AwsStorage(bucket="acme-functions", region=target.region)
+    return (
+        Fact(stream, IntegrationConnected(project_id=PROJECT_ID, provider="aws", identity=identity)),
+        Fact(stream, IdentityChecked(status="verified", steps=())),
+        Fact(stream, StorageChecked(storage=storage, status="verified", steps=())),
+        Fact(stream, StorageConfigured(storage=storage)),
+    )
+
+
+def aws_target() -> AwsTarget:
+    """One that can be deployed to when the project is `aws_ready`."""
+    role = "arn:aws:iam::123456789012:role/dcf"
+    return AwsTarget(
+        region="eu-west-1",
+        function_name="greet",
+        role_arn=role,
+        code_build_project="dcf-build",
+        ecr_repository="dcf-functions",
+        execution_role_arn=f"{role}-function",
+    )
 
 
 def identity_checked(status: Any = "verified", steps: tuple[CheckStep, ...] = ()) -> Fact:

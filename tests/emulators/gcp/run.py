@@ -27,6 +27,7 @@ _BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 _OUTPUT = ("uri", "urls", "generation", "observedGeneration", "reconciling", "terminalCondition", "conditions")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+TAG_AND_NAME_MAX = 46
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?")
 RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
 
@@ -161,7 +162,7 @@ class CloudRun:
         self._check(call, wanted)
         if "template" in wanted and wanted["template"] != service.given.get("template"):
             self._add_revision(service, wanted["template"])
-        self._check_traffic(wanted, service.revisions)
+        self._check_traffic(name.rpartition("/")[2], wanted, service.revisions)
         self._change(service, wanted)
         return self._begun(service)
 
@@ -172,7 +173,7 @@ class CloudRun:
         service = Service(name, {}, None)  # type: ignore[arg-type]
         service.front = Front(service.serving, lambda request: self._let_in(service, request))
         self._add_revision(service, call.body["template"])
-        self._check_traffic(call.body, service.revisions)
+        self._check_traffic(name.rpartition("/")[2], call.body, service.revisions)
         await service.front.open(self._background)
         self.services[name] = service
         self._change(service, call.body)
@@ -201,13 +202,21 @@ class CloudRun:
     def _runs_as(self, template: dict[str, Any]) -> str:
         return str(template.get("serviceAccount") or f"{self._account.number}-compute@developer.gserviceaccount.com")
 
-    def _check_traffic(self, wanted: dict[str, Any], revisions: dict[str, Revision]) -> None:
+    def _check_traffic(self, short: str, wanted: dict[str, Any], revisions: dict[str, Revision]) -> None:
         shares = wanted.get("traffic", [])
         if shares and sum(share.get("percent", 0) for share in shares) != 100:
             raise Refused(400, "Traffic percentages must add up to 100.", field="traffic")
         tags = [share["tag"] for share in shares if share.get("tag")]
         if len(set(tags)) < len(tags):
             raise Refused(400, "Tags must be unique.", field="traffic")
+        for tag in tags:
+            if len(tag) + len(short) > TAG_AND_NAME_MAX:
+                raise Refused(
+                    400,
+                    f"traffic tag '{tag}' and service name '{short}' together are too long. Combined traffic tag and "
+                    f"service name cannot exceed {TAG_AND_NAME_MAX} characters.",
+                    field="traffic.tag",
+                )
         for share in shares:
             if share.get("type") == _BY_REVISION and share.get("revision") not in revisions:
                 raise Refused(400, f"Revision {share.get('revision')} does not exist.", field="traffic")
@@ -387,7 +396,11 @@ def _check_resources(limits: dict[str, str]) -> None:
     megabytes = int(found[1]) * (1024 if found[2] == "Gi" else 1) if found else 0
     if not 512 <= megabytes <= 32 * 1024:
         raise Refused(400, "Invalid value specified for container memory.", field="resources.limits.memory")
-    if limits.get("cpu", "1") not in ("1", "1000m", "2", "4", "8"):
+    cpu = limits.get("cpu", "1").removesuffix("000m")
+    if cpu not in ("1", "2", "4", "6", "8"):
         raise Refused(400, "Invalid value specified for cpu.", field="resources.limits.cpu")
-    if megabytes > 4096 and limits.get("cpu", "1") in ("1", "1000m"):
-        raise Refused(400, "More than 4Gi of memory needs at least 2 CPU.", field="resources.limits.memory")
+    for above, least in ((24_576, 8), (16_384, 6), (8192, 4), (4096, 2)):
+        if megabytes > above and int(cpu) < least:
+            raise Refused(
+                400, f"More than {above}Mi of memory needs at least {least} CPU.", field="resources.limits.memory"
+            )
