@@ -14,7 +14,7 @@ from api.operation import Operation
 from api.reading import reached
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
-from domain.runtime import Dates, SupportPhase, standing
+from domain.runtime import Dates, SupportPhase, default_of, standing
 from domain.trigger import TRIGGER_TYPES, Support
 from domain.version import Version
 from projections.runtimes import RUNTIMES_LIST, Runtime
@@ -107,15 +107,7 @@ def grouped(rows: list[Runtime], at: datetime) -> RuntimeGroups:
         entry = runtime_entry(version, dates, at)
         phases[entry.support_phase].append(entry)
     chosen = next((row.version for row in rows if row.dates is None), "")
-    return RuntimeGroups(**phases, default=_default(chosen, [entry.version for entry in phases["supported"]]))
-
-
-def _default(chosen: str, supported: list[str]) -> str:
-    """The one that was chosen; once new drafts cannot choose that any more, the newest release they can."""
-    if chosen in supported:
-        return chosen
-    released = [version for version in supported if not Version.parse(version).pre]
-    return next(iter([*released, *supported]), "")
+    return RuntimeGroups(**phases, default=default_of(chosen, dict(dated), at))
 
 
 def runtime_entry(version: str, dates: Dates, at: datetime) -> RuntimeEntry:

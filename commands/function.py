@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -41,7 +42,7 @@ from domain.project import PROJECT
 from domain.project import require_open as require_open_project
 from domain.refusal import Conflict, FieldError
 from domain.release import Access, ArtifactKind, Trigger
-from domain.runtime import RUNTIMES, RUNTIMES_STREAM, require_selectable
+from domain.runtime import RUNTIMES, RUNTIMES_STREAM, default_of, require_selectable
 from domain.tenant import TENANT
 from domain.trigger import check_trigger
 
@@ -151,7 +152,7 @@ def _create(command: CreateFunction, states: States) -> Decision:
     stream = FUNCTION.stream(command.tenant_id, command.function_id)
     if states.at(FUNCTION, stream).exists:
         raise FunctionExists
-    authored = _with_runtime(command.authored, states)
+    authored = _with_runtime(command.authored, states, command.at)
     require_selectable(states.at(RUNTIMES, RUNTIMES_STREAM), authored.runtime, command.at)
     _check(authored, command, command.project_id, states)
     segment = slug(authored.name)
@@ -175,7 +176,7 @@ def _update(command: UpdateFunction, states: States) -> Decision:
     function = states.at(FUNCTION, stream)
     before = require_open(function, command.project_id)
     require_open_project(states.of(PROJECT, command.tenant_id, function.project_id))
-    after = _with_runtime(_changed(before, command.changes), states)
+    after = _with_runtime(_changed(before, command.changes), states, command.at)
     if after == before:
         return Decision()
     if after.runtime != before.runtime:
@@ -221,10 +222,13 @@ def _changed(authored: Authored, changes: Changes) -> Authored:
     return msgspec.structs.replace(authored, **named)
 
 
-def _with_runtime(authored: Authored, states: States) -> Authored:
+def _with_runtime(authored: Authored, states: States, at: datetime) -> Authored:
     if authored.runtime != DEFAULT_RUNTIME:
         return authored
-    return msgspec.structs.replace(authored, runtime=states.at(RUNTIMES, RUNTIMES_STREAM).default)
+    runtimes = states.at(RUNTIMES, RUNTIMES_STREAM)
+    # Where there is nothing to choose, the one that was chosen is refused by its name.
+    runtime = default_of(runtimes.default, runtimes.dates, at) or runtimes.default
+    return msgspec.structs.replace(authored, runtime=runtime)
 
 
 def _named(changes: Changes | FileChanges) -> dict[str, Any]:

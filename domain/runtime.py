@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Literal, assert_never
@@ -128,6 +129,16 @@ RUNTIMES = Aggregate(
     name="runtime", events=(RuntimeAdded, RuntimeDatesSet, RuntimeDefaultSet), initial=Runtimes(), evolve=evolve
 )
 RUNTIMES_STREAM = RUNTIMES.stream(SYSTEM_TENANT, uuid5(UUID(int=0), "runtimes"))
+
+
+def default_of(chosen: str, dates: Mapping[str, Dates], at: datetime) -> str:
+    """The one that was chosen; once new drafts cannot choose that any more, the newest release they can; "" when there is none."""
+    supported = [version for version, its in dates.items() if standing(its, at).phase == "supported"]
+    if chosen in supported:
+        return chosen
+    newest = sorted(supported, key=Version.parse, reverse=True)
+    released = [version for version in newest if not Version.parse(version).pre]
+    return next(iter([*released, *newest]), "")
 
 
 def _reached(instant: datetime | None, at: datetime) -> bool:

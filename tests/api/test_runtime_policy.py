@@ -104,6 +104,8 @@ class TestEachInstant:
             saved = await client.post(
                 "/api/v1/functions/save", json=a_draft(asked["projectId"], name="newer", runtime=RETIRING)
             )
+            draft = {"projectId": asked["projectId"], "name": "newest"}
+            unnamed = await ask(client, "POST", "/functions", draft, status=201)
             checked = await deploy(client, asked, validateOnly=True)
             queued = await deploy(client, asked)
 
@@ -112,6 +114,7 @@ class TestEachInstant:
         assert row["supportPhase"] == phase
         assert (row["deployable"], row["executable"]) == (phase != "disabled", at < STOPPED)
         assert groups["default"] == (RETIRING if phase == "supported" else NEXT)
+        assert unnamed["runtime"] == groups["default"]
         for answer in (drafted, saved):
             if phase == "supported":
                 assert answer.status_code == 201
