@@ -83,10 +83,13 @@ class ProjectUnknown(NotFound):
 
 
 class ProjectNameTaken(Conflict):
-    """Another project of the tenant has this name."""
+    """Another project of the tenant has this name, or was made under it."""
 
     code = "project_name_taken"
-    remedy = "Choose another name, or use the project that has it. Upper and lower case make no difference."
+    remedy = (
+        "Choose another name, or use the project that has it: its `slug` is the name it was made under, at which its "
+        "functions go on to answer. Upper and lower case make no difference."
+    )
     field = "name"
 
 

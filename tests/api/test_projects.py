@@ -32,6 +32,18 @@ class TestCreateProject:
 
         assert is_problem(await client.post("/api/v1/projects", json={"name": "SHOP"}), 409, "project_name_taken")
 
+    async def test_says_why_the_name_a_renamed_project_was_made_under_stays_taken(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        project = await a_project(client, "shop")
+        await client.patch(f"/api/v1/projects/{project}", json={"name": "store"})
+
+        taken = await client.post("/api/v1/projects", json={"name": "shop"})
+
+        assert is_problem(taken, 409, "project_name_taken")
+        assert "was made under it" in taken.json()["detail"]
+        assert "`slug`" in taken.json()["remedy"]
+
     @pytest.mark.parametrize(
         ("content", "status", "code", "fields"),
         [
