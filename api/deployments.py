@@ -47,6 +47,7 @@ from domain.artifact import ArtifactGone, ArtifactOfAnotherKind, ArtifactOutOfRe
 from domain.clouds import ProviderName, provider_of
 from domain.deployment import (
     DEPLOYMENT,
+    CancelTooLate,
     DeploymentIsOver,
     DeploymentNotActive,
     DeploymentStatus,
@@ -293,6 +294,7 @@ _CANCEL = Operation(
     refusals=(
         DeploymentUnknown,
         DeploymentIsOver,
+        CancelTooLate,
     ),
 )
 

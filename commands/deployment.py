@@ -15,6 +15,7 @@ from domain.clouds import ProviderName, Target
 from domain.deployment import (
     DEPLOYMENT,
     CancelRequested,
+    CancelTooLate,
     Deployment,
     DeploymentCanceled,
     DeploymentExists,
@@ -191,6 +192,11 @@ def _cancel(command: CancelDeployment, states: States) -> Decision:
         raise DeploymentIsOver
     if deployment.cancel_requested:
         return Decision()  # Asking twice is not an error.
+    if deployment.release_verified:
+        # A runner may have let it serve and stopped the former one by now.
+        raise CancelTooLate("Its release answers already and is being let serve.")
+    if deployment.failing:
+        raise CancelTooLate("It cannot go on: what it made is being taken away, and then it has failed.")
     asked = CancelRequested(reason=command.reason)
     if deployment.status != "queued":
         return Decision(facts=facts(stream, asked))

@@ -232,6 +232,10 @@ _Progress = (
 )
 
 
+# What decides the outcome of a deployment that nobody asked to cancel.
+_DECIDING = (RecordBuildFailed, RecordReleaseVerified, RecordFailureFound)
+
+
 def _require_in_order(command: _Progress, deployment: Deployment) -> None:
     _require_under_way(deployment, undeploying=isinstance(command, RecordWaiting))
     if not _in_order(command, deployment):
@@ -240,6 +244,8 @@ def _require_in_order(command: _Progress, deployment: Deployment) -> None:
 
 def _in_order(command: _Progress, deployment: Deployment) -> bool:
     """Bundle, build, push, release, verify: no step is reported before the one it builds on; a rollback begins at release."""
+    if isinstance(command, _DECIDING) and deployment.is_canceling:
+        return False  # Whoever asked was told that it will be canceled: the runner did not know yet.
     built = deployment.build_succeeded or deployment.build_failure is not None or deployment.is_prebuilt
     match command:
         case RecordBundled(digest=digest):
@@ -389,7 +395,7 @@ def _activate(command: RecordActivated, deployment: Deployment, release: Release
         raise ReportOutOfPlace
     key = target_key(release.target)
     before = states.of(FUNCTION, command.tenant_id, command.function_id).active.get(key)
-    succeeded = DeploymentSucceeded(epoch=command.epoch)
+    succeeded = DeploymentSucceeded(epoch=command.epoch, despite=deployment.failing)
     if before is not None and before.number > deployment.number:
         # A newer release serves already; this one worked, but never takes its place.
         return _end(

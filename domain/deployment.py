@@ -117,7 +117,10 @@ class DeploymentActivated(Event, frozen=True, kw_only=True, tag="deployment.acti
 
 
 class DeploymentSucceeded(Event, frozen=True, kw_only=True, tag="deployment.succeeded"):
+    """`despite`: why it was going to fail, until it turned out to serve."""
+
     epoch: int
+    despite: Failure | None = None
 
 
 class FailureFound(Event, frozen=True, kw_only=True, tag="deployment.failure_found"):
@@ -294,6 +297,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return self.build_failure or self.failure_found
 
     @property
+    def is_canceling(self) -> bool:
+        """Whoever asked was told that it will be canceled, so that it has no other outcome.
+
+        Before requests that come too late were refused, one could be recorded of a release that was verified.
+        """
+        return self.cancel_requested and not self.release_verified
+
+    @property
     def is_claimable(self) -> bool:
         """There is work for a runner."""
         return self.status in ("queued", "running", "deploying", "undeploy_queued", "undeploying")
@@ -322,6 +333,13 @@ class DeploymentIsOver(Conflict):
 
     code = "deployment_is_over"
     remedy = "Retry, redeploy or roll back: each is a deployment of its own."
+
+
+class CancelTooLate(Conflict):
+    """The deployment is about to have its outcome, whatever is asked for now."""
+
+    code = "cancel_too_late"
+    remedy = "Wait for its outcome; if it succeeds, undeploy it or roll back to an earlier one."
 
 
 class DeploymentPending(Conflict):

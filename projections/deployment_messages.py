@@ -63,8 +63,10 @@ def message_of(event: DeploymentEvent) -> str:  # noqa: C901 - one case an event
             return "The release serves the function's address."
         case DeploymentActivated(replaced=replaced):
             return f"The release serves the function's address, in place of deployment {replaced}."
-        case DeploymentSucceeded():
+        case DeploymentSucceeded(despite=None):
             return "The deployment succeeded."
+        case DeploymentSucceeded():
+            return "The deployment succeeded after all: its release was found serving."
         case FailureFound(failure=failure):
             return f"The deployment cannot go on: {failure.message}"
         case DeploymentFailed(failure=failure, remaining=remaining):

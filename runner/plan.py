@@ -225,9 +225,9 @@ def is_withdrawing(recorded: Deployment) -> bool:
     """Whether what it made is being taken away.
 
     Once the release is verified a runner may have let it serve and stopped the former one, whatever the cloud shows
-    at this instant; so from there on a request to cancel comes too late.
+    at this instant; so from there on a request to cancel comes too late, and is refused.
     """
-    ending = recorded.failing is not None or (recorded.cancel_requested and not recorded.release_verified)
+    ending = recorded.failing is not None or recorded.is_canceling
     return recorded.status == "undeploying" or (recorded.status in ("running", "deploying") and ending)
 
 

@@ -13,6 +13,7 @@ from commands.new_release import ArtifactMissing, MainMissing, SdkConstraintMiss
 from domain.artifact import ArtifactOfAnotherKind, ArtifactUnknown
 from domain.clouds import LocalTarget, ProviderMismatch
 from domain.deployment import (
+    CancelTooLate,
     DeploymentExists,
     DeploymentIsOver,
     DeploymentNotActive,
@@ -520,6 +521,10 @@ class TestCancelDeployment:
     )
     def test_refuses_one_that_is_over(self, over: tuple[Fact, ...]) -> None:
         given(*over).when(a.cancel_deployment()).then_refused(DeploymentIsOver)
+
+    @pytest.mark.parametrize("late", [a.deployment_verified(), (*a.deployment_under_way(), a.failure_found())])
+    def test_refuses_one_that_may_serve_or_is_failing_already(self, late: tuple[Fact, ...]) -> None:
+        given(*late).when(a.cancel_deployment()).then_refused(CancelTooLate)
 
     def test_refuses_one_that_never_was(self) -> None:
         given(*READY).when(a.cancel_deployment()).then_refused(DeploymentUnknown)

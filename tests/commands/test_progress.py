@@ -185,6 +185,15 @@ class TestEveryStep:
     def test_is_refused_before_the_one_it_builds_on(self, report: type[Any], before: tuple[Fact, ...]) -> None:
         given(*before).when(a.report(report)).then_refused(ReportOutOfPlace)
 
+    @pytest.mark.parametrize(
+        ("report", "before"),
+        [(RecordReleaseVerified, APPLIED), (RecordBuildFailed, BUILDING), (RecordFailureFound, DEPLOYING)],
+    )
+    def test_decides_nothing_else_of_one_that_was_asked_to_be_canceled(
+        self, report: type[Any], before: tuple[Fact, ...]
+    ) -> None:
+        given(*before, a.cancel_requested()).when(a.report(report)).then_refused(ReportOutOfPlace)
+
     def test_of_a_build_is_refused_for_another_build(self) -> None:
         given(*BUILDING).when(a.report(RecordBuildSucceeded, build_id="build-2")).then_refused(ReportOutOfPlace)
         given(*BUILDING).when(a.report(RecordBuildFailed, build_id="build-2")).then_refused(ReportOutOfPlace)
@@ -245,14 +254,14 @@ class TestRecordActivated:
             a.deployment_succeeded(), a.deployment_ended(), claims=BACK, counters=ONE_LESS
         )
 
-    def test_comes_too_late_for_a_request_to_cancel(self) -> None:
+    def test_comes_too_late_for_a_request_to_cancel_of_before_those_were_refused(self) -> None:
         given(*VERIFIED, a.cancel_requested()).when(a.report(RecordActivated)).then(
             a.deployment_activated(), a.deployment_succeeded(), a.function_deployed()
         )
 
     def test_is_why_it_succeeds_after_all_when_it_was_going_to_fail(self) -> None:
         given(*VERIFIED, a.failure_found()).when(a.report(RecordActivated)).then(
-            a.deployment_activated(), a.deployment_succeeded(), a.function_deployed()
+            a.deployment_activated(), a.deployment_succeeded(despite=a.FAILURE), a.function_deployed()
         )
 
     def test_is_refused_once_something_of_it_was_taken_away(self) -> None:

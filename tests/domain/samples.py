@@ -315,6 +315,7 @@ VARIANTS |= {
     (deployment.DeploymentClaimed, "account"): deployment.DeploymentClaimed(
         epoch=7, runner_id="runner-1", account="aws/123456789012/eu-west-1"
     ),
+    (deployment.DeploymentSucceeded, "despite"): deployment.DeploymentSucceeded(epoch=7, despite=_FAILURE),
     (function.FunctionDeployed, "secrets"): function.FunctionDeployed(
         deployment_id=id_of(10), number=2, target_key="local", function_revision=3, inputs=_RELEASE.inputs
     ),

@@ -163,6 +163,8 @@ async def _check_deployment(town: Town, deployment_id: UUID) -> None:
     if story.count("deployment.build_started") > 1:
         raise Violated(f"{deployment_id} recorded {story.count('deployment.build_started')} builds")
     deployment = await town.deployment(deployment_id)
+    if "deployment.cancel_requested" in story and deployment.outcome != "canceled":
+        raise Violated(f"{deployment_id} was accepted to be canceled, and is {deployment.outcome}")
     if deployment.is_prebuilt and town.cloud.made[deployment_id].builds_started:
         raise Violated(f"{deployment_id} went back, and was built")
     remains = town.cloud.made[deployment_id].remains(virtual_time.seconds())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from commands.deployment import RollbackDeployment
-from domain.deployment import DeploymentWaiting
+from domain.deployment import CancelTooLate, DeploymentWaiting
 from domain.event import StreamRef
 from eventstore.log import NO_STREAM, Log, StoredEvent
 from providers.simulated.weather import Behaviour, Weather
@@ -315,11 +316,15 @@ class TestCancel:
             deployment_id = await town.queue(behaviour=Behaviour(build_seconds=3))
             driving = asyncio.create_task(drive(await town.claim(deployment_id), town.world()))
             await asyncio.sleep(seconds)
+            accepted = False
             if not driving.done():
-                await town.cancel(deployment_id)
+                with suppress(CancelTooLate):
+                    await town.cancel(deployment_id)
+                    accepted = True
             await driving
 
             [outcome] = outcomes(await town.story(deployment_id))
+            assert not accepted or outcome == "deployment.canceled"
             serving = town.cloud.serving(await town.release_order(deployment_id))
             remains = town.cloud.made[deployment_id].remains(virtual_time.seconds())
             assert (serving is not None) == (outcome == "deployment.succeeded")

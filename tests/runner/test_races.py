@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.deployment import DeploymentIsOver
+from domain.deployment import CancelTooLate, DeploymentIsOver
 from providers.simulated.weather import Behaviour, Weather
 from tests.runner.simulation import OUTCOMES, check
 from tests.runner.town import Town
@@ -141,7 +141,7 @@ async def _race(
 
 async def _cancel(town: Town, deployment_id: UUID, seconds: float) -> None:
     await asyncio.sleep(seconds)
-    with suppress(DeploymentIsOver):
+    with suppress(DeploymentIsOver, CancelTooLate):
         await town.cancel(deployment_id)
 
 

@@ -523,8 +523,8 @@ def deployment_activated(replaced: UUID | None = None, epoch: int = 1) -> Fact:
     return _of_deployment(DeploymentActivated(epoch=epoch, replaced=replaced))
 
 
-def deployment_succeeded(epoch: int = 1) -> Fact:
-    return _of_deployment(DeploymentSucceeded(epoch=epoch))
+def deployment_succeeded(epoch: int = 1, **changes: Any) -> Fact:
+    return _of_deployment(DeploymentSucceeded(epoch=epoch, **changes))
 
 
 def failure_found() -> Fact:
