@@ -11,7 +11,7 @@ from litestar import Request
 
 from api.exchange import exchange_of
 from api.json_fields import require_single
-from api.misfit import misfit
+from api.misfit import fields_taken, misfit
 from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
 from api.services import services_of
 from domain.refusal import FieldError
@@ -117,10 +117,20 @@ def _whole(value: Any) -> Any:
 def _invalid(error: msgspec.ValidationError, body: bytes, type: Any) -> BodyInvalid:
     """The refusal for what msgspec found."""
     found = misfit(error, type, lambda: msgspec.json.decode(body))
+    taken = fields_taken(type, found.field, _as_it_came(body))
     return BodyInvalid(
         f"The body does not have the form this request takes: {found.message}.",
         errors=(msgspec.structs.replace(found, field=found.field or "body"),),
+        remedy=f"{taken} GET /api/v1/openapi.json shows each of them." if taken else "",
     )
+
+
+def _as_it_came(body: bytes) -> Any:
+    """None when it breaks off behind what was wrong."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 @cache

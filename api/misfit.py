@@ -42,6 +42,62 @@ def misfit(error: msgspec.ValidationError, type: Any, value: Callable[[], Any] |
     return FieldError(field=field.strip("."), message=_PATTERN.sub(_described, message))
 
 
+def fields_taken(type: Any, field: str, value: Any) -> str:
+    """The fields of the object that a misfit field stands in, as a sentence; "" where they are not known.
+
+    `value` is what came: what its tag says decides between the members of a union.
+    """
+    *outer, _ = field.split(".")
+    place, info = "the body", inspect.type_info(type)
+    for step in ("", *outer):
+        if step:
+            info, value = _member(info, step), value.get(step) if isinstance(value, dict) else None
+            place = f"`{step}`"
+        info = _struct(info, value)
+    match info:
+        case inspect.StructType():
+            return _listed(place, info)
+        case inspect.UnionType(types=types):
+            tags = {one.tag_field: None for one in types if isinstance(one, inspect.StructType) and one.tag_field}
+            kinds = ", ".join(str(one.tag) for one in types if isinstance(one, inspect.StructType))
+            return "".join(f"{_begun(place)} takes `{tag}`, one of {kinds}, and what that one takes." for tag in tags)
+        case _:
+            return ""
+
+
+def _member(info: inspect.Type, name: str) -> inspect.Type:
+    fields = info.fields if isinstance(info, inspect.StructType) else ()
+    return next((field.type for field in fields if field.encode_name == name), inspect.AnyType())
+
+
+def _struct(info: inspect.Type, value: Any) -> inspect.Type:
+    """The object that is meant."""
+    while isinstance(info, inspect.Metadata):
+        info = info.type
+    if not isinstance(info, inspect.UnionType):
+        return info
+    members = [one for one in (_struct(one, value) for one in info.types) if isinstance(one, inspect.StructType)]
+    if len(members) == 1:
+        return members[0]
+    given = value if isinstance(value, dict) else {}
+    meant = [one for one in members if one.tag_field is not None and given.get(one.tag_field) == one.tag]
+    return meant[0] if meant else info
+
+
+def _listed(place: str, struct: inspect.StructType) -> str:
+    needed = [field.encode_name for field in struct.fields if field.required]
+    if struct.tag_field is not None:
+        needed = [struct.tag_field, *needed]
+    free = [field.encode_name for field in struct.fields if not field.required]
+    parts = [", ".join(needed), f"optionally {', '.join(free)}" if free else ""]
+    said = "; ".join(part for part in parts if part)
+    return f"{_begun(place)} takes {said or 'no fields'}."
+
+
+def _begun(place: str) -> str:
+    return f"{place[0].upper()}{place[1:]}"
+
+
 def _described(pattern: re.Match[str]) -> str:
     """The pattern, in which msgspec has doubled every backslash, as the API's description has it."""
     return described(pattern[1].replace("\\\\", "\\"))

@@ -99,7 +99,11 @@ def _said(problem: msgspec.ValidationError) -> str:
 
 
 def _trouble(path: Path, why: str) -> Trouble:
-    return Trouble(f"{path}: {why}.", then=f"mend it; an example: {_EXAMPLE}", exit_code=exits.USAGE)
+    return Trouble(
+        f"{path}: {why.removesuffix('?')}{'?' if why.endswith('?') else '.'}",
+        then=f"mend it; an example: {_EXAMPLE}",
+        exit_code=exits.USAGE,
+    )
 
 
 def _document(text: str) -> Any:

@@ -136,7 +136,10 @@ class IntegrationUnknown(NotFound):
     """The project is not connected to this provider."""
 
     code = "integration_not_found"
-    remedy = "Connect the provider first: POST …/integrations/{provider}/connect."
+    remedy = (
+        "Connect the provider first: POST …/integrations/local/connect, …/gcp/wif/connect, …/azure/connect, or …/aws/oidc/verify "
+        "with the role that …/aws/oidc/setup-commands makes."
+    )
 
 
 class ProviderNotConnected(Conflict):

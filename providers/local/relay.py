@@ -38,13 +38,26 @@ _HOP_BY_HOP = frozenset(
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An error answer of our own (RFC 9457)."""
 
-    type: str = "about:blank"
+    type: str
     title: str
     status: int
     detail: str
     code: str
     errors: tuple[()] = ()
+    remedy: str
     correlation_id: str
+
+
+# What whoever called the function does next; what else is asked here is asked by our own processes.
+_REMEDIES = {
+    "body_too_large": "Send less in one request.",
+    "function_not_found": "Look at the address; GET /api/v1/projects/{projectId}/functions shows what is deployed.",
+    "function_not_running": "Ask again as soon as Retry-After says; if that does not help, deploy the function again.",
+    "function_replaced": "Ask again as soon as Retry-After says.",
+    "function_timeout": "Ask for less at a time, or look into the function: it has as long as its release says to answer.",
+    "function_unreachable": "Ask again; if that does not help, look into what the function does when it is asked this.",
+}
+_OTHERWISE = "Look into the log of the service."
 
 
 class BodyTooLarge(Exception):
@@ -201,7 +214,15 @@ def end_to_end(headers: Headers, drop: Collection[bytes] = ()) -> list[tuple[byt
 async def send_problem(send: Send, status: int, title: str, code: str, detail: str, headers: Headers = ()) -> None:
     """Answer with application/problem+json."""
     body = msgspec.json.encode(
-        Problem(title=title, status=status, detail=detail, code=code, correlation_id=str(uuid4()))
+        Problem(
+            type=f"urn:dcf:problem:{code}",
+            title=title,
+            status=status,
+            detail=detail,
+            code=code,
+            remedy=_REMEDIES.get(code, _OTHERWISE),
+            correlation_id=str(uuid4()),
+        )
     )
     fixed = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})

@@ -24,6 +24,7 @@ class Zoo(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     all_pets: list[Cat | Dog] = []
     names: dict[str, str] = {}
     code: Annotated[str, msgspec.Meta(pattern=whole("^[a-z]+$"))] = ""
+    home: Cat | Dog | None = None
 
 
 class TestMisfit:
@@ -49,3 +50,21 @@ class TestMisfit:
         assert error.field == field
         assert message in error.message
         assert message in refused.value.detail
+
+
+class TestFieldsTaken:
+    @pytest.mark.parametrize(
+        ("body", "remedy"),
+        [
+            ('{"pets": []}', "The body takes optionally allPets, names, code, home."),
+            ('{"home": {"kind": "cat", "name": "x"}}', "`home` takes kind; optionally coat."),
+            ('{"home": {"name": "x"}}', "`home` takes `kind`, one of cat, dog, and what that one takes."),
+            ('{"allPets": [{"kind": "cow"}]}', "Send the fields that GET /api/v1/openapi.json shows"),
+        ],
+    )
+    def test_are_named_where_one_does_not_fit(self, body: str, remedy: str) -> None:
+        with pytest.raises(BodyInvalid) as refused:
+            decoded(body.encode(), Zoo)
+
+        assert refused.value.remedy.startswith(remedy)
+        assert "GET /api/v1/openapi.json" in refused.value.remedy

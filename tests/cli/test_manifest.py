@@ -68,6 +68,7 @@ class TestReadManifest:
             _read(tmp_path, text)
 
         assert said in trouble.value.message
+        assert "?." not in trouble.value.message
         assert str(tmp_path / "dcf.yaml") in trouble.value.message
         assert trouble.value.exit_code == exits.USAGE
 

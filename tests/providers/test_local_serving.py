@@ -144,7 +144,9 @@ class TestAnAnswer:
         answer = await front.client.get(front.url(probe, "break"))
 
         assert answer.status_code == 502
+        assert answer.json()["type"] == "urn:dcf:problem:function_unreachable"
         assert answer.json()["code"] == "function_unreachable"
+        assert answer.json()["remedy"].startswith("Ask again")
 
 
 class TestAFunction:
