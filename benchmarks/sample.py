@@ -8,6 +8,7 @@ from uuid import UUID
 
 from commands.ids import new_id
 from domain.event import Claim, Counter, StreamRef
+from domain.uuids import uuid_of
 from eventstore.log import Append, Expected, NewEvent
 
 TYPE = "function.updated"
@@ -57,7 +58,7 @@ def full_commands(tenant_id: UUID) -> Iterator[Append]:
 
 
 def _append(stream: StreamRef, version: int, *, claims: bool) -> Append:
-    tenant_id, command_id = stream.tenant_id, UUID(int=_CHANCE.getrandbits(128))
+    tenant_id, command_id = stream.tenant_id, uuid_of(_CHANCE.getrandbits(128))
     return Append(
         tenant_id=tenant_id,
         command_id=command_id,

@@ -86,7 +86,8 @@ class Lane:
             else:
                 if was_sent:
                     outcomes = [_made_plain(a, o, end_before) for a, o in zip(appends, outcomes, strict=True)]
-                self._advanced(max((o.last_position for o in outcomes if isinstance(o, Appended)), default=0))
+                # Positions rise from one append to the next.
+                self._advanced(next((o.last_position for o in reversed(outcomes) if isinstance(o, Appended)), 0))
                 return outcomes
             if asyncio.get_running_loop().time() > give_up_at:
                 structlog.get_logger().error("appends_not_delivered", count=len(appends), reason=repr(reason))

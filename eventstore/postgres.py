@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 import structlog
@@ -125,8 +125,8 @@ class PostgresLog:
         """How many appends wait to be written."""
         return len(self._appender)
 
-    async def append(self, append: Append) -> Outcome:
-        return await self._appender.append(append)
+    def append(self, append: Append) -> Coroutine[Any, Any, Outcome]:
+        return self._appender.append(append)
 
     async def find(self, tenant_id: UUID, command_id: UUID) -> Duplicate | None:
         return await find(self._database, tenant_id, command_id)

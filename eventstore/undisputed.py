@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 from domain.event import Claim, Counter, StreamRef
 from eventstore.columns import numbers, parameters, uuids
 from eventstore.database import Connection
-from eventstore.log import NO_STREAM, Append, Appended, Expected, NewEvent
+from eventstore.log import NO_STREAM, Append, Appended, NewEvent
+
+K = TypeVar("K")
 
 # What append_undisputed takes, in its order; arrays go as text.
 _TYPES = (
@@ -84,22 +85,37 @@ async def send_undisputed(connection: Connection, appends: Sequence[Append], hin
     return outcomes
 
 
+class _Numbers(dict[K, int]):
+    """What is distinct, each with its number, from 1 in the order it was met."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: K) -> int:
+        number = self[key] = len(self) + 1
+        return number
+
+
 class _Sum:
     def __init__(self, appends: Sequence[Append]) -> None:
         """Raises Disputed when they are in each other's way."""
         self._appends = appends
         self._events: list[NewEvent] = []
-        # What is distinct, with its number, from 1 in the order it was met.
-        self._tenants: dict[int, int] = {}
-        self._words: dict[str, int] = {}
-        self._commands: set[tuple[int, int]] = set()
+        self._tenants: _Numbers[int] = _Numbers()
+        self._words: _Numbers[str] = _Numbers()
+        self._askers: list[int] = []
+        self._commands: list[int] = []
         self._streams: dict[tuple[int, int], _Stream] = {}
+        # The one that was met last: what relies on a stream mostly writes it too.
+        self._ref: StreamRef | None = None
+        self._met: _Stream
         self._event_streams: list[_Stream] = []
         self._claims: dict[tuple[int, int, str], Claim] = {}
         self._counters: dict[tuple[int, int, int], _Counter] = {}
         self._ends: list[int] = []
         for append in appends:
             self._add(append)
+        if len(set(zip(self._askers, self._commands, strict=True))) < len(appends):
+            raise Disputed
 
     def arguments(self) -> Iterable[Any]:
         """What append_undisputed takes after `hint`, in its order."""
@@ -110,18 +126,18 @@ class _Sum:
         appends, events = self._appends, self._events
         contents = [part for a in appends for part in (a.request_hash, a.reply)]
         contents += [part for e in events for part in (e.meta, e.data)]
-        tenants, word, types = self._tenants, self._word, [self._word(e.type) for e in events]
-        outcomes = [word(a.outcome) for a in appends]
+        words, counters = self._words, self._counters
+        types = [words[e.type] for e in events]
+        outcomes = [words[a.outcome] for a in appends]
         taken = [(key, c.holder.int) for key, c in self._claims.items() if not c.release]
         given_back = [(key, c.holder.int) for key, c in self._claims.items() if c.release]
-        counters = self._counters
         return (
-            uuids(tenants),
-            list(self._words),
+            uuids(self._tenants),
+            list(words),
             b"".join(contents),
             numbers(list(accumulate(map(len, contents), initial=1))),
-            numbers([tenants[a.tenant_id.int] for a in appends]),
-            uuids([a.command_id.int for a in appends]),
+            numbers(self._askers),
+            uuids(self._commands),
             numbers(outcomes),
             numbers(self._ends),
             numbers([s.number for s in self._event_streams]),
@@ -146,12 +162,11 @@ class _Sum:
         )
 
     def _add(self, append: Append) -> None:
-        key = (self._tenant(append.tenant_id), append.command_id.int)
-        if key in self._commands:
-            raise Disputed
-        self._commands.add(key)
+        self._askers.append(self._tenants[append.tenant_id.int])
+        self._commands.append(append.command_id.int)
         for expected in append.expected:
-            self._rely_on(expected)
+            if self._stream(expected.stream, expected.version).version != expected.version:
+                raise Disputed
         for event in append.events:
             self._follow(event)
         for claim in append.claims:
@@ -159,10 +174,6 @@ class _Sum:
         for counter in append.counters:
             self._count(counter)
         self._ends.append(len(self._events))
-
-    def _rely_on(self, expected: Expected) -> None:
-        if self._stream(expected.stream, expected.version).version != expected.version:
-            raise Disputed
 
     def _follow(self, event: NewEvent) -> None:
         version = event.version
@@ -176,13 +187,13 @@ class _Sum:
         stream.first = stream.first or stream.last
 
     def _claim(self, claim: Claim) -> None:
-        key = (self._tenant(claim.tenant_id), self._word(claim.scope), claim.key)
+        key = (self._tenants[claim.tenant_id.int], self._words[claim.scope], claim.key)
         if key in self._claims:
             raise Disputed
         self._claims[key] = claim
 
     def _count(self, counter: Counter) -> None:
-        key = (self._tenant(counter.tenant_id), self._word(counter.scope), self._word(counter.name))
+        key = (self._tenants[counter.tenant_id.int], self._words[counter.scope], self._words[counter.name])
         if key not in self._counters:
             self._counters[key] = _Counter()
         self._counters[key].move(counter)
@@ -196,18 +207,15 @@ class _Sum:
             (still if not stream.last else moved if stream.was else begun).append(stream)
         return begun, moved, still
 
-    def _tenant(self, tenant_id: UUID) -> int:
-        return self._tenants.setdefault(tenant_id.int, len(self._tenants) + 1)
-
-    def _word(self, word: str) -> int:
-        return self._words.setdefault(word, len(self._words) + 1)
-
     def _stream(self, ref: StreamRef, was: int) -> _Stream:
         """What is known of the stream; one met for the first time has to stand at `was`."""
-        key = (self._tenant(ref.tenant_id), ref.id.int)
+        if ref is self._ref:
+            return self._met
+        key = (self._tenants[ref.tenant_id.int], ref.id.int)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream(*key, self._word(ref.category), was)
+            stream = self._streams[key] = _Stream(*key, self._words[ref.category], was)
+        self._ref, self._met = ref, stream
         return stream
 
 
