@@ -77,7 +77,7 @@ _EPOCH = "SELECT max(epoch) FROM log.epochs"
 
 class PostgresLog:
     """The Log over one database. Use it as a context; beside the pool it holds sessions of its own: one that listens, one
-    or two that append, and one for turns at streams that other processes write too.
+    or two that append, and up to four for turns at streams that other processes write too.
 
     `role` is what appends are made as. Reading in order sees all tenants, so it needs a pool of dcf_engine.
     `listen_url` is a direct

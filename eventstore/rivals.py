@@ -18,6 +18,8 @@ RIVALRY_SECONDS = 5.0
 REMEMBERED_MAX = 1_000
 # How long a process keeps a turn for all who wait in it; then others have theirs.
 KEPT_SECONDS_MAX = 0.1
+# So many streams a process has a turn at, or waits for one at, beside each other: each takes a session. One more goes without.
+STREAMS_MAX = 4
 # Whoever waits longer for the others, or decides for longer, goes without: the log arbitrates all the same.
 WAIT_MS_MAX = 4_000
 IDLE_MS_MAX = 2_000
@@ -32,20 +34,30 @@ _TAKE = """
 _GIVE_BACK = "COMMIT"
 
 
-class Rivals:
-    """One session a process, opened when it is first needed, and one stream at a time: no two can wait in a circle.
+class _Turn:
+    """One stream's, and the session that has it or waits for it."""
 
-    A turn only spares others being overtaken. Without one, because the session was lost or has another stream, an append is
-    as safe as ever.
+    __slots__ = ("session", "since")
+
+    def __init__(self, session: Session | None) -> None:
+        self.session = session
+        self.since = 0.0
+
+
+class Rivals:
+    """Sessions are opened when they are first needed, one for each stream that is fought over at the time.
+
+    Whoever has a turn waits only for streams that stand behind it in the order of all streams (`Turns.at`), in every process, so
+    none wait in a circle. A turn only spares others being overtaken. Without one, because its session was lost or there are too
+    many, an append is as safe as ever.
     """
 
     def __init__(self, open_session: OpenSession) -> None:
         self._open_session = open_session
-        self._session: Session | None = None
+        self._idle: list[Session] = []
+        self._turns: dict[int, _Turn] = {}
         self._fought_over: dict[int, float] = {}
         self._untold: set[int] = set()
-        self._taken: int | None = None
-        self._taken_at = 0.0
 
     def met(self, stream: StreamRef) -> None:
         """Another process was quicker there, while this one went by what was newest."""
@@ -73,40 +85,45 @@ class Rivals:
     async def take(self, stream: StreamRef) -> bool:
         """Wait for this process's turn, should the stream be fought over. Whether it is new: others may have written."""
         number = _number(stream)
-        if self._taken is not None or not self.are_at(stream):
+        if number in self._turns or len(self._turns) >= STREAMS_MAX or not self.are_at(stream):
             return False
-        self._taken = number
+        turn = self._turns[number] = _Turn(self._idle.pop() if self._idle else None)
         try:
-            await self._wait_for(number)
+            await self._wait_for(number, turn)
         except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
             structlog.get_logger().warning("turn_not_taken", reason=repr(error))
-            self._drop()
+            self._drop(number)
             return False
         except BaseException:
-            self._drop()
+            self._drop(number)
             raise
-        self._taken_at = _now()
+        turn.since = _now()
         return True
 
     async def leave(self, stream: StreamRef, *, waited_for: bool) -> None:
         """Give the turn back, if it was taken and nobody here waits for it, or has for too long."""
-        if self._taken != _number(stream) or (waited_for and _now() - self._taken_at < KEPT_SECONDS_MAX):
+        number = _number(stream)
+        turn = self._turns.get(number)
+        if turn is None or turn.session is None or (waited_for and _now() - turn.since < KEPT_SECONDS_MAX):
             return
-        session = self._session
         try:
-            if session is not None:
-                await session.execute(_GIVE_BACK)
-            self._taken = None
+            await turn.session.execute(_GIVE_BACK)
         except (*LOST, *HINDERED, asyncpg.PostgresError) as error:
             structlog.get_logger().warning("turn_lost", reason=repr(error))
-            self._drop()
+            self._drop(number)
         except BaseException:
-            self._drop()
+            self._drop(number)
             raise
+        else:
+            self._turns.pop(number, None)
+            self._idle.append(turn.session)
 
     def close(self) -> None:
-        """Drop the session, and with it what it has taken."""
-        self._drop()
+        """Drop the sessions, and with them what they have taken."""
+        for number in [*self._turns]:
+            self._drop(number)
+        while self._idle:
+            _end(self._idle.pop())
 
     def _remember(self, number: int) -> None:
         now = _now()
@@ -115,19 +132,23 @@ class Rivals:
             self._untold &= self._fought_over.keys()
         self._fought_over[number] = now + RIVALRY_SECONDS
 
-    async def _wait_for(self, number: int) -> None:
-        if self._session is None or self._session.is_closed():
-            self._session = await self._open_session()
+    async def _wait_for(self, number: int, turn: _Turn) -> None:
+        if turn.session is None or turn.session.is_closed():
+            turn.session = await self._open_session()
         if number in self._untold:
             self._untold.discard(number)
-            await self._session.execute(_TELL, str(number))
-        await self._session.execute(_TAKE.format(wait=WAIT_MS_MAX, idle=IDLE_MS_MAX, number=number))
+            await turn.session.execute(_TELL, str(number))
+        await turn.session.execute(_TAKE.format(wait=WAIT_MS_MAX, idle=IDLE_MS_MAX, number=number))
 
-    def _drop(self) -> None:
-        session, self._session, self._taken = self._session, None, None
-        if session is not None:
-            with suppress(*LOST):
-                session.terminate()
+    def _drop(self, number: int) -> None:
+        turn = self._turns.pop(number, None)
+        if turn is not None and turn.session is not None:
+            _end(turn.session)
+
+
+def _end(session: Session) -> None:
+    with suppress(*LOST):
+        session.terminate()
 
 
 def _number(stream: StreamRef) -> int:

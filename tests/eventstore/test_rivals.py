@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
 
+from domain.event import StreamRef
 from eventstore import rivals as module
 from eventstore.rivals import Rivals
 from eventstore.session import Session, sessions
@@ -131,13 +133,62 @@ async def test_a_server_that_is_away_is_no_hindrance() -> None:
         assert not others
 
 
-async def test_one_session_waits_for_one_stream(processes: list[Rivals]) -> None:
-    """No process holds one turn and waits for another, so none wait in a circle."""
-    first, other = processes[0], a_stream()
-    first.met(other)
+async def test_a_process_has_turns_at_several_streams_beside_each_other(processes: list[Rivals]) -> None:
+    first, second, third = processes
+    others = [a_stream() for _ in range(2)]
+    for process, other in itertools.product(processes, others):
+        process.met(other)
     assert await first.take(STREAM)
+    assert await second.take(others[0])
 
-    assert not await first.take(other)
+    assert await first.take(others[1])
+    waiting = asyncio.create_task(third.take(STREAM))
+    done, _ = await asyncio.wait([waiting], timeout=0.1)
+    assert not done
+    await first.leave(STREAM, waited_for=False)
+
+    async with asyncio.timeout(10):
+        assert await waiting
+    assert not await first.take(others[1])  # It has it still.
+
+
+async def test_of_more_streams_than_it_may_have_sessions_for_the_last_goes_without(
+    processes: list[Rivals], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STREAMS_MAX", 2)
+    first, others = processes[0], [a_stream() for _ in range(2)]
+    for other in others:
+        first.met(other)
+    assert await first.take(STREAM)
+    assert await first.take(others[0])
+
+    assert not await first.take(others[1])
+
+    await first.leave(STREAM, waited_for=False)
+    assert await first.take(others[1])
+
+
+async def test_who_want_the_same_two_streams_do_not_wait_in_a_circle(processes: list[Rivals]) -> None:
+    """*Method:* in every process callers want one, the other, or both, named in either order, again and again."""
+    other = a_stream()
+    for process in processes:
+        process.met(other)
+    turns = [Turns(process) for process in processes]
+    had = 0
+
+    async def want(of: Turns, streams: Sequence[StreamRef]) -> None:
+        nonlocal had
+        for _ in range(5):
+            async with of.at(streams, until=asyncio.get_running_loop().time() + 20):
+                await asyncio.sleep(0)
+                had += 1
+
+    wants = [[STREAM], [other], [STREAM, other], [other, STREAM]]
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*(want(of, streams) for of in turns for streams in wants))
+
+    assert had == 5 * len(turns) * len(wants)
+    assert asyncio.get_running_loop().time() - began < module.WAIT_MS_MAX / 1_000
 
 
 async def test_the_others_are_told_that_a_stream_is_fought_over(database_url: str, processes: list[Rivals]) -> None:
