@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.database import Queries, Row
 from projections.read_model import AnyModel, RowKey
+from projections.row_changes import LINE, restored
 
 PAGE_ROWS = 1_000
 
@@ -129,8 +130,15 @@ _VERSIONS_OF = """
 """
 
 
+_VERSION = """
+    SELECT v.row FROM views.{kind}_versions v
+     WHERE v.tenant_id = $1 AND v.id = $2 AND v.valid_from = $3
+     LIMIT 1
+"""
+
+
 async def history_in(queries: Queries, table: Table) -> AsyncIterator[list[Row]]:
-    """The versions that stand no longer, in pages: tenant id, id, valid from, valid to, row."""
+    """The versions that stand no longer, in pages: tenant id, id, valid from, valid to, and the row as it is kept."""
     if table.keys is not None:
         named = list(table.keys)
         text = _VERSIONS_OF.format(kind=table.kind)
@@ -141,3 +149,9 @@ async def history_in(queries: Queries, table: Table) -> AsyncIterator[list[Row]]
     while rows := await queries.fetch(text, *after, table.tenant_id, table.lanes, table.lane, PAGE_ROWS):
         yield rows
         after = (rows[-1]["tenant_id"], rows[-1]["id"], rows[-1]["valid_from"])
+
+
+async def version_in(queries: Queries, table: Table, key: RowKey, valid_from: int) -> bytes:
+    """The whole row of a version that stands no longer; as much as is told of it, when what follows it is missing."""
+    chain: bytes = await queries.fetchval(_VERSION.format(kind=table.kind), *key, valid_from)
+    return restored(b"{}" + chain if chain.startswith(LINE) else chain)

@@ -12,16 +12,19 @@ from eventstore.codec import Codec, tag_of
 from eventstore.log import StoredEvent
 from projections.read_model import AnyModel, RowKey
 from projections.recorded import Recorded
+from projections.row_changes import kept
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A row as it stood from one position up to, not including, another (None: it still stands)."""
+    """A row as it stood from one position up to, not including, another (None: it still stands). One that does not is
+    `kept` in the history as these bytes."""
 
     valid_from: int
     valid_to: int | None
     raw: bytes
+    kept: bytes = b""
 
 
 class Refolded(msgspec.Struct):
@@ -98,7 +101,9 @@ class Refold:
     def _turn_page(self, key: RowKey, after: Any, position: int) -> None:
         versions = self.versions.setdefault(key, [])
         if versions and versions[-1].valid_to is None:
-            versions[-1] = msgspec.structs.replace(versions[-1], valid_to=position)
+            last = versions[-1]
+            past = kept(last.valid_from, self._present(key), after, last.raw)
+            versions[-1] = msgspec.structs.replace(last, valid_to=position, kept=past)
         if after is not None:
             versions.append(Version(position, None, _encode(after)))
 

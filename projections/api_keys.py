@@ -63,7 +63,7 @@ def project(row: ApiKeyRow | None, recorded: Recorded) -> ApiKeyRow | None:
 
 API_KEYS = ReadModel(
     name="api_keys",
-    version=3,
+    version=4,
     row=ApiKeyRow,
     interests=(ApiKeyCreated, ApiKeyReplaced, ApiKeyRevoked),
     keys=own_stream,

@@ -59,7 +59,7 @@ def project(row: ArtifactRow | None, recorded: Recorded) -> ArtifactRow | None:
 
 ARTIFACTS = ReadModel(
     name="artifacts",
-    version=4,
+    version=5,
     row=ArtifactRow,
     interests=(ArtifactStaged, ArtifactDiscarded),
     keys=own_stream,

@@ -36,7 +36,7 @@ _ROWS = """
     SELECT t.tenant_id, t.id, t.first_position, h.valid_from, h.row
       FROM {table} t
      CROSS JOIN LATERAL (SELECT v.valid_from, v.row
-                           FROM {versions} v
+                           FROM {chains} v
                           WHERE v.tenant_id = t.tenant_id AND v.id = t.id
                             AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)
                           ORDER BY v.valid_from DESC
@@ -47,16 +47,22 @@ _ROWS_THAT_GO = """
     SELECT t.tenant_id, t.id, t.first_position, t.position, t.row
       FROM (SELECT v.tenant_id, v.id, v.valid_from AS position, v.row,
                    (SELECT max(b.valid_from)
-                      FROM {versions} b
+                      FROM {chains} b
                      WHERE b.tenant_id = v.tenant_id AND b.id = v.id AND b.valid_from <= v.valid_from
-                       AND NOT EXISTS (SELECT FROM {versions} e
+                       AND NOT EXISTS (SELECT FROM {chains} e
                                         WHERE e.tenant_id = v.tenant_id AND e.id = v.id
                                           AND e.valid_to = b.valid_from)) AS first_position
-              FROM {versions} v
+              FROM {chains} v
              WHERE v.tenant_id = $1 AND v.valid_from <= $2 AND (v.valid_to IS NULL OR v.valid_to > $2)) t"""
 _TENANT = "t.tenant_id = $1"
-# What a list filters by and what changes, taken from the row as it was.
-_CHANGING = {"t.status": "(convert_from(h.row, 'UTF8')::jsonb ->> 'status')"}
+# What a list filters by and what changes, taken from the row as it was: from the last link of its chain that tells of it.
+_CHANGING = {
+    "t.status": """(SELECT l.link::jsonb ->> 'status'
+           FROM string_to_table(convert_from(h.row, 'UTF8'), chr(10)) WITH ORDINALITY l (link, number)
+          WHERE l.link::jsonb ? 'status'
+          ORDER BY l.number DESC
+          LIMIT 1)"""
+}
 
 
 def _twin(query: Query[A], rows: str) -> Query[A]:

@@ -232,7 +232,7 @@ def is_former(row: Deployment) -> bool:
 
 DEPLOYMENTS = ReadModel(
     name="deployments",
-    version=4,
+    version=5,
     row=Deployment,
     # The rest of the aggregate's events shows in the timeline only.
     interests=(

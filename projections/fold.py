@@ -220,7 +220,7 @@ class Fold:
         if row.row is None:
             row.first_position = position
         elif self.model.keeps_history:
-            self._closed.add(tenant_id, id, row.position, position, row.content or row.row)
+            self._closed.add(tenant_id, id, row.position, position, row.row, new, row.content)
         row.row = new
         row.content = None
         row.position = position

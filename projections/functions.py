@@ -131,7 +131,7 @@ def _row(function_id: UUID, state: aggregate.Function, authored: Authored) -> Fu
 
 FUNCTIONS = ReadModel(
     name="functions",
-    version=3,
+    version=4,
     row=FunctionRow,
     # Also those that change nothing that is shown: the row's position is the function's ETag, which If-Match compares
     # with the end of its stream.

@@ -110,7 +110,7 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
 
 INTEGRATIONS = ReadModel(
     name="integrations",
-    version=3,
+    version=4,
     row=Integration,
     interests=INTEGRATION.events,
     keys=own_stream,

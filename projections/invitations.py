@@ -61,7 +61,7 @@ def project(row: Invitation | None, recorded: Recorded) -> Invitation | None:
 
 INVITATIONS = ReadModel(
     name="invitations",
-    version=1,
+    version=2,
     row=Invitation,
     interests=(MemberInvited, InvitationAccepted, InvitationWithdrawn),
     keys=keys,

@@ -46,7 +46,7 @@ def project(row: Member | None, recorded: Recorded) -> Member | None:
 
 MEMBERS = ReadModel(
     name="members",
-    version=2,
+    version=3,
     row=Member,
     interests=(MemberAdded, MemberRoleChanged, MemberRemoved),
     keys=keys,

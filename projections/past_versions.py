@@ -1,6 +1,7 @@
 """Versions of rows that stand no longer, on their way into the history: in the very bytes in which PostgreSQL copies them.
 
-There are many times more of them than of rows. Each is encoded once, behind the one before it; nothing is made for it.
+There are many times more of them than of rows. Each is written behind the one before it, most as what has changed since
+(projections/row_changes.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, cast
 from uuid import UUID
 
 import msgspec
+
+from projections.row_changes import LINE, fields_kept
 
 PastVersion = tuple[UUID, UUID, int, int, bytes]
 
@@ -32,7 +35,8 @@ _SPARE_SEGMENTS_MAX = 8
 
 _spare: list[bytearray] = []
 
-_encode_into = msgspec.json.Encoder().encode_into
+_encoder = msgspec.json.Encoder()
+_encode, _encode_into = _encoder.encode, _encoder.encode_into
 
 
 class PastVersions:
@@ -43,7 +47,7 @@ class PastVersions:
         self._segment = bytearray()
         self._used = 0
         self._count = 0
-        self._scratch = bytearray()
+        self._scratch = bytearray(LINE)
 
     def __len__(self) -> int:
         return self._count
@@ -57,14 +61,13 @@ class PastVersions:
                 row = bytes(segment[start - length : start])
                 yield UUID(bytes=tenant_id), UUID(bytes=id), valid_from, valid_to, row
 
-    def add(self, tenant_id: UUID, id: UUID, valid_from: int, valid_to: int, row: Any) -> None:
-        """The row as it stood from one position up to another. Bytes are taken as the row's JSON."""
-        if isinstance(row, bytes):
-            content: bytes | bytearray = row
-        else:
-            content = self._scratch
-            _encode_into(row, content)
-        length = len(content)
+    def add(
+        self, tenant_id: UUID, id: UUID, valid_from: int, valid_to: int, row: Any, following: Any, content: bytes | None
+    ) -> None:
+        """The row as it stood from one position up to another, where `following` took its place (None: it went).
+        `content` is the row's JSON, should it be known."""
+        kept = self._content(valid_from, row, following, content)
+        length = len(kept)
         start = self._used + _HEAD.size
         if start + length > len(self._segment):
             self._begin_segment(_HEAD.size + length)
@@ -73,7 +76,7 @@ class PastVersions:
             self._segment, self._used, 5, 16, tenant_id.bytes, 16, id.bytes, 8, valid_from, 8, valid_to, length
         )
         self._used = start + length
-        self._segment[start : self._used] = content
+        self._segment[start : self._used] = kept
         self._count += 1
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -87,6 +90,13 @@ class PastVersions:
         yield _END
         _spare.extend(segment for segment, _ in segments if len(segment) == _SEGMENT_BYTES_MAX)
         del _spare[_SPARE_SEGMENTS_MAX:]
+
+    def _content(self, valid_from: int, row: Any, following: Any, whole: bytes | None) -> bytes | bytearray:
+        fields = fields_kept(valid_from, row, following)
+        if fields is not None:
+            _encode_into(fields, self._scratch, len(LINE))
+            return self._scratch
+        return _encode(row) if whole is None else whole
 
     def _begin_segment(self, length: int) -> None:
         self._full = self._segments()

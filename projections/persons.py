@@ -53,7 +53,7 @@ def project(row: Person | None, recorded: Recorded) -> Person | None:
 
 PERSONS = ReadModel(
     name="persons",
-    version=3,
+    version=4,
     row=Person,
     interests=(PersonRegistered, PersonErased),
     keys=own_stream,

@@ -29,7 +29,7 @@ def project(row: Plan | None, recorded: Recorded) -> Plan | None:
             return row
 
 
-PLANS = ReadModel(name="plans", version=3, row=Plan, interests=(PlanDefined,), keys=own_stream, project=project)
+PLANS = ReadModel(name="plans", version=4, row=Plan, interests=(PlanDefined,), keys=own_stream, project=project)
 
 
 def _one(rows: Iterable[Found[Plan]], plan_id: UUID) -> list[Found[Plan]]:

@@ -19,6 +19,7 @@ from projections.listener import Listener
 from projections.progress import Progress
 from projections.query import AnyQuery, Found, Page, Query
 from projections.reader import ReadModelNotReady, checked_limit, cut
+from projections.row_changes import restored
 from projections.tables import call_sql
 
 A = TypeVar("A")
@@ -58,7 +59,8 @@ class PostgresReader:
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
         values = (tenant_id, *args) if query.audience == "tenant" else args
         decode = self._decoder(query).decode
-        return [_found(row, decode) for row in await self._fetch(query, values)]
+        found = _found if query.over == "rows" else _found_in_chain
+        return [found(row, decode) for row in await self._fetch(query, values)]
 
     async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
         found = await self.rows(query, tenant_id, *args)
@@ -119,4 +121,10 @@ class PostgresReader:
 
 def _found(row: Row, decode: Any) -> Found[Any]:
     tenant_id, id, first_position, position, raw = row
+    return Found(tenant_id, id, first_position, position, raw, decode(raw))
+
+
+def _found_in_chain(row: Row, decode: Any) -> Found[Any]:
+    tenant_id, id, first_position, position, chain = row
+    raw = restored(chain)
     return Found(tenant_id, id, first_position, position, raw, decode(raw))

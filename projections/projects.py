@@ -75,7 +75,7 @@ def project(row: Project | None, recorded: Recorded) -> Project | None:
 
 PROJECTS = ReadModel(
     name="projects",
-    version=2,
+    version=3,
     row=Project,
     interests=(ProjectCreated, ProjectRenamed, ProjectArchived, DeploymentsLocked, DeploymentsUnlocked),
     keys=own_stream,

@@ -52,8 +52,8 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     `replans` has the plan made anew for the values of each call, for SQL whose best plan depends on them.
     `over` says what is asked: the present rows; the rows as of a position, which is the first of the parameters; every
     version a row ever had, both positions of which are then that of the event that made it; or the last versions of rows
-    that went, both positions that of the event by which they did. `{versions}` has these, each with the positions it is
-    valid from and to (null: it still stands).
+    that went, both positions that of the event by which they did. `{chains}` has these, each with the positions it is
+    valid from and to (null: it still stands), and as a chain that leads to it (projections/row_changes.py).
     `select` is the same question asked of all rows in memory; for the audience `tenant`, of the tenant's.
     """
 
@@ -83,7 +83,7 @@ class Query(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     def body(self, version: int, build: int = 0) -> str:
         """The SQL for a version of the model."""
         kind = kind_of(self.model.name, version, build)
-        return self.sql.format(table=f"views.{kind}", versions=f"views.{kind}_versions")
+        return self.sql.format(table=f"views.{kind}", chains=f"views.{kind}_versions")
 
 
 AnyQuery = Query[Any]

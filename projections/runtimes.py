@@ -76,7 +76,7 @@ def _dates(dates: Dates) -> dict[str, Any]:
 
 RUNTIMES = ReadModel(
     name="runtimes",
-    version=1,
+    version=2,
     row=Runtime,
     interests=AGGREGATE.events,
     keys=keys,

@@ -13,6 +13,7 @@ from projections.active import Served, activate_if_none, active_versions
 from projections.pace import Pace
 from projections.query import AnyQuery
 from projections.read_model import AnyModel, Index
+from projections.row_changes import LINE_CODE
 from projections.side_by_side import side_by_side
 
 # Two engines that start at once take turns; any number, the same for ever.
@@ -29,8 +30,9 @@ _BEGIN_CHECKPOINT = """
 """
 
 # A version in the history stood from `valid_from` up to, but not including, `valid_to`; the one that still stands is the
-# row itself, so a change adds one row to the history and touches none.
+# row itself, so a change adds one row to the history and touches none. Most are kept as what has changed since.
 _TENANT = "nullif(current_setting('dcf.tenant', true), '')::uuid"
+_POSITION_MAX = 2**63 - 1
 # Columns that every table has, before the model's own.
 COMMON_COLUMNS = ("tenant_id", "id", "first_position", "position")
 
@@ -178,11 +180,35 @@ def _versions_sql(model: AnyModel) -> str:
         CREATE UNIQUE INDEX IF NOT EXISTS {model.kind}_history_by_row
             ON views.{model.kind}_history (tenant_id, id, valid_from);
         CREATE OR REPLACE VIEW views.{model.kind}_versions WITH (security_invoker = true) AS
-        SELECT h.tenant_id, h.id, h.valid_from, h.valid_to, h.row FROM views.{model.kind}_history h
+        SELECT h.tenant_id, h.id, h.valid_from, h.valid_to,
+               CASE WHEN get_byte(h.row, 0) <> {LINE_CODE} THEN h.row ELSE ({_chain_sql(model.kind)}) END AS row
+          FROM views.{model.kind}_history h
          UNION ALL
         SELECT t.tenant_id, t.id, t.position, NULL, t.row FROM views.{model.kind} t;
         GRANT SELECT ON views.{model.kind}_versions TO dcf_app;
     """  # noqa: S608 - every name is the model's own
+
+
+def _chain_sql(kind: str) -> str:
+    """What leads to the version `h` (projections/row_changes.py), from the next one that is whole: the row itself, when
+    there is none in the history."""
+    return f"""
+        SELECT string_agg(c.row, ''::bytea ORDER BY c.valid_from DESC)
+          FROM (SELECT (SELECT f.valid_from
+                          FROM views.{kind}_history f
+                         WHERE f.tenant_id = h.tenant_id AND f.id = h.id AND f.valid_from > h.valid_from
+                           AND get_byte(f.row, 0) <> {LINE_CODE}
+                         ORDER BY f.valid_from
+                         LIMIT 1) AS valid_from) w
+         CROSS JOIN LATERAL
+               (SELECT n.valid_from, n.row
+                  FROM views.{kind}_history n
+                 WHERE n.tenant_id = h.tenant_id AND n.id = h.id AND n.valid_from >= h.valid_from
+                   AND n.valid_from <= coalesce(w.valid_from, {_POSITION_MAX})
+                 UNION ALL
+                SELECT t.position, t.row
+                  FROM views.{kind} t
+                 WHERE t.tenant_id = h.tenant_id AND t.id = h.id AND w.valid_from IS NULL) c"""  # noqa: S608 - as above
 
 
 def call_sql(query: AnyQuery, served: Served) -> str:

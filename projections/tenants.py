@@ -52,7 +52,7 @@ def project(row: Tenant | None, recorded: Recorded) -> Tenant | None:
 
 TENANTS = ReadModel(
     name="tenants",
-    version=3,
+    version=4,
     row=Tenant,
     interests=(TenantCreated, PlanChosen, TenantSuspended, TenantResumed, TenantClosed),
     keys=own_stream,

@@ -23,15 +23,15 @@ from projections.webhooks import WEBHOOK_GET
 
 _OF_ROW = """
     SELECT v.tenant_id, v.id, v.valid_from, v.valid_from, v.row
-      FROM {versions} v
+      FROM {chains} v
      WHERE v.tenant_id = $1"""
 
 
 _ENDINGS = """
     SELECT v.tenant_id, v.id, v.valid_to, v.valid_to, v.row
-      FROM {versions} v
+      FROM {chains} v
      WHERE v.tenant_id = $1 AND v.id = $2 AND v.valid_to > $3
-       AND NOT EXISTS (SELECT FROM {versions} n
+       AND NOT EXISTS (SELECT FROM {chains} n
                         WHERE n.tenant_id = v.tenant_id AND n.id = v.id AND n.valid_from = v.valid_to)
      ORDER BY v.valid_to
      LIMIT $4"""

@@ -103,7 +103,7 @@ def _changed(row: WebhookRow, recorded: Recorded) -> WebhookRow:
 
 WEBHOOKS = ReadModel(
     name="webhooks",
-    version=1,
+    version=2,
     row=WebhookRow,
     interests=WEBHOOK.events,
     keys=own_stream,

@@ -132,7 +132,8 @@ _ROWS = """
 """
 _VERSIONS = """
     INSERT INTO views.{kind}_history (tenant_id, id, valid_from, valid_to, row)
-    SELECT $1, md5(n::text)::uuid, n + 20000 * v, n + 20000 * (v + 1), '{{}}'::bytea
+    SELECT $1, md5(n::text)::uuid, n + 20000 * v, n + 20000 * (v + 1),
+           CASE v % 2 WHEN 0 THEN convert_to(chr(10) || '{{}}', 'UTF8') ELSE '{{}}'::bytea END
       FROM generate_series(1, 5000) n, generate_series(0, 5) v
 """
 

@@ -32,6 +32,7 @@ from projections.functions import FUNCTIONS
 from projections.members import MEMBERS
 from projections.projects import PROJECTS
 from projections.read_model import AnyModel
+from projections.row_changes import LINE
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, META, History
 from tests.projections.stories import STORIES, about_others, mingle
@@ -86,6 +87,8 @@ class Examiner:
         row = await self.owner.fetchrow(f"SELECT ctid, row FROM views.{table} WHERE id = $1 ORDER BY row LIMIT 1", id)
         assert row is not None
         changed = json.dumps(json.loads(row["row"]) | fields).encode()
+        if row["row"].startswith(LINE):
+            changed = LINE + changed
         await self.spoil(f"UPDATE views.{table} SET row = $2 WHERE ctid = $1", row["ctid"], changed)
 
 

@@ -17,6 +17,7 @@ from projections.monitor import Monitor
 from projections.postgres_reader import PostgresReader
 from projections.query import Found
 from projections.read_model import AnyModel
+from projections.row_changes import restored
 from projections.tables import install
 from projections.worker import Worker
 from tests.projections.history import CODEC, History
@@ -93,7 +94,7 @@ class Workshop:
             f"SELECT tenant_id, id, valid_from, valid_to, row FROM views.{model.kind}_versions"
             " ORDER BY tenant_id, id, valid_from"
         )
-        return [tuple(row) for row in rows]
+        return [(*row[:4], restored(row[4])) for row in rows]
 
 
 @pytest.fixture

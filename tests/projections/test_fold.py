@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from projections.parking import ParkedStreams
 from projections.projects import PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.lane import _of_lane
+from projections.row_changes import LINE, restored
 from tests.projections.history import CODEC, History, fold, memory_log
 from tests.projections.rebuild.test_lane_process import an_order
 from tests.projections.stories import STORIES, about_others, mingle
@@ -55,8 +57,20 @@ class Table:
 
     def as_of(self, position: int) -> dict[Any, bytes]:
         """The rows that stood at a position, by the history and the present rows."""
-        past = {key[:2]: row for key, (end, row) in self.history.items() if key[2] <= position < end}
+        past = {key[:2]: self._version(*key) for key, (end, _) in self.history.items() if key[2] <= position < end}
         return past | {key: row for key, (_, start, row) in self.rows.items() if start <= position}
+
+    def _version(self, tenant_id: UUID, id: UUID, valid_from: int) -> bytes:
+        """By all that is kept of what followed it, as far as the next version that is whole."""
+        links: list[bytes] = []
+        later = sorted(key for key in self.history if key[:2] == (tenant_id, id) and key[2] >= valid_from)
+        for key in later:
+            links.append(self.history[key][1])
+            if not links[-1].startswith(LINE):
+                break
+        else:
+            links.append(self.rows[tenant_id, id][2])
+        return restored(b"".join(reversed(links)))
 
 
 @pytest.mark.parametrize("model", READ_MODELS, ids=lambda model: model.name)

@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.database import Pool
 from projections.past_versions import COLUMNS, PastVersions
+from projections.row_changes import LINE, kept
 from tests.support import a
 
 
@@ -31,15 +32,25 @@ class TestPastVersions:
         past = PastVersions()
 
         for version in added:
-            past.add(*version)
+            past.add(*version, None, None)
 
         assert len(past) == len(added)
         assert list(past) == as_bytes(added)
 
-    def test_takes_bytes_as_they_are(self) -> None:
+    def test_takes_bytes_that_are_known_as_they_are(self) -> None:
         past = PastVersions()
-        past.add(a.TENANT_ID, a.PROJECT_ID, 1, 2, b'{"kept": true}')
+        past.add(a.TENANT_ID, a.PROJECT_ID, 1, 2, Counted(1, "x"), None, b'{"kept": true}')
         assert list(past) == [(a.TENANT_ID, a.PROJECT_ID, 1, 2, b'{"kept": true}')]
+
+    def test_are_mostly_what_has_changed_since(self) -> None:
+        rows = [Counted(count, "x" * 100) for count in range(200)]
+        past = PastVersions()
+
+        for n in range(199):
+            past.add(a.TENANT_ID, a.PROJECT_ID, n, n + 1, rows[n], rows[n + 1], None)
+
+        assert [version[4] for version in past] == [kept(n, rows[n], rows[n + 1]) for n in range(199)]
+        assert sum(version[4].startswith(LINE) for version in past) > 150
 
     async def test_are_copied_as_they_are_and_again_with_the_memory_of_those_before(self, database: Pool) -> None:
         """Method: twice, since the second time segments are used again; the second are fewer and shorter."""
@@ -49,7 +60,7 @@ class TestPastVersions:
         for added in (some(500, 2_000), some(90, 30), []):
             past = PastVersions()
             for version in added:
-                past.add(*version)
+                past.add(*version, None, None)
             async with database.acquire() as connection:
                 await connection.execute("TRUNCATE views.past_things")
                 await connection.copy_to_table(
