@@ -69,11 +69,14 @@ class Listener:
                 structlog.get_logger().warning("projections_listener_lost", reason=repr(error))
             finally:
                 session.terminate()
+                # Rows and checkpoints are committed without waiting for the disk.
+                self._progress.forget()
 
     async def _listen(self, session: Session) -> None:
+        session.add_termination_listener(lambda _session: self._look_again.set())
         await session.add_listener(commit.CHANNEL, self._moved)
         await session.add_listener(active.CHANNEL, self._activated)
-        while True:
+        while not session.is_closed():
             self._look_again.clear()
             served = await active.active_versions(session)
             moved, self.active = served != self.active, served

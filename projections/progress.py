@@ -34,6 +34,11 @@ class Progress:
         self._together.clear()
         self._wake(max(positions.values(), default=0))
 
+    def forget(self) -> None:
+        """Nothing that was heard holds any more: the server is away, and may come back without its last moment."""
+        self._positions.clear()
+        self._together.clear()
+
     def interrupt(self) -> None:
         """Other kinds are served from now on: everybody who waits is to look which."""
         for _, _, _, future in self._waiting:

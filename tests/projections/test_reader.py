@@ -19,6 +19,7 @@ from domain.plan import plan_stream
 from eventstore.database import Pool
 from eventstore.leases import PostgresLeases
 from eventstore.session import sessions
+from projections import listener
 from projections.active import activate
 from projections.api_keys import API_KEY_GET, API_KEY_NAMED, API_KEYS_LIST
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_KEPT, ARTIFACTS_LIST
@@ -349,6 +350,13 @@ def _listed(wanted: DeploymentFilter) -> tuple[Any, ...]:
     return (query, a.TENANT_ID, *args)
 
 
+_CRASHED = """
+    UPDATE views.checkpoints SET position = position - 1;
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'dcf log'
+"""
+
+
 class TestWaitFor:
     async def test_returns_as_soon_as_another_process_has_come_that_far(
         self, database_url: str, workshop: Workshop, history: History, reader: PostgresReader
@@ -382,6 +390,26 @@ class TestWaitFor:
             position = await history.record(a.project_created())
             assert await reader.wait_for(position, seconds_max=10)
             assert len(await reader.rows(PROJECT, a.TENANT_ID, a.PROJECT_ID)) == 1
+
+    async def test_knows_nothing_any_more_once_the_server_may_have_lost_its_last_moment(
+        self, database_url: str, workshop: Workshop, history: History, app: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Method: the rows fall back and every session ends, as in a crash; it is long until the next look."""
+        monkeypatch.setattr(listener, "POLL_SECONDS", 60.0)
+        position = await history.record(a.project_created())
+        await workshop.catch_up()
+        owner = await asyncpg.connect(database_url)
+        try:
+            async with PostgresReader(app, sessions(database_url, role="dcf_app")) as reader:
+                assert await reader.wait_for(position, seconds_max=10)
+
+                await owner.execute(_CRASHED)
+
+                async with asyncio.timeout(8):
+                    while await reader.wait_for(position, seconds_max=0):
+                        await asyncio.sleep(0.01)
+        finally:
+            await owner.close()
 
     async def test_gives_up_when_the_time_is_over(self, reader: PostgresReader) -> None:
         assert not await reader.wait_for(1, seconds_max=0.05)
