@@ -15,6 +15,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath
 
 from api.answer import Answer, encoded, entity
+from api.as_of import AS_OF, reached_as_of
 from api.auth import Authenticator
 from api.body import read
 from api.example_ids import INVITATION_ID, TENANT_ID
@@ -23,7 +24,7 @@ from api.listing import PAGE_PARAMETERS, Listed, asked, listed
 from api.operation import Operation
 from api.patterns import whole
 from api.persons import signed_in
-from api.reading import found_or, reached, tenant_of
+from api.reading import found_or, tenant_of
 from api.refusals import OnlyPeople
 from api.services import Services, services_of
 from api.writing import SHOWN_ONCE, Reply, Writing, recorded_time
@@ -187,14 +188,14 @@ _LIST = Operation(
     summary="List the invitations of the tenant, newest first, those that are over too",
     tag="Tenant",
     answers={200: Listed[Invitation]},
-    query=PAGE_PARAMETERS,
+    query=(*PAGE_PARAMETERS, AS_OF),
 )
 
 
 @get("/tenant/invitations", opt=_LIST.as_opt())
 async def list_invitations(request: Request[Any, Any, Any]) -> Answer:
-    services = await reached(request)
-    wanted = await asked(request, services)
+    services = await reached_as_of(request)
+    wanted = await asked(request, services, (AS_OF,))
     found = await services.reader.page(INVITATIONS_LIST, tenant_of(request), after=wanted.after, limit=wanted.limit)
     cursor = None if found.next_after is None else await services.tokens.of(found.next_after)
     return listed([encoded(await _shown(services, item)) for item in found.items], cursor)
@@ -206,13 +207,14 @@ _GET = Operation(
     summary="Get an invitation, without its text",
     tag="Tenant",
     answers={200: Invitation},
+    query=(AS_OF,),
     refusals=(InvitationUnknown,),
 )
 
 
 @get("/tenant/invitations/{invitation_id:uuid}", opt=_GET.as_opt())
 async def get_invitation(request: Request[Any, Any, Any], invitation_id: FromPath[UUID]) -> Answer:
-    services = await reached(request)
+    services = await reached_as_of(request)
     found = found_or(InvitationUnknown, await services.reader.one(INVITATION, tenant_of(request), invitation_id))
     return entity(request, encoded(await _shown(services, found)), found.position)
 

@@ -19,6 +19,7 @@ from projections.deployment_lists import (
 )
 from projections.functions import FUNCTION_GET, FUNCTIONS_LIST
 from projections.integrations import INTEGRATION_GET, INTEGRATIONS_LIST
+from projections.invitations import INVITATION, INVITATIONS_LIST
 from projections.members import MEMBER, MEMBERS_LIST
 from projections.plans import PLAN, PLANS_LIST
 from projections.projects import PROJECT, PROJECTS_LIST
@@ -90,6 +91,8 @@ _STAYING: tuple[AnyQuery, ...] = (
     PLANS_LIST,
     API_KEY_GET,
     API_KEYS_LIST,
+    INVITATION,
+    INVITATIONS_LIST,
     PROJECT,
     PROJECTS_LIST,
     RUNTIMES_LIST,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.first_start import OWNER_ID
+from tests.api.contract import operations, resolved
 from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files, upload
 from tests.api.world import World
 
@@ -81,6 +82,52 @@ async def _is_what_it_was(world: World) -> None:
             asked_for = paths[: len(shown)]
             assert await _everything(client, project_id, asked_for, position) == shown
             assert await _everything(client, project_id, asked_for, at) == shown
+
+
+# What can be read and has no past to be asked for, and why not.
+_OF_NOW_ALONE = {
+    "it tells of the log, or between moments of it": {
+        *("/audit/events", "/audit/events/{position}/proof", "/audit/history/{entityId}", "/audit/diff/{entityId}"),
+        *("/audit/causes/{correlationId}", "/audit/export", "/audit/checkpoint", "/audit/checkpoints"),
+        *("/audit/consistency", "/audit/tile/{level}/{tile}", "/audit/verifier-keys"),
+        *("/projects/{projectId}/events", "/projects/{projectId}/deployments/{deploymentId}/events"),
+        "/projects/{projectId}/functions/{functionId}/revisions",
+        "/projects/{projectId}/functions/{functionId}/diff",
+        "/projects/{projectId}/deployments/{deploymentId}/diff",
+    },
+    "what has it is the project, the function": {
+        "/projects/{projectId}/deploy-lock",
+        "/projects/{projectId}/functions/{functionId}/secrets",
+    },
+    "the log does not say it": {
+        "/projects/{projectId}/artifacts/{artifact}/content",
+        "/projects/{projectId}/deployments/{deploymentId}/logs",
+        "/projects/{projectId}/functions/{functionId}/ticks",
+        "/projects/{projectId}/uploads/{uploadId}",
+        "/projects/{projectId}/webhooks/{webhookId}/deliveries",
+    },
+    "it is about who asks, about this release, or about running it": {
+        *("/me", "/docs", "/openapi.json", "/sign-in/issuers", "/functions/trigger-types"),
+        *("/operations/master-key", "/operations/projections", "/operations/projections/jobs/{jobId}"),
+        *("/operations/projections/{name}", "/operations/projections/{name}/parked", "/operations/queue"),
+        *("/operations/runtimes/{version}/deployments", "/operations/runtimes/{version}/functions"),
+        *("/operations/runtimes/{version}/impact", "/operations/usage"),
+        "/projects/{projectId}/integrations/aws/oidc/setup-commands",
+        *("/azure/templates/{tenantId}/{projectId}", "/azure/templates/{tenantId}/{projectId}/resources"),
+    },
+}
+
+
+class TestEveryRead:
+    def test_takes_a_moment_or_is_named_with_the_reason(self) -> None:
+        without = {
+            path.removeprefix("/api/v1")
+            for method, path, said in operations()
+            if method == "GET" and path.startswith("/api/v1")
+            if "asOf" not in {resolved(parameter)["name"] for parameter in said.get("parameters", ())}
+        }
+
+        assert without == set().union(*_OF_NOW_ALONE.values())
 
 
 class TestAsOf:

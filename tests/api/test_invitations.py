@@ -118,6 +118,20 @@ class TestAnInvitation:
         shown = await ask(client, "GET", f"/tenant/invitations/{made['invitationId']}")
         assert (shown["status"], shown["email"]) == ("withdrawn", None)
 
+    async def test_is_shown_as_it_was(self, client: httpx.AsyncClient) -> None:
+        first = await client.post("/api/v1/tenant/invitations", json=ADA)
+        then, path = first.headers["event-position"], f"/tenant/invitations/{first.json()['invitationId']}"
+        await ask(client, "DELETE", path)
+        await _invited(client, email="eve@example.com")
+
+        was = await ask(client, "GET", f"{path}?asOf={then}")
+        listed = await ask(client, "GET", f"/tenant/invitations?asOf={then}")
+
+        # The address went for good with the invitation.
+        assert (was["status"], was["email"]) == ("open", None)
+        assert listed["items"] == [was]
+        assert (await ask(client, "GET", path))["status"] == "withdrawn"
+
     async def test_that_has_expired_says_so(self, world: World, client: httpx.AsyncClient) -> None:
         invitation_id = uuid4()
         past = world.services.clock() - timedelta(days=8)
