@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import re
 import socket
 import sys
 import termios
@@ -12,6 +13,7 @@ from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -33,6 +35,11 @@ LATE_MAX = 0.25
 
 # Where an application finds, in the extensions of its scope, how to give a whole answer at once: an `AtOnce`.
 AT_ONCE = "dcf.at_once"
+
+# As much of a method that nobody knows is repeated to whoever sent it.
+_METHOD_SHOWN_MAX = 32
+# A request whose method is one that HTTP allows, be it known to anybody or not (RFC 9110, 5.6.2 and 9.1).
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 
 _ANSWER = b"HTTP/1.1 "
 _NO_ANSWER_YET = b"HTTP/1.1 1"
@@ -135,6 +142,7 @@ class Connection(HttpToolsProtocol):
         self._taking: asyncio.TimerHandle | None = None
         self._stretch_began, self._stretch_bytes = 0.0, 0
         self._in_head, self._head_bytes = False, 0
+        self._piece = b""
         # Since when nothing was asked; None while something is.
         self._idle_since: float | None = None
 
@@ -154,7 +162,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._piece = data
         super().data_received(data)
+        self._piece = b""
         if self._in_head:
             # Nearly every head comes in one piece, and nothing is awaited of it then.
             if self._patience is None:
@@ -233,9 +243,19 @@ class Connection(HttpToolsProtocol):
         self._idle_since = None
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets an answer in the form of every other error."""
-        if isinstance(getattr(sys.exception(), "__context__", None), _HeadTooLarge):
+        """What is not HTTP gets an answer in the form of every other error, as does a method that the parser never heard of."""
+        problem = sys.exception()
+        if isinstance(getattr(problem, "__context__", None), _HeadTooLarge):
             self._refuse_head()
+        elif isinstance(problem, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(self._piece):
+            method = self._piece.partition(b" ")[0][:_METHOD_SHOWN_MAX].decode()
+            self._refuse(
+                b"501 Not Implemented",
+                "method_unknown",
+                "Nothing here takes this method.",
+                f"No address takes {method}; methods are told apart by case.",
+                "Send OPTIONS to an address to be told which methods it takes.",
+            )
         else:
             remedy = "Send a request as RFC 9112 describes it."
             self._refuse(b"400 Bad Request", "request_malformed", "This is not HTTP.", msg, remedy)

@@ -158,6 +158,21 @@ class TestConnection:
         assert b"application/problem+json" in head
         assert json.loads(body)["code"] == "request_malformed"
 
+    @pytest.mark.parametrize("method", [b"BREW", b"get", b"GETTER", b"A" * 40])
+    async def test_with_a_method_that_nobody_knows_is_told_so(self, port: int, method: bytes) -> None:
+        answer = await said(port, method + b" / HTTP/1.1\r\nHost: here\r\n\r\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+        assert b"connection: close" in head
+        assert json.loads(body)["code"] == "method_unknown"
+        assert f"takes {method[:32].decode()};" in json.loads(body)["detail"]
+
+    async def test_with_no_method_at_all_gets_a_problem(self, port: int) -> None:
+        answer = await said(port, b"BR\x00EW / HTTP/1.1\r\nHost: here\r\n\r\n")
+
+        assert answer.startswith(b"HTTP/1.1 400")
+
     @pytest.mark.parametrize(
         "headers",
         [
