@@ -118,6 +118,25 @@ class TestUpload:
         assert is_problem(await upload(client, kind, project_id, content, name), status, code)
         assert await world.log.head() == before
 
+    async def test_of_what_never_ends_is_refused_while_it_arrives(
+        self, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        piece, taken = bytes(4096), 0
+        most = 4 * UPLOAD_BYTES_MAX
+
+        async def endless() -> AsyncIterator[bytes]:
+            nonlocal taken
+            yield a_part("projectId", project_id.encode())
+            yield a_part("file", b"", "main.dart").removesuffix(b"\r\n")
+            while taken < most:
+                taken += len(piece)
+                yield piece
+
+        answer = await client.post("/api/v1/functions/upload/code", content=endless(), headers=HEADERS)
+
+        assert is_problem(answer, 413, "body_too_large")
+        assert taken <= UPLOAD_BYTES_MAX + 2 * len(piece)
+
     @pytest.mark.parametrize(
         ("body", "status", "code", "fields"),
         [

@@ -28,6 +28,23 @@ def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[t
             yield from _commands(found, (*names, name))
 
 
+def _command(names: tuple[str, ...]) -> click.Command:
+    found: click.Command | None = dcf
+    for name in names:
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), name)
+    assert found is not None
+    return found
+
+
+def _is_group(names: tuple[str, ...]) -> bool:
+    return isinstance(_command(names), click.Group)
+
+
+def _options(names: tuple[str, ...]) -> set[str]:
+    return {option for parameter in _command(names).params for option in parameter.opts}
+
+
 ROOT = Path(__file__).parents[2]
 ALL = list(_commands(dcf))
 
@@ -50,6 +67,11 @@ class TestHelp:
         assert examples
         for example in examples:
             parse(example)
+
+    def test_each_that_shows_something_can_show_it_as_json(self) -> None:
+        shows_nothing = {("serve",), ("logout",), ("completion",)}
+
+        assert {names for names in ALL if not _is_group(names) and "--json" not in _options(names)} == shows_nothing
 
     def test_explains_the_exit_codes(self, terminal: Terminal) -> None:
         assert "3 canceled" in " ".join(terminal.must("deploy", "--help").out.split())
