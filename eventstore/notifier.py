@@ -22,6 +22,9 @@ RECONNECT_SECONDS_LONGEST = 2.0
 
 _HEAD = "SELECT log.head($1)"
 
+# By channel, who is told what is said there.
+Told = Mapping[str, Callable[[str], None]]
+
 
 class Notifier:
     """One session a process listens; a notification missed costs at most POLL_SECONDS."""
@@ -31,7 +34,7 @@ class Notifier:
         open_session: OpenSession,
         *,
         interrupted: Callable[[], None],
-        also: Mapping[str, Callable[[str], None]] | None = None,
+        also: Told | None = None,
     ) -> None:
         """`interrupted` is told each time the session was lost; `also` what is said on other channels."""
         self._open_session = open_session

@@ -29,7 +29,7 @@ from eventstore.log import (
     Snapshot,
     StoredEvent,
 )
-from eventstore.notifier import POLL_SECONDS, Notifier
+from eventstore.notifier import POLL_SECONDS, Notifier, Told
 from eventstore.rivals import Rivals
 from eventstore.session import HINDERED, LOST, sessions
 from eventstore.turns import Turns
@@ -92,7 +92,9 @@ class PostgresLog:
         role: Role,
         listen_url: str | None = None,
         statement_cache_size: int = 100,
+        also: Told | None = None,
     ) -> None:
+        """`also` is told what is said on other channels than the log's own."""
         self.folds = Folds(self)
         self._rivals = Rivals(sessions(url, role=role, statement_cache_size=statement_cache_size))
         self.turns = Turns(self._rivals)
@@ -101,7 +103,7 @@ class PostgresLog:
         self._notifier = Notifier(
             sessions(listen_url or url, role=role),
             interrupted=self.folds.forget_all,
-            also={rivals.CHANNEL: self._rivals.heard},
+            also={rivals.CHANNEL: self._rivals.heard, **(also or {})},
         )
         self._appender = Appender(
             sessions(url, role=role, statement_cache_size=statement_cache_size), advanced=self._notifier.advance

@@ -32,6 +32,7 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.stopping import stop_requested
+from projections.awaited import CHANNEL, Awaited
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, run
 from projections.monitor import Monitor
@@ -101,13 +102,14 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
             application_name="dcf projections",
         )
     )
-    direct = settings.database_direct_url
+    direct, awaited = settings.database_direct_url, Awaited()
     log = PostgresLog(
         database,
         url,
         role="dcf_engine",
         listen_url=direct.reveal() if direct else None,
         statement_cache_size=settings.statement_cache_size,
+        also={CHANNEL: awaited.heard},
     )
     await exits.enter_async_context(log)
     monitor, codec = Monitor(), Codec(AGGREGATES)
@@ -136,7 +138,15 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         pace=Pace(),
         shelf=Shelf(settings.archive_dir),
     )
-    return Parts(database=database, log=log, leases=PostgresLeases(database), codec=codec, monitor=monitor, tools=tools)
+    return Parts(
+        database=database,
+        log=log,
+        leases=PostgresLeases(database),
+        codec=codec,
+        monitor=monitor,
+        awaited=awaited.lately,
+        tools=tools,
+    )
 
 
 def _assignment(settings: Settings, url: str, order: LaneOrder) -> Assignment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -45,6 +45,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     queries: Sequence[AnyQuery] = QUERIES
     # Told of every batch, for readers in the same process.
     moved: Moved | None = None
+    # Whether anybody waits for the read models, for an engine that can know it.
+    awaited: Callable[[], bool] = lambda: True
     # For working on rebuilds too.
     tools: Tools | None = None
 
@@ -122,6 +124,7 @@ async def _lead(parts: Parts, lease: Lease, halt: asyncio.Event) -> None:
             epoch=lease.epoch,
             monitor=parts.monitor,
             moved=parts.moved,
+            awaited=parts.awaited,
         )
         await worker.start()
         structlog.get_logger().info("projections_leading", epoch=lease.epoch)

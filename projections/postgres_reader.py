@@ -14,6 +14,7 @@ import msgspec
 from eventstore.database import Database, Row
 from eventstore.session import OpenSession
 from projections.active import Served
+from projections.awaited import Saying
 from projections.catalogue import READ_MODELS
 from projections.listener import Listener
 from projections.progress import Progress
@@ -41,6 +42,7 @@ class PostgresReader:
         self._database = database
         self._progress = progress or Progress()
         self._listener = Listener(open_session, self._progress)
+        self._saying = Saying(database)
         self._statements: dict[tuple[str, Served], str] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         # What every write waits for, worked out once for what is served.
@@ -54,6 +56,7 @@ class PostgresReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._saying.close()
         await self._listener.__aexit__(kind, error, trace)
 
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
@@ -71,12 +74,15 @@ class PostgresReader:
         return cut(await self.rows(query, tenant_id, *args, begin, checked_limit(limit) + 1), limit)
 
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
-        end = time.monotonic() + seconds_max
+        now = time.monotonic()
+        end = now + seconds_max
         names = frozenset(query.model.name for query in queries) or _ALL
         while True:
             left = end - time.monotonic()
             kinds = self._kinds(names)
             if kinds is not None:
+                if not self._progress.has_reached(kinds, position):
+                    self._saying.somebody_waits(now)
                 if await self._progress.reached(kinds, position, seconds_max=max(0.0, left)):
                     return True
             elif left > 0:

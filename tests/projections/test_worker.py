@@ -131,6 +131,47 @@ class TestTurn:
         assert (await workshop.table(PROJECTS))[a.TENANT_ID, a.PROJECT_ID].row.name == "Shop"
 
 
+class TestACrowd:
+    async def test_is_gathered_while_nobody_waits(
+        self, workshop: Workshop, history: History, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 30.0)
+        monkeypatch.setattr("projections.worker.GATHER_EVENTS_MAX", 6)
+        await history.record_together([a.project_created(), *[a.project_renamed(f"{n}") for n in range(3)]])
+        reached: list[int] = []
+        worker = await workshop.worker(
+            PROJECTS, awaited=lambda: False, moved=lambda _kinds, position: reached.append(position)
+        )
+
+        turn = asyncio.create_task(worker.turn())
+        await _until(lambda: reached == [4])
+        for n in range(6):
+            await history.record(a.project_renamed(f"again {n}"))
+        await _until(lambda: worker.position == 10)
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+
+        assert reached == [4, 10]
+
+    async def test_holds_up_nobody_who_waits(
+        self, workshop: Workshop, history: History, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 30.0)
+        await history.record_together([a.project_created(), *[a.project_renamed(f"{n}") for n in range(3)]])
+        worker = await workshop.worker(PROJECTS, awaited=lambda: True)
+
+        async with asyncio.timeout(20):
+            await worker.turn()
+
+        assert worker.position == 4
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
 def _parts(facts: list[Any], count: int) -> list[list[Any]]:
     size = len(facts) // count + 1
     return [facts[start : start + size] for start in range(0, len(facts), size)]
