@@ -7,6 +7,7 @@ costs ten times as much as all the rest, and bytes it would copy one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 import msgspec
 
@@ -31,6 +32,12 @@ def uuids(values: Iterable[int]) -> str:
     """As the text of an array of UUIDs, given as their integers: those are hashed and compared much faster."""
     together = b"".join([value.to_bytes(_UUID_BYTES, "big") for value in values])
     return "{" + together.hex(",", _UUID_BYTES) + "}"
+
+
+def uuids_or_nulls(values: Sequence[UUID | None]) -> str:
+    """As the text of an array of UUIDs, some of which may be missing."""
+    # An array may hold its elements within quotes, as JSON does.
+    return "{" + msgspec.json.encode(values)[1:-1].decode() + "}"
 
 
 def flags(values: Iterable[bool]) -> str:

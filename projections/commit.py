@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from eventstore.columns import numbers, uuids_or_nulls
 from eventstore.database import Connection, Database, Queries
 from projections import past_versions
 from projections.checkpoints import Checkpoint, Superseded
@@ -128,12 +129,25 @@ class _Statement:
     def add(self, name: str, template: str, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """One more part, `{values}` standing for the rows, of which there is at least one."""
         first = len(self._values) + 1
-        casts = ", ".join(f"${n}::{type}[]" for n, type in enumerate(types, first))
-        self._values.extend(list(column) for column in zip(*rows, strict=True))
+        casts = ", ".join(_cast(n, type) for n, type in enumerate(types, first))
+        self._values.extend(_column(type, values) for type, values in zip(types, zip(*rows, strict=True), strict=True))
         self._text.append(f", {name} AS ({template.format(values=f'unnest({casts})')})")
 
     def finish(self, end: str = _END) -> tuple[str, list[Any]]:
         return "".join(self._text) + end, self._values
+
+
+# What goes as the text of an array (see eventstore/columns.py).
+_AS_TEXT: Mapping[str, Callable[[Sequence[Any]], str]] = {"bigint": numbers, "uuid": uuids_or_nulls}
+
+
+def _cast(number: int, type: str) -> str:
+    return f"${number}::text::{type}[]" if type in _AS_TEXT else f"${number}::{type}[]"
+
+
+def _column(type: str, values: Sequence[Any]) -> Any:
+    as_text = _AS_TEXT.get(type)
+    return list(values) if as_text is None else as_text(values)
 
 
 def _statement(move: Move, parts: Sequence[Part], *, copied: bool) -> tuple[str, list[Any]]:
