@@ -44,9 +44,10 @@ _BEGINNING = b'{"event":"request_answered","level":"info","process":"api","times
 def note_as_json(stream: BinaryIO) -> Note:
     """The same line as JSON, written straight to the stream: the log's own way costs as much as answering does.
 
-    What is noted in one turn of the loop is written at the end of it.
+    What is noted in one turn of the loop has one time, and is written at the end of it.
     """
     lines: list[bytes] = []
+    now = b""
 
     def write() -> None:
         stream.write(b"".join(lines))
@@ -54,10 +55,11 @@ def note_as_json(stream: BinaryIO) -> Note:
         lines.clear()
 
     def note(fact: RequestAnswered) -> None:
+        nonlocal now
         if not lines:
             asyncio.get_running_loop().call_soon(write)
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        lines.append(_BEGINNING % (now.encode(), _ENCODER.encode(fact)[1:]))
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
+        lines.append(_BEGINNING % (now, _ENCODER.encode(fact)[1:]))
 
     return note
 

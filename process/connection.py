@@ -195,9 +195,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
-            raise _HeadTooLarge
+        # It has no more bytes than came since it began, and these are nearly always few.
+        if self._head_bytes + len(self._piece) > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
+                raise _HeadTooLarge
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # Else it asks for another protocol, and gets no answer of ours.
