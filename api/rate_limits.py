@@ -94,10 +94,17 @@ class RateLimits:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.quota_until <= self._monotonic():
             bucket = await self._opened(key, ALONE_PER_MINUTE if alone else None)
+        now = self._monotonic()
+        if principal.requests_per_minute is None and bucket.quota > 0:
+            # So it is with nearly every request.
+            bucket.fill(now)
+            if bucket.left >= 1:
+                bucket.left -= 1
+                return _policy(("tenant", bucket.quota)), (b"ratelimit", _left("tenant", bucket).encode())
         spent = [("tenant", bucket)] if bucket.quota > 0 else []
         if principal.requests_per_minute is not None:
             spent.append(("key", self._of_key(principal.actor.id, principal.requests_per_minute)))
-        wait, now = 0, self._monotonic()
+        wait = 0
         for _, one in spent:
             one.fill(now)
             wait = max(wait, one.wait_seconds)
@@ -143,8 +150,12 @@ def _headers(spent: list[tuple[str, _Bucket]]) -> tuple[Header, ...]:
     """By name: `tenant`, and `key` where the key has a limit of its own."""
     if not spent:
         return ()
-    left = [f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}' for name, bucket in spent]
+    left = [_left(name, bucket) for name, bucket in spent]
     return _policy(*((name, bucket.quota) for name, bucket in spent)), (b"ratelimit", ", ".join(left).encode())
+
+
+def _left(name: str, bucket: _Bucket) -> str:
+    return f'"{name}";r={max(0, int(bucket.left))};t={bucket.wait_seconds}'
 
 
 @lru_cache

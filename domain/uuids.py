@@ -13,12 +13,17 @@ _KEPT = ~((0xF000 << 64) | (0xC000 << 48))
 _NAMED = (0x5000 << 64) | (0x8000 << 48)
 
 
+# They refuse to be changed, but for those who fill their slots by hand.
+_set_int = UUID.__dict__["int"].__set__
+_set_is_safe = UUID.__dict__["is_safe"].__set__
+_UNKNOWN = SafeUUID.unknown
+
+
 def uuid_of(value: int) -> UUID:
     """As `UUID(int=value)`, for a value that is one."""
     made = object.__new__(UUID)
-    # They have slots, and refuse to be changed.
-    object.__setattr__(made, "int", value)
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    _set_int(made, value)
+    _set_is_safe(made, _UNKNOWN)
     return made
 
 
