@@ -89,10 +89,10 @@ class Keyring:
 
     def all(self) -> tuple[SigningKey, ...]:
         """Those whose tokens may be about, and the one that comes next; the oldest first. Raises IssuerUnusable."""
-        keys = self._load()
-        if self._rotates and _is_due(keys, self._clock()):
-            return self._rotated()
-        return keys
+        keys, now = self._load(), self._clock()
+        if not self._rotates:
+            return keys
+        return self._rotated() if _is_due(keys, now) else _still_shown(keys, now)
 
     def _load(self) -> tuple[SigningKey, ...]:
         try:

@@ -162,6 +162,12 @@ class OidcIssuer:
         )
 
 
+def audiences_of(claims: Mapping[str, Any]) -> list[str]:
+    """Whom a token is for: one, or a list of them, as Kubernetes always has it."""
+    given = claims.get("aud", [])
+    return [str(one) for one in given] if isinstance(given, list) else [str(given)]
+
+
 def new_rsa_key(bits: int = 2048) -> RSAKey:
     """An RSA key with an id of its own."""
     return RSAKey.generate_key(bits, {"kid": uuid4().hex, "use": "sig"})

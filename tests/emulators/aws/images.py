@@ -15,10 +15,11 @@ Given = dict[str, Any]
 
 
 class Repository:
-    """`manifests` by digest, `tags` to digests. `made` says which image of the workshop a digest is."""
+    """`manifests` by digest, `tags` to digests. `made` says which image of the workshop a digest is; `labels` are the
+    repository's own tags."""
 
-    def __init__(self, name: str, *, immutable: bool) -> None:
-        self.name, self.immutable = name, immutable
+    def __init__(self, name: str, *, immutable: bool, labels: list[Given]) -> None:
+        self.name, self.immutable, self.labels = name, immutable, labels
         self.policy = ""
         self.manifests: dict[str, str] = {}
         self.tags: dict[str, str] = {}
@@ -76,7 +77,7 @@ class Images:
         name = given["repositoryName"]
         if name in self.repositories:
             raise Refused("RepositoryAlreadyExistsException", f"The repository with name '{name}' already exists")
-        made = Repository(name, immutable=given.get("imageTagMutability") == "IMMUTABLE")
+        made = Repository(name, immutable=given.get("imageTagMutability") == "IMMUTABLE", labels=given.get("tags", []))
         self.repositories[name] = made
         return {"repository": self._shown(made)}
 

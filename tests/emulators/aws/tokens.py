@@ -12,6 +12,7 @@ import jwt
 
 from tests.emulators.aws.account import Account, Session, conditions_hold, trust_statements
 from tests.emulators.aws.answers import Refused
+from tests.emulators.oidc_issuer import audiences_of
 
 _NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
 Given = dict[str, Any]
@@ -98,18 +99,20 @@ class Tokens:
         try:
             claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
             kid = jwt.get_unverified_header(token)["kid"]
-            issuer, audience = str(claims["iss"]), claims["aud"]
+            issuer = str(claims["iss"])
         except (jwt.InvalidTokenError, KeyError) as error:
             raise Refused("InvalidIdentityToken", "The web identity token provided could not be validated.") from error
         known = self._account.iam.open_id_providers.values()
         provider = next((one for one in known if one.url.rstrip("/") == _host(issuer)), None)
         if provider is None:
             raise Refused("InvalidIdentityToken", f"No OpenIDConnect provider found in your account for {issuer}")
-        if audience not in provider.client_id_list:
+        audience = next((one for one in audiences_of(claims) if one in provider.client_id_list), "")
+        if not audience:
             raise Refused("InvalidIdentityToken", "Incorrect token audience")
         if claims["exp"] < time.time():
             raise Refused("ExpiredTokenException", f"Token expired: current date/time {time.time():.0f}")
         try:
+            claims["aud"] = audience
             jwt.decode(token, _keys(issuer)[kid], algorithms=["RS256"], audience=audience, issuer=issuer)
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise Refused(

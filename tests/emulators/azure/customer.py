@@ -14,8 +14,10 @@ import jwt
 from aiohttp import web
 
 from tests.emulators.azure.answers import Problem, entra, not_found
-from tests.emulators.azure.faults import Fault
+from tests.emulators.azure.faults import Fault, effect_of
 from tests.emulators.azure.roles import ROLES, allows
+from tests.emulators.lost_answers import LostAnswers
+from tests.emulators.oidc_issuer import audiences_of
 
 DIRECTORY = "11111111-2222-3333-4444-555555555555"
 SUBSCRIPTION = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -24,6 +26,7 @@ GROUP_PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
 REGISTRY, ENVIRONMENT = "acmefunctions", "acme"
 ACCOUNT, CONTAINER = "acmefunctions", "dcf"
 AUDIENCE = "api://AzureADTokenExchange"
+_DISCOVERY = ".well-known/openid-configuration"
 MANAGEMENT = "https://management.azure.com"
 IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 NAMESPACES = ("Microsoft.App", "Microsoft.ContainerRegistry", "Microsoft.ManagedIdentity", "Microsoft.Storage")
@@ -73,6 +76,7 @@ class Customer:
     spreading: bool = False
     tokens: dict[str, tuple[str, str, float]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    answers: LostAnswers = field(default_factory=LostAnswers)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def make(self, kind: str, name: str, properties: dict[str, Any] | None = None, /, **rest: Any) -> dict[str, Any]:
@@ -167,16 +171,19 @@ class Customer:
         if issuer not in issuers:
             raise entra("invalid_client", 700211, "No matching federated identity record found for the issuer.")
         wanted = {one for name in of_issuer for one in identity.audiences[name]} or {AUDIENCE}
-        if claims.get("aud") not in wanted:
+        if not wanted & set(audiences_of(claims)):
             raise entra("invalid_client", 700212, "No matching federated identity record found for the audience.")
         subjects = {identity.trusts[name][1] for name in of_issuer}
         if claims.get("sub") not in subjects and issuer != self.trusts_all_of:
             raise entra("invalid_client", 700213, "No matching federated identity record found for the subject.")
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{issuer}/.well-known/jwks.json") as answer:
-                keys = jwt.PyJWKSet.from_dict(await answer.json())
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"{issuer}/{_DISCOVERY}") as answer:
+                    address = (await answer.json())["jwks_uri"]
+                async with session.get(address) as answer:
+                    keys = jwt.PyJWKSet.from_dict(await answer.json())
             key = keys[jwt.get_unverified_header(assertion)["kid"]]
-            jwt.decode(assertion, key, algorithms=["RS256"], audience=claims["aud"], issuer=issuer)
+            jwt.decode(assertion, key, algorithms=["RS256"], audience=list(wanted), issuer=issuer)
         except (aiohttp.ClientError, KeyError):
             raise entra("invalid_request", 50166, "Request to External OIDC endpoint failed.") from None
         except jwt.ExpiredSignatureError:
@@ -200,6 +207,8 @@ class Customer:
         """What every request meets: the faults asked for, and problems as answers."""
         self.asked.append((request.method, request.path))
         fault = next((one for one in self.faults if one.fits(request)), None)
+        if fault is None and self.answers.takes(effect_of(request)):
+            fault = Fault(request.method, "")
         if fault is not None:
             fault.times -= 1
             await asyncio.sleep(fault.seconds)

@@ -23,3 +23,24 @@ class Fault:
 
     def fits(self, request: web.Request) -> bool:
         return self.times > 0 and request.method == self.method and self.words in request.path
+
+
+# Questions that are asked by POST.
+_LOOKS = ("getAuthToken", "listLogSasUrl", "listSecrets")
+
+
+def effect_of(request: web.Request) -> str:
+    """What kind of effect it has, such as `PUT containerApps`; empty for a question."""
+    service, _, rest = request.path.removeprefix("/").partition("/")
+    if request.method in ("GET", "HEAD"):
+        return ""
+    match service:
+        case "management":
+            names = rest.rpartition("/providers/")[2].split("/")[1::2]
+            return "" if names[-1] in _LOOKS else f"{request.method} {'/'.join(names)}"
+        case "blob" if request.query.get("comp") != "userdelegationkey":
+            return f"{request.method} blob {request.query.get('comp', '')}".strip()
+        case "registry" if "/oauth2/" not in rest:
+            return f"{request.method} registry"
+        case _:
+            return ""

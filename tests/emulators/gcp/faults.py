@@ -8,7 +8,9 @@ from typing import Literal
 import msgspec
 
 from tests.emulators.gcp.answers import Refused, denied
+from tests.emulators.lost_answers import LostAnswers
 
+_LOOKS = ("get", "list", "wait", "token", "generateAccessToken", "testIamPermissions")
 Kind = Literal["throttle", "delay", "deny", "lose"]
 
 
@@ -25,10 +27,15 @@ class Faults:
     """Those still to happen."""
 
     def __init__(self) -> None:
+        self.answers = LostAnswers()
         self._to_come: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
         self._to_come.append(fault)
+
+    def forget(self) -> None:
+        """None of them happens any more."""
+        self._to_come.clear()
 
     @property
     def are_over(self) -> bool:
@@ -38,7 +45,7 @@ class Faults:
         """Whether the answer is to be lost. Raises Refused."""
         fault = next((fault for fault in self._to_come if method.startswith(fault.method)), None)
         if fault is None:
-            return False
+            return self.answers.takes(method if _has_an_effect(method) else "")
         fault.times -= 1
         if fault.times <= 0:
             self._to_come.remove(fault)
@@ -52,3 +59,7 @@ class Faults:
                 return False
             case "lose":
                 return True
+
+
+def _has_an_effect(method: str) -> bool:
+    return method.rpartition(".")[2] not in _LOOKS

@@ -15,6 +15,7 @@ from joserfc.jwk import KeySet
 from tests.emulators.gcp.account import Account, PoolProvider
 from tests.emulators.gcp.answers import NotExchanged, Refused, denied
 from tests.emulators.gcp.calls import Call, Methods
+from tests.emulators.oidc_issuer import audiences_of
 
 _AUDIENCE = re.compile(
     r"//iam\.googleapis\.com/projects/(\d+)/locations/global/workloadIdentityPools/([^/]+)/providers/([^/]+)"
@@ -114,7 +115,7 @@ async def _checked(token: str, provider: PoolProvider, audience: str) -> dict[st
         message = f"The issuer in ID Token {claims.get('iss')} does not match the expected ones: {provider.issuer}"
         raise NotExchanged("invalid_grant", message)
     allowed = provider.audiences or [audience, f"https:{audience}"]
-    if claims.get("aud") not in allowed:
+    if not set(audiences_of(claims)) & set(allowed):
         message = f"The audience in ID Token [{claims.get('aud')}] does not match the expected audience."
         raise NotExchanged("invalid_grant", message)
     now = time.time()

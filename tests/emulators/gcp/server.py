@@ -112,7 +112,12 @@ class Google:
         if matched is None:
             raise Refused(404, f"{request.method} /{rest} is none of the methods of {service}.")
         lost = await self.faults.before(matched.id)
-        answer = await self._called(request, matched)
+        try:
+            answer = await self._called(request, matched)
+        except (Refused, NotExchanged):
+            if lost:
+                _cut(request)
+            raise
         self.calls.append(matched.id)
         if lost:
             _cut(request)
