@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import httpx
 import pytest
 
+from tests.api.contract import operations, resolved
 from tests.api.runs import succeeded
 from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
 from tests.api.world import World
@@ -122,3 +127,31 @@ class TestDisconnect:
         answer = await client.post(f"/api/v1/projects/{project_id}/integrations/{provider}/disconnect", json={})
 
         assert is_problem(answer, 404, "integration_not_found")
+
+
+class TestWhatIsAskedFor:
+    def test_is_no_secret_of_a_cloud(self) -> None:
+        """*Goal:* identity is keyless everywhere: no route that connects a cloud has a field for one of its secrets."""
+        asked = {
+            f"{method} {path}": set(_fields(media["schema"]))
+            for method, path, said in operations()
+            if "/integrations/" in path
+            for media in said.get("requestBody", {}).get("content", {}).values()
+        }
+
+        assert sum(bool(names) for names in asked.values()) > 8
+        assert {name for names in asked.values() for name in names if _SECRET.search(name)} == set()
+
+
+_SECRET = re.compile(r"secret|password|credential|private|key|token", re.IGNORECASE)
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    """The names of all fields of a schema, however deep."""
+    schema = resolved(schema)
+    for name, inner in schema.get("properties", {}).items():
+        yield name
+        yield from _fields(inner)
+    for key in ("oneOf", "anyOf", "allOf"):
+        for inner in schema.get(key, ()):
+            yield from _fields(inner)
