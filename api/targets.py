@@ -28,8 +28,8 @@ class ProviderNotOffered(Invalid):
     remedy = "Choose a provider that GET /api/v1/functions/trigger-types names as supported, such as local."
 
 
-def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:
-    return msgspec.Meta(pattern=whole(pattern), max_length=length_max, examples=[example])
+def _text(pattern: str, length_max: int, example: str, description: str | None = None) -> msgspec.Meta:
+    return msgspec.Meta(pattern=whole(pattern), max_length=length_max, examples=[example], description=description)
 
 
 _LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -47,8 +47,8 @@ PULL_IDENTITY_EXAMPLE = (
 GcpProjectId = Annotated[str, _text(r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$", 30, "acme-prod")]
 GcpRegion = Annotated[str, _text(r"^[a-z]+-[a-z]+[0-9]+$", 40, "europe-west1")]
 GcpRepository = Annotated[str, _text(_LABEL, 63, "functions")]
-# Google takes 49 characters for a service, and 46 together with a tag of its traffic: ours have 13.
-CloudRunService = Annotated[str, _text(r"^[a-z]([-a-z0-9]{0,31}[a-z0-9])?$", 33, "hello")]
+_SERVICE = "Google takes 46 characters together with the tag of a revision, and ours have 13."
+CloudRunService = Annotated[str, _text(r"^[a-z]([-a-z0-9]{0,31}[a-z0-9])?$", 33, "hello", _SERVICE)]
 AwsRegion = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-[0-9]+$", 40, "eu-west-1")]
 RoleArn = Annotated[
     str, _text(r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$", 2048, "arn:aws:iam::123456789012:role/dcf")
@@ -60,7 +60,8 @@ AzureGroup = Annotated[str, _text(r"^[\w.()-]*[\w()-]$", 90, "functions")]
 AzureRegion = Annotated[str, _text(r"^[a-z0-9]+$", 40, "westeurope")]
 AzureRegistry = Annotated[str, _text(r"^[a-zA-Z0-9]{5,50}$", 50, "acmefunctions")]
 AzureEnvironment = Annotated[str, _text(r"^[a-z][-a-z0-9]*[a-z0-9]$", 60, "functions")]
-AzureApp = Annotated[str, _text(r"^[a-z](-?[a-z0-9])+$", 32, "hello")]
+_APP = "Lower-case letters, digits and single hyphens, beginning with a letter."
+AzureApp = Annotated[str, _text(r"^[a-z](-?[a-z0-9])+$", 32, "hello", _APP)]
 AzureId = Annotated[str, _text(_GUID, 36, str(CLOUD_ID))]
 
 

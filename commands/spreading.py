@@ -15,7 +15,7 @@ from domain.integration import Check, CheckStatus, CheckStep
 
 # After a refusal has failed, for so long the same one is no news. Then whoever looks again has done something about it.
 FAILED_SECONDS_MIN = 60.0
-_AWAITED = " If what mends it was done just now, it only has to spread"
+_AWAITED = " (If what mends it was done just now, it only has to spread"
 
 
 def judged(
@@ -61,7 +61,7 @@ def _refused(steps: tuple[CheckStep, ...]) -> frozenset[tuple[str, str]]:
 
 def _awaiting(steps: tuple[CheckStep, ...], until: datetime) -> tuple[CheckStep, ...]:
     """The steps, those that are awaited saying so."""
-    more = f"{_AWAITED}: this is looked at again by itself until {until:%H:%M:%S} UTC."
+    more = f"{_AWAITED}: this is looked at again by itself until {until:%H:%M:%S} UTC.)"
     return tuple(
         msgspec.structs.replace(step, message=step.message + more) if step.status == "failed" else step
         for step in _plain(steps)

@@ -150,7 +150,8 @@ def lambda_bytes(environment: Mapping[str, str], secrets: Collection[str]) -> in
 def _refuse_reserved(names: Mapping[str, str], cloud: str, taken: Iterable[str]) -> None:
     if taken := sorted(taken):
         raise VariableReserved(
-            f"{cloud} keeps these names to itself: {', '.join(taken)}.", errors=_fields(names, taken, f"{cloud}'s own")
+            f"These names are reserved by {cloud}: {', '.join(taken)}.",
+            errors=_fields(names, taken, f"reserved by {cloud}"),
         )
 
 

@@ -257,7 +257,9 @@ class Checks:
                         storage.region,
                     ),
                 ) from error
-            raise self._bucket_denied(error, storage) from error
+            raise self._bucket_denied(
+                error, storage, "There is no such bucket, or the role may not see it. "
+            ) from error
         if region != storage.region:
             raise ProviderRefused(
                 "AWS_BUCKET_REGION_DIFFERS",
@@ -278,7 +280,7 @@ class Checks:
             raise self._bucket_denied(error, storage) from error
         return "Files can be put, read, listed and removed."
 
-    def _bucket_denied(self, error: Answered, storage: AwsStorage) -> Exception:
+    def _bucket_denied(self, error: Answered, storage: AwsStorage, seen: str = "") -> Exception:
         if not error.is_denied:
             return error
         places = Places(
@@ -292,7 +294,7 @@ class Checks:
         )
         return ProviderRefused(
             "AWS_BUCKET_PERMISSION_DENIED",
-            f"{error.call} on {storage.bucket}: {error.message}",
+            f"{seen}{error.call} on {storage.bucket}: {error.message}",
             command(
                 "aws",
                 "iam",

@@ -35,7 +35,7 @@ class TestARefusal:
         assert (FIRST.status, FIRST.awaited_until) == ("pending", START + timedelta(seconds=SECONDS))
         assert (refused.status, refused.code, refused.remedy) == ("failed", "BINDING", "gcloud add")
         assert refused.message.startswith("No binding. ")
-        assert refused.message.endswith("until 10:07:00 UTC.")
+        assert refused.message.endswith("until 10:07:00 UTC.)")
         assert FIRST.steps[0] == REFUSED[0]
 
     def test_is_awaited_no_longer_however_often_it_is_looked_at(self) -> None:
