@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from domain.clouds import GcpIdentity
-from providers.gcp import gke, schedules
+from providers.gcp import gke, schedules, secrets
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, command, told
 from providers.gcp.grants import Permissions, require_act_as, require_permissions
@@ -95,6 +95,7 @@ class Checks:
             ("cloud_run", "run", "/v2/projects/{}/locations/-/services"),
         ):
             await walk.step(name, self._told(partial(self._look_at_api, service, path)))
+        await walk.step("secret_manager", self._only_for("functions with secrets", self._look_at_secrets))
         await walk.step("cloud_scheduler", self._only_for("functions with a schedule", self._look_at_scheduler))
         await walk.step("kubernetes", self._only_for("runtimeTarget gke", self._look_at_kubernetes))
 
@@ -171,6 +172,10 @@ class Checks:
     async def _look_at_kubernetes(self) -> str:
         await require_permissions(self._account, gke.PERMISSIONS)
         return await self._look_at_api("container", "/v1/projects/{}/locations/-/clusters", paged=False)
+
+    async def _look_at_secrets(self) -> str:
+        await require_permissions(self._account, secrets.PERMISSIONS)
+        return await self._look_at_api("secretmanager", "/v1/projects/{}/secrets")
 
     async def _look_at_scheduler(self) -> str:
         await require_permissions(self._account, schedules.PERMISSIONS)

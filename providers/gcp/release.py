@@ -46,6 +46,7 @@ class Releases:
     async def require(self) -> None:
         """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
         await self._schedules.require()
+        await self._secrets.require()
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""

@@ -13,11 +13,19 @@ from process.secret import Secret
 from providers.gcp import naming
 from providers.gcp.account import Account, target_of
 from providers.gcp.errors import Answered
+from providers.gcp.grants import require_permissions
 from providers.provider import Order, Secrets
 from providers.together import together
 
 # Each value has a secret of its own, which never gets another one.
 VERSION = "1"
+PERMISSIONS = (
+    "secretmanager.secrets.create",
+    "secretmanager.secrets.delete",
+    "secretmanager.secrets.list",
+    "secretmanager.versions.add",
+    "secretmanager.versions.list",
+)
 PAGE_SECRETS = 100
 
 
@@ -40,6 +48,11 @@ class KeptSecrets:
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order = account, order
         self._root = f"/v1/projects/{target_of(order).project_id}/secrets"
+
+    async def require(self) -> None:
+        """Raises ProviderRefused when the release's values could not be kept, before anything is built, or Answered."""
+        if self._order.release.secret_values:
+            await require_permissions(self._account, PERMISSIONS, project=target_of(self._order).project_id)
 
     async def keep(self, secrets: Secrets) -> None:
         """Write the values that are not there yet."""

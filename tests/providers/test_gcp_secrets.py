@@ -64,12 +64,15 @@ async def test_reach_the_function_and_go_with_the_last_release_that_opens_them(g
     assert kept == [2, 2, 1, 0]
 
 
-async def test_a_value_that_may_not_be_kept_is_refused_with_what_lets_it_be(ground: Ground, cloud: GcpCloud) -> None:
-    wanted = order(ground=ground, secret_values={"PASSWORD": uuid4()})
+async def test_a_value_that_may_not_be_kept_is_refused_before_anything_is_built_with_what_lets_it_be(
+    ground: Ground, cloud: GcpCloud
+) -> None:
+    wanted, builds = order(ground=ground, secret_values={"PASSWORD": uuid4()}), len(cloud.google.builds.made)
     cloud.account.policy.remove("roles/secretmanager.admin", f"serviceAccount:{EMAIL}")
 
     with pytest.raises(ProviderRefused) as refusal:
         await _applied(ground, wanted)
+    assert len(cloud.google.builds.made) == builds
     await withdrawn(ground.provider, wanted)
     cloud.shell.obey(refusal.value.remedy)
     again = order(ground=ground, secret_values={"PASSWORD": uuid4()})
