@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 import pytest
-from aiohttp import web
 
 from domain.clouds import AzureIdentity, AzureStorage
 from providers.azure.account import Account
@@ -27,7 +26,7 @@ from tests.emulators.azure.server import Azure
 from tests.emulators.background import Background
 from tests.emulators.images import Workshop
 from tests.emulators.workshop import workshop
-from tests.providers.grounds import TOOLCHAIN_DIR
+from tests.providers.grounds import TOOLCHAIN_DIR, well_known
 
 IDENTITY = AzureIdentity(azure_tenant_id=DIRECTORY, client_id=CLIENT, subscription_id=SUBSCRIPTION)
 STORAGE = AzureStorage(account=ACCOUNT, container=CONTAINER)
@@ -40,9 +39,7 @@ class Place:
     def __init__(self, folder: Path, builds: Workshop) -> None:
         self.background = Background()
         self.issuer = Issuer(Keyring(folder / "keys.json"), lambda: self.issuer_url)
-        app = web.Application()
-        app.router.add_get("/.well-known/jwks.json", self._keys)
-        self.issuer_url = f"http://127.0.0.1:{self.background.serve(app)}"
+        self.issuer_url = f"http://127.0.0.1:{self.background.serve(well_known(self.issuer))}"
         self.customer = Customer()
         self.customer.set_up()
         self.customer.trust(self.issuer_url, self.issuer.subject(TENANT, PROJECT))
@@ -52,9 +49,6 @@ class Place:
         self.tokens = Tokens(self.wire, self.issuer)
         self.provider = AzureProvider(self.issuer, self.endpoints)
         self.container = Container(Account(self.wire, self.tokens, TENANT, PROJECT, IDENTITY), STORAGE)
-
-    async def _keys(self, _: web.Request) -> web.Response:
-        return web.json_response(self.issuer.jwks())
 
     async def verify(self, identity: AzureIdentity = IDENTITY, project: UUID = PROJECT) -> Finding:
         return await self.provider.verify_identity(TENANT, project, identity)
