@@ -47,10 +47,13 @@ from eventstore.ticks import PostgresTicks
 from eventstore.tree.tree import PostgresTree
 from eventstore.uploads import PostgresUploads
 from eventstore.webhook_deliveries import PostgresDeliveries
+from eventstore.wrapped_keys import PostgresWrappedKeys
 from migrations.upgrade import migrate
 from process import logs, ports
 from process.health import Check
-from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
+from process.key_ring import KeyRing
+from process.key_service import KeyServiceUnusable
+from process.master_key import MasterKeyUnusable, local_keys
 from process.outbound import reachable
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
@@ -61,6 +64,7 @@ from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from projections.upkeep import PostgresUpkeep
 from providers.catalogue import Clouds, clouds
+from providers.key_services.catalogue import key_ring
 from providers.local.client import Functions
 
 # Answers leave hardly any cycles behind, so these need not be looked for as often as Python does by itself.
@@ -83,6 +87,7 @@ def main() -> int:
     except (
         AddressUnusable,
         FirstKeysExposed,
+        KeyServiceUnusable,
         MasterKeyUnusable,
         PortTaken,
         PostgresUnavailable,
@@ -112,7 +117,11 @@ async def _run(settings: Settings) -> None:
             database = await exits.enter_async_context(_pool(settings, url))
             log = await exits.enter_async_context(_log(settings, url, database))
             reader = await exits.enter_async_context(_reader(settings, url, database))
-            await _first_start(settings, log, database)
+            ring = key_ring(settings, PostgresWrappedKeys(database))
+            if ring is not None:
+                exits.push_async_callback(ring.close)
+            sealing = _sealing(settings, database, ring)
+            await _first_start(settings, log, sealing)
             offered = clouds(
                 settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
             )
@@ -122,9 +131,9 @@ async def _run(settings: Settings) -> None:
                 log,
                 PostgresKeyUses(database),
                 _now,
-                sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, database)),
+                sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, sealing)),
             )
-            services = _services(settings, log, reader, database, offered, authenticator)
+            services = _services(settings, log, reader, database, offered, authenticator, sealing, ring)
             app = create_app(services, _checks(log, reader, database), _note(settings), origins=allowed)
             origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
             await exits.enter_async_context(serving(app, port))
@@ -174,21 +183,24 @@ def _direct_url(settings: Settings) -> str | None:
     return settings.database_direct_url.reveal() if settings.database_direct_url else None
 
 
-async def _first_start(settings: Settings, log: Log, database: Database) -> None:
+async def _first_start(settings: Settings, log: Log, sealing: Sealing) -> None:
     await require_guarded(settings, log)
-    sealing = _sealing(settings, database)
     made = await make_first_start(log, sealing, settings.data_dir, _now(), with_tenant=has_tenant(settings))
     announce(made, settings.data_dir)
 
 
-def _sealing(settings: Settings, database: Database) -> Sealing:
-    key = key_for(master_key(settings), "person-keys")
-    former = [key_for(one, "person-keys") for one in former_master_keys(settings)]
-    return Sealing(PostgresPersonKeys(database), key_encryption_key=key, former=former)
+def _sealing(settings: Settings, database: Database, ring: KeyRing | None) -> Sealing:
+    keys = local_keys(settings, "person-keys")
+    return Sealing(PostgresPersonKeys(database), key_encryption_key=keys.current, former=keys.former, ring=ring)
+
+
+def _secrets(settings: Settings, database: Database, ring: KeyRing | None) -> SecretVault:
+    keys = local_keys(settings, "function-secrets")
+    return SecretVault(PostgresSecretStore(database), key=keys.current, former=keys.former, ring=ring)
 
 
 @asynccontextmanager
-async def _sign_in(settings: Settings, log: Log, reader: Reader, database: Database) -> AsyncIterator[SignIn | None]:
+async def _sign_in(settings: Settings, log: Log, reader: Reader, sealing: Sealing) -> AsyncIterator[SignIn | None]:
     """How people sign in; None where no issuer is named. Raises SettingInvalid."""
     issuers = trusted_issuers(settings.sign_in_issuers)
     if not issuers:
@@ -200,7 +212,7 @@ async def _sign_in(settings: Settings, log: Log, reader: Reader, database: Datab
             IdTokens(issuers, http, clock=_now),
             log,
             reader,
-            _sealing(settings, database),
+            sealing,
             newcomers=Newcomers(first=settings.first_sign_in, plan=settings.sign_up_plan),
             clock=_now,
             new_id=new_id,
@@ -208,7 +220,14 @@ async def _sign_in(settings: Settings, log: Log, reader: Reader, database: Datab
 
 
 def _services(
-    settings: Settings, log: Log, reader: Reader, database: Database, offered: Clouds, authenticator: Authenticator
+    settings: Settings,
+    log: Log,
+    reader: Reader,
+    database: Database,
+    offered: Clouds,
+    authenticator: Authenticator,
+    sealing: Sealing,
+    ring: KeyRing | None,
 ) -> Services:
     key_uses = PostgresKeyUses(database)
     return Services(
@@ -225,8 +244,9 @@ def _services(
         deliveries=PostgresDeliveries(database),
         reachable=reachable(settings.webhook_networks),
         key_uses=key_uses,
-        sealing=_sealing(settings, database),
-        secrets=SecretVault(PostgresSecretStore(database), key=key_for(master_key(settings), "function-secrets")),
+        sealing=sealing,
+        secrets=_secrets(settings, database, ring),
+        ring=ring,
         providers=offered.providers,
         token_source=offered.token_source,
         public_url=lambda: public_url(settings),

@@ -35,6 +35,7 @@ from domain.refusal import (
 from domain.version import ConstraintNotUnderstood
 from eventstore.log import AppendRefused, DiskFull, OutcomeUnknown, StoreUnavailable
 from eventstore.session import HINDERED, LOST
+from process.key_service import KeyServiceUnusable
 from providers.provider import ProviderBusy, ProviderRefused
 
 # The first that fits counts, so the special stands before the general.
@@ -133,6 +134,9 @@ def refusal_of(error: Exception) -> Refusal:
             return refusals.ProviderRefusedUs(error.message, remedy=error.remedy)
         case ProviderBusy():
             return refusals.ProviderAway(error.message)
+        case KeyServiceUnusable():
+            structlog.get_logger().warning("key_service_unusable", problem=error.message, remedy=error.remedy)
+            return refusals.MasterKeyAway(error.retry_after_seconds)
         case _ if _is_about_room(error):
             structlog.get_logger().error("disk_full", problem=str(error))
             return DiskFull()

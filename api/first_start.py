@@ -122,7 +122,7 @@ async def make_first_start(
     Doing it again, after a crash at any point or beside another process, changes nothing and repairs what was left
     half done: each command has an id of its own for ever, and a key is written beside its place before it is recorded.
     """
-    for name, command in [*_catalogues(at), *(await _tenant(sealing, at) if with_tenant else [])]:
+    for name, command in [*_catalogues(at), *(await _tenant(log, sealing, at) if with_tenant else [])]:
         await _once(log, name, command)
     with _alone(data_dir):
         made = [(name, await _key(log, data_dir, name, at)) for name in _wanted(with_tenant)]
@@ -169,10 +169,14 @@ def _catalogues(at: datetime) -> list[tuple[str, Command]]:
     return [*plans, *runtimes, ("default runtime", default)]
 
 
-async def _tenant(sealing: Sealing, at: datetime) -> list[tuple[str, Command]]:
-    name = await sealing.seal(SYSTEM_TENANT, OWNER_ID, "name", "Local owner")
+async def _tenant(log: Log, sealing: Sealing, at: datetime) -> list[tuple[str, Command]]:
+    person: list[tuple[str, Command]] = []
+    # Later starts need no key to seal with, and so none that a service away from here keeps.
+    if await log.find(SYSTEM_TENANT, _command_id("person")) is None:
+        name = await sealing.seal(SYSTEM_TENANT, OWNER_ID, "name", "Local owner")
+        person = [("person", RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=OWNER_ID, name=name))]
     return [
-        ("person", RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=OWNER_ID, name=name)),
+        *person,
         ("tenant", CreateTenant(tenant_id=TENANT_ID, at=at, name="default", plan=_PLAN)),
         ("member", AddMember(tenant_id=TENANT_ID, at=at, person_id=OWNER_ID, role="owner")),
     ]

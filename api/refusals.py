@@ -209,6 +209,17 @@ class ProviderAway(Busy):
     remedy = "Repeat the request in a moment."
 
 
+class MasterKeyAway(Busy):
+    """The service that keeps this installation's master key cannot be asked; nothing was changed."""
+
+    code = "master_key_away"
+    remedy = "Repeat the request in a moment; if it goes on, tell the operators: `dcf doctor` says what is wrong."
+
+    def __init__(self, retry_after_seconds: float = 5.0) -> None:
+        super().__init__()
+        self.retry_after_seconds = max(1, round(retry_after_seconds))
+
+
 class Unexpected(Refusal):
     """Something went wrong on our side."""
 

@@ -127,7 +127,7 @@ async def set_secret(
         raise SecretValueNotAllowed(errors=(FieldError(field="value", message="too long, or holds the zero byte"),))
     services = services_of(request)
     # A plain hash of the request would be kept, and a short value could be guessed from it.
-    writing = Writing(request, services.secrets.fingerprint(content))
+    writing = Writing(request, await services.secrets.fingerprint(tenant_of(request), content))
     tenant_id, value_id = writing.principal.tenant_id, writing.own_id("secret value")
     command = SetSecret(**writing.asked, project_id=project_id, function_id=function_id, name=name, value_id=value_id)
     stream = FUNCTION.stream(tenant_id, function_id)

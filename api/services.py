@@ -27,6 +27,7 @@ from eventstore.ticks import Ticks
 from eventstore.tree.tree import Tree
 from eventstore.uploads import Uploads
 from eventstore.webhook_deliveries import Deliveries
+from process.key_ring import KeyRing
 from process.outbound import Reachable
 from projections.reader import Reader
 from projections.upkeep import Upkeep
@@ -53,6 +54,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     key_uses: KeyUses
     sealing: Sealing
     secrets: SecretVault
+    # The tenants' keys, where a key service wraps them.
+    ring: KeyRing | None
     # Where webhooks may be sent to.
     reachable: Reachable
     providers: Mapping[ProviderName, Provider]

@@ -31,7 +31,7 @@ PART_BYTES_WANTED = 8_000_000
 PART_BYTES_MAX = 64_000_000
 _GZIP = 31
 
-Kind = Literal["events", "commands", "person-keys", "secret-values"]
+Kind = Literal["events", "commands", "person-keys", "secret-values", "tenant-keys"]
 
 
 class Damaged(Exception):
@@ -68,6 +68,7 @@ class Manifest(Plan, frozen=True, kw_only=True, rename="camel"):
     """What it holds. `canonicalSha256` is over the canonical digests of the parts of events, as bytes, in their order.
 
     `masterKey` is the fingerprint of the key under which what comes from the vault is wrapped; empty when nothing does.
+    `keyServices` are the key services that wrap tenants' keys in it.
     """
 
     made_at: str
@@ -75,10 +76,19 @@ class Manifest(Plan, frozen=True, kw_only=True, rename="camel"):
     canonical_encoding: str = CANONICAL
     canonical_sha256: str
     master_key: str = ""
+    key_services: tuple[str, ...] = ()
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, plan: Plan, parts: Iterable[Part], *, made_at: str, master_key: str = "") -> Manifest:
+    def of(
+        cls,
+        plan: Plan,
+        parts: Iterable[Part],
+        *,
+        made_at: str,
+        master_key: str = "",
+        key_services: tuple[str, ...] = (),
+    ) -> Manifest:
         """The manifest of these parts, in their order."""
         listed = tuple(parts)
         of_events = [part for part in listed if part.kind == "events"]
@@ -88,6 +98,7 @@ class Manifest(Plan, frozen=True, kw_only=True, rename="camel"):
             events=sum(part.lines for part in of_events),
             canonical_sha256=digest_of_digests(part.canonical_sha256 for part in of_events),
             master_key=master_key,
+            key_services=key_services,
             parts=listed,
         )
 

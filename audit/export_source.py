@@ -16,7 +16,7 @@ from audit.export_format import FORMAT, MANIFEST, PART_BYTES_MAX, VERSION, Damag
 
 MANIFEST_BYTES_MAX = 256_000_000
 
-_NAME = re.compile(r"(events|commands|person-keys|secret-values)-[0-9]{6,15}\.ndjson\.gz", re.ASCII)
+_NAME = re.compile(r"(events|commands|person-keys|secret-values|tenant-keys)-[0-9]{6,15}\.ndjson\.gz", re.ASCII)
 
 
 class _Files(Protocol):

@@ -78,6 +78,17 @@ class SecretValueLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     sealed: bytes
 
 
+class TenantKeyLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A tenant's key for one purpose, as a key service wrapped it."""
+
+    tenant_id: UUID
+    purpose: str
+    key_id: UUID
+    service: str
+    version: str
+    wrapped: bytes
+
+
 _COMMANDS = """
     SELECT c.tenant_id, c.command_id, c.request_hash, c.outcome, c.reply, c.first_position, c.last_position, c.at
       FROM log.commands c
@@ -99,6 +110,14 @@ _CLOSED_VALUES = """
      ORDER BY s.tenant_id, s.value_id
      LIMIT $3
 """
+_TENANT_KEYS = """
+    SELECT k.tenant_id, k.purpose, k.key_id, k.service, k.version, k.wrapped
+      FROM vault.tenant_keys k
+     WHERE (k.tenant_id, k.purpose) > ($1, $2)
+     ORDER BY k.tenant_id, k.purpose
+     LIMIT $3
+"""
+_KEY_SERVICES = "SELECT DISTINCT k.service FROM vault.tenant_keys k ORDER BY k.service"
 _NOWHERE = UUID(int=0)
 _encode = msgspec.json.Encoder().encode
 
@@ -118,14 +137,22 @@ async def command_parts(queries: Queries, up_to: int) -> AsyncIterator[Made]:
 
 async def vault_parts(queries: Queries) -> AsyncIterator[Made]:
     """What the vault keeps, wrapped as it is. `queries` act as dcf_owner: no other role can list it."""
-    async for made in _line_parts("person-keys", _by_two_ids(queries, _PERSON_KEYS), _person_key):
+    async for made in _line_parts("person-keys", _by_two(queries, _PERSON_KEYS, _NOWHERE), _person_key):
         yield made
-    async for made in _line_parts("secret-values", _by_two_ids(queries, _CLOSED_VALUES), _secret_value):
+    async for made in _line_parts("secret-values", _by_two(queries, _CLOSED_VALUES, _NOWHERE), _secret_value):
+        yield made
+    async for made in _line_parts("tenant-keys", _by_two(queries, _TENANT_KEYS, ""), _tenant_key):
         yield made
 
 
-async def _by_two_ids(queries: Queries, text: str) -> AsyncIterator[list[Row]]:
-    after = (_NOWHERE, _NOWHERE)
+async def key_services(queries: Queries) -> tuple[str, ...]:
+    """Which key services wrap tenants' keys. `queries` act as dcf_owner."""
+    return tuple(row["service"] for row in await queries.fetch(_KEY_SERVICES))
+
+
+async def _by_two(queries: Queries, text: str, least: UUID | str) -> AsyncIterator[list[Row]]:
+    """Pages in the order of two columns, of which the second begins behind `least`."""
+    after: tuple[UUID, UUID | str] = (_NOWHERE, least)
     while rows := await queries.fetch(text, *after, _PAGE_ROWS):
         yield rows
         after = (rows[-1][0], rows[-1][1])
@@ -166,3 +193,7 @@ def _person_key(row: Row) -> PersonKeyLine:
 
 def _secret_value(row: Row) -> SecretValueLine:
     return SecretValueLine(**dict(row))
+
+
+def _tenant_key(row: Row) -> TenantKeyLine:
+    return TenantKeyLine(**dict(row))

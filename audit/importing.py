@@ -19,7 +19,7 @@ import msgspec
 
 from audit.export_format import Damaged, Kind, Manifest, Part, events_of, lines_of
 from audit.export_source import ExportSource
-from audit.exporting import CommandLine, PersonKeyLine, SecretValueLine
+from audit.exporting import CommandLine, PersonKeyLine, SecretValueLine, TenantKeyLine
 from audit.imported_webhooks import ImportedWebhooks
 from audit.renumbering import Renumbering
 from domain.event import Aggregate
@@ -189,7 +189,7 @@ class _Import:
         last = manifest.events if self._renumbering else manifest.up_to
         await self._connection.execute("SELECT log.cover($1)", last)
         reading = _Reading(manifest)
-        counted: dict[Kind, int] = {"events": 0, "commands": 0, "person-keys": 0, "secret-values": 0}
+        counted: dict[Kind, int] = {"events": 0, "commands": 0, "person-keys": 0, "secret-values": 0, "tenant-keys": 0}
         for part in manifest.parts:
             content = await asyncio.to_thread(self._source.content, part)
             if part.kind == "events":
@@ -265,6 +265,10 @@ class _Import:
                 " VALUES ($1, $2, $3, CASE WHEN $3::bytea IS NULL THEN clock_timestamp() END)",
                 [(line.tenant_id, line.person_id, line.key) for line in lines],
             )
+        elif kind == "tenant-keys":
+            tenant_columns = ("tenant_id", "purpose", "key_id", "service", "version", "wrapped")
+            records = [msgspec.structs.astuple(line) for line in lines]
+            await self._copy("tenant_keys", tenant_columns, records, schema="vault")
         else:
             columns = ("tenant_id", "value_id", "function_id", "key_id", "wrapped_key", "sealed")
             records = [msgspec.structs.astuple(line) for line in lines]
@@ -351,6 +355,7 @@ _LINES: dict[Kind, Any] = {
     "commands": msgspec.json.Decoder(CommandLine),
     "person-keys": msgspec.json.Decoder(PersonKeyLine),
     "secret-values": msgspec.json.Decoder(SecretValueLine),
+    "tenant-keys": msgspec.json.Decoder(TenantKeyLine),
 }
 
 

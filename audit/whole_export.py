@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from audit.export_folder import ExportFolder, Progress
 from audit.export_format import PART_LINES_MAX, Manifest, Part, Plan
-from audit.exporting import Made, Tell, command_parts, event_parts, vault_parts
+from audit.exporting import Made, Tell, command_parts, event_parts, key_services, vault_parts
 from eventstore.archive.log_events import Wanted, events
 from eventstore.archive.whole import Shelf
 from eventstore.database import Database
@@ -36,12 +36,20 @@ async def export_whole(
     pieces = events(database, Wanted(tenant_id=plan.tenant_id), after=progress.reached, up_to=plan.up_to, shelf=shelf)
     async for part, content in event_parts(pieces, tell, lines_max=lines_max):
         progress = folder.add(progress, part, content)
+    services: tuple[str, ...] = ()
     others = await _written(folder, command_parts(database, plan.up_to))
     if vault is not None:
         async with vault() as owned:
             others += await _written(folder, vault_parts(owned))
+            services = await key_services(owned)
     wrapped = any(part.kind in ("person-keys", "secret-values") for part in others)
-    manifest = Manifest.of(plan, (*progress.parts, *others), made_at=made_at, master_key=master_key if wrapped else "")
+    manifest = Manifest.of(
+        plan,
+        (*progress.parts, *others),
+        made_at=made_at,
+        master_key=master_key if wrapped else "",
+        key_services=services,
+    )
     folder.finish(manifest)
     return manifest
 

@@ -41,6 +41,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     epoch: int
     events: int
     master_key: str
+    # The key services that wrap keys in it, as operators write them; without these those open nothing.
+    key_services: tuple[str, ...] = ()
     digests: dict[str, str]
 
     @property

@@ -176,6 +176,12 @@ async def _imported(session: Session, source: ExportSource, tell: Callable[[int]
             "The export's keys are wrapped by another master key than this installation's.",
             then="set DCF_MASTER_KEY to the exporting installation's, or copy its master.key into the data directory",
         )
+    given = {settings.master_key_service, *settings.former_master_key_services.split()}
+    if missing := [service for service in manifest.key_services if service not in given]:
+        raise Trouble(
+            f"The export's keys are wrapped by {', '.join(missing)}.",
+            then="name it in DCF_MASTER_KEY_SERVICE, or in DCF_FORMER_MASTER_KEY_SERVICES",
+        )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with postgres(settings) as url:
         await migrate(url)

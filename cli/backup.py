@@ -26,6 +26,8 @@ _AS_IT_IS = """
            (SELECT coalesce(max(position), 0) FROM log.events) AS events,
            pg_export_snapshot() AS snapshot
 """
+_HAS_TENANT_KEYS = "SELECT to_regclass('vault.tenant_keys') IS NOT NULL"
+_KEY_SERVICES = "SELECT DISTINCT k.service FROM vault.tenant_keys k ORDER BY k.service"
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     # The operator keeps the master key himself; the archive does not hold it.
     master_key_apart: bool
+    # What wraps keys in it and is not in it: a key in a cloud's KMS.
+    key_services: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, contents: Contents, *, epoch: int) -> Backup:
@@ -48,6 +52,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
             events=contents.events,
             keys=tuple(contents.keys),
             master_key_apart=bool(contents.master_key) and not contents.holds_master_key,
+            key_services=contents.key_services,
         )
 
     def shown(self) -> dict[str, Any]:
@@ -59,6 +64,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
             "events": self.events,
             "keys": list(self.keys),
             "masterKeyApart": self.master_key_apart,
+            "keyServices": list(self.key_services),
         }
 
 
@@ -67,9 +73,9 @@ async def make_backup(settings: Settings, target: Path, *, overwrite: bool) -> B
     with tempfile.TemporaryDirectory(prefix=".dcf-backup-", dir=_folder(target, overwrite=overwrite)) as directory:
         dump = Path(directory) / DUMP
         async with postgres(settings) as url:
-            state = await _dumped(direct_url(settings) or url, dump)
+            state, services = await _dumped(direct_url(settings) or url, dump)
         keys = key_files(settings)
-        contents = _contents(settings, state, dump, keys)
+        contents = _contents(settings, state, dump, keys, services)
         write_archive(target, contents, dump, keys)
     return Backup.of(contents, epoch=contents.epoch)
 
@@ -102,8 +108,8 @@ def master_key_of(settings: Settings, keys: dict[str, bytes]) -> Secret | None:
     return Secret(keys[MASTER_KEY].decode().strip()) if MASTER_KEY in keys else None
 
 
-async def _dumped(url: str, dump: Path) -> asyncpg.Record:
-    """Dump the database; what is told about it beside is of the very same snapshot."""
+async def _dumped(url: str, dump: Path) -> tuple[asyncpg.Record, tuple[str, ...]]:
+    """Dump the database; what is told about it beside, and which key services wrap keys in it, is of the very same snapshot."""
     connection = await asyncpg.connect(url, server_settings={"application_name": "dcf backup"})
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -114,12 +120,16 @@ async def _dumped(url: str, dump: Path) -> asyncpg.Record:
             assert state is not None, "a SELECT without FROM has one row"
             arguments = ("--format=custom", f"--file={dump}", f"--snapshot={state['snapshot']}")
             await postgres_tools.run("pg_dump", *arguments, url=url)
-            return state
+            has_keys = await connection.fetchval(_HAS_TENANT_KEYS)
+            services = await connection.fetch(_KEY_SERVICES) if has_keys else []
+            return state, tuple(row["service"] for row in services)
     finally:
         await connection.close()
 
 
-def _contents(settings: Settings, state: asyncpg.Record, dump: Path, keys: dict[str, bytes]) -> Contents:
+def _contents(
+    settings: Settings, state: asyncpg.Record, dump: Path, keys: dict[str, bytes], services: tuple[str, ...]
+) -> Contents:
     digests = {key_member(name): digest_of(BytesIO(key)) for name, key in keys.items()}
     with dump.open("rb") as file:
         digests[DUMP] = digest_of(file)
@@ -130,5 +140,6 @@ def _contents(settings: Settings, state: asyncpg.Record, dump: Path, keys: dict[
         epoch=state["epoch"],
         events=state["events"],
         master_key=fingerprint(master_key_of(settings, keys)),
+        key_services=services,
         digests=digests,
     )

@@ -10,6 +10,7 @@ import msgspec
 from cli import exits
 from cli.doctor_account import account_findings
 from cli.doctor_database import database_findings
+from cli.doctor_key_service import key_service_findings
 from cli.doctor_machine import data_findings, engine_findings, machine_findings, settings_finding
 from cli.doctor_service import port_findings, service_findings
 from cli.epilog import epilog
@@ -54,6 +55,7 @@ def examined(session: Session) -> Iterator[Finding]:
         pass  # It is the finding above.
     else:
         yield from data_findings(settings)
+        yield from key_service_findings(settings)
         yield from database_findings(settings)
         yield from engine_findings(settings, session.environment)
         yield from port_findings(settings)

@@ -13,9 +13,9 @@ from cli.doctor_service import is_served
 from cli.finding import Finding
 from eventstore.embedded import Place
 from eventstore.embedded import running as server_of
-from eventstore.wrapping import KINDS, key_id_of
+from eventstore.wrapping import BY_TENANT_KEY, KINDS, key_id_of
 from migrations.upgrade import newest
-from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
+from process.master_key import MasterKeyUnusable, former_master_keys, has_own, key_for, master_key
 from process.settings import Settings
 
 LOOK_SECONDS_MAX = 5.0
@@ -114,12 +114,18 @@ async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str, sett
 
 async def _wrappings(connection: asyncpg.Connection[asyncpg.Record], settings: Settings) -> Finding:
     """Whether every wrapping can be opened, and by the master key alone."""
+    service, others = settings.master_key_service, settings.former_master_key_services.split()
     try:
-        master, former = master_key(settings, make=False), former_master_keys(settings)
+        own = [master_key(settings, make=False)] if service is None or has_own(settings) else []
+        former = former_master_keys(settings)
     except MasterKeyUnusable as problem:
         return Finding("master key", "fail", str(problem), "put the key back that the service had")
-    current = {(kind, key_id_of(key_for(master, kind))) for kind in KINDS}
-    known = current | {(kind, key_id_of(key_for(key, kind))) for kind in KINDS for key in former}
+    by_own = {(kind, key_id_of(key_for(key, kind))) for kind in KINDS for key in own}
+    by_tenant = {(kind, BY_TENANT_KEY) for kind in KINDS}
+    current = by_own if service is None else by_tenant
+    known = current | by_own | {(kind, key_id_of(key_for(key, kind))) for kind in KINDS for key in former}
+    if others:
+        known |= by_tenant
     rows = await connection.fetch("SELECT w.kind, w.key_id, w.held FROM vault.wrappings() w")
     held = {(row["kind"], row["key_id"]): row["held"] for row in rows}
     # The empty id: nobody noted whose it was.
@@ -127,12 +133,31 @@ async def _wrappings(connection: asyncpg.Connection[asyncpg.Record], settings: S
     if lost:
         remedy = "name the master key they had in DCF_FORMER_MASTER_KEYS, and restart the processes"
         return Finding("master key", "fail", f"{lost} keys are wrapped by a master key that is not given", remedy)
+    tenant_keys = await connection.fetch("SELECT w.service, w.held FROM vault.tenant_key_wrappings() w")
+    used = any(key[1] == BY_TENANT_KEY for key in held)
+    unknown = sorted({row["service"] for row in tenant_keys} - {service, *others}) if used else []
+    if unknown:
+        remedy = "name them in DCF_FORMER_MASTER_KEY_SERVICES, and restart the processes"
+        return Finding("master key", "fail", f"tenants' keys are wrapped by {', '.join(unknown)}", remedy)
     waiting = sum(count for key, count in held.items() if key not in current)
-    if waiting and former:
-        remedy = "keep DCF_FORMER_MASTER_KEYS; runners wrap them anew when they start, and in every round of retention"
+    if service is not None:
+        waiting += sum(row["held"] for row in tenant_keys if row["service"] != service)
+    names = _former_names(settings, has_former=bool(former))
+    if waiting and names:
+        remedy = f"keep {names}; runners wrap them anew when they start, and in every round of retention"
         return Finding("master key", "warn", f"{waiting} keys may need a former master key still", remedy)
-    more = "; DCF_FORMER_MASTER_KEYS can be unset" if former else ""
+    more = f"; {names} can be unset" if names else ""
     return Finding("master key", "ok", f"every key that is kept is wrapped by it{more}")
+
+
+def _former_names(settings: Settings, *, has_former: bool) -> str:
+    """What the operator gave besides the current master key, by the names it can be taken away under."""
+    names = ["DCF_FORMER_MASTER_KEYS"] if has_former else []
+    if settings.master_key_service is not None and settings.master_key is not None:
+        names.append("DCF_MASTER_KEY")
+    if settings.former_master_key_services.split():
+        names.append("DCF_FORMER_MASTER_KEY_SERVICES")
+    return ", ".join(names)
 
 
 async def _clock(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:

@@ -141,6 +141,7 @@ def _keys(settings: Settings) -> Finding:
             return Finding("keys", "fail", f"others can read {path}", f"chmod 600 {path}, and make a new key")
     if (
         settings.master_key is None
+        and settings.master_key_service is None
         and (data_dir / "postgres" / "data").exists()
         and not (data_dir / MASTER_KEY).exists()
     ):

@@ -131,3 +131,5 @@ def _tell(session: Session, backup: Backup, text: str) -> None:
     session.screen.result(backup.shown(), text)
     if backup.master_key_apart:
         session.screen.warn("DCF_MASTER_KEY is not in the archive: keep it yourself; without it no secret opens.")
+    for service in backup.key_services:
+        session.screen.warn(f"Secrets in it open only with {service}: see that the key is never deleted there.")

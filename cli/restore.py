@@ -92,6 +92,12 @@ def _check_release(contents: Contents) -> None:
 
 def _check_master_key(settings: Settings, contents: Contents) -> None:
     """With another master key nothing that was sealed would ever open."""
+    given = {settings.master_key_service, *settings.former_master_key_services.split()}
+    if missing := [service for service in contents.key_services if service not in given]:
+        raise Trouble(
+            f"Keys in the backup are wrapped by {', '.join(missing)}, which no backup holds.",
+            then="name it in DCF_MASTER_KEY_SERVICE, or in DCF_FORMER_MASTER_KEY_SERVICES",
+        )
     if settings.master_key is None:
         if contents.master_key and not contents.holds_master_key:
             raise Trouble(

@@ -7,7 +7,6 @@ import binascii
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -17,9 +16,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.sealed import Sealed
 from eventstore.database import Database
-from eventstore.wrapping import Wrapped, counted, key_id_of, tally
+from eventstore.wrapping import KEY_BYTES, KeyWrapping, NotUnwrapped, Wrapped, counted, tally
+from process.key_ring import KeyRing
 
-KEY_BYTES = 32
 _NONCE_BYTES = 12
 REWRAPPED_AT_ONCE = 500
 _FIRST = UUID(int=0)
@@ -83,26 +82,32 @@ class PersonKeys(Protocol):
 
 
 class Sealing:
-    """Seals and opens personal values. AES-256-GCM; person and field are bound to the value, so neither can be swapped."""
+    """Seals and opens personal values. AES-256-GCM; person and field are bound to the value, so neither can be swapped.
+
+    What wraps persons' keys where they are kept is as KeyWrapping says; asked for one, it may raise KeyServiceUnusable.
+    """
 
     def __init__(
-        self, keys: PersonKeys, *, key_encryption_key: bytes | None = None, former: Iterable[bytes] = ()
+        self,
+        keys: PersonKeys,
+        *,
+        key_encryption_key: bytes | None = None,
+        former: Iterable[bytes] = (),
+        ring: KeyRing | None = None,
     ) -> None:
-        """`key_encryption_key` has 32 bytes and wraps the persons' keys where they are kept; `former` are those that did."""
+        """`key_encryption_key` has 32 bytes and wraps the persons' keys, unless the ring does; `former` are those that did."""
         self._keys = keys
-        self._wrapping = None if key_encryption_key is None else AESGCM(key_encryption_key)
-        self._key_id = "" if key_encryption_key is None else key_id_of(key_encryption_key)
-        self._former = [AESGCM(key) for key in former]
+        self._wrapping = KeyWrapping("person-keys", key=key_encryption_key, former=former, ring=ring)
 
     async def seal(self, tenant_id: UUID, person_id: UUID, field: str, value: str) -> Sealed:
         """The value as an event may carry it. Makes the person's key when there is none. Raises PersonErased."""
         kept = await self._keys.find(tenant_id, person_id)
         if kept is None:
-            fresh = self._wrap(person_id, os.urandom(KEY_BYTES))
-            kept = await self._keys.add(tenant_id, person_id, fresh, wrapped_by=self._key_id)
+            fresh = await self._wrapping.wrap(tenant_id, person_id, os.urandom(KEY_BYTES))
+            kept = await self._keys.add(tenant_id, person_id, fresh, wrapped_by=self._wrapping.key_id)
         if isinstance(kept, Erased):
             raise PersonErased
-        cipher = AESGCM(self._unwrap(person_id, kept))
+        cipher = AESGCM(await self._unwrapped(tenant_id, person_id, kept))
         return Sealed(base64.b64encode(_encrypt(cipher, value.encode(), _bound_to(person_id, field))).decode())
 
     async def open(self, tenant_id: UUID, person_id: UUID, field: str, sealed: Sealed) -> str | Erased:
@@ -110,22 +115,24 @@ class Sealing:
         kept = await self._keys.find(tenant_id, person_id)
         if kept is None or isinstance(kept, Erased):
             return Erased(person_id)
-        return self._opened(SealedField(person_id, field, sealed), kept)
+        return await self._opened(tenant_id, SealedField(person_id, field, sealed), kept)
 
     async def open_all(self, tenant_id: UUID, values: Sequence[SealedField]) -> list[str | Erased]:
         """The values in their order, as `open` gives each; the keys are asked for together. Raises NotSealed."""
         keys = await self._keys.find_all(tenant_id, {value.person_id for value in values})
         return [
-            self._opened(value, keys[value.person_id]) if value.person_id in keys else Erased(value.person_id)
+            await self._opened(tenant_id, value, keys[value.person_id])
+            if value.person_id in keys
+            else Erased(value.person_id)
             for value in values
         ]
 
-    def _opened(self, value: SealedField, kept: bytes) -> str:
+    async def _opened(self, tenant_id: UUID, value: SealedField, kept: bytes) -> str:
         try:
             content = base64.b64decode(value.sealed, validate=True)
         except binascii.Error as error:
             raise NotSealed from error
-        cipher = AESGCM(self._unwrap(value.person_id, kept))
+        cipher = AESGCM(await self._unwrapped(tenant_id, value.person_id, kept))
         return _decrypt(cipher, content, _bound_to(value.person_id, value.field)).decode()
 
     async def erase(self, tenant_id: UUID, person_id: UUID) -> None:
@@ -135,17 +142,18 @@ class Sealing:
     async def rewrap(self) -> int:
         """Wrap anew the keys that other keys wrap; how many there were. It may be interrupted, and done again, at any time.
 
-        Those that no key opens are passed over. Raises NotSealed for them, at the end.
+        Those that no key opens are passed over. Raises NotSealed for them, at the end; KeyServiceUnusable at once.
         """
-        count, lost, after = 0, 0, (_FIRST, _FIRST)
-        while found := await self._keys.not_wrapped_by(self._key_id, after=after, limit=REWRAPPED_AT_ONCE):
+        count, lost, after, key_id = 0, 0, (_FIRST, _FIRST), self._wrapping.key_id
+        while found := await self._keys.not_wrapped_by(key_id, after=after, limit=REWRAPPED_AT_ONCE):
             for tenant_id, person_id, former in found:
                 try:
-                    again = self._wrap(person_id, self._unwrap(person_id, former))
+                    plain = await self._unwrapped(tenant_id, person_id, former)
                 except NotSealed:
                     lost += 1
                     continue
-                await self._keys.rewrap(tenant_id, person_id, again, former=former, wrapped_by=self._key_id)
+                again = await self._wrapping.wrap(tenant_id, person_id, plain)
+                await self._keys.rewrap(tenant_id, person_id, again, former=former, wrapped_by=key_id)
                 count += 1
             after = found[-1][:2]
         if lost:
@@ -156,20 +164,13 @@ class Sealing:
 
     async def wrapped(self) -> Wrapped:
         """How many keys the current key wraps, and how many others do."""
-        return tally(await self._keys.counts(), self._key_id)
+        return tally(await self._keys.counts(), self._wrapping.key_id)
 
-    def _wrap(self, person_id: UUID, key: bytes) -> bytes:
-        return key if self._wrapping is None else _encrypt(self._wrapping, key, person_id.bytes)
-
-    def _unwrap(self, person_id: UUID, kept: bytes) -> bytes:
-        if self._wrapping is not None:
-            for former in self._former:
-                with suppress(NotSealed):
-                    return _decrypt(former, kept, person_id.bytes)
-            return _decrypt(self._wrapping, kept, person_id.bytes)
-        if len(kept) != KEY_BYTES:
-            raise NotSealed("The person's key is wrapped, and no key-encryption key is given.")
-        return kept
+    async def _unwrapped(self, tenant_id: UUID, person_id: UUID, kept: bytes) -> bytes:
+        try:
+            return await self._wrapping.unwrap(tenant_id, person_id, kept)
+        except NotUnwrapped as problem:
+            raise NotSealed(str(problem)) from problem
 
 
 def _bound_to(person_id: UUID, field: str) -> bytes:

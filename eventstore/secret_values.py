@@ -1,13 +1,12 @@
 """The values of functions' secrets: closed by whoever serves the API, opened by the runner, kept beside the log.
 
-Envelope encryption: each value has a key of its own (AES-256-GCM), which is wrapped by the master key's; so a new master
-key means new wrappings and no new ciphertexts. Tenant, function and value are bound to the ciphertext: none can stand in
+Envelope encryption: each value has a key of its own (AES-256-GCM), which is wrapped by the master key's, or by its tenant's
+key where a service holds the master key; so a new master key means new wrappings and no new ciphertexts. Tenant, function and value are bound to the ciphertext: none can stand in
 for another.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from eventstore.database import Database
-from eventstore.wrapping import Wrapped, counted, key_id_of, tally
+from eventstore.wrapping import BY_TENANT_KEY, KeyWrapping, NotUnwrapped, Wrapped, counted, tally
+from process.key_ring import KeyRing
 from process.secret import Secret
 
 KEY_BYTES = 32
@@ -75,21 +75,26 @@ class SecretStore(Protocol):
 
 
 class SecretVault:
-    """Closes and opens values. `key` is what wraps from now on; `former` open what was closed before it was changed."""
+    """Closes and opens values. What wraps their keys is as KeyWrapping says; asked for a value, it may raise KeyServiceUnusable."""
 
-    def __init__(self, store: SecretStore, *, key: bytes, former: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self,
+        store: SecretStore,
+        *,
+        key: bytes | None = None,
+        former: Iterable[bytes] = (),
+        ring: KeyRing | None = None,
+    ) -> None:
         self._store = store
-        self._key = key
-        self._key_id = key_id_of(key)
-        self._keys = {key_id_of(one): one for one in (*former, key)}
+        self._wrapping = KeyWrapping("function-secrets", key=key, former=former, ring=ring)
 
     async def close(self, tenant_id: UUID, function_id: UUID, value_id: UUID, value: Secret) -> None:
         """Keep a value, durably, before returning. Doing it again under the same id changes nothing."""
         own = os.urandom(KEY_BYTES)
         closed = Closed(
             function_id=function_id,
-            key_id=self._key_id,
-            wrapped_key=_encrypt(self._key, own, value_id.bytes),
+            key_id=self._wrapping.key_id,
+            wrapped_key=await self._wrapping.wrap(tenant_id, value_id, own),
             sealed=_encrypt(own, value.reveal().encode(), _bound_to(tenant_id, function_id, value_id)),
         )
         await self._store.add(tenant_id, value_id, closed)
@@ -99,23 +104,23 @@ class SecretVault:
         closed = await self._store.find(tenant_id, value_id)
         if closed is None or closed.function_id != function_id:
             raise SecretLost("The value is not kept here.")
-        own = self._unwrapped(value_id, closed.key_id, closed.wrapped_key)
+        own = await self._unwrapped(tenant_id, value_id, closed.key_id, closed.wrapped_key)
         return Secret(_decrypt(own, closed.sealed, _bound_to(tenant_id, function_id, value_id)).decode())
 
     async def rewrap(self) -> int:
         """Wrap anew what other keys wrap; how many there were. It may be interrupted, and done again, at any time."""
-        count = 0
-        while found := await self._store.not_closed_by(self._key_id, limit=REWRAPPED_AT_ONCE):
+        count, key_id = 0, self._wrapping.key_id
+        while found := await self._store.not_closed_by(key_id, limit=REWRAPPED_AT_ONCE):
             for tenant_id, value_id, former, wrapped in found:
-                own = self._unwrapped(value_id, former, wrapped)
-                again = _encrypt(self._key, own, value_id.bytes)
-                await self._store.rewrap(tenant_id, value_id, former=former, key_id=self._key_id, wrapped_key=again)
+                own = await self._unwrapped(tenant_id, value_id, former, wrapped)
+                again = await self._wrapping.wrap(tenant_id, value_id, own)
+                await self._store.rewrap(tenant_id, value_id, former=former, key_id=key_id, wrapped_key=again)
             count += len(found)
         return count
 
     async def wrapped(self) -> Wrapped:
         """How many values the current key wraps, and how many others do."""
-        return tally(await self._store.counts(), self._key_id)
+        return tally(await self._store.counts(), self._wrapping.key_id)
 
     async def functions(self, *, after: FunctionKey, limit: int) -> list[FunctionKey]:
         """The functions that values are kept of, with their tenants, in order."""
@@ -125,15 +130,19 @@ class SecretVault:
         """Keep no value of the function any longer; how many there were."""
         return await self._store.forget(tenant_id, function_id)
 
-    def fingerprint(self, content: bytes) -> bytes:
+    async def fingerprint(self, tenant_id: UUID, content: bytes) -> bytes:
         """32 bytes that tell contents apart and by which nobody without the key can guess one."""
-        return hmac.digest(self._key, content, "sha256")
+        return await self._wrapping.fingerprint(tenant_id, content)
 
-    def _unwrapped(self, value_id: UUID, key_id: str, wrapped: bytes) -> bytes:
-        key = self._keys.get(key_id)
-        if key is None:
-            raise SecretLost(f"The master key {key_id} that closed the value is not given; see DCF_FORMER_MASTER_KEYS.")
-        return _decrypt(key, wrapped, value_id.bytes)
+    async def _unwrapped(self, tenant_id: UUID, value_id: UUID, key_id: str, wrapped: bytes) -> bytes:
+        if not self._wrapping.knows(key_id):
+            by = "key service" if key_id == BY_TENANT_KEY else f"master key {key_id}"
+            where = "DCF_FORMER_MASTER_KEY_SERVICES" if key_id == BY_TENANT_KEY else "DCF_FORMER_MASTER_KEYS"
+            raise SecretLost(f"The {by} that closed the value is not given; see {where}.")
+        try:
+            return await self._wrapping.unwrap(tenant_id, value_id, wrapped)
+        except NotUnwrapped as problem:
+            raise SecretLost(f"The value cannot be opened. {problem}") from problem
 
 
 def _bound_to(tenant_id: UUID, function_id: UUID, value_id: UUID) -> bytes:
@@ -240,7 +249,7 @@ class PostgresSecretStore:
 async def opened(
     vault: SecretVault, tenant_id: UUID, function_id: UUID, values: Mapping[str, UUID]
 ) -> dict[str, Secret]:
-    """The values under their names. Raises SecretLost, which names the secret."""
+    """The values under their names. Raises SecretLost, which names the secret; KeyServiceUnusable."""
     found = {}
     for name, value_id in values.items():
         try:

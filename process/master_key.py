@@ -6,6 +6,7 @@ import fcntl
 import secrets
 from typing import Literal
 
+import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -50,6 +51,32 @@ def former_master_keys(settings: Settings) -> tuple[Secret, ...]:
         return ()
     keys = settings.former_master_keys.reveal().split()
     return tuple(_checked(Secret(key), "DCF_FORMER_MASTER_KEYS") for key in keys)
+
+
+class LocalKeys(msgspec.Struct, frozen=True):
+    """The keys for one purpose that are made from the operator's own: the current one, if there is any, and those of before."""
+
+    current: bytes | None
+    former: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return "LocalKeys(********)"
+
+
+def local_keys(settings: Settings, purpose: Purpose) -> LocalKeys:
+    """Where a key service holds the master key, none is made here, and one that is here opens what it closed before.
+
+    Raises MasterKeyUnusable.
+    """
+    former = tuple(key_for(one, purpose) for one in former_master_keys(settings))
+    if settings.master_key_service is not None and not has_own(settings):
+        return LocalKeys(None, former)
+    return LocalKeys(key_for(master_key(settings), purpose), former)
+
+
+def has_own(settings: Settings) -> bool:
+    """Whether there is a master key here, by environment or in the data directory."""
+    return settings.master_key is not None or (settings.data_dir / FILE_NAME).exists()
 
 
 def key_for(master: Secret, purpose: Purpose) -> bytes:

@@ -98,6 +98,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Those it had before, with spaces between, until what they closed is wrapped anew.
     former_master_keys: Secret | None = None
 
+    # A key in a cloud's KMS that closes them instead, such as aws-kms:arn:aws:kms:…; what the keys above closed still opens.
+    master_key_service: str | None = None
+    # Those it had before, or will have, with spaces between, until what they wrapped is wrapped anew.
+    former_master_key_services: str = ""
+    # How long a key that such a service unwrapped is used while the service is away.
+    master_key_kept_seconds: Seconds = 3600.0
+
     # Where `dcf log archive` puts old parts of the log, and where replays read on in them.
     archive_dir: Path | None = None
     # How many days a repeated request, by its Idempotency-Key, is answered what the first one was.

@@ -29,6 +29,7 @@ from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
 from runner.postgres_stores import stores_on_postgres
+from runner.rewrapping import wrap_anew
 from runner.webhook_sender import HttpSender
 
 
@@ -69,11 +70,8 @@ async def _run(settings: Settings) -> None:
                 settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
             )
             exits.push_async_callback(offered.close)
-            if former_master_keys(settings):
-                count = await stores.secrets.rewrap()
-                structlog.get_logger().info("secrets_wrapped_anew", count=count)
-                count = await stores.sealing.rewrap()
-                structlog.get_logger().info("person_keys_wrapped_anew", count=count)
+            if stores.ring is not None or former_master_keys(settings):
+                await wrap_anew(stores.secrets, stores.sealing, stores.ring, now=_now())
             sender = HttpSender(reachable(settings.webhook_networks))
             await exits.enter_async_context(sender)
             runner = make_runner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from domain.refusal import Busy, Conflict
 from eventstore.codec import EventOfNewerCode
 from eventstore.log import NO_STREAM, OutcomeUnknown
 from eventstore.meta import Actor
+from process.key_service import KeyServiceUnusable
 from providers.provider import Observation, Order, ProviderBusy, ProviderRefused
 from runner import plan
 from runner.access import access_of
 from runner.build_output import BuildOutput
 from runner.patience import poll_seconds, retry_seconds
-from runner.perform import Act, Note, NoteWithdrawn, Pause, foreseen, perform, provider_of
+from runner.perform import Act, Note, NoteWithdrawn, Pause, foreseen, no_master_key, perform, provider_of
 from runner.report import report_of
 from runner.seen import Seen, look, order_of, recorded_by_us
 from runner.world import Held, World
@@ -117,7 +119,10 @@ async def _turn(order: Order, held: Held, turns: Turns, world: World) -> float |
         case plan.Bundle() | plan.StartBuild() | plan.Push() | plan.Apply() | plan.Promote() | plan.Withdraw():
             return await _act(step, order, observed, held, turns, world)
         case plan.NoteBuildSucceeded() | plan.NoteBuildFailed():
-            await turns.output.carry(order, world, to_the_end=True)
+            try:
+                await turns.output.carry(order, world, to_the_end=True)
+            except KeyServiceUnusable as problem:
+                return await _wait(no_master_key(problem), held, turns, world)
             return await _record(step, held, turns, world)
         case note:
             return await _record(note, held, turns, world)
@@ -134,14 +139,16 @@ async def _pause(
     if trouble is not None:
         return await _wait(trouble, held, turns, world)
     if isinstance(step, plan.AwaitBuild):
-        await turns.output.carry(order, world, to_the_end=False)
+        with suppress(KeyServiceUnusable):  # What was read is kept, and written once the secrets in it are known.
+            await turns.output.carry(order, world, to_the_end=False)
     turns.polls += 1
     return poll_seconds(turns.polls, world.random)
 
 
 async def _act(act: Act, order: Order, observed: Observation | None, held: Held, turns: Turns, world: World) -> float:
     if isinstance(act, plan.Withdraw) and turns.seen.deployment.build_id:
-        await turns.output.carry(order, world, to_the_end=True)  # While there is still something to read.
+        with suppress(KeyServiceUnusable):  # Taking away what is there never waits for what was said.
+            await turns.output.carry(order, world, to_the_end=True)  # While there is still something to read.
     try:
         note = await perform(act, order, world)
     except ProviderBusy as busy:

@@ -31,7 +31,8 @@ class BuildOutput:
     async def carry(self, order: Order, world: World, *, to_the_end: bool) -> None:
         """Bring over what is new. `to_the_end`: the build is over, so its last line is whole as it is.
 
-        A log that cannot be had delays nothing: no error of the provider is raised.
+        A log that cannot be had delays nothing: no error of the provider is raised. Raises KeyServiceUnusable while nobody
+        knows the values to hide: nothing is written then, and the next call goes on from here.
         """
         with suppress(ProviderBusy, ProviderRefused):
             await self._carry(order, world)

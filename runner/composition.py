@@ -20,6 +20,7 @@ from eventstore.sealing import MemoryPersonKeys, Sealing
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
 from eventstore.ticks import MemoryTicks, Ticks
 from eventstore.webhook_deliveries import Deliveries, MemoryDeliveries
+from process.key_ring import KeyRing
 from process.logs import redact
 from projections.artifacts import ARTIFACTS
 from projections.deployment_events import DEPLOYMENT_EVENTS
@@ -76,6 +77,8 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     sealing: Sealing
     ticks: Ticks
     deliveries: Deliveries
+    # The tenants' keys, where a key service wraps them.
+    ring: KeyRing | None = None
 
 
 def stores_in_memory(clock: Callable[[], datetime]) -> Stores:
@@ -117,6 +120,7 @@ def make_runner(
         build_logs=stores.build_logs,
         secrets=stores.secrets,
         sealing=stores.sealing,
+        ring=stores.ring,
         clock=clock,
         random=random,
         new_id=new_id,

@@ -14,6 +14,7 @@ from domain.clouds import provider_of as provider_named
 from domain.integration import INTEGRATION, Integration, integration_id
 from domain.release import SourceRef
 from eventstore.secret_values import SecretLost, opened
+from process.key_service import KeyServiceUnusable
 from providers import files
 from providers.provider import (
     KeepsFiles,
@@ -127,12 +128,21 @@ async def _performed(act: Act, order: Order, provider: Provider, world: World) -
 
 
 async def _secrets(order: Order, world: World) -> Secrets:
-    """The values the release pins. Raises ProviderRefused when one cannot be opened."""
+    """The values the release pins. Raises ProviderRefused when one cannot be opened, ProviderBusy while nobody can tell."""
     release = order.release
     try:
         return await opened(world.secrets, order.tenant_id, release.function_id, release.secret_values)
     except SecretLost as problem:
         raise ProviderRefused("secret_lost", str(problem), "Set the secret again and deploy.") from problem
+    except KeyServiceUnusable as problem:
+        raise no_master_key(problem) from problem
+
+
+def no_master_key(problem: KeyServiceUnusable) -> ProviderBusy:
+    """What is told of a step that waits for the master key. Operators read in the log which key that is, and why."""
+    log.warning("key_service_unusable", problem=problem.message, remedy=problem.remedy)
+    message = "The service that keeps this installation's master key cannot be asked, so no secret can be opened."
+    return ProviderBusy(message, retry_in_seconds=problem.retry_after_seconds)
 
 
 async def _sources(order: Order, world: World) -> tuple[Source, ...]:

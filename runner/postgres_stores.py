@@ -14,9 +14,12 @@ from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
 from eventstore.webhook_deliveries import PostgresDeliveries
-from process.master_key import former_master_keys, key_for, master_key
+from eventstore.wrapped_keys import PostgresWrappedKeys
+from process.key_ring import KeyRing
+from process.master_key import local_keys
 from process.settings import Settings
 from projections.postgres_reader import PostgresReader
+from providers.key_services.catalogue import key_ring
 from runner.composition import Stores
 
 BUILD_LOG_SESSIONS_MAX = 3
@@ -55,26 +58,28 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
     await exits.enter_async_context(log)
     reader = PostgresReader(database, sessions(listen_url or url, role=_ROLE))
     await exits.enter_async_context(reader)
+    ring = key_ring(settings, PostgresWrappedKeys(database))
+    if ring is not None:
+        exits.push_async_callback(ring.close)
     return Stores(
         log=log,
         reader=reader,
         leases=PostgresLeases(for_leases),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(for_build_logs),
-        secrets=_secrets(settings, database),
-        sealing=_sealing(settings, database),
+        secrets=_secrets(settings, database, ring),
+        sealing=_sealing(settings, database, ring),
+        ring=ring,
         ticks=PostgresTicks(database),
         deliveries=PostgresDeliveries(database),
     )
 
 
-def _secrets(settings: Settings, database: Database) -> SecretVault:
-    former = [key_for(key, "function-secrets") for key in former_master_keys(settings)]
-    key = key_for(master_key(settings), "function-secrets")
-    return SecretVault(PostgresSecretStore(database), key=key, former=former)
+def _secrets(settings: Settings, database: Database, ring: KeyRing | None) -> SecretVault:
+    keys = local_keys(settings, "function-secrets")
+    return SecretVault(PostgresSecretStore(database), key=keys.current, former=keys.former, ring=ring)
 
 
-def _sealing(settings: Settings, database: Database) -> Sealing:
-    former = [key_for(key, "person-keys") for key in former_master_keys(settings)]
-    key = key_for(master_key(settings), "person-keys")
-    return Sealing(PostgresPersonKeys(database), key_encryption_key=key, former=former)
+def _sealing(settings: Settings, database: Database, ring: KeyRing | None) -> Sealing:
+    keys = local_keys(settings, "person-keys")
+    return Sealing(PostgresPersonKeys(database), key_encryption_key=keys.current, former=keys.former, ring=ring)

@@ -31,8 +31,6 @@ from domain.plan import Limits, plan_stream
 from domain.refusal import Refusal
 from eventstore.codec import EventOfNewerCode
 from eventstore.meta import Actor
-from eventstore.sealing import NotSealed
-from eventstore.secret_values import SecretLost
 from eventstore.ticks import Ticks
 from eventstore.webhook_deliveries import Deliveries
 from projections.artifacts import ARTIFACTS_KEPT
@@ -56,6 +54,7 @@ from providers import files
 from providers.provider import KeepsFiles, Place, ProviderBusy, ProviderRefused
 from runner.access import access_of
 from runner.perform import foreseen, provider_of
+from runner.rewrapping import wrap_anew
 from runner.seen import Seen, look, order_of
 from runner.world import Held, World
 
@@ -338,16 +337,8 @@ class Retention:
                     count = await self._world.secrets.forget(tenant_id, function_id)
                     log.info("secrets_forgotten", function_id=str(function_id), count=count)
             after = keys[-1]
-        try:
-            if count := await self._world.secrets.rewrap():
-                log.info("secrets_wrapped_anew", count=count)
-        except SecretLost as problem:
-            log.warning("secrets_not_wrapped_anew", problem=str(problem))
-        try:
-            if count := await self._world.sealing.rewrap():
-                log.info("person_keys_wrapped_anew", count=count)
-        except NotSealed as problem:
-            log.warning("person_keys_not_wrapped_anew", problem=str(problem))
+        world = self._world
+        await wrap_anew(world.secrets, world.sealing, world.ring, now=world.clock())
 
     async def _expire_webhook(self, tenant_id: UUID, webhook_id: UUID) -> None:
         found = await self._reader.one(WEBHOOK_GET, tenant_id, webhook_id)

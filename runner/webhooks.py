@@ -25,6 +25,7 @@ from eventstore.meta import Actor
 from eventstore.positions import format_position
 from eventstore.secret_values import SecretLost
 from eventstore.webhook_deliveries import Deliveries, Delivery, DeliveryStatus, Progress
+from process.key_service import KeyServiceUnusable
 from process.secret import Secret
 from projections.deployment_events import TIMELINE_NEWS, TIMELINE_OF_PROJECT, ProjectTimelineEvent
 from projections.query import Found
@@ -266,6 +267,9 @@ class Webhooks:
         except SecretLost as problem:
             log.warning("webhook_secret_lost", webhook_id=str(kept.found.id), problem=str(problem))
             return Answered(message="Its secret cannot be opened; rotate it.")
+        except KeyServiceUnusable as problem:
+            log.warning("key_service_unusable", problem=problem.message, remedy=problem.remedy)
+            return Answered(message="The master key that opens its secret cannot be had now.")
         message = Message(id=f"msg_{id.hex}", body=msgspec.json.encode(told))
         return await self._sender.send(kept.row.url, message, secrets, at=self._world.clock())
 

@@ -15,6 +15,7 @@ from eventstore.contents import Contents
 from eventstore.log import Log
 from eventstore.sealing import Sealing
 from eventstore.secret_values import SecretVault
+from process.key_ring import KeyRing
 from providers.provider import Observation, Provider
 from runner.metrics import Metrics
 from runner.plan import Step, next_step
@@ -36,6 +37,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[], UUID]
     metrics: Metrics
     redact: Callable[[str], str]
+    # The tenants' keys, where a key service wraps them.
+    ring: KeyRing | None = None
     plan: Plan = next_step
 
 

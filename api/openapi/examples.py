@@ -514,8 +514,10 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         queued_at=_at(9, 20),
     ),
     MasterKey(
+        service="aws-kms:arn:aws:kms:eu-central-1:111122223333:alias/dcf",
         person_keys=Wrapped(by_current_key=41, by_other_keys=0),
         function_secrets=Wrapped(by_current_key=12, by_other_keys=0),
+        tenant_keys=Wrapped(by_current_key=3, by_other_keys=0),
         former_keys_needed=False,
     ),
     Tick(

@@ -14,12 +14,14 @@ from prometheus_client import REGISTRY
 
 from process import logs
 from process.health import Health
-from process.master_key import MasterKeyUnusable, former_master_keys, key_for, master_key
+from process.master_key import MasterKeyUnusable, local_keys
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe, socket_directory
 from process.stopping import stop_requested
+from providers.key_services.catalogue import key_ring
+from providers.local.agent_key import FileWrappedKey
 from providers.local.client import SOCKET_NAME
 from providers.local.composition import Plan, agent
 from providers.local.engine import EngineName
@@ -68,12 +70,15 @@ async def _run(settings: Settings) -> None:
 
 
 def _plan(settings: Settings) -> Plan:
+    keys = local_keys(settings, "agent-secrets")
+    closes = settings.master_key_service is None
     return Plan(
         toolchain_dir=settings.toolchains,
         environment={key: value for key, value in os.environ.items() if not key.startswith("DCF_")},
         hidden=hidden_from_functions(settings, os.environ),
-        secret_key=key_for(master_key(settings), "agent-secrets"),
-        former_secret_keys=tuple(key_for(key, "agent-secrets") for key in former_master_keys(settings)),
+        secret_key=keys.current if closes else None,
+        former_secret_keys=keys.former if closes or keys.current is None else (keys.current, *keys.former),
+        ring=key_ring(settings, FileWrappedKey(settings.data_dir / "agent" / "wrapped-key.json")),
         outbound=settings.functions_outbound,
         only_engine=_engine(settings.local_engine),
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),

@@ -74,8 +74,7 @@ class Agent:
     async def start(self) -> None:
         """Adopt what an agent before us left running, start what should run, end what should not, build on."""
         self._fleet.start()
-        for deployment in tuple(self._ledger):
-            self._close_anew(deployment)
+        self.close_anew()
         for deployment in self._ledger:
             await self._resume(deployment)
         log.info("agent_started", deployments=len(self._ledger), running=len(self._fleet))
@@ -252,6 +251,11 @@ class Agent:
             message=message,
             remedy="Read the function's last words, mend it and deploy again." if message else "",
         )
+
+    def close_anew(self) -> None:
+        """Close every function's secrets under the current key, as far as they can be opened."""
+        for deployment in tuple(self._ledger):
+            self._close_anew(deployment)
 
     def _close_anew(self, deployment: Deployment) -> None:
         """So that a former master key is not needed any more once the agent was started with the new one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from process.key_ring import KeyRing
 from providers.local.agent import Agent
+from providers.local.agent_key import unlock
 from providers.local.builder import Builder
 from providers.local.caller import Caller
 from providers.local.confinement import Confinement
@@ -32,9 +35,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     toolchain_dir: Path
     environment: Mapping[str, str]
     hidden: tuple[Path, ...]
-    # 32 bytes that close what the functions' secrets are on disk; the same ones at every start.
-    secret_key: bytes
+    # 32 bytes that close what the functions' secrets are on disk, the same ones at every start; None where the ring gives them.
+    secret_key: bytes | None
     former_secret_keys: tuple[bytes, ...] = ()
+    # Where a key service holds the master key: what gives the agent a key of its own, once the service answers.
+    ring: KeyRing | None = None
     # Where functions with a network of their own get to: the web by a proxy, or nowhere. `all`: they have none of their own.
     outbound: Literal["web", "none", "all"] = "web"
     only_engine: EngineName | None = None
@@ -70,11 +75,18 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
         secrets=secrets,
     )
     caller = Caller(routes, fleet)
+    unlocking: asyncio.Task[None] | None = None
     working = Agent(store, ledger, toolchains, builder, fleet, routes, secrets)
     try:
         await working.start()
+        if plan.ring is not None:
+            unlocking = asyncio.create_task(unlock(plan.ring, secrets, working.close_anew))
         yield Door(working, store, toolchains, routes, fleet, caller)
     finally:
+        if unlocking is not None:
+            unlocking.cancel()
+        if plan.ring is not None:
+            await plan.ring.close()
         await working.stop(plan.stop_seconds_max)
         await client.close()
 

@@ -10,8 +10,11 @@ import httpx
 import pytest
 
 from api.first_start import TENANT_ID
+from eventstore.wrapping import KeyWrapping
+from process.key_ring import KeyRing, MemoryWrappedKeys
 from tests.api.steps import ask, is_problem
-from tests.api.world import World
+from tests.api.world import World, now
+from tests.support.key_service import MemoryKeyService
 
 # Nothing else looks like it, so that any trace of it is one.
 SENTINEL = "sentinel-7f3a9c-never-to-be-seen"
@@ -54,6 +57,26 @@ class TestSetSecret:
 
         assert again.json() == first.json()
         assert is_problem(other, 409, "idempotency_key_reused")
+
+    async def test_while_the_key_service_is_away_says_so_and_changes_nothing(
+        self, world: World, client: httpx.AsyncClient, place: str
+    ) -> None:
+        service = MemoryKeyService()
+        ring = KeyRing(MemoryWrappedKeys(now), current=service)
+        world.services.secrets._wrapping = KeyWrapping("function-secrets", key=None, ring=ring)
+        service.away = True
+        head, once = await world.log.head(), {"Idempotency-Key": uuid4().hex}
+
+        away = await client.put(f"{place}/A", json={"value": SENTINEL}, headers=once)
+        head_after = await world.log.head()
+        service.away = False
+        again = await client.put(f"{place}/A", json={"value": SENTINEL}, headers=once)
+
+        assert is_problem(away, 503, "master_key_away")
+        assert int(away.headers["retry-after"]) > 0
+        assert "memory:one" not in away.text
+        assert head_after == head
+        assert (again.status_code, again.json()["version"]) == (200, 1)
 
     @pytest.mark.parametrize("name", ["PORT", "DCF_X", "9LIVES", "A-B"])
     async def test_refuses_names_no_variable_can_have(self, client: httpx.AsyncClient, place: str, name: str) -> None:

@@ -297,6 +297,7 @@ async def _world(
         key_uses=key_uses,
         sealing=sealing,
         secrets=secrets,
+        ring=None,
         providers={"local": SimulatedProvider(1, clock=lambda: 0.0)},
         token_source=token_source(lambda: "https://dcf.example", data_dir=data_dir),
         public_url=lambda: "https://api.dcf.example",

@@ -33,12 +33,15 @@ from eventstore.database import connect
 from eventstore.leases import PostgresLeases
 from eventstore.meta import Meta, encode_meta
 from eventstore.postgres import PostgresLog
+from eventstore.wrapped_keys import PostgresWrappedKeys
 from migrations.upgrade import migrate
+from process.key_ring import KeyRing
 from projections.catalogue import READ_MODELS
 from projections.engine import Parts, engine
 from projections.monitor import Monitor
 from tests.api.steps import a_function, a_project, ask, connected, the_files
 from tests.api.world import World, world_on_postgres
+from tests.support.key_service import MemoryKeyService
 
 URL = "https://ci.example.com/dcf"
 MADE_AT = "2026-03-01T12:00:00Z"
@@ -224,6 +227,19 @@ class TestImportOfAWholeExport:
         assert done.person_keys == 1
         vault = "SELECT tenant_id, person_id, key FROM vault.person_keys"
         assert await _rows(here, vault) == await _rows(there, vault)
+
+    async def test_keys_of_tenants_travel_with_what_they_wrap_and_name_their_service(
+        self, there: str, here: str, tmp_path: Path
+    ) -> None:
+        async with connect(there, role="dcf_engine", size_max=1) as engine:
+            await KeyRing(PostgresWrappedKeys(engine), current=MemoryKeyService()).key(UUID(int=1), "person-keys")
+
+        manifest = await exported(there, tmp_path / "with", keys=True)
+        await imported(here, tmp_path / "with")
+
+        assert manifest.key_services == ("memory:one",)
+        kept = "SELECT tenant_id, purpose, key_id, service, version, wrapped FROM vault.tenant_keys"
+        assert await _rows(here, kept) == await _rows(there, kept) != []
 
     async def test_webhooks_without_their_secret_are_off_until_there_is_another(
         self, there: str, here: str, tmp_path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -22,10 +23,13 @@ from eventstore.key_uses import MemoryKeyUses
 from eventstore.positions import PositionOfAnotherEpoch, format_position
 from eventstore.postgres import PostgresLog
 from eventstore.session import sessions
+from eventstore.wrapped_keys import PostgresWrappedKeys
+from process.key_ring import KeyRing
 from process.secret import Secret
 from process.settings import Settings
 from projections.postgres_reader import PostgresReader
 from tests.api.world import world_on_postgres
+from tests.support.key_service import MemoryKeyService
 
 MASTER = Secret("m" * 40)
 
@@ -232,3 +236,17 @@ class TestRestore:
             await restore_backup(there, file, replace=True)
 
         assert "DCF_MASTER_KEY" in refused.value.then
+
+    async def test_a_key_service_that_wraps_keys_in_it_must_be_given(self, there: Settings, file: Path) -> None:
+        assert there.database_url is not None
+        async with connect(there.database_url.reveal(), role="dcf_engine", size_max=1) as engine:
+            await KeyRing(PostgresWrappedKeys(engine), current=MemoryKeyService()).key(UUID(int=1), "person-keys")
+        made = await make_backup(there, file, overwrite=False)
+
+        with pytest.raises(Trouble, match="memory:one") as refused:
+            await restore_backup(there, file, replace=True)
+        given = msgspec.structs.replace(there, former_master_key_services="memory:one")
+        restored = await restore_backup(given, file, replace=True)
+
+        assert made.shown()["keyServices"] == restored.shown()["keyServices"] == ["memory:one"]
+        assert "DCF_MASTER_KEY_SERVICE" in refused.value.then

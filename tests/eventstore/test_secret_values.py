@@ -106,11 +106,12 @@ class TestRewrap:
 
 
 class TestFingerprint:
-    def test_tells_contents_apart_and_needs_the_key(self) -> None:
+    async def test_tells_contents_apart_and_needs_the_key(self) -> None:
         one, other = SecretVault(MemorySecretStore(), key=KEY), SecretVault(MemorySecretStore(), key=NEW_KEY)
 
-        assert one.fingerprint(b"a") == one.fingerprint(b"a") != one.fingerprint(b"b")
-        assert one.fingerprint(b"a") != other.fingerprint(b"a")
+        of_a = await one.fingerprint(TENANT, b"a")
+        assert of_a == await one.fingerprint(TENANT, b"a") != await one.fingerprint(TENANT, b"b")
+        assert of_a != await other.fingerprint(TENANT, b"a")
 
 
 async def test_the_apis_role_puts_in_and_takes_nothing_out(database_url: str) -> None:

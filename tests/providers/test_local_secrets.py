@@ -14,13 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from process.key_ring import KeyRing
 from process.secret import Secret
 from providers.hiding import HIDDEN_AS, hide
+from providers.local.agent_key import FileWrappedKey, unlock
 from providers.local.engine import EngineUnavailable
 from providers.local.function_log import FunctionLog
 from providers.local.secrets import AgentSecrets
-from providers.provider import Order
+from providers.provider import Order, ProviderBusy
 from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, withdrawn
+from tests.support.key_service import MemoryKeyService
 
 SENTINEL = "sentinel-2b8e41-never-to-be-seen"
 TELLS_ITS_SECRET = b"""import 'dart:io';
@@ -54,6 +57,39 @@ class TestAgentSecrets:
         with pytest.raises(EngineUnavailable, match="another master key"):
             AgentSecrets(b"n" * 32).open(deployment_id, closed)
         assert AgentSecrets(b"n" * 32, [b"k" * 32]).open(deployment_id, closed) == {"A": SENTINEL}
+
+    async def test_get_their_key_from_a_key_service_once_that_answers(self, tmp_path: Path) -> None:
+        """
+        Goal: an agent goes over to a key service and back without losing what it closed, and waits for one that is away.
+        Method: agents after agents over one file, each closing its own way.
+        """
+        service, path, deployment_id = MemoryKeyService(), tmp_path / "wrapped-key.json", uuid4()
+        closed = AgentSecrets(b"k" * 32).close(deployment_id, {"A": SENTINEL})
+        waiting = AgentSecrets(None, [b"k" * 32])
+        service.away = True
+        ring = KeyRing(FileWrappedKey(path), current=service)
+        with pytest.raises(ProviderBusy):
+            waiting.close(deployment_id, {"A": SENTINEL})
+        assert waiting.renewed(deployment_id, closed) == closed
+
+        service.away = False
+        done: list[bool] = []
+        await unlock(ring, waiting, lambda: done.append(True))
+        renewed = waiting.renewed(deployment_id, closed)
+        assert done == [True]
+        assert renewed != closed
+
+        later = AgentSecrets(None)
+        with pytest.raises(EngineUnavailable, match="its key yet"):
+            later.open(deployment_id, renewed)
+        await unlock(KeyRing(FileWrappedKey(path), current=service), later, done.clear)
+        assert later.open(deployment_id, renewed) == {"A": SENTINEL}
+
+        back = AgentSecrets(b"n" * 32)
+        await unlock(KeyRing(FileWrappedKey(path), current=None, former=[service]), back, done.clear)
+        closed = back.renewed(deployment_id, renewed)
+        assert AgentSecrets(b"n" * 32).open(deployment_id, closed) == {"A": SENTINEL}
+        assert path.stat().st_mode & 0o077 == 0
 
     def test_are_closed_anew_so_that_the_former_key_can_go(self) -> None:
         deployment_id, new = uuid4(), AgentSecrets(b"n" * 32, [b"k" * 32])

@@ -13,13 +13,20 @@ import pytest
 
 from commands.deployment import RollbackDeployment
 from domain.deployment import CancelTooLate, DeploymentWaiting
-from domain.event import StreamRef
+from domain.event import Fact, StreamRef
+from domain.function import FUNCTION
 from eventstore.log import NO_STREAM, Log, StoredEvent
+from eventstore.secret_values import MemorySecretStore, SecretVault
+from process.key_ring import KeyRing, MemoryWrappedKeys
+from process.secret import Secret
+from providers.hiding import HIDDEN_AS
 from providers.simulated.weather import Behaviour, Weather
 from runner.advance import Turns, advance
+from runner.composition import stores_in_memory
 from runner.world import Held, World
 from tests.runner.town import Town
-from tests.support import virtual_time
+from tests.support import a, virtual_time
+from tests.support.key_service import MemoryKeyService
 from tests.support.mortal import Mortal
 
 WHOLE_STORY = [
@@ -408,6 +415,46 @@ class TestAStep:
             assert (await town.deployment(deployment_id)).status == "succeeded"
 
         play(scene)
+
+
+class TestAnOutageOfTheKeyService:
+    def test_is_waited_out_with_the_reason_told_and_no_log_written_meanwhile(self) -> None:
+        """
+        Goal: no secret is shown, nothing fails and nothing is lost while nobody can open a secret.
+        Method: the service is away from before the build ends until a minute after.
+        """
+
+        async def scene() -> None:
+            service = MemoryKeyService()
+            ring = KeyRing(MemoryWrappedKeys(virtual_time.now), current=service, kept_max=0)
+            vault = SecretVault(MemorySecretStore(), ring=ring)
+            town = Town(stores=msgspec.structs.replace(stores_in_memory(virtual_time.now), secrets=vault, ring=ring))
+            await one_function(town)
+            tenant_id, function_id = town.functions[0]
+            value_id = town.new_id()
+            await vault.close(tenant_id, function_id, value_id, Secret("line"))
+            await town.record(Fact(FUNCTION.stream(tenant_id, function_id), a.secret_set(value_id=value_id).event))
+            deployment_id = await town.queue()
+            service.away = True
+            driven = asyncio.create_task(drive(await town.claim(deployment_id), town.world()))
+            await asyncio.sleep(60)
+
+            story = await town.story(deployment_id)
+            assert "deployment.waiting" in story
+            assert "deployment.build_succeeded" not in story
+            assert (await town.build_logs.read(tenant_id, deployment_id)).text == ""
+            [waiting] = [one for one in await town.events(deployment_id) if isinstance(one, DeploymentWaiting)][:1]
+            assert "master key" in waiting.message
+            assert service.name not in waiting.message
+
+            service.away = False
+            await driven
+            assert (await town.deployment(deployment_id)).status == "succeeded"
+            log = (await town.build_logs.read(tenant_id, deployment_id)).text
+            assert log == "".join(f"{HIDDEN_AS} {line}\n" for line in range(4))
+            assert town.cloud.violations == []
+
+        virtual_time.run(scene())
 
 
 class TestAnActivationThatWasNotHeardOf:

@@ -56,6 +56,8 @@ def resource_of(asked: Asked, account: Account) -> str:
             return name if name.startswith("arn:") else account.arn("secretsmanager", f"secret:{name}-AbCdEf")
         case "scheduler":
             return account.arn("scheduler", f"schedule/{given.get('GroupName') or 'default'}/{given['Name']}")
+        case "kms":
+            return str(given.get("KeyId") or "*")
         case "iam":
             name = given.get("RoleName")
             return f"arn:aws:iam::{account.id}:role/{name}" if name else str(given.get("PolicySourceArn", "*"))

@@ -27,6 +27,7 @@ from tests.emulators.aws.builds import Builds
 from tests.emulators.aws.faults import Faults
 from tests.emulators.aws.functions import Functions
 from tests.emulators.aws.images import Images
+from tests.emulators.aws.kms import Kms
 from tests.emulators.aws.permissions import actions_of, resource_of
 from tests.emulators.aws.schedules import Schedules
 from tests.emulators.aws.schema import Asked, asked, protocol_of
@@ -57,6 +58,7 @@ class Amazon:
         self.calls: list[str] = []
         tokens = Tokens(self.account)
         self._methods: dict[str, Mapping[str, Method]] = {
+            "kms": Kms(self.account).methods,
             "sts": tokens.methods,
             "iam": tokens.iam,
             "ecr": self.images.methods,
