@@ -6,9 +6,12 @@ from process.key_ring import KeyRing, WrappedKeys
 from process.key_service import KeyService
 from process.patient_service import PatientService
 from process.settings import SettingInvalid, Settings
-from providers.key_services import aws
+from providers.key_services import aws, gcp
 
-_EXPECTED = "name a key as aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID does"
+_EXPECTED = (
+    "name a key as aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID or"
+    " gcp-kms:projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY do"
+)
 
 
 def key_ring(settings: Settings, store: WrappedKeys) -> KeyRing | None:
@@ -31,4 +34,6 @@ def key_services(settings: Settings) -> tuple[KeyService | None, tuple[KeyServic
 def _service(name: str, settings: Settings, variable: str) -> KeyService:
     if name.startswith(aws.PREFIX) and aws.is_key(arn := name.removeprefix(aws.PREFIX)):
         return PatientService(aws.AwsKeyService(arn, settings.aws_endpoints))
+    if name.startswith(gcp.PREFIX) and gcp.is_key(key := name.removeprefix(gcp.PREFIX)):
+        return PatientService(gcp.GcpKeyService(key, settings.gcp_endpoints))
     raise SettingInvalid(variable, _EXPECTED)

@@ -20,6 +20,7 @@ APIS = (
     "cloudscheduler",
     "container",
     "secretmanager",
+    "cloudkms",
     "logging",
     "cloudresourcemanager",
     "iam",

@@ -27,6 +27,7 @@ VERSIONS = {
     "cloudscheduler": "v1",
     "container": "v1",
     "secretmanager": "v1",
+    "cloudkms": "v1",
     "logging": "v2",
     "cloudresourcemanager": "v1",
     "iam": "v1",

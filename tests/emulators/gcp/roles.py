@@ -57,5 +57,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         *(f"secretmanager.secrets.{verb}" for verb in ("create", "delete", "get", "list", "update")),
         *(f"secretmanager.versions.{verb}" for verb in ("add", "access", "destroy", "get", "list")),
     ),
+    "roles/cloudkms.cryptoKeyEncrypterDecrypter": tuple(
+        f"cloudkms.cryptoKeyVersions.{verb}" for verb in ("useToEncrypt", "useToDecrypt")
+    ),
     "roles/secretmanager.secretAccessor": ("secretmanager.versions.access",),
 }

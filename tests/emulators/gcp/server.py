@@ -21,6 +21,7 @@ from tests.emulators.gcp.discovery import VERSIONS, Matched, check_answer, check
 from tests.emulators.gcp.faults import Faults
 from tests.emulators.gcp.federation import Federation
 from tests.emulators.gcp.jobs import Scheduler
+from tests.emulators.gcp.kms import KeyManagement
 from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.emulators.gcp.logs import Logs
 from tests.emulators.gcp.registry import Registry
@@ -40,6 +41,7 @@ class Google:
         self.account, self.faults = account, Faults()
         self.registry = Registry(account)
         self.vault = SecretManager(account)
+        self.kms = KeyManagement(account)
         self.scheduler = Scheduler(account)
         self.clusters = Clusters(account)
         self.run = CloudRun(account, workshop, self.registry, self.vault, background)
@@ -62,6 +64,7 @@ class Google:
             self.scheduler,
             self.clusters,
             self.vault,
+            self.kms,
             Logs(self.account, self.run),
         )
         self._methods: Methods = {name: answer for service in services for name, answer in service.methods.items()}

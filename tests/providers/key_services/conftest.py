@@ -9,6 +9,7 @@ import pytest
 from tests.emulators.aws.server import Amazon
 from tests.emulators.workshop import workshop
 from tests.providers.grounds import TOOLCHAIN_DIR
+from tests.providers.key_services.grounds import Project
 
 
 @pytest.fixture(scope="module")
@@ -17,4 +18,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazon]:
     ready = Amazon(made)
     yield ready
     ready.close()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = Project(workshop(tmp_path_factory.mktemp("project"), TOOLCHAIN_DIR, real=False))
+    yield made
     made.close()

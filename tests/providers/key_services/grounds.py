@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import jwt
 import msgspec
 import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from process.key_service import KeyService
 from providers.key_services.aws import AwsKeyService
+from providers.key_services.gcp import GcpKeyService
 from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET
 from tests.emulators.aws.server import Amazon
+from tests.emulators.background import Background
+from tests.emulators.gcp.account import Account, Policy
+from tests.emulators.gcp.server import Google
+from tests.emulators.images import Workshop
 from tests.support.key_service import MemoryKeyService
 
 
@@ -51,6 +63,60 @@ def aws_ground(cloud: Amazon) -> KeyGround:
         gone=AwsKeyService(ours, nobody()),
         rotate=lambda: kms.rotate_key_on_demand(KeyId=ours),
         disable=lambda: kms.disable_key(KeyId=ours),
+    )
+
+
+class Project:
+    """An emulated project of Google's with a service account, and what makes tokens for its key, as oauth2.googleapis.com does."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._background = Background()
+        self.account = Account("acme-keys", "123456789012")
+        self.google = Google(self.account, workshop, self._background)
+        self._background.run(self.google.open())
+        self.email = "dcf@acme-keys.iam.gserviceaccount.com"
+        self.member = f"serviceAccount:{self.email}"
+        self.account.service_accounts[self.email] = Policy()
+        self.account.policy.add("roles/cloudkms.cryptoKeyEncrypterDecrypter", self.member)
+        self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        app = web.Application()
+        app.router.add_post("/token", self._given)
+        self.token_uri = f"http://127.0.0.1:{self._background.serve(app)}/token"
+
+    def key(self) -> str:
+        """The name of a new key."""
+        name = f"projects/acme-keys/locations/europe-west1/keyRings/dcf/cryptoKeys/{uuid4()}"
+        self.google.kms.rotate(name)
+        return name
+
+    def credentials(self, folder: Path) -> Path:
+        """The file of the service account's key."""
+        pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        file = folder / "service-account.json"
+        told = {"client_email": self.email, "private_key": pem, "token_uri": self.token_uri}
+        file.write_text(json.dumps({"type": "service_account", **told}))
+        return file
+
+    def close(self) -> None:
+        self._background.run(self.google.close())
+        self._background.close()
+
+    async def _given(self, request: web.Request) -> web.Response:
+        assertion = (await request.post())["assertion"]
+        claims = jwt.decode(str(assertion), self._private.public_key(), ["RS256"], audience=self.token_uri)
+        assert claims["scope"] == "https://www.googleapis.com/auth/cloudkms"
+        token = self.account.new_token(f"serviceAccount:{claims['iss']}")
+        return web.json_response({"access_token": token, "expires_in": 3600, "token_type": "Bearer"})
+
+
+def gcp_ground(project: Project) -> KeyGround:
+    ours, theirs = project.key(), project.key()
+    return KeyGround(
+        service=GcpKeyService(ours, project.google.endpoints),
+        another=GcpKeyService(theirs, project.google.endpoints),
+        gone=GcpKeyService(ours, nobody()),
+        rotate=lambda: project.google.kms.rotate(ours),
+        disable=lambda: project.google.kms.disabled.add(ours),
     )
 
 

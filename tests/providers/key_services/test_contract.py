@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
@@ -10,18 +11,31 @@ import pytest
 import pytest_asyncio
 
 from process.key_service import KeyContext, KeyServiceAway, KeyServiceRefused, WrappingForged
-from tests.providers.key_services.grounds import KeyGround, amazon_credentials, aws_ground, memory_ground
+from tests.providers.key_services.grounds import (
+    KeyGround,
+    Project,
+    amazon_credentials,
+    aws_ground,
+    gcp_ground,
+    memory_ground,
+)
 
 KEY = bytes(range(32))
 CONTEXT = KeyContext(UUID(int=1), "function-secrets", UUID(int=2))
 
 
-@pytest.fixture(params=["memory", "aws"])
-def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KeyGround:
-    if request.param == "memory":
-        return memory_ground()
-    amazon_credentials(monkeypatch)
-    return aws_ground(request.getfixturevalue("cloud"))
+@pytest.fixture(params=["memory", "aws", "gcp"])
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KeyGround:
+    match request.param:
+        case "memory":
+            return memory_ground()
+        case "aws":
+            amazon_credentials(monkeypatch)
+            return aws_ground(request.getfixturevalue("cloud"))
+        case _:
+            project: Project = request.getfixturevalue("project")
+            monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(project.credentials(tmp_path)))
+            return gcp_ground(project)
 
 
 @pytest_asyncio.fixture
