@@ -134,7 +134,9 @@ class IdTokens:
         if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX:
             raise jwt.DecodeError
         email = claims.get("email")
-        is_verified = claims.get("email_verified") in (True, "true")
+        # Who trusts an issuer's addresses does so where it says nothing of them, not where it says no.
+        said = claims.get("email_verified", issuer.trusts_email)
+        is_verified = said in (True, "true")
         verified = email if isinstance(email, str) and is_verified and "@" in email else None
         name = claims.get("name")
         return Identity(

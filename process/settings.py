@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     aws_endpoints: str | None = None
     azure_endpoints: str | None = None
 
-    # Whose ID tokens people may sign in with: ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
+    # Whose ID tokens people may sign in with: [trusts-email:]ISSUER_URL=AUDIENCE or firebase:PROJECT_ID, with spaces between.
     sign_in_issuers: str = ""
     # From which origins pages in a browser may use the API, with spaces between; * is every page, unset none.
     cors_origins: str = ""

@@ -253,6 +253,37 @@ class TestTheIssuersKeys:
         assert (await tokens.identity(issuer.token())).subject == "ada"
 
 
+class TestAnIssuerWhoseAddressesAreTrusted:
+    @pytest.mark.parametrize(
+        ("claims", "email"),
+        [
+            ({"email_verified": None}, "ada@example.com"),
+            ({"email_verified": True}, "ada@example.com"),
+            ({"email_verified": False}, None),
+            ({"email_verified": "false"}, None),
+            ({"email_verified": 0}, None),
+            ({"email_verified": None, "email": None}, None),
+            ({"email_verified": None, "email": "nobody"}, None),
+        ],
+    )
+    async def test_is_believed_where_it_says_nothing_and_not_where_it_says_no(
+        self, issuer: OidcIssuer, claims: dict[str, Any], email: str | None
+    ) -> None:
+        async with httpx.AsyncClient() as http:
+            trusted = trusted_issuers(f"trusts-email:{issuer.url}={CLIENT_ID}")
+            tokens = IdTokens(trusted, http, clock=lambda: datetime.now(UTC))
+
+            assert (await tokens.identity(issuer.token(**claims))).email == email
+
+    def test_is_named_so_and_is_never_firebase(self) -> None:
+        strict, trusted = trusted_issuers("https://one.example=id trusts-email:https://two.example=id")
+
+        assert (strict.trusts_email, trusted.trusts_email, trusted.issuer) == (False, True, "https://two.example")
+        for refused in ("trusts-email:firebase:shop", "trusts-email:", "trusts-email:http://two.example=id"):
+            with pytest.raises(SettingInvalid, match="DCF_SIGN_IN_ISSUERS"):
+                trusted_issuers(refused)
+
+
 class TestTrustedIssuers:
     def test_are_named_with_their_audiences(self) -> None:
         found = trusted_issuers("https://login.example.com=one,two  firebase:shop")

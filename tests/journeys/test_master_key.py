@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.emulators.aws.server import Amazon
+from tests.emulators.workshop import workshop
+from tests.providers.grounds import TOOLCHAIN_DIR
+from tests.providers.key_services.grounds import amazon_credentials, made_key
 from tests.support.service import ROOT, Service, another_api, until
 
 OLD, NEW = "the-master-key-of-before-0123456789abcdef", "the-master-key-from-now-on-0123456789abcdef"
@@ -70,6 +75,88 @@ def test_the_master_key_is_changed_with_nobody_noticing(rotating: Service) -> No
         doctor = _doctor(rotating, **newer)
 
     assert "every key that is kept is wrapped by it; DCF_FORMER_MASTER_KEYS can be unset" in doctor
+
+
+@pytest.mark.proof
+def test_a_key_service_takes_the_master_keys_place_and_goes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Goal: going over to a KMS stops nobody; afterwards nothing but the KMS opens what is kept; and while that is away, whoever had the
+    keys goes on, who had not says so, and everything else works.
+    Method: an API with either way of closing, a runner that wraps anew, one that has the KMS alone; then the KMS is taken away.
+    """
+    amazon_credentials(monkeypatch)
+    made = workshop(tmp_path / "cloud", TOOLCHAIN_DIR, real=False)
+    cloud = Amazon(made)
+    name = f"aws-kms:{made_key(cloud)}"
+    running = Service(
+        tmp_path / "service",
+        DCF_MASTER_KEY=OLD,
+        DCF_FORMER_MASTER_KEY_SERVICES=name,
+        DCF_AWS_ENDPOINTS=cloud.endpoints,
+    )
+    by_service = {
+        "DCF_MASTER_KEY": OLD,
+        "DCF_MASTER_KEY_SERVICE": name,
+        "DCF_FORMER_MASTER_KEY_SERVICES": "",
+        "DCF_AWS_ENDPOINTS": cloud.endpoints,
+    }
+    alone = {**by_service, "DCF_MASTER_KEY": ""}
+    invited: list[str] = []
+    try:
+        running.start()
+        with (
+            running.client() as before,
+            another_api(running, **by_service) as url,
+            httpx.Client(base_url=url, headers=before.headers, timeout=60) as after,
+        ):
+
+            def works(*apis: httpx.Client) -> None:
+                for api in apis:
+                    invited.append(EMAILS[len(invited)])
+                    told = api.post("/api/v1/tenant/invitations", json={"email": invited[-1], "role": "viewer"})
+                    assert told.status_code == 201, told.text
+                for api in apis:
+                    assert _emails(api) == invited
+
+            works(before, after)
+            assert _state(running, after)["formerKeysNeeded"] is True
+            with _runner(running, **by_service):
+                until(lambda: _state(running, after)["formerKeysNeeded"] is False, seconds=60, what="the own key free")
+                works(before, after)
+            with _runner(running, **by_service):
+                until(lambda: _state(running, after)["formerKeysNeeded"] is False, seconds=60, what="the own key free")
+            state = _state(running, after)
+            assert state["service"] == name
+            assert state["tenantKeys"] == {"byCurrentKey": 2, "byOtherKeys": 0}
+            assert "wraps and unwraps for this process" in _doctor(running, **alone)
+
+            with another_api(running, **alone) as url_alone, httpx.Client(base_url=url_alone, timeout=60) as last:
+                last.headers = before.headers
+                works(last)
+                asked = len([call for call in cloud.calls if call.startswith("kms.")])
+                for _ in range(20):
+                    assert _emails(last) == invited
+                assert len([call for call in cloud.calls if call.startswith("kms.")]) == asked
+
+                cloud.close()
+                works(last)
+                with another_api(running, **alone) as url_late, httpx.Client(base_url=url_late, timeout=60) as late:
+                    late.headers = before.headers
+                    began = time.monotonic()
+                    refused = late.get("/api/v1/tenant/invitations")
+                    assert (refused.status_code, refused.json()["code"]) == (503, "master_key_away")
+                    assert int(refused.headers["retry-after"]) >= 1
+                    assert time.monotonic() - began < 20
+                    assert late.get("/api/v1/me").status_code == 200
+                    assert late.post("/api/v1/projects", json={"name": "shop"}).status_code == 201
+                works(last)
+        assert "cannot be asked" in _doctor(running, **alone)
+    finally:
+        running.stop()
+        cloud.close()
+        made.close()
 
 
 def _emails(api: httpx.Client) -> list[str]:
