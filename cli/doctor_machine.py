@@ -233,6 +233,7 @@ async def _tried(agent: AgentSocket) -> Finding | None:
     if step is None:
         return None
     stands_in = step.status == "passed" and "stand-in" in step.message
-    status: Status = "fail" if step.status == "failed" else "warn" if stands_in or step.status != "passed" else "ok"
+    is_warned = stands_in or step.status != "passed" or step.code == "metadata_in_reach"
+    status: Status = "fail" if step.status == "failed" else "warn" if is_warned else "ok"
     remedy = "for packages and newer Dart install the Dart SDK, podman or docker" if stands_in else step.remedy
     return Finding("engine", status, step.message.rstrip("."), remedy)

@@ -93,6 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     local_engine: str | None = None
     # Where functions that run as processes get to: the web through a proxy of the agent, nowhere, or all this machine does.
     functions_outbound: Literal["web", "none", "all"] = "web"
+    # The network that podman or docker give to builds and functions, as their --network takes it. Unset: the engine's own.
+    container_network: str = ""
     # The key that closes stored secrets and personal fields. Unset: one is made in data_dir at first start.
     master_key: Secret | None = None
     # Those it had before, with spaces between, until what they closed is wrapped anew.

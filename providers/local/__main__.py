@@ -81,6 +81,7 @@ def _plan(settings: Settings) -> Plan:
         ring=key_ring(settings, FileWrappedKey(settings.data_dir / "agent" / "wrapped-key.json")),
         outbound=settings.functions_outbound,
         only_engine=_engine(settings.local_engine),
+        container_network=settings.container_network,
         stop_seconds_max=max(1.0, settings.stop_seconds_max - RESERVE_SECONDS),
     )
 

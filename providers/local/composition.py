@@ -43,6 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     # Where functions with a network of their own get to: the web by a proxy, or nowhere. `all`: they have none of their own.
     outbound: Literal["web", "none", "all"] = "web"
     only_engine: EngineName | None = None
+    # The network that podman or docker give builds and functions; empty for the engine's own choice.
+    container_network: str = ""
     stop_seconds_max: float = 10.0
     patience: Patience = Patience()
 
@@ -97,4 +99,5 @@ def _surroundings(plan: Plan) -> Surroundings:
         environment=plan.environment,
         toolchain_dir=plan.toolchain_dir,
         dart_home=plan.environment.get("DART_HOME", ""),
+        network=plan.container_network,
     )

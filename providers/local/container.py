@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
-import struct
 import tempfile
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Literal, Self
 
 from domain.release import Toolchain
+from providers.local import tiny_program
 from providers.local.command import run
 from providers.local.engine import Command, EngineName, EngineUnavailable, Launch, Surroundings
 from providers.provider import ProviderRefused
@@ -42,11 +43,8 @@ _CLIENT_VARIABLES = (
     "DOCKER_CONFIG",
     "CONTAINER_HOST",
 )
-# The machine code of a program that exits with 0: all that an image from scratch needs to be run.
-_EXIT_CODE = {
-    "x86_64": (62, bytes.fromhex("31ffb83c0000000f05")),
-    "aarch64": (183, bytes.fromhex("000080d2a80b80d2010000d4")),
-}
+# Where every large cloud tells its machines, and whoever can ask as one, who they are and with which credentials.
+METADATA = (IPv4Address("169.254.169.254"), 80)
 
 
 class Container:
@@ -64,6 +62,8 @@ class Container:
         self._program: tuple[str, ...] = (name,)
         self.build_needs: tuple[Path, ...] | None = None
         self._run_options: tuple[str, ...] = ()
+        # What the operator wants builds and functions to be put into, instead of the engine's own network.
+        self._own_network = ("--network", surroundings.network) if surroundings.network else ()
 
     @classmethod
     async def probe(cls, name: Literal["podman", "docker"], surroundings: Surroundings) -> Self:
@@ -89,7 +89,9 @@ class Container:
                 continue
             image = (folder / self.output).read_text().strip()
             for options in _RUN_VARIANTS[self.name]:
-                self._run_options = options
+                if self._own_network and "--network" in options:
+                    continue
+                self._run_options = (*self._own_network, *options)
                 words = (
                     await self._try((*self._program, "run", "--rm", *self._network(1), *options, image), folder) or ""
                 )
@@ -114,6 +116,21 @@ class Container:
             f"Run `{self.name} pull {BASE_IMAGE}`; or set DCF_LOCAL_ENGINE={self.name} where no Dockerfile needs it.",
         )
 
+    async def reaches(self, address: IPv4Address, port: int) -> bool | None:
+        """Whether what this engine runs, in the network that builds and functions have, can connect to somebody; None: it cannot be told."""
+        program = tiny_program.connecting(address, port)
+        if program is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="dcf-probe-") as place:
+            folder = Path(place)
+            (folder / "connect").write_bytes(program)
+            (folder / "connect").chmod(0o755)
+            (folder / "Dockerfile").write_text('FROM scratch\nCOPY connect /connect\nENTRYPOINT ["/connect"]\n')
+            if await self._try(self.build_steps(folder, "dcf-probe-network")[0], folder) is not None:
+                return None
+            image = (folder / self.output).read_text().strip()
+            return await self._try((*self._program, "run", "--rm", *self._run_options, image), folder) is None
+
     async def _try(self, argv: tuple[str, ...], folder: Path) -> str | None:
         """None when it succeeded, else what it said."""
         return await self._ask(argv, folder, PROBE_SECONDS_MAX)
@@ -131,7 +148,7 @@ class Container:
             )
 
     def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
-        return ((*self._program, "build", "--iidfile", self.output, "-t", _tag(name), "."),)
+        return ((*self._program, "build", *self._own_network, "--iidfile", self.output, "-t", _tag(name), "."),)
 
     def digest(self, output: Path) -> str:
         found = output.read_text().strip()
@@ -187,16 +204,7 @@ async def _version(program: str, folder: Path, surroundings: Surroundings) -> st
 
 
 def _exiting_program() -> bytes:
-    """A whole ELF file of one segment."""
-    if platform.machine() not in _EXIT_CODE:
+    program = tiny_program.exiting()
+    if program is None:
         raise EngineUnavailable(f"Containers are not tried on {platform.machine()}.", "Use a Dart SDK on this machine.")
-    machine, code = _EXIT_CODE[platform.machine()]
-    base, header_bytes, segment_bytes = 0x400000, 64, 56
-    size = header_bytes + segment_bytes + len(code)
-    identity = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
-    entry = base + header_bytes + segment_bytes
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH", identity, 2, machine, 1, entry, header_bytes, 0, 0, header_bytes, segment_bytes, 1, 0, 0, 0
-    )
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
-    return header + segment + code
+    return program

@@ -20,6 +20,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     toolchain_dir: Path
     dart_home: str = ""
+    # What podman or docker put builds and functions into; empty for the engine's own choice.
+    network: str = ""
     report: Callable[[str], None] = lambda _: None
 
 

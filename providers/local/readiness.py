@@ -7,7 +7,7 @@ from typing import Literal
 
 from domain.release import Toolchain
 from providers.local.store import Store
-from providers.local.toolchain import NoEngine, Toolchains
+from providers.local.toolchain import METADATA_REMEDY, NoEngine, Toolchains
 from providers.provider import Finding, Step
 
 # Long enough to try every engine that is there, and mostly to fetch one; less than who asks the agent waits.
@@ -22,7 +22,11 @@ async def verify_engine(toolchains: Toolchains, seconds_max: float = PENDING_SEC
         remedy = "Nothing is wrong; ask again in a few seconds."
         return _finding("pending", _step("skipped", "engine_pending", f"{toolchains.progress}.", remedy))
     try:
-        return _finding("verified", _step("passed", "", _words(choosing.result().toolchain), ""))
+        words = _words(choosing.result().toolchain)
+        if toolchains.exposed:
+            words = f"{words.rstrip('.')}, and what it builds and runs reaches a cloud's metadata."
+            return _finding("verified", _step("passed", "metadata_in_reach", words, METADATA_REMEDY))
+        return _finding("verified", _step("passed", "", words, ""))
     except NoEngine as error:
         return _finding("failed", _step("failed", "no_engine", error.message, error.remedy))
 

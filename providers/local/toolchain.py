@@ -8,12 +8,17 @@ from typing import assert_never
 import msgspec
 import structlog
 
-from providers.local.container import Container
+from providers.local.container import METADATA, Container
 from providers.local.dart_sdk import DartSdk
 from providers.local.engine import Engine, EngineName, EngineUnavailable, Surroundings
 from providers.local.stand_in import StandIn
 
 ENGINES: tuple[EngineName, ...] = ("dart", "podman", "docker", "standin")
+
+METADATA_REMEDY = (
+    "Drop it in the machine's firewall (`iptables -I FORWARD -d 169.254.169.254 -j DROP`; DOCKER-USER instead of FORWARD for docker), or give"
+    " builds a network without it by DCF_CONTAINER_NETWORK, or have the cloud answer no hop further (AWS: a hop limit of 1)."
+)
 
 log = structlog.get_logger()
 
@@ -37,6 +42,8 @@ class Toolchains:
         self._working: dict[EngineName, Engine] = {}
         self._choosing: asyncio.Task[Engine] | None = None
         self._turn = asyncio.Lock()
+        # Whether what the chosen engine builds and runs reaches a cloud's metadata.
+        self.exposed = False
 
     def start(self) -> asyncio.Task[Engine]:
         """The choice under way or made; a choice that found nothing is made again, by the next call."""
@@ -76,8 +83,18 @@ class Toolchains:
                 tried[name] = error
             else:
                 log.info("engine_chosen", engine=name, version=engine.toolchain.version)
+                if isinstance(engine, Container):
+                    await self._look_for_metadata(engine)
                 return engine
         raise NoEngine(tried)
+
+    async def _look_for_metadata(self, engine: Container) -> None:
+        """Builds run what strangers wrote: they must not be able to ask a cloud for the machine's own credentials."""
+        if await engine.reaches(*METADATA):
+            self.exposed = True
+            log.warning(
+                "containers_reach_metadata", engine=engine.name, address=str(METADATA[0]), remedy=METADATA_REMEDY
+            )
 
     async def _probe(self, name: EngineName) -> Engine:
         try:

@@ -78,6 +78,7 @@ def test_the_master_key_is_changed_with_nobody_noticing(rotating: Service) -> No
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(300)
 def test_a_key_service_takes_the_master_keys_place_and_goes_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,89 @@
+"""Podman and docker: which network what they build and run has, and whether a cloud's metadata is in its reach."""
+
+from __future__ import annotations
+
+import os
+import socket
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import psutil
+import pytest
+
+from providers.local.container import Container
+from providers.local.engine import EngineUnavailable, Surroundings
+from providers.local.readiness import verify_engine
+from providers.local.toolchain import Toolchains
+from tests.providers.grounds import TOOLCHAIN_DIR
+from tests.providers.test_local_toolchain import surroundings
+
+# An engine that notes what it is asked for; `run` succeeds, or, of the program that connects, as the body says.
+_ENGINE = """docker: echo "$@" >> asked; cp asked {told}; case "$1" in
+  version) echo 27.1;;
+  build) case "$2" in --network) shift 2;; esac; echo sha256:{digest} > "$3"; cp Dockerfile {last};;
+  run) if grep -q connect {last}; then exit {connects}; fi;;
+esac"""
+
+
+def _engine(tmp_path: Path, *, connects: int) -> str:
+    return _ENGINE.format(told=tmp_path / "told", last=tmp_path / "last", digest="ab" * 32, connects=connects)
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("connects", [0, 1], ids=["in reach", "out of reach"])
+    async def test_is_looked_for_when_the_engine_is_chosen_and_told(self, tmp_path: Path, connects: int) -> None:
+        toolchains = Toolchains(surroundings(tmp_path, _engine(tmp_path, connects=connects)), "docker")
+
+        finding = await verify_engine(toolchains)
+
+        step = next(step for step in finding.steps if step.name == "engine_ready")
+        assert finding.status == "verified"
+        assert toolchains.exposed is (connects == 0)
+        assert (step.code == "metadata_in_reach") is ("169.254.169.254" in step.remedy) is (connects == 0)
+
+    async def test_is_asked_for_in_the_network_that_is_wanted(self, tmp_path: Path) -> None:
+        place = surroundings(tmp_path, _engine(tmp_path, connects=1))
+        toolchains = Toolchains(msgspec.structs.replace(place, network="walled"), "docker")
+
+        engine = await toolchains.start()
+
+        assert engine.build_steps(tmp_path, "x")[0][1:4] == ("build", "--network", "walled")
+        assert "run --rm --network walled" in (tmp_path / "told").read_text()
+
+
+@pytest.mark.proof
+async def test_a_real_engine_tells_what_its_containers_reach() -> None:
+    """
+    Goal: what the doctor says of the metadata is what a build would find.
+    Method: podman, or docker, connects to a listener of this machine from the network it gives by itself, and from none.
+    """
+    path = os.environ.get("PATH", "")
+    place = Surroundings(search_path=path, environment=dict(os.environ), toolchain_dir=TOOLCHAIN_DIR)
+    engine = await _first_that_works(place)
+    walled = await Container.probe(engine.name, msgspec.structs.replace(place, network="none"))  # type: ignore[arg-type]
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        here = _address_of_this_machine()
+
+        assert await engine.reaches(here, port) is True
+        assert await walled.reaches(here, port) is False
+
+
+async def _first_that_works(place: Surroundings) -> Container:
+    names: tuple[Literal["podman", "docker"], ...] = ("podman", "docker")
+    for name in names:
+        try:
+            return await Container.probe(name, place)
+        except EngineUnavailable:
+            continue
+    pytest.skip("neither podman nor docker runs containers here")
+
+
+def _address_of_this_machine() -> IPv4Address:
+    every = [one.address for name in psutil.net_if_addrs().values() for one in name if one.family == socket.AF_INET]
+    found = [address for address in map(IPv4Address, every) if not address.is_loopback]
+    if not found:
+        pytest.skip("this machine has no address that containers could reach")
+    return found[0]
