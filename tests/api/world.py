@@ -132,12 +132,16 @@ class World(msgspec.Struct, frozen=True):
         await self.record(RegisterPerson(tenant_id=SYSTEM_TENANT, at=at, person_id=person_id, name=Sealed("c2VhbGVk")))
         return person_id
 
-    async def stranger_key(self) -> str:
-        """The owner's key of another tenant."""
+    async def another_tenant(self, plan: str = "sandbox") -> UUID:
+        """Another tenant, with nothing in it."""
         tenant_id = new_id()
         name = f"stranger-{tenant_id.hex[-8:]}"
-        await self.record(CreateTenant(tenant_id=tenant_id, at=self.services.clock(), name=name, plan="sandbox"))
-        return await self.key(tenant_id, "owner")
+        await self.record(CreateTenant(tenant_id=tenant_id, at=self.services.clock(), name=name, plan=plan))
+        return tenant_id
+
+    async def stranger_key(self) -> str:
+        """The owner's key of another tenant."""
+        return await self.key(await self.another_tenant(), "owner")
 
     async def record(self, command: Any) -> None:
         """Do the command as the service itself, and wait until it can be read."""

@@ -15,6 +15,7 @@ from commands.claimed import QueueFull
 from commands.command import Command
 from commands.execute import Done, execute
 from commands.progress import ClaimDeployment
+from commands.webhook import CreateWebhook
 from domain.deployment import TooManyInAccount, TooManyRunning
 from domain.event import Fact
 from domain.function import ArtifactFiles
@@ -27,6 +28,7 @@ from tests.support import a
 from tests.support.limits import Violated, replay
 
 FEW, MANY = 60, 1_000
+_LATER = clock() + timedelta(days=1)
 
 
 def _id(number: int) -> UUID:
@@ -57,6 +59,21 @@ def _members(count: int, limit: int) -> _Crowd:
     return _Crowd((a.plan_defined(members=limit), a.tenant_created(), *persons), [], commands)
 
 
+def _invited(count: int, limit: int) -> _Crowd:
+    """Everybody accepts an invitation of their own at once."""
+    persons = tuple(a.person_registered(_id(n)) for n in range(count))
+    invited = [a.invite_member(invitation_id=_id(MANY + n), at=clock(), expires_at=_LATER) for n in range(count)]
+    commands = [a.accept_invitation(invitation_id=_id(MANY + n), person_id=_id(n), at=clock()) for n in range(count)]
+    return _Crowd((a.plan_defined(members=limit), a.tenant_created(), *persons), [invited], commands)
+
+
+def _webhooks(count: int, limit: int) -> _Crowd:
+    asked: dict[str, Any] = {"tenant_id": a.TENANT_ID, "project_id": a.PROJECT_ID, "secret_id": a.id_of(80)}
+    commands = [CreateWebhook(webhook_id=_id(n), at=clock(), url=a.WEBHOOK_URL, **asked) for n in range(count)]
+    facts = (*a.function_ready(), a.plan_defined(webhooks_per_project=limit))
+    return _Crowd(facts, [], commands)
+
+
 def _queued(count: int, limit: int) -> _Crowd:
     """One function each: of one function the newer would overtake the older."""
     plan = a.plan_defined(queued_deployments=limit, functions_per_project=count + 1, concurrent_deployments=count)
@@ -85,7 +102,7 @@ def _in_account(count: int, limit: int) -> _Crowd:
 
 
 Crowd = Callable[[int, int], _Crowd]
-EVERY: tuple[Crowd, ...] = (_projects, _functions, _members, _queued, _running, _in_account)
+EVERY: tuple[Crowd, ...] = (_projects, _functions, _members, _invited, _webhooks, _queued, _running, _in_account)
 
 
 @pytest.fixture
