@@ -19,6 +19,7 @@ from domain.deployment import (
     DeploymentNotActive,
     DeploymentNotRetryable,
     DeploymentPending,
+    DeploymentQueued,
     DeploymentUnknown,
     Notice,
     UndeployUnderWay,
@@ -82,6 +83,20 @@ class TestQueueDeployment:
             a.deployment_queued(release=a.release(function_revision=2, access="public", environment={"A": "1"})),
             a.deployment_requested(),
         )
+
+    def test_pins_the_versions_of_secrets_and_not_what_is_set_later(self) -> None:
+        """A release keeps the value it was made with: another value takes another deployment, and going back brings the former."""
+        first, second = a.id_of(60), a.id_of(61)
+        before = (*READY, a.secret_set("TOKEN", value_id=first))
+        old = a.release(secret_versions={"TOKEN": 1}, secret_values={"TOKEN": first})
+        new = a.release(secret_versions={"TOKEN": 2}, secret_values={"TOKEN": second})
+
+        given(*before).when(a.queue_deployment(artifact_files=NAMED)).then(
+            a.deployment_queued(release=old), a.deployment_requested()
+        )
+        given(*before, a.secret_set("TOKEN", version=2, value_id=second)).when(
+            a.queue_deployment(artifact_files=NAMED)
+        ).then(a.deployment_queued(release=new), a.deployment_requested())
 
     def test_keeps_answering_under_the_segments_the_project_and_the_function_began_with(self) -> None:
         renamed = (a.project_renamed("Store"), a.function_updated(name="Hello", artifact_files=NAMED))
@@ -425,6 +440,20 @@ class TestRollbackDeployment:
             a.deployment_requested(LATER, 2),
             claims=(),
             counters=(a.count("deployments", "queued", 1, 4),),
+        )
+
+    def test_brings_back_the_secrets_it_was_made_with(self) -> None:
+        made = {"secret_versions": {"TOKEN": 1}, "secret_values": {"TOKEN": a.id_of(60)}}
+        former = [
+            Fact(fact.stream, msgspec.structs.replace(fact.event, release=a.release(**made)))
+            if isinstance(fact.event, DeploymentQueued) and fact.stream.id == a.DEPLOYMENT_ID
+            else fact
+            for fact in FORMER
+        ]
+        back = msgspec.structs.replace(self.BACK.event, release=a.release(image=IMAGE, **made))
+
+        given(*former, a.secret_set("TOKEN", version=2, value_id=a.id_of(61))).when(a.rollback_deployment()).then(
+            Fact(self.BACK.stream, back), a.deployment_requested(LATER, 2)
         )
 
     def test_is_allowed_while_the_runtime_may_run_though_nothing_new_is_built_with_it_and_says_so(self) -> None:
