@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
 from uuid import UUID
 
@@ -23,10 +22,6 @@ class KeyContext(msgspec.Struct, frozen=True):
     def encoded(self) -> bytes:
         """For services that bind bytes; always the same ones."""
         return b"dcf/wrapped-key/1\n" + "\n".join(f"{name}={value}" for name, value in self.pairs().items()).encode()
-
-    def digest(self) -> bytes:
-        """32 bytes for services that bind nothing, and have it wrapped with the key."""
-        return hashlib.sha256(self.encoded()).digest()
 
 
 class WrappedKey(msgspec.Struct, frozen=True):

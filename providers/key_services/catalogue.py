@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from process.key_ring import KeyRing, WrappedKeys
 from process.key_service import KeyService
 from process.patient_service import PatientService
 from process.settings import SettingInvalid, Settings
-from providers.key_services import aws, gcp
+from providers.key_services import aws, azure, gcp
 
 _EXPECTED = (
-    "name a key as aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID or"
-    " gcp-kms:projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY do"
+    "name a key as aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID,"
+    " gcp-kms:projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY or"
+    " azure-key-vault:https://VAULT.vault.azure.net/keys/KEY do"
 )
 
 
@@ -36,4 +39,6 @@ def _service(name: str, settings: Settings, variable: str) -> KeyService:
         return PatientService(aws.AwsKeyService(arn, settings.aws_endpoints))
     if name.startswith(gcp.PREFIX) and gcp.is_key(key := name.removeprefix(gcp.PREFIX)):
         return PatientService(gcp.GcpKeyService(key, settings.gcp_endpoints))
+    if name.startswith(azure.PREFIX) and azure.is_key(key := name.removeprefix(azure.PREFIX)):
+        return PatientService(azure.AzureKeyService(key, settings.azure_endpoints, os.environ))
     raise SettingInvalid(variable, _EXPECTED)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.emulators.aws.server import Amazon
+from tests.emulators.azure.vault import Vault
 from tests.emulators.workshop import workshop
 from tests.providers.grounds import TOOLCHAIN_DIR
 from tests.providers.key_services.grounds import Project
@@ -18,6 +19,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazon]:
     ready = Amazon(made)
     yield ready
     ready.close()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def vault() -> Iterator[Vault]:
+    made = Vault()
+    yield made
     made.close()
 
 

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from process.key_service import KeyService
 from providers.key_services.aws import AwsKeyService
+from providers.key_services.azure import AzureKeyService
 from providers.key_services.gcp import GcpKeyService
 from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET
 from tests.emulators.aws.server import Amazon
+from tests.emulators.azure.vault import Vault
 from tests.emulators.background import Background
 from tests.emulators.gcp.account import Account, Policy
 from tests.emulators.gcp.server import Google
@@ -117,6 +119,29 @@ def gcp_ground(project: Project) -> KeyGround:
         gone=GcpKeyService(ours, nobody()),
         rotate=lambda: project.google.kms.rotate(ours),
         disable=lambda: project.google.kms.disabled.add(ours),
+    )
+
+
+def azure_environment(vault: Vault, folder: Path) -> dict[str, str]:
+    """What a cluster of Azure's puts into its workloads."""
+    file = folder / "federated-token"
+    file.write_text(vault.assertion)
+    return {
+        "AZURE_CLIENT_ID": "00000000-0000-4000-8000-000000000001",
+        "AZURE_TENANT_ID": "00000000-0000-4000-8000-000000000002",
+        "AZURE_FEDERATED_TOKEN_FILE": str(file),
+    }
+
+
+def azure_ground(vault: Vault, folder: Path) -> KeyGround:
+    environment, ours, theirs = azure_environment(vault, folder), vault.key(), vault.key()
+    name = ours.rpartition("/")[2]
+    return KeyGround(
+        service=AzureKeyService(ours, vault.endpoints, environment),
+        another=AzureKeyService(theirs, vault.endpoints, environment),
+        gone=AzureKeyService(ours, nobody(), environment),
+        rotate=lambda: vault.rotate(name),
+        disable=lambda: vault.disabled.add(name),
     )
 
 

@@ -16,6 +16,7 @@ from tests.providers.key_services.grounds import (
     Project,
     amazon_credentials,
     aws_ground,
+    azure_ground,
     gcp_ground,
     memory_ground,
 )
@@ -24,7 +25,7 @@ KEY = bytes(range(32))
 CONTEXT = KeyContext(UUID(int=1), "function-secrets", UUID(int=2))
 
 
-@pytest.fixture(params=["memory", "aws", "gcp"])
+@pytest.fixture(params=["memory", "aws", "gcp", "azure"])
 def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KeyGround:
     match request.param:
         case "memory":
@@ -32,6 +33,8 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         case "aws":
             amazon_credentials(monkeypatch)
             return aws_ground(request.getfixturevalue("cloud"))
+        case "azure":
+            return azure_ground(request.getfixturevalue("vault"), tmp_path)
         case _:
             project: Project = request.getfixturevalue("project")
             monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(project.credentials(tmp_path)))
