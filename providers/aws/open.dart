@@ -116,7 +116,12 @@ Future<String> ask(HttpClient client, Place place, String id) async {
   final response = await request.close();
   final text = await utf8.decodeStream(response);
   if (response.statusCode >= 500) throw Passing('status ${response.statusCode}');
-  final answer = jsonDecode(text);
+  final Object? answer;
+  try {
+    answer = jsonDecode(text);
+  } on FormatException {
+    throw Passing('its answer cannot be read'); // What was thrown would show a part of it.
+  }
   if (answer is! Map) throw Passing('status ${response.statusCode}');
   if (response.statusCode == 200) {
     final value = answer['SecretString'];

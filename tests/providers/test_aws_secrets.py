@@ -250,6 +250,28 @@ class TestTheOpener:
         assert words in said.decode()
 
 
+@pytest.mark.proof
+async def test_an_answer_that_cannot_be_read_is_not_shown() -> None:
+    """A value that comes in a broken answer stands in nobody's log."""
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"SecretString": "s3ntinel'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+        vault = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        place = {"DCF_SECRETS": "dcf/a/ PASSWORD=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER": vault}
+        opener = await _started(place, "true")
+        said, _ = await asyncio.wait_for(opener.communicate(), 60)
+
+    assert opener.returncode == 78
+    assert b"PASSWORD: its answer cannot be read" in said
+    assert b"s3ntinel" not in said
+
+
 async def _started(environment: dict[str, str], *command: str) -> asyncio.subprocess.Process:
     """The opener, by the stand-in VM, where nothing answers for Secrets Manager."""
     vm = await asyncio.to_thread(stand_in, TOOLCHAIN_DIR)
