@@ -262,6 +262,7 @@ def _integration(command: IntegrationCommand, states: States) -> Reply:
         resources=state.resources,
         resources_status=state.resources_status,
         resources_steps=state.resources_steps,
+        former_storages=state.former_storages,
         created_at=recorded_time(state.created_at),
         updated_at=recorded_time(state.updated_at),
     )

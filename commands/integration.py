@@ -14,6 +14,7 @@ from domain.integration import (
     Check,
     CheckStatus,
     CheckStep,
+    FormerStorageSwept,
     IdentityChanged,
     IdentityChecked,
     Integration,
@@ -70,6 +71,16 @@ class ConfigureStorage(_OfProvider, frozen=True, kw_only=True, tag="ConfigureSto
     storage: Storage
 
 
+class RecordFormerStorageSwept(_OfProvider, frozen=True, kw_only=True, tag="RecordFormerStorageSwept"):
+    """What was found in a storage of before, or why it could not be swept (`code`)."""
+
+    storage: Storage
+    files: int | None = None
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
 class DisconnectProvider(_OfProvider, frozen=True, kw_only=True, tag="DisconnectProvider"):
     reason: str = ""
 
@@ -80,6 +91,7 @@ IntegrationCommand = (
     | RecordStorageChecked
     | RecordResourcesChecked
     | ConfigureStorage
+    | RecordFormerStorageSwept
     | DisconnectProvider
 )
 
@@ -129,6 +141,24 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
                     project_id=command.project_id, provider=command.provider, identity=command.identity
                 )
             ]
+        case RecordIdentityChecked() | RecordStorageChecked() | RecordResourcesChecked():
+            return _checked(command, integration)
+        case ConfigureStorage():
+            if integration.storage_status != "verified" or integration.storage_checked != command.storage:
+                raise StorageNotChecked
+            return [] if integration.storage == command.storage else [StorageConfigured(storage=command.storage)]
+        case RecordFormerStorageSwept():
+            return _swept(command, integration)
+        case DisconnectProvider():
+            return [IntegrationDisconnected(reason=command.reason)]
+        case _:
+            assert_never(command)
+
+
+def _checked(
+    command: RecordIdentityChecked | RecordStorageChecked | RecordResourcesChecked, integration: Integration
+) -> list[IntegrationEvent]:
+    match command:
         case RecordIdentityChecked():
             before = integration.identity_check
             if (now := _judged(command, before)) == before:
@@ -146,14 +176,24 @@ def _recorded(command: IntegrationCommand, integration: Integration) -> list[Int
             if (now := _judged(command, before)) == before and integration.resources == command.resources:
                 return []
             return [ResourcesChecked(resources=command.resources, **_as_fields(now))]
-        case ConfigureStorage():
-            if integration.storage_status != "verified" or integration.storage_checked != command.storage:
-                raise StorageNotChecked
-            return [] if integration.storage == command.storage else [StorageConfigured(storage=command.storage)]
-        case DisconnectProvider():
-            return [IntegrationDisconnected(reason=command.reason)]
         case _:
             assert_never(command)
+
+
+def _swept(command: RecordFormerStorageSwept, integration: Integration) -> list[IntegrationEvent]:
+    """Only what is news: the words of one and the same problem differ from time to time."""
+    known = next((one for one in integration.former_storages if one.storage == command.storage), None)
+    if known is None or (known.files, known.code) == (command.files, command.code):
+        return []
+    return [
+        FormerStorageSwept(
+            storage=command.storage,
+            files=command.files,
+            code=command.code,
+            message=command.message,
+            remedy=command.remedy,
+        )
+    ]
 
 
 def _judged(command: _RecordChecked, before: Check) -> Check:
@@ -171,6 +211,7 @@ INTEGRATIONS = Decider(
         RecordStorageChecked,
         RecordResourcesChecked,
         ConfigureStorage,
+        RecordFormerStorageSwept,
         DisconnectProvider,
     ),
     reads=reads,

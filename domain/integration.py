@@ -8,9 +8,12 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.clouds import AzureResources, Identity, ProviderName, Storage
+from domain.clouds import AzureResources, Identity, LocalStorage, ProviderName, Storage
 from domain.event import Aggregate, Event
 from domain.refusal import Conflict, NotFound
+
+# Whoever changes storage more often than these are emptied has the oldest to themselves.
+FORMER_STORAGES_MAX = 20
 
 CheckStatus = Literal["pending", "verified", "failed"]
 StepStatus = Literal["passed", "failed", "skipped"]
@@ -34,6 +37,17 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     status: CheckStatus = "pending"
     steps: tuple[CheckStep, ...] = ()
     awaited_until: datetime | None = None
+
+
+class FormerStorage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A storage that was the integration's before, with files of ours in it until they are swept. `files`: how many were
+    left when it was looked at last, None before that. `code`, `message` and `remedy` say what kept us from sweeping it."""
+
+    storage: Storage
+    files: int | None = None
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
 
 
 class IntegrationConnected(Event, frozen=True, kw_only=True, tag="integration.connected"):
@@ -70,6 +84,17 @@ class ResourcesChecked(Event, frozen=True, kw_only=True, tag="integration.resour
     awaited_until: datetime | None = None
 
 
+class FormerStorageSwept(Event, frozen=True, kw_only=True, tag="integration.former_storage_swept"):
+    """What was found in a storage of before: how many files are left, or why it could not be swept. One that is empty is
+    not looked at any more."""
+
+    storage: Storage
+    files: int | None = None
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
 class IntegrationDisconnected(Event, frozen=True, kw_only=True, tag="integration.disconnected"):
     reason: str = ""
 
@@ -80,6 +105,7 @@ IntegrationEvent = (
     | StorageChecked
     | StorageConfigured
     | ResourcesChecked
+    | FormerStorageSwept
     | IntegrationDisconnected
 )
 
@@ -103,6 +129,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     resources_status: CheckStatus = "pending"
     resources_steps: tuple[CheckStep, ...] = ()
     resources_awaited_until: datetime | None = None
+    former_storages: tuple[FormerStorage, ...] = ()
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -197,6 +224,7 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 storage_status=integration.storage_status if integration.connected else "pending",
                 storage_steps=integration.storage_steps if integration.connected else (),
                 storage_awaited_until=integration.storage_awaited_until if integration.connected else None,
+                former_storages=integration.former_storages,
                 created_at=integration.created_at or event.at,
                 updated_at=event.at,
             )
@@ -216,7 +244,7 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 storage_awaited_until=event.awaited_until,
             )
         case StorageConfigured():
-            return replace(state, storage=event.storage)
+            return replace(state, storage=event.storage, former_storages=_former(integration, without=event.storage))
         case ResourcesChecked():
             return replace(
                 state,
@@ -225,17 +253,34 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 resources_steps=event.steps,
                 resources_awaited_until=event.awaited_until,
             )
+        case FormerStorageSwept():
+            now = FormerStorage(
+                storage=event.storage, files=event.files, code=event.code, message=event.message, remedy=event.remedy
+            )
+            known = (now if one.storage == event.storage else one for one in state.former_storages)
+            return replace(state, former_storages=tuple(one for one in known if one.files != 0))
         case IntegrationDisconnected():
             return Integration(
                 project_id=state.project_id,
                 provider=state.provider,
                 version=state.version,
                 was_connected=True,
+                former_storages=_former(integration),
                 created_at=state.created_at,
                 updated_at=event.at,
             )
         case _:
             assert_never(event)
+
+
+def _former(integration: Integration, *, without: Storage | None = None) -> tuple[FormerStorage, ...]:
+    """The storages of before, the one that is configured now among them, the newest last. `local` is our own store, which
+    is swept by itself."""
+    left = [one for one in integration.former_storages if one.storage not in (integration.storage, without)]
+    if integration.storage not in (None, without) and not isinstance(integration.storage, LocalStorage):
+        assert integration.storage is not None
+        left.append(FormerStorage(storage=integration.storage))
+    return tuple(left[-FORMER_STORAGES_MAX:])
 
 
 INTEGRATION = Aggregate(
@@ -246,6 +291,7 @@ INTEGRATION = Aggregate(
         StorageChecked,
         StorageConfigured,
         ResourcesChecked,
+        FormerStorageSwept,
         IntegrationDisconnected,
     ),
     initial=Integration(),

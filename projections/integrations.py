@@ -11,7 +11,14 @@ import msgspec
 
 from domain import integration as aggregate
 from domain.clouds import AzureResources, Identity, ProviderName, Storage
-from domain.integration import INTEGRATION, CheckStatus, CheckStep, IntegrationConnected, IntegrationStatus
+from domain.integration import (
+    INTEGRATION,
+    CheckStatus,
+    CheckStep,
+    FormerStorage,
+    IntegrationConnected,
+    IntegrationStatus,
+)
 from projections.query import ROWS, Found, Query, page_of
 from projections.read_model import Column, Index, ReadModel, own_stream
 from projections.recorded import Recorded
@@ -37,6 +44,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resources: AzureResources | None
     resources_status: CheckStatus
     resources_steps: tuple[CheckStep, ...]
+    # Those of before in which files of ours are left.
+    former_storages: tuple[FormerStorage, ...]
     created_at: datetime
     updated_at: datetime
 
@@ -79,6 +88,7 @@ def _state(row: Integration) -> aggregate.Integration:
         resources=row.resources,
         resources_status=row.resources_status,
         resources_steps=row.resources_steps,
+        former_storages=row.former_storages,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -103,6 +113,7 @@ def _row(integration_id: UUID, state: aggregate.Integration) -> Integration:
         resources=state.resources,
         resources_status=state.resources_status,
         resources_steps=state.resources_steps,
+        former_storages=state.former_storages,
         created_at=state.created_at,
         updated_at=state.updated_at,
     )

@@ -20,10 +20,11 @@ from commands.artifact import DiscardArtifact
 from commands.basis import fold
 from commands.command import Command
 from commands.execute import Context, execute
+from commands.integration import RecordFormerStorageSwept
 from commands.progress import RecordWithdrawn
 from commands.retention import RetireDeployment
 from domain.artifact import Kept
-from domain.clouds import LocalStorage
+from domain.clouds import Identity, LocalStorage, Storage
 from domain.deployment import DeploymentStatus
 from domain.event import SYSTEM_TENANT
 from domain.function import FUNCTION, Function
@@ -76,6 +77,15 @@ class _Needed(msgspec.Struct, frozen=True):
 
     artifact_ids: set[UUID]
     digests: set[str]
+
+
+class _Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """How many files are left in a storage; or None, and why it could not be swept."""
+
+    files: int | None = None
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
 
 
 class Retention:
@@ -240,35 +250,63 @@ class Retention:
                 await self._sweep(integration, locations)
 
     async def _sweep(self, found: Found[Integration], locations: set[str]) -> None:
-        """Take away from the project's storage what no artifact names, and nobody is about to name."""
+        """Take away from the project's storage, and from those of before, what no artifact names and nobody is about to
+        name. One of before is given up once nothing is left in it; what keeps us from it is recorded."""
         row, keeper = found.row, self._world.providers.get(found.row.provider)
-        if row.storage is None or row.identity is None or keeper is None or not isinstance(keeper, KeepsFiles):
+        if row.identity is None or keeper is None or not isinstance(keeper, KeepsFiles):
             return  # It is not connected, or there is nothing of ours.
-        if isinstance(row.storage, LocalStorage):
-            return  # That is our own store.
-        place = Place(tenant_id=found.tenant_id, project_id=row.project_id, identity=row.identity, storage=row.storage)
+        if row.storage is not None and not isinstance(row.storage, LocalStorage):  # That is our own store.
+            await self._swept(keeper, _place_of(found, row.identity, row.storage), locations)
+        for former in row.former_storages:
+            swept = await self._swept(keeper, _place_of(found, row.identity, former.storage), locations)
+            if swept is not None:
+                await self._ask(
+                    RecordFormerStorageSwept(
+                        tenant_id=found.tenant_id,
+                        at=self._world.clock(),
+                        project_id=row.project_id,
+                        provider=row.provider,
+                        storage=former.storage,
+                        files=swept.files,
+                        code=swept.code,
+                        message=swept.message,
+                        remedy=swept.remedy,
+                    ),
+                    found.id,
+                )
+
+    async def _swept(self, keeper: KeepsFiles, place: Place, locations: set[str]) -> _Swept | None:
+        """How many files are left, or the refusal; None: the storage does not answer now."""
+        about = log.bind(project_id=str(place.project_id), storage=Kept(storage=place.storage, name="").location)
         try:
             async with foreseen("sweep"):
-                removed = await self._swept(keeper, place, locations)
-        except (ProviderBusy, ProviderRefused) as problem:
-            log.info("storage_not_swept", project_id=str(row.project_id), provider=row.provider, problem=str(problem))
-            return
+                removed, left = await self._removed(keeper, place, locations)
+        except ProviderBusy as problem:
+            about.info("storage_not_swept", problem=str(problem))
+            return None
+        except ProviderRefused as refused:
+            about.info("storage_not_swept", problem=str(refused))
+            return _Swept(code=refused.code, message=refused.message, remedy=refused.remedy)
         if removed:
-            log.info("storage_swept", project_id=str(row.project_id), provider=row.provider, count=removed)
+            about.info("storage_swept", count=removed, left=left)
+        return _Swept(files=left)
 
-    async def _swept(self, keeper: KeepsFiles, place: Place, locations: set[str]) -> int:
+    async def _removed(self, keeper: KeepsFiles, place: Place, locations: set[str]) -> tuple[int, int]:
+        """How many files were taken away, and how many are left, as far as was looked."""
         before = self._world.clock() - timedelta(seconds=BYTES_SECONDS)
-        removed, cursor, folder = 0, "", files.folder(place.tenant_id, place.project_id)
+        removed, left, cursor, folder = 0, 0, "", files.folder(place.tenant_id, place.project_id)
         while removed < STEP_ROWS_MAX:
             page = await keeper.list_files(place, folder, cursor)
             for file in page.items:
                 if file.at < before and Kept(storage=place.storage, name=file.name).location not in locations:
                     await keeper.remove_file(place, file.name)
                     removed += 1
+                else:
+                    left += 1
             cursor = page.next_cursor
             if not cursor:
-                break
-        return removed
+                return removed, left
+        return removed, left + 1  # The rest is for the next round.
 
     async def _needed(self, tenant_id: UUID) -> _Needed:
         needed = _Needed(set(), set())
@@ -357,3 +395,7 @@ class Retention:
         except Refusal as refusal:
             # Something has happened meanwhile; the next round sees what.
             log.info("retention_put_off", about=str(correlation_id), code=refusal.code)
+
+
+def _place_of(found: Found[Integration], identity: Identity, storage: Storage) -> Place:
+    return Place(tenant_id=found.tenant_id, project_id=found.row.project_id, identity=identity, storage=storage)

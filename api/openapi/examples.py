@@ -208,6 +208,7 @@ _INTEGRATION = Integration(
     resources=None,
     resources_status="pending",
     resources_steps=(),
+    former_storages=(),
     created_at=_at(9, 1),
     updated_at=_at(9, 2),
 )

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from commands.command import Command
-from domain.clouds import AzureIdentity, GcpIdentity, ProviderMismatch
-from domain.integration import CheckStep, IdentityChanged, IntegrationUnknown, StorageNotChecked
+from domain.clouds import AzureIdentity, GcpIdentity, GcpStorage, ProviderMismatch
+from domain.integration import (
+    FORMER_STORAGES_MAX,
+    CheckStep,
+    FormerStorage,
+    IdentityChanged,
+    IntegrationUnknown,
+    StorageNotChecked,
+)
 from domain.project import ProjectIsArchived, ProjectUnknown
 from tests.support import a
 from tests.support.scenario import fold, given
@@ -120,6 +127,52 @@ class TestConfigureStorage:
 
     def test_refuses_what_was_never_checked(self) -> None:
         given(*CONNECTED).when(a.configure_storage()).then_refused(StorageNotChecked)
+
+
+class TestRecordFormerStorageSwept:
+    FIRST, SECOND = GcpStorage(bucket="first"), GcpStorage(bucket="second")
+    # Kept in the first, then in the second.
+    MOVED = (*PROJECT, a.integration_connected("gcp"), a.gcp_storage("first"), a.gcp_storage("second"))
+
+    def _former(self, *facts: Any) -> tuple[FormerStorage, ...]:
+        former: tuple[FormerStorage, ...] = fold(facts)[a.integration_connected("gcp").stream].former_storages
+        return former
+
+    def test_records_how_many_files_are_left(self) -> None:
+        swept = a.former_storage_swept(storage=self.FIRST, files=2)
+
+        given(*self.MOVED).when(a.record_former_storage_swept(storage=self.FIRST, files=2)).then(swept)
+        assert self._former(*self.MOVED, swept) == (FormerStorage(storage=self.FIRST, files=2),)
+
+    def test_gives_up_one_that_is_empty(self) -> None:
+        assert self._former(*self.MOVED, a.former_storage_swept(storage=self.FIRST, files=0)) == ()
+
+    @pytest.mark.parametrize("found", [{"files": 2}, {"code": "DENIED", "message": "in other words"}])
+    def test_changes_nothing_when_it_found_the_same_before(self, found: Any) -> None:
+        seen = a.former_storage_swept(
+            storage=self.FIRST, **{**found, **({"message": "No."} if "code" in found else {})}
+        )
+
+        given(*self.MOVED, seen).when(a.record_former_storage_swept(storage=self.FIRST, **found)).then_nothing()
+
+    def test_changes_nothing_for_one_that_is_in_use_again(self) -> None:
+        back = (*self.MOVED, a.gcp_storage("first"))
+
+        given(*back).when(a.record_former_storage_swept(storage=self.FIRST, files=2)).then_nothing()
+        assert [one.storage for one in self._former(*back)] == [self.SECOND]
+
+    def test_is_about_those_of_a_connection_of_before_too(self) -> None:
+        again = (*self.MOVED, a.integration_disconnected(provider="gcp"), a.integration_connected("gcp"))
+
+        assert [one.storage for one in self._former(*again)] == [self.FIRST, self.SECOND]
+
+    def test_is_about_the_newest_ones_alone(self) -> None:
+        many = [a.gcp_storage(f"bucket-{number}") for number in range(FORMER_STORAGES_MAX + 3)]
+
+        former = self._former(*PROJECT, a.integration_connected("gcp"), *many)
+
+        assert len(former) == FORMER_STORAGES_MAX
+        assert former[-1].storage == GcpStorage(bucket=f"bucket-{FORMER_STORAGES_MAX + 1}")
 
 
 class TestDisconnectProvider:

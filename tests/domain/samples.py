@@ -171,6 +171,9 @@ _ALL: tuple[Event, ...] = (
     integration.StorageChecked(storage=LocalStorage(), status="failed", steps=(_STEP,)),
     integration.StorageConfigured(storage=LocalStorage()),
     integration.ResourcesChecked(resources=_RESOURCES, status="failed", steps=(_STEP,)),
+    integration.FormerStorageSwept(
+        storage=LocalStorage(), files=3, code="GCP_BUCKET_PERMISSION_DENIED", message="Denied.", remedy="gcloud …"
+    ),
     integration.IntegrationDisconnected(reason="moving"),
     function.FunctionCreated(project_id=id_of(3), slug="greet", authored=_AUTHORED),
     function.FunctionUpdated(authored=_AUTHORED),

@@ -9,19 +9,22 @@ from uuid import UUID
 
 import pytest
 
+from commands.basis import fold
 from domain.artifact import ARTIFACT, ArtifactOutOfReach, ArtifactStaged, Kept, artifact_id
-from domain.clouds import GcpStorage
+from domain.clouds import GcpStorage, Storage
 from domain.event import Fact
 from domain.function import ArtifactFiles
 from domain.integration import (
     INTEGRATION,
+    FormerStorage,
+    Integration,
     IntegrationConnected,
     IntegrationDisconnected,
     StorageConfigured,
     integration_id,
 )
 from providers import files
-from providers.provider import FoundFile
+from providers.provider import FilePage, FoundFile, Place, ProviderRefused
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import STORMY
 from tests.providers.test_files import PLACE
@@ -141,5 +144,60 @@ def test_that_nothing_names_leave_the_storage_a_day_later_and_others_stay() -> N
 
         assert first == {name, f"{mine}young", f"{theirs}orphan", "something/else"}
         assert {name for _, name in google.files} == {f"{theirs}orphan", "something/else"}
+
+    virtual_time.run(scene())
+
+
+class Closing(SimulatedProvider):
+    """One that lets nobody into some buckets."""
+
+    closed: frozenset[Storage] = frozenset()
+
+    async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
+        if place.storage in self.closed:
+            raise ProviderRefused("GCP_PERMISSION_DENIED", "You lack storage.objects.list.", "gcloud storage …")
+        return await super().list_files(place, folder, cursor)
+
+
+def test_in_a_storage_of_before_are_swept_as_well_until_none_is_left_and_what_is_in_the_way_is_shown() -> None:
+    """
+    Goal: a storage that was exchanged for another one is left empty, once its files are needed no more.
+    Method: one file there is still named, one is not; first the storage lets nobody in, then it does, then all that is
+    there is old.
+    """
+
+    async def scene() -> None:
+        town, tenant_id, _, name = await _town()
+        google = Closing(2, clock=virtual_time.seconds, now=virtual_time.now, weather=type(STORMY)())
+        town.providers["gcp"] = google
+        mine, old = files.folder(tenant_id, a.PROJECT_ID), virtual_time.now() - timedelta(days=2)
+        google.files[BUCKET, name] = FoundFile(content=CONTENT, at=old)
+        google.files[BUCKET, f"{mine}orphan"] = FoundFile(content=b"", at=old)
+        stream = INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "gcp"))
+        await town.record(Fact(stream, StorageConfigured(storage=GcpStorage(bucket="other"))))
+
+        async def former() -> tuple[FormerStorage, ...]:
+            async with Working(town.runner()):
+                await asyncio.sleep(60)
+            state: Integration = await fold(town.log, INTEGRATION, stream)
+            return state.former_storages
+
+        google.closed = frozenset({BUCKET})
+        refused = [await former() for _ in range(2)]
+        google.closed = frozenset()
+        swept = await former()
+        there = set(google.files)
+        await asyncio.sleep(40 * DAY)
+        ended = [await former() for _ in range(3)]
+
+        [shown] = refused[0]
+        assert (shown.storage, shown.files, shown.code) == (BUCKET, None, "GCP_PERMISSION_DENIED")
+        assert shown.message
+        assert shown.remedy
+        assert refused[1] == refused[0]
+        assert swept == (FormerStorage(storage=BUCKET, files=1),)
+        assert there == {(BUCKET, name)}
+        assert ended[-1] == ()
+        assert google.files == {}
 
     virtual_time.run(scene())

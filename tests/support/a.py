@@ -29,6 +29,7 @@ from domain.clouds import (
     AwsStorage,
     AwsTarget,
     AzureResources,
+    GcpStorage,
     LocalIdentity,
     LocalStorage,
     LocalTarget,
@@ -84,6 +85,7 @@ from domain.function import (
 from domain.integration import (
     INTEGRATION,
     CheckStep,
+    FormerStorageSwept,
     IdentityChecked,
     IntegrationConnected,
     IntegrationDisconnected,
@@ -361,8 +363,22 @@ def resources_checked(status: Any = "verified", steps: tuple[CheckStep, ...] = (
     return Fact(INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "azure")), checked)
 
 
-def integration_disconnected(reason: str = "") -> Fact:
-    return Fact(_INTEGRATION, IntegrationDisconnected(reason=reason))
+_OF_GCP = INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, "gcp"))
+
+
+def gcp_storage(bucket: str) -> Fact:
+    """Of a project that is connected to Google Cloud."""
+    return Fact(_OF_GCP, StorageConfigured(storage=GcpStorage(bucket=bucket)))
+
+
+def former_storage_swept(**found: Any) -> Fact:
+    """Of a project that is connected to Google Cloud."""
+    return Fact(_OF_GCP, FormerStorageSwept(**found))
+
+
+def integration_disconnected(reason: str = "", provider: ProviderName = "local") -> Fact:
+    stream = INTEGRATION.stream(TENANT_ID, integration_id(PROJECT_ID, provider))
+    return Fact(stream, IntegrationDisconnected(reason=reason))
 
 
 # Facts about functions.
@@ -814,6 +830,10 @@ def record_resources_checked(**changes: Any) -> integration.RecordResourcesCheck
         "steps": (),
     }
     return integration.RecordResourcesChecked(**_filled(defaults, changes))
+
+
+def record_former_storage_swept(**changes: Any) -> integration.RecordFormerStorageSwept:
+    return integration.RecordFormerStorageSwept(**_filled({"project_id": PROJECT_ID, "provider": "gcp"}, changes))
 
 
 def configure_storage(**changes: Any) -> integration.ConfigureStorage:
