@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.clouds import GcpIdentity, GcpStorage, GcpTarget
 from providers.gcp.errors import Answered, told
-from providers.gcp.identity import Tokens
+from providers.gcp.identity import Tokens, Whose
 from providers.gcp.wire import Wire
 from providers.provider import Order, ProviderRefused
 
@@ -21,6 +21,11 @@ class Account:
     def __init__(self, wire: Wire, tokens: Tokens, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> None:
         self.wire, self.identity = wire, identity
         self._tokens, self._tenant_id, self._project_id = tokens, tenant_id, project_id
+
+    @property
+    def whose(self) -> Whose:
+        """The tenant, the project and the identity."""
+        return self._tenant_id, self._project_id, self.identity
 
     async def token(self) -> str:
         """An access token. Raises ProviderRefused or ProviderBusy."""

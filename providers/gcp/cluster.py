@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -12,13 +15,15 @@ import msgspec
 from domain.clouds import GcpTarget
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, command
-from providers.provider import ProviderBusy, ProviderRefused
+from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
 
 # Says which of several clusters is meant.
 LABEL, LABELED = "dcf", "true"
 CLUSTER_MISSING = "gke_cluster_missing"
 LOG_BYTES_MAX = 16 * 1024
 MANAGER = "dart-cloud-functions"
+# A runner looks at what it deploys every few seconds. What begins a deployment always asks anew.
+KNOWN_SECONDS, KNOWN_MAX = 300.0, 1000
 _CONTEXTS_MAX = 64
 _USABLE = ("RUNNING", "RECONCILING", "DEGRADED")
 _APPLIED = "application/apply-patch+yaml"
@@ -37,8 +42,16 @@ class _Dns(msgspec.Struct, rename="camel"):
     allow_external_traffic: bool = False
 
 
+class _Ip(msgspec.Struct, rename="camel"):
+    """Google leaves out what is false."""
+
+    enabled: bool = False
+    enable_public_endpoint: bool = False
+
+
 class _Endpoints(msgspec.Struct, rename="camel"):
     dns_endpoint_config: _Dns = msgspec.field(default_factory=_Dns)
+    ip_endpoints_config: _Ip | None = None
 
 
 class Cluster(msgspec.Struct, rename="camel"):
@@ -52,6 +65,12 @@ class Cluster(msgspec.Struct, rename="camel"):
     master_auth: _MasterAuth = msgspec.field(default_factory=_MasterAuth)
     control_plane_endpoints_config: _Endpoints = msgspec.field(default_factory=_Endpoints)
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether only its own network leads to its address."""
+        ip = self.control_plane_endpoints_config.ip_endpoints_config
+        return ip is not None and not (ip.enabled and ip.enable_public_endpoint)
+
     def lies_in(self, region: str) -> bool:
         return self.location == region or self.location.startswith(f"{region}-")
 
@@ -61,20 +80,79 @@ class _Clusters(msgspec.Struct, rename="camel"):
     missing_zones: list[str] = []
 
 
-class Kubernetes:
-    """The objects of one namespace, as one account sees them. The cluster is looked for at the first call."""
+class KnownClusters:
+    """Which cluster each project's targets meant when it was asked last, for KNOWN_SECONDS. At most KNOWN_MAX."""
 
-    def __init__(self, account: Account, target: GcpTarget) -> None:
-        self._account, self._target = account, target
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: OrderedDict[Hashable, tuple[Cluster, float]] = OrderedDict()
+
+    def get(self, what: Hashable) -> Cluster | None:
+        cluster, until = self._known.get(what, (None, 0.0))
+        return cluster if self._clock() < until else None
+
+    def put(self, what: Hashable, cluster: Cluster) -> None:
+        self._known[what] = (cluster, self._clock() + KNOWN_SECONDS)
+        self._known.move_to_end(what)
+        while len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    def forget(self, what: Hashable) -> None:
+        self._known.pop(what, None)
+
+
+class Kubernetes:
+    """The objects of one namespace, as one account sees them.
+
+    The cluster is looked for at the first call, unless it is known of late; one that is known and does not answer is
+    looked for anew, and asked once more.
+    """
+
+    def __init__(self, account: Account, target: GcpTarget, known: KnownClusters) -> None:
+        self._account, self._target, self._known = account, target, known
+        self._what = (account.whose, target.project_id, target.region)
         self._cluster: Cluster | None = None
+        self._is_fresh = False
 
     async def cluster(self) -> Cluster:
         """The one cluster of the target's region, or the labelled one of several. Raises ProviderRefused or ProviderBusy."""
         if self._cluster is None:
-            path = f"/v1/projects/{self._target.project_id}/locations/-/clusters"
-            found = await self._account.call("GET", "container", path, _Clusters)
-            self._cluster = _chosen(found, self._target)
+            self._cluster = self._known.get(self._what) or await self.renewed()
         return self._cluster
+
+    async def renewed(self) -> Cluster:
+        """The same as GKE says now."""
+        self._known.forget(self._what)
+        path = f"/v1/projects/{self._target.project_id}/locations/-/clusters"
+        found = await self._account.call("GET", "container", path, _Clusters)
+        self._cluster, self._is_fresh = _chosen(found, self._target), True
+        self._known.put(self._what, self._cluster)
+        return self._cluster
+
+    async def require(self) -> None:
+        """Raises ProviderRefused where there is no cluster, or none that can be reached from here, or ProviderBusy."""
+        cluster = await self.renewed()
+        if _by_name(cluster) or not cluster.is_inside:
+            return
+        try:
+            await self._exchange("GET", "/version")
+        except ProviderUnreachable as error:
+            raise ProviderRefused(
+                "gke_cluster_unreachable",
+                f"The cluster {cluster.name} has an address inside its own network only, which this service does not reach.",
+                command(
+                    "gcloud",
+                    "container",
+                    "clusters",
+                    "update",
+                    cluster.name,
+                    f"--project={self._target.project_id}",
+                    f"--location={cluster.location}",
+                    "--enable-dns-access",
+                ),
+            ) from error
+        except Answered:
+            return  # It answers; whether it lets us in shows later, with what it was asked for.
 
     async def get(self, resource: str, name: str, answer: type[T]) -> T | None:
         """An object by its name. `resource` is its kind's path, such as `apis/apps/v1/deployments`."""
@@ -109,32 +187,19 @@ class Kubernetes:
 
     async def log(self, pod: str, container: str, *, lines: int, previous: bool) -> str:
         """The end of what a container of a pod wrote, or the one before it that ended. Raises Answered."""
-        cluster, query = (
-            await self.cluster(),
-            {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES_MAX)},
-        )
-        content = await self._account.wire.exchange(
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES_MAX)}
+        content = await self._exchange(
             "GET",
-            _root(cluster) + f"{self._path('api/v1/pods', pod)}/log",
-            of=f"the cluster {cluster.name}",
-            token=await self._account.token(),
+            f"{self._path('api/v1/pods', pod)}/log",
             query=query | ({"previous": "true"} if previous else {}),
-            context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
         )
         return content.decode(errors="replace").strip()
 
     async def answers(self, pod: str, port: int, path: str) -> int | None:
         """The status with which a pod answers GET, asked through the cluster; None when it cannot be asked that way.
         Raises ProviderBusy when the cluster does not get through to it."""
-        cluster = await self.cluster()
         try:
-            await self._account.wire.exchange(
-                "GET",
-                f"{_root(cluster)}{self._path('api/v1/pods', pod)}:{port}/proxy{path}",
-                of=f"the cluster {cluster.name}",
-                token=await self._account.token(),
-                context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
-            )
+            await self._exchange("GET", f"{self._path('api/v1/pods', pod)}:{port}/proxy{path}")
         except Answered as error:
             if error.status == "Forbidden":
                 return None
@@ -165,18 +230,35 @@ class Kubernetes:
         body: Any = None,
         media_type: str = _JSON,
     ) -> T:
-        cluster, token = await self.cluster(), await self._account.token()
+        content = await self._exchange(method, path, query=query, body=body, media_type=media_type)
         try:
-            return await self._account.wire.call_at(
+            return msgspec.json.decode(content or b"{}", type=answer)
+        except msgspec.MsgspecError as error:
+            raise ProviderUnreachable(f"The cluster answered what cannot be read: {error}.") from error
+
+    async def _exchange(self, method: str, path: str, **rest: Any) -> bytes:
+        """The answer's bytes. Every call may be repeated. Raises Answered or ProviderUnreachable."""
+        cluster = await self.cluster()
+        try:
+            return await self._asked(cluster, method, path, **rest)
+        except ProviderUnreachable:
+            if cluster is self._cluster and self._is_fresh:
+                self._known.forget(self._what)
+                raise
+            if cluster is self._cluster:  # Unless a call beside this one has asked meanwhile.
+                await self.renewed()
+        return await self._asked(await self.cluster(), method, path, **rest)
+
+    async def _asked(self, cluster: Cluster, method: str, path: str, **rest: Any) -> bytes:
+        token = await self._account.token()
+        try:
+            return await self._account.wire.exchange(
                 method,
                 _root(cluster) + path,
-                answer,
                 of=f"the cluster {cluster.name}",
                 token=token,
-                query=query,
-                body=body,
-                media_type=media_type,
                 context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
+                **rest,
             )
         except Answered as error:
             if error.http_status == 401:

@@ -10,7 +10,7 @@ import msgspec
 from domain.release import Access
 from providers.gcp import naming, workload
 from providers.gcp.account import Account, target_of
-from providers.gcp.cluster import CLUSTER_MISSING, Kubernetes
+from providers.gcp.cluster import CLUSTER_MISSING, KnownClusters, Kubernetes
 from providers.gcp.errors import Answered, command
 from providers.gcp.grants import require_permissions
 from providers.gcp.schedules import Schedules
@@ -63,9 +63,9 @@ class _Seen(msgspec.Struct, frozen=True):
 class GkeReleases:
     """The release of one order, as one account sees it."""
 
-    def __init__(self, account: Account, order: Order) -> None:
+    def __init__(self, account: Account, order: Order, known: KnownClusters) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
-        self._kubernetes = Kubernetes(account, self._target)
+        self._kubernetes = Kubernetes(account, self._target, known)
         self._schedules = Schedules(account, order)
         self._name = naming.candidate_name(order)
         self._service_name = naming.kube_service_name(order, order.release.access)
@@ -74,19 +74,18 @@ class GkeReleases:
         """Raises ProviderRefused for what cannot be deployed so, before anything is built for it, or Answered."""
         await require_permissions(self._account, PERMISSIONS, project=self._target.project_id)
         await self._schedules.require()
-        await self._kubernetes.cluster()
+        await self._kubernetes.require()
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment, or it has no address or no node yet."""
-        if await self._is_nowhere():
-            return None
-        seen = await self._look()
-        if seen.record is None or await self._is_missing(seen, seen.record):
+        seen = await self._look_anywhere()
+        if seen is None or seen.record is None or await self._is_missing(seen, seen.record):
             return None
         return await self._shown(seen)
 
     async def apply(self, image: Image, secrets: Secrets = NO_SECRETS) -> Service:
         """Make the release's own Deployment, or find it made, and the address, which leads to what serves."""
+        await self._kubernetes.renewed()
         seen = await self._look()
         if seen.main is not None and not self._is_ours(seen.main.metadata):
             raise self._taken("Deployment", self._target.deployment_name)
@@ -125,9 +124,9 @@ class GkeReleases:
     async def withdraw(self) -> tuple[str, ...]:
         """Take the release away: with the one that serves everything of the function here, and with one that was only
         about to serve, what served before comes back. The names of what is still there."""
-        if await self._is_nowhere():
+        seen = await self._look_anywhere()
+        if seen is None:
             return ()
-        seen = await self._look()
         main = seen.main if seen.main is not None and self._is_ours(seen.main.metadata) else None
         serving = main
         if main is not None and main.deployment_id == str(self._order.deployment_id):
@@ -252,15 +251,14 @@ class GkeReleases:
     async def _secrets(self) -> list[KubeSecret]:
         return (await self._kubernetes.listed(SECRETS, workload.of_target(self._order), KubeSecrets)).items
 
-    async def _is_nowhere(self) -> bool:
-        """There is no cluster, so there is nothing in it."""
+    async def _look_anywhere(self) -> _Seen | None:
+        """What is there; None where there is no cluster, so that there is nothing in it."""
         try:
-            await self._kubernetes.cluster()
+            return await self._look()
         except ProviderRefused as refused:
             if refused.code != CLUSTER_MISSING:
                 raise
-            return True
-        return False
+            return None
 
     async def _look(self) -> _Seen:
         await self._kubernetes.cluster()

@@ -13,6 +13,7 @@ from providers.gcp import naming
 from providers.gcp.account import Account, bucket_of, identity_of, target_of, told_apart
 from providers.gcp.build import Builds, CloudBuild
 from providers.gcp.checks import BUSY, SPREADS_SECONDS, Checks
+from providers.gcp.cluster import KnownClusters
 from providers.gcp.gke import GkeReleases
 from providers.gcp.identity import Tokens
 from providers.gcp.registry import Images
@@ -50,6 +51,7 @@ class GcpProvider:
     def __init__(self, source: TokenSource, endpoints: str) -> None:
         self._wire = Wire(endpoints)
         self._tokens = Tokens(self._wire, source)
+        self.clusters = KnownClusters()
 
     async def close(self) -> None:
         """End the connections."""
@@ -193,7 +195,7 @@ class _Work:
         self.builds = Builds(self.account, self.bucket)
         self.images = Images(self.account)
         on_gke = target_of(order).runtime_target == "gke"
-        self.releases = GkeReleases(self.account, order) if on_gke else Releases(self.account, order)
+        self.releases = GkeReleases(self.account, order, provider.clusters) if on_gke else Releases(self.account, order)
 
     async def staged(self) -> Staged:
         staged = await self.bucket.staged(naming.bundle_name(self._order))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -278,6 +280,38 @@ class TestTheCluster:
         assert (none.code, several.code) == ("gke_cluster_missing", "gke_cluster_ambiguous")
         assert "functions (europe-west1), other (europe-west1-b)" in several.message
         assert "abroad" not in several.message
+
+    async def test_is_asked_for_once_and_anew_where_it_does_not_answer_any_more(self, place: Place) -> None:
+        wanted, faults = place.order(), place.cloud.google.faults
+        await place.provider.observe(wanted)
+        faults.add(Fault("delay", "container.projects.locations.clusters.list", seconds=0.0))
+
+        await place.provider.observe(wanted)
+        assert not faults.are_over, "it is known"
+        await asyncio.to_thread(place.cloud.move_cluster, place.cluster)
+        await place.provider.observe(wanted)
+        assert faults.are_over
+
+    async def test_that_only_its_own_network_leads_to_is_refused_and_then_reached_by_its_name(
+        self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The certificate of the name is one that everybody trusts: here the authority is added to those."""
+        trusted = tmp_path / "authorities.pem"
+        trusted.write_bytes(base64.b64decode(place.cluster.authority))
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        wanted, place.cluster.is_inside = place.order(), True
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await place.provider.bundle(wanted, sources(PROBE))
+        place.cloud.shell.obey(refusal.value.remedy)
+        await place.provider.bundle(wanted, sources(PROBE))
+        served = await place.served(wanted)
+        await withdrawn(place.provider, wanted)
+        place.cluster.is_inside = place.cluster.has_name = False
+
+        assert refusal.value.code == "gke_cluster_unreachable"
+        assert refusal.value.remedy.endswith("--enable-dns-access")
+        assert served.serving
 
     async def test_is_trusted_by_its_own_authority_alone(self, place: Place) -> None:
         other = await asyncio.to_thread(place.cloud.make_cluster, "forged", "us-central1")

@@ -191,6 +191,10 @@ class GcpCloud:
     def make_cluster(self, name: str, location: str = REGION) -> KubernetesApi:
         return self._background.run(self.google.make_cluster(name, location))
 
+    def move_cluster(self, cluster: KubernetesApi) -> None:
+        """Give it another address."""
+        self._background.run(cluster.open())
+
     def tick(self, at: datetime) -> list[int]:
         self.google.scheduler.firings.clear()
         self._background.run(self.google.scheduler.tick(at))

@@ -23,12 +23,11 @@ class Clusters:
     def methods(self) -> Methods:
         return {f"{_C}.list": self._list, f"{_C}.get": self._get}
 
-    def label(self, name: str, location: str, labels: dict[str, str]) -> None:
-        """What `gcloud container clusters update` does. Raises Refused."""
+    def named(self, name: str, location: str) -> KubernetesApi:
+        """Raises Refused."""
         for cluster in self.there:
             if (cluster.name, cluster.location) == (name, location):
-                cluster.labels.update(labels)
-                return
+                return cluster
         raise Refused(404, f"Not found: clusters/{name}.")
 
     def _list(self, call: Call) -> dict[str, Any]:

@@ -120,27 +120,40 @@ class KubernetesApi:
         self.namespaces = {"default"}
         self.pods_max: int | None = None
         self.nodes_may_pull = True
+        # Whether only its own network leads to its address, and whether a name leads to it from everywhere.
+        self.is_inside = self.has_name = False
         self.objects: dict[tuple[str, str, str], Kept] = {}
         self.calls: list[str] = []
         self._account, self._workshop, self._registry = account, workshop, registry
         self._background, self._faults = background, faults
         self._authority = Authority()
-        self._port = 0
+        self._port, self._app = 0, web.Application()
 
     async def open(self) -> None:
-        app = web.Application()
+        """Answer at an address; where it answered before, nobody does any more."""
+        self._app = app = web.Application()
         app.router.add_route("*", "/{rest:.*}", self._answered)
         self._port = await self._background.serving(app, context=self._authority.context("127.0.0.1"))
 
+    @property
+    def authority(self) -> str:
+        """The certificate that vouches for it, as GKE shows it."""
+        return self._authority.certificate
+
     def shown(self) -> dict[str, Any]:
         """The cluster as GKE shows it."""
+        by_name = {"endpoint": f"localhost:{self._port}", "allowExternalTraffic": True} if self.has_name else {}
         return {
             "name": self.name,
             "location": self.location,
             "status": "RUNNING",
-            "endpoint": f"127.0.0.1:{self._port}",
+            "endpoint": f"127.0.0.1:{9 if self.is_inside else self._port}",
             "masterAuth": {"clusterCaCertificate": self._authority.certificate},
             "resourceLabels": self.labels,
+            "controlPlaneEndpointsConfig": {
+                "dnsEndpointConfig": by_name,
+                "ipEndpointsConfig": {"enabled": True} | ({} if self.is_inside else {"enablePublicEndpoint": True}),
+            },
         }
 
     def names(self) -> list[str]:
@@ -162,6 +175,8 @@ class KubernetesApi:
             del self.objects[key]
 
     async def _answered(self, request: web.Request) -> web.StreamResponse:
+        if request.app is not self._app and request.transport is not None:
+            request.transport.abort()
         self._forget()
         try:
             if (told := DISCOVERY.get(request.path)) is not None:

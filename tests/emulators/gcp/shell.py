@@ -115,10 +115,13 @@ class Shell(LateShell):
         match words:
             case ["gcloud", "container", "clusters", "update", *rest]:
                 given.add_argument("name")
-                asked = _parsed(given, rest, "project", "location", "update-labels")
+                given.add_argument("--update-labels", default="")
+                given.add_argument("--enable-dns-access", action="store_true")
+                asked = _parsed(given, rest, "project", "location")
                 self._check_project(asked.project)
-                labels = dict(one.split("=") for one in asked.update_labels.split(","))
-                self._clusters.label(asked.name, asked.location, labels)
+                cluster = self._clusters.named(asked.name, asked.location)
+                cluster.labels.update(one.split("=") for one in asked.update_labels.split(",") if one)
+                cluster.has_name = cluster.has_name or asked.enable_dns_access
             case ["kubectl", "create", "namespace", name]:
                 for cluster in self._clusters.there:
                     cluster.namespaces.add(name)

@@ -48,11 +48,12 @@ class Authority:
         return base64.b64encode(self._certificate.public_bytes(serialization.Encoding.PEM)).decode()
 
     def context(self, address: str) -> ssl.SSLContext:
-        """For a server at this address."""
+        """For a server at this address, and under this machine's own name."""
+        named = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("localhost")]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._begun(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)]), key)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(named), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
