@@ -39,7 +39,7 @@ from domain.runtime import (
     standing,
 )
 from domain.tenant import TENANT
-from domain.trigger import check_trigger_at
+from domain.trigger import check_trigger
 
 
 class ArtifactMissing(Invalid):
@@ -88,7 +88,7 @@ def new_release(wanted: Wanted, states: States) -> Checked:
     check_provider(wanted.target, wanted.provider, field="target")
     require_runtime_target(wanted.tenant_id, wanted.target, states)
     dates = require_deployable(runtimes, authored.runtime, wanted.at)
-    check_trigger_at(authored.trigger, wanted.target, authored.access)
+    check_trigger(authored.trigger, provider_of(wanted.target))
     sources, files, defaulted = _sources(wanted, authored.artifact_files, states)
     _check_files(files, authored.runtime, runtimes, wanted.at)
     integration = _integration(wanted.tenant_id, wanted.project_id, wanted.target, states)
@@ -136,7 +136,7 @@ def built_release(
 def _repeatable(tenant_id: UUID, project_id: UUID, release: Release, at: datetime, states: States) -> Release:
     require_unlocked(require_open_project(states.of(PROJECT, tenant_id, project_id)), at)
     require_open(states.of(FUNCTION, tenant_id, release.function_id), project_id)
-    check_trigger_at(release.trigger, release.target, release.access)
+    check_trigger(release.trigger, provider_of(release.target))
     integration = _integration(tenant_id, project_id, release.target, states)
     check_variables(release.environment, release.secret_values, release.target)
     return msgspec.structs.replace(release, integration_version=integration.version)

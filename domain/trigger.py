@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from domain.clouds import GcpTarget, ProviderName, Target, provider_of
+from domain.clouds import ProviderName
 from domain.cron import CronInvalid, ZoneUnknown, parse, zone
 from domain.refusal import FieldError, Invalid
-from domain.release import Access, Trigger
+from domain.release import Trigger
 
 Support = Literal["supported", "experimental", "unavailable"]
 EventSourceKind = Literal["queue", "topic"]
@@ -137,20 +137,6 @@ def _misfit(error: msgspec.ValidationError) -> FieldError:
     if named == ".cron" and "regex" in message:
         message = "a schedule has five fields: minute, hour, day of the month, month, day of the week"
     return FieldError(field=f"trigger.settings{named}", message=message)
-
-
-def check_trigger_at(trigger: Trigger, target: Target, access: Access) -> None:
-    """What `check_trigger` looks at, and whether what calls functions there reaches the very target."""
-    check_trigger(trigger, provider_of(target))
-    inside = isinstance(target, GcpTarget) and target.runtime_target == "gke" and access == "private"
-    if inside and trigger.type == "schedule":
-        raise TriggerUnavailable(
-            "Cloud Scheduler does not reach a private function on GKE.",
-            errors=(
-                FieldError(field="trigger.type", message="not available on runtimeTarget gke with private access"),
-            ),
-            remedy="Choose runtimeTarget cloud_run, or public access.",
-        )
 
 
 def _check_days(text: str, provider: ProviderName | None) -> None:

@@ -11,6 +11,7 @@ from domain.release import Access
 from providers.gcp import naming, workload
 from providers.gcp.account import Account, target_of
 from providers.gcp.cluster import CLUSTER_MISSING, KnownClusters, Kubernetes
+from providers.gcp.cron_jobs import CronJobs
 from providers.gcp.errors import Answered, command
 from providers.gcp.grants import require_permissions
 from providers.gcp.schedules import Schedules
@@ -66,7 +67,13 @@ class GkeReleases:
     def __init__(self, account: Account, order: Order, known: KnownClusters) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
         self._kubernetes = Kubernetes(account, self._target, known)
-        self._schedules = Schedules(account, order)
+        self._by_kind: dict[str, Schedules | CronJobs] = {
+            Schedules.kind: Schedules(account, order),
+            CronJobs.kind: CronJobs(account, self._kubernetes, order),
+        }
+        # Cloud Scheduler does not reach what is private.
+        self._schedules = self._by_kind[Schedules.kind if order.release.access == "public" else CronJobs.kind]
+        self._scheduled_by = frozenset((self._schedules.kind,) if self._schedules.are_wanted else ())
         self._name = naming.candidate_name(order)
         self._service_name = naming.kube_service_name(order, order.release.access)
 
@@ -133,7 +140,7 @@ class GkeReleases:
             serving = None if seen.record is None or seen.record.has_served else await self._before()
             if serving is None:
                 return await self._remove_all(main)
-            body = workload.as_serving(serving, self._order, scheduled=main.is_scheduled)
+            body = workload.as_serving(serving, self._order, scheduled_by=main.scheduled_by)
             await self._kubernetes.apply(DEPLOYMENTS, body)
         elif main is None and not [one for one in await self._records() if one.metadata.name != self._name]:
             return await self._remove_all(None)
@@ -149,8 +156,8 @@ class GkeReleases:
             if (await self._shown(seen)).status != "healthy":
                 raise self._not_healthy("The release is not healthy.")
             # Until the release has taken over, the job is that of the one before, which may have to come back.
-            scheduled = self._schedules.are_wanted or (seen.main is not None and seen.main.is_scheduled)
-            body = workload.as_serving(record, self._order, scheduled=scheduled)
+            before = seen.main.scheduled_by if seen.main is not None else frozenset()
+            body = workload.as_serving(record, self._order, scheduled_by=self._scheduled_by | before)
             await self._kubernetes.apply(DEPLOYMENTS, body)
         if seen.service is None or not self._is_as_said(seen.service):
             await self._kubernetes.apply(SERVICES, workload.service(self._order))
@@ -164,12 +171,14 @@ class GkeReleases:
             await self._kubernetes.merge(DEPLOYMENTS, self._name, served)
 
     async def _schedule(self, main: Deployment, record: Deployment) -> None:
-        """Have what serves called as the release says: by a job, or by none."""
+        """Have what serves called as the release says, and by nothing else."""
         if self._schedules.are_wanted:
             await self._schedules.put(self._url(await self._look()))
-        elif main.is_scheduled:
-            await self._schedules.remove()
-            await self._kubernetes.apply(DEPLOYMENTS, workload.as_serving(record, self._order, scheduled=False))
+        if others := main.scheduled_by - self._scheduled_by:
+            for kind in others:
+                await self._by_kind[kind].remove()
+            body = workload.as_serving(record, self._order, scheduled_by=self._scheduled_by)
+            await self._kubernetes.apply(DEPLOYMENTS, body)
 
     async def _addressed(self) -> _Seen:
         """What is there once the release has an address and a node. Raises ProviderBusy when time is up."""
@@ -221,8 +230,9 @@ class GkeReleases:
 
     async def _remove_all(self, main: Deployment | None) -> tuple[str, ...]:
         """Everything of the function at this target. What is called goes before what calls it."""
-        if main is not None and main.is_scheduled:
-            await self._schedules.remove()
+        if main is not None and main.scheduled_by:
+            for kind in main.scheduled_by:
+                await self._by_kind[kind].remove()
         elif self._schedules.are_wanted:
             await self._schedules.remove_own()
         remaining = [*await self._close("public"), *await self._close("private")]
@@ -376,7 +386,7 @@ class GkeReleases:
         if main is None or seen.record is None or seen.service is None:
             return False
         finished = seen.record.has_served and not seen.record.spec.replicas
-        finished = finished and main.is_scheduled == self._schedules.are_wanted
+        finished = finished and main.scheduled_by == self._scheduled_by
         return main.is_complete and main.spec.replicas > 0 and finished and self._is_as_said(seen.service)
 
     async def _is_in_charge(self, seen: _Seen) -> bool:

@@ -48,6 +48,8 @@ class Job(msgspec.Struct, rename="camel"):
 class Schedules:
     """The job of one order's function at its target, as one account sees it."""
 
+    kind = "job"
+
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
         trigger = order.release.trigger

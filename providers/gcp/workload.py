@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ PLACING_SECONDS_MAX, MARGIN_SECONDS = 240, 20
 DEPLOYMENTS = "apis/apps/v1/deployments"
 SERVICES, SECRETS, PODS = "api/v1/services", "api/v1/secrets", "api/v1/pods"
 SERVED = "dcf-served"
-# Says that a job of Cloud Scheduler may call what serves.
+# Says what may call what serves: a job of Cloud Scheduler, a CronJob, or, while one takes over from the other, both.
 SCHEDULED = "dcf-scheduled"
 _ROLE = "dcf-role"
 _ROLLING: dict[str, Any] = {
@@ -94,8 +95,11 @@ class Deployment(msgspec.Struct):
         return SERVED in self.metadata.annotations
 
     @property
-    def is_scheduled(self) -> bool:
-        return SCHEDULED in self.metadata.annotations
+    def scheduled_by(self) -> frozenset[str]:
+        """The kinds of what may call it: `job`, `cronjob`."""
+        words = self.metadata.annotations.get(SCHEDULED, "").split()
+        # What was written first was the name of the job.
+        return frozenset("cronjob" if word == "cronjob" else "job" for word in words)
 
     @property
     def digest(self) -> str:
@@ -249,11 +253,11 @@ def candidate(order: Order, image: str) -> dict[str, Any]:
     }
 
 
-def as_serving(record: Deployment, order: Order, *, scheduled: bool) -> dict[str, Any]:
+def as_serving(record: Deployment, order: Order, *, scheduled_by: Iterable[str]) -> dict[str, Any]:
     """The target's Deployment, to run what a release's own one ran. How many pods there are is left to others.
-    `scheduled`: a job may call it."""
+    `scheduled_by`: the kinds of what may call it."""
     target, template = target_of(order), _without_nulls(record.spec.template)
-    labels = {**record.metadata.labels, _ROLE: "serving"}
+    labels, callers = {**record.metadata.labels, _ROLE: "serving"}, " ".join(sorted(scheduled_by))
     of_pods = {**template["metadata"]["labels"], _ROLE: "serving"}
     return {
         "apiVersion": "apps/v1",
@@ -262,7 +266,7 @@ def as_serving(record: Deployment, order: Order, *, scheduled: bool) -> dict[str
             "name": target.deployment_name,
             "namespace": target.namespace,
             "labels": labels,
-            **({"annotations": {SCHEDULED: naming.job_name(order)}} if scheduled else {}),
+            **({"annotations": {SCHEDULED: callers}} if callers else {}),
         },
         "spec": {
             **_ROLLING,

@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,12 +17,14 @@ import pytest
 import pytest_asyncio
 
 from domain.release import PinnedImage, Trigger
+from domain.trigger import TICK_TYPE
 from process.secret import Secret
 from providers.gcp.provider import GcpProvider
 from providers.provider import NO_SECRETS, Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Secrets, Service
 from tests.emulators.gcp.cloud import EMAIL, REGION, GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.kube_answers import KubeRefused
+from tests.emulators.gcp.kube_cron import called as called_by
 from tests.emulators.gcp.kube_schema import check_fields
 from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.providers.grounds import PROBE, Ground, built, gke, order, settled, sources, until, withdrawn
@@ -164,6 +166,41 @@ class TestARelease:
         assert services == ["Service hello"]
         assert "GREETING" not in await _environment(service.url)
         await withdrawn(place.provider, first)
+
+    async def test_that_is_private_is_called_on_its_schedule_from_inside_the_cluster(self, place: Place) -> None:
+        """
+        Goal: what is private has a schedule too, and is called by one thing only when it was public before.
+        Method: public, then private; each is looked at with what calls it, and the second with that taken away.
+        """
+        trigger = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
+        orders = [
+            place.order(number, access=access, trigger=trigger)
+            for number, access in enumerate(("public", "private"), 1)
+        ]
+        due, scheduler = datetime(2026, 11, 27, 2, tzinfo=UTC), place.cloud.google.scheduler
+
+        seen = []
+        for wanted in orders:
+            await place.served(wanted)
+            jobs = [name for name in place.cluster.names() if name.startswith("CronJob")]
+            called = await asyncio.to_thread(place.cloud.tick, due)
+            seen.append((len(jobs), len(scheduler.jobs), called))
+        cron_job = next(kept for key, kept in place.cluster.objects.items() if key[0] == "CronJob")
+        call, repeated = (called_by(cron_job.body, due) for _ in range(2))
+        later = called_by(cron_job.body, due + timedelta(days=1))
+        cron_job.body["spec"]["suspend"] = True
+        paused = await settled(place.provider, orders[-1])
+        again = await place.provider.promote(orders[-1])
+        for wanted in orders:
+            await withdrawn(place.provider, wanted)
+
+        assert seen == [(0, 1, [204]), (1, 0, [204])]
+        assert call.headers["ce-type"] == TICK_TYPE
+        assert call.headers["ce-id"] == repeated.headers["ce-id"] != later.headers["ce-id"]
+        assert msgspec.json.decode(call.body) == {"cron": "0 3 * * *", "timeZone": "Europe/Madrid"}
+        assert (paused.serving, again.serving) == (False, True)
+        assert place.cluster.names() == []
+        assert scheduler.jobs == {}
 
     async def test_with_a_schedule_is_called_by_it_and_one_that_cannot_take_over_leaves_the_schedule(
         self, place: Place

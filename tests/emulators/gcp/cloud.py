@@ -198,7 +198,8 @@ class GcpCloud:
     def tick(self, at: datetime) -> list[int]:
         self.google.scheduler.firings.clear()
         self._background.run(self.google.scheduler.tick(at))
-        return [firing.http_status for firing in self.google.scheduler.firings]
+        inside = [status for one in self.google.clusters.there for status in self._background.run(one.tick(at))]
+        return [*(firing.http_status for firing in self.google.scheduler.firings), *inside]
 
     def builds_running(self) -> int:
         return sum(not made.is_over for made in self.google.builds.made.values())

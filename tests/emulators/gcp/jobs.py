@@ -67,7 +67,7 @@ class Scheduler:
 
     async def tick(self, at: datetime) -> None:
         """Call whatever is due in the minute."""
-        due = [job for job in self.jobs.values() if job["state"] == "ENABLED" and _is_due(job, at)]
+        due = [job for job in self.jobs.values() if job["state"] == "ENABLED" and is_due(job, at)]
         await asyncio.gather(*(self._fire(job, at) for job in due))
 
     def _create(self, call: Call) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Scheduler:
         return self.jobs[name]
 
 
-def _is_due(job: dict[str, Any], at: datetime) -> bool:
+def is_due(job: dict[str, Any], at: datetime) -> bool:
     shown = at.astimezone(ZoneInfo(job.get("timeZone", "Etc/UTC")))
     clock = (shown.minute, shown.hour, shown.day, shown.month, shown.isoweekday() % 7)
     fields = zip(job["schedule"].split(" "), _BOUNDS, clock, strict=True)

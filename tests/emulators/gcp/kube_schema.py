@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import available_timezones
 
 from tests.emulators.gcp.kube_answers import KubeRefused, invalid
 
@@ -17,6 +18,8 @@ _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_CRON_NAME_MAX = 52
+_CRON = re.compile(r"(\*|[0-9,]+)( (\*|[0-9,]+)){4}")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi)?")
 _SIZES = {None: 1, "": 1, "m": 0.001, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}
 
@@ -39,7 +42,16 @@ _CONTAINER = {
     "args": [str],
     "workingDir": str,
     "ports": [{"name": str, "containerPort": int, "protocol": str}],
-    "env": [{"name": str, "value": str, "valueFrom": {"secretKeyRef": {"name": str, "key": str, "optional": bool}}}],
+    "env": [
+        {
+            "name": str,
+            "value": str,
+            "valueFrom": {
+                "secretKeyRef": {"name": str, "key": str, "optional": bool},
+                "fieldRef": {"apiVersion": str, "fieldPath": str},
+            },
+        }
+    ],
     "resources": {"requests": {"*": (str, int)}, "limits": {"*": (str, int)}},
     "startupProbe": _PROBE,
     "readinessProbe": _PROBE,
@@ -133,6 +145,30 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
         },
         "status": {"loadBalancer": {"ingress": [{"ip": str, "hostname": str, "ipMode": str}]}},
     },
+    "CronJob": {
+        **_HEAD,
+        "spec": {
+            "schedule": str,
+            "timeZone": str,
+            "concurrencyPolicy": str,
+            "startingDeadlineSeconds": int,
+            "successfulJobsHistoryLimit": int,
+            "failedJobsHistoryLimit": int,
+            "suspend": bool,
+            "jobTemplate": {
+                "metadata": _METADATA,
+                "spec": {
+                    "backoffLimit": int,
+                    "activeDeadlineSeconds": int,
+                    "ttlSecondsAfterFinished": int,
+                    "parallelism": int,
+                    "completions": int,
+                    "template": _TEMPLATE,
+                },
+            },
+        },
+        "status": {"lastScheduleTime": str, "lastSuccessfulTime": str},
+    },
     "Secret": {**_HEAD, "type": str, "immutable": bool, "data": _MAP, "stringData": _MAP},
     "Pod": {
         **_HEAD,
@@ -180,6 +216,8 @@ def check(kind: str, wanted: dict[str, Any], before: dict[str, Any] | None) -> N
             _check_deployment(name, wanted["spec"], before)
         case "Service":
             _check_service(name, wanted["spec"])
+        case "CronJob":
+            _check_cron_job(name, wanted["spec"])
         case "Secret":
             _check_secret(name, wanted, before)
         case _:
@@ -220,6 +258,23 @@ def _check_container(name: str, container: dict[str, Any]) -> None:
             _expect(kind, name, f"{at}.{probe}", len(given.keys() & {"tcpSocket", "httpGet"}) == 1)
             counted = ("periodSeconds", "timeoutSeconds", "failureThreshold")
             _expect(kind, name, f"{at}.{probe}", all(given.get(field, 1) >= 1 for field in counted))
+
+
+def _check_cron_job(name: str, spec: dict[str, Any]) -> None:
+    kind, job = "CronJob", spec.get("jobTemplate", {}).get("spec", {})
+    _expect(kind, name, "metadata.name: must be no more than 52 characters", len(name) <= _CRON_NAME_MAX)
+    _expect(kind, name, "spec.schedule", _CRON.fullmatch(spec.get("schedule", "")))
+    _expect(kind, name, "spec.timeZone", spec.get("timeZone", "Etc/UTC") in available_timezones())
+    _expect(
+        kind, name, "spec.concurrencyPolicy", spec.get("concurrencyPolicy", "Allow") in ("Allow", "Forbid", "Replace")
+    )
+    pod = job.get("template", {}).get("spec", {})
+    at = "spec.jobTemplate.spec.template.spec"
+    _expect(kind, name, f"{at}.restartPolicy", pod.get("restartPolicy") in ("Never", "OnFailure"))
+    _expect(kind, name, f"{at}.containers", pod.get("containers"))
+    _check_labels(kind, name, job["template"].get("metadata", {}).get("labels", {}))
+    for container in pod["containers"]:
+        _check_container(name, container)
 
 
 def _check_service(name: str, spec: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from tests.emulators.gcp.account import Account
 from tests.emulators.gcp.answers import Refused
 from tests.emulators.gcp.faults import Faults
 from tests.emulators.gcp.kube_answers import KubeRefused, forbidden, missing
+from tests.emulators.gcp.kube_cron import called, is_due
 from tests.emulators.gcp.kube_pods import Workload, shown_pod
 from tests.emulators.gcp.kube_schema import check, check_fields
 from tests.emulators.gcp.operations import now
@@ -32,16 +34,18 @@ from tests.emulators.gcp.tls import Authority
 from tests.emulators.images import Container, Workshop
 
 _PATH = re.compile(
-    r"/(?P<group>api/v1|apis/apps/v1)/namespaces/(?P<namespace>[^/]+)"
+    r"/(?P<group>api/v1|apis/apps/v1|apis/batch/v1)/namespaces/(?P<namespace>[^/]+)"
     r"(?:/(?P<kind>[a-z]+)(?:/(?P<name>[^/]+)(?:/(?P<below>log))?)?)?"
 )
 _PROXIED = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<pod>[^/:]+):8080/proxy(?P<path>/.*)")
 KINDS = {
     ("apis/apps/v1", "deployments"): "Deployment",
+    ("apis/batch/v1", "cronjobs"): "CronJob",
     ("api/v1", "services"): "Service",
     ("api/v1", "secrets"): "Secret",
     ("api/v1", "pods"): "Pod",
 }
+_PERMITTED = {"cronjobs": "cronJobs"}
 _VERBS = ["create", "delete", "get", "list", "patch"]
 # What there is, as clients ask before anything else.
 DISCOVERY: dict[str, dict[str, Any]] = {
@@ -51,10 +55,11 @@ DISCOVERY: dict[str, dict[str, Any]] = {
         "apiVersion": "v1",
         "groups": [
             {
-                "name": "apps",
-                "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
-                "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"},
+                "name": name,
+                "versions": [{"groupVersion": f"{name}/v1", "version": "v1"}],
+                "preferredVersion": {"groupVersion": f"{name}/v1", "version": "v1"},
             }
+            for name in ("apps", "batch")
         ],
     },
     **{
@@ -68,7 +73,7 @@ DISCOVERY: dict[str, dict[str, Any]] = {
                 if place == group
             ],
         }
-        for group in ("api/v1", "apis/apps/v1")
+        for group in ("api/v1", "apis/apps/v1", "apis/batch/v1")
     },
 }
 # How long a load balancer has no address at first, and takes to be gone.
@@ -174,6 +179,33 @@ class KubernetesApi:
         for key in [key for key, kept in self.objects.items() if kept.gone_at and kept.gone_at < time.monotonic()]:
             del self.objects[key]
 
+    async def tick(self, at: datetime) -> list[int]:
+        """Run the CronJobs that are due in the minute: how their calls were answered, 0 where there was nobody."""
+        due = [
+            (namespace, kept.body)
+            for (kind, namespace, _), kept in self.objects.items()
+            if kind == "CronJob" and not kept.body["spec"].get("suspend") and is_due(kept.body["spec"], at)
+        ]
+        return [await self._run_job(namespace, body, at) for namespace, body in due]
+
+    async def _run_job(self, namespace: str, body: dict[str, Any], at: datetime) -> int:
+        """What `wget` does that is told so, inside the cluster."""
+        call = called(body, at)
+        address = re.fullmatch(rf"http://([^./]+)\.{namespace}\.svc\.cluster\.local(/.*)", call.url)
+        service = address and self.objects.get(("Service", namespace, address[1]))
+        wanted = service.body["spec"].get("selector", {}) if service else {}
+        ready = [
+            pod for pod in self._pods(namespace) if wanted and pod.is_ready and wanted.items() <= pod.labels.items()
+        ]
+        if not ready or address is None:
+            return 0
+        url = f"http://127.0.0.1:{ready[-1].container.port}{address[2]}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=call.body, headers=call.headers) as answer,
+        ):
+            return answer.status
+
     async def _answered(self, request: web.Request) -> web.StreamResponse:
         if request.app is not self._app and request.transport is not None:
             request.transport.abort()
@@ -241,7 +273,7 @@ class KubernetesApi:
             raise KubeRefused(401, "Unauthorized", "Unauthorized") from None
 
     def _require(self, asked: Asked, member: str, verb: str) -> None:
-        permission = f"container.{asked.resource}.{verb}"
+        permission = f"container.{_PERMITTED.get(asked.resource, asked.resource)}.{verb}"
         if not self._account.may(member, permission):
             raise forbidden(member, permission, asked.resource, verb, asked.namespace)
 
@@ -264,7 +296,7 @@ class KubernetesApi:
             for item in items
             if wanted.items() <= item["metadata"].get("labels", {}).items() and name in ("", item["metadata"]["name"])
         ]
-        version = "apps/v1" if asked.kind == "Deployment" else "v1"
+        version = {"Deployment": "apps/v1", "CronJob": "batch/v1"}.get(asked.kind, "v1")
         return {"kind": f"{asked.kind}List", "apiVersion": version, "metadata": {}, "items": chosen}
 
     def _pod(self, asked: Asked) -> dict[str, Any]:

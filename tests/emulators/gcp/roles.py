@@ -48,7 +48,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "container.clusters.list",
         *(
             f"container.{kind}.{verb}"
-            for kind in ("deployments", "services", "secrets")
+            for kind in ("cronJobs", "deployments", "services", "secrets")
             for verb in ("create", "delete", "get", "list", "update")
         ),
         *(f"container.pods.{verb}" for verb in ("get", "getLogs", "list", "proxy")),

@@ -1,0 +1,45 @@
+"""CronJobs of Kubernetes: when they are due, and the call that the one program makes which is run here."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from tests.emulators.gcp import jobs
+
+_RUN = "metadata.labels['batch.kubernetes.io/job-name']"
+
+
+class Called(msgspec.Struct, frozen=True):
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def is_due(spec: dict[str, Any], at: datetime) -> bool:
+    """Whether the minute is one that the schedule names."""
+    return jobs.is_due({"schedule": spec["schedule"], "timeZone": spec.get("timeZone", "Etc/UTC")}, at)
+
+
+def called(body: dict[str, Any], at: datetime) -> Called:
+    """What busybox's wget is told to send, its variables put in as Kubernetes does: a run is named after its minute."""
+    run = f"{body['metadata']['name']}-{int(at.astimezone(UTC).timestamp()) // 60}"
+    [container] = body["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    known = {one["name"]: run for one in container["env"] if one["valueFrom"]["fieldRef"]["fieldPath"] == _RUN}
+    words = list(container["command"])
+    for name, value in known.items():
+        words = [word.replace(f"$({name})", value) for word in words]
+    assert words.pop(0) == "wget", "no other program is known here"
+    given = argparse.ArgumentParser(exit_on_error=False)
+    given.add_argument("-q", action="store_true")
+    given.add_argument("-O")
+    given.add_argument("-T", type=int)
+    given.add_argument("--header", action="append", default=[])
+    given.add_argument("--post-data")
+    given.add_argument("url")
+    asked = given.parse_args(words)
+    headers = dict(one.split(": ", 1) for one in asked.header)
+    return Called(url=asked.url, headers=headers, body=asked.post_data.encode())
