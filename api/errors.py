@@ -101,7 +101,8 @@ def answer_to(scope: Any, refusal: Refusal) -> Answer:
     if isinstance(refusal, TooManyRequests):
         exchange.limits = refusal.headers
     problem = problem_of(refusal, exchange.correlation_id)
-    return refused(scope, problem.status, encoded(problem), headers_of(problem.status, refusal), refusal.code)
+    headers = (*headers_of(problem.status, refusal), *exchange.place)
+    return refused(scope, problem.status, encoded(problem), headers, refusal.code)
 
 
 def headers_of(status: int, refusal: Refusal | None = None) -> tuple[Header, ...]:

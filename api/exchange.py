@@ -58,6 +58,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     code: str = ""
     # Keeps a refusal under the key of a write that is not decided yet, and gives what the caller is to be answered.
     keep: Callable[[Refusal], Awaitable[Any]] | None = None
+    # Headers that say where the log has the refusal the request ended in.
+    place: tuple[tuple[bytes, bytes], ...] = ()
     # Headers that say how many more requests the caller may make.
     limits: tuple[tuple[bytes, bytes], ...] = ()
 

@@ -179,6 +179,9 @@ class Writing:
             done = await execute(self._services.log, command, context)
         except RefusedBefore as before:
             return await self._answer(before.reply, position=before.position)
+        except Refusal as refusal:
+            await self._place(refusal)
+            raise
         if not self._respond_async:
             await self._services.reader.wait_for(done.last_position, seconds_max=self._services.wait_seconds_max)
         return await self._answer(
@@ -226,7 +229,19 @@ class Writing:
             done = await refuse(self._services.log, named, self._context(), refusal)
         except RefusedBefore as before:
             return await self._answer(before.reply, position=before.position)
+        except Refusal as raised:
+            await self._place(raised)
+            raise
         return await self._answer(done.reply, position=done.last_position, done=done)
+
+    async def _place(self, refusal: Refusal) -> None:
+        """Have the answer say where the refusal is recorded, as that of a request done would."""
+        if refusal.recorded_at is not None:
+            self._exchange.place = (await self._event_position(refusal.recorded_at),)
+
+    async def _event_position(self, position: int) -> Header:
+        tokens = self._services.tokens
+        return b"event-position", (tokens.known(position) or await tokens.of(position)).encode()
 
     def _kept_refusal(self, refusal: Refusal) -> bytes:
         self._services.refusal_cap.spend(self.principal.tenant_id)
@@ -250,8 +265,7 @@ class Writing:
         if reply is not rendered:
             line, _, body = reply.partition(b"\n")
             kept = _KEPT.decode(line)
-        tokens = self._services.tokens
-        headers: list[Header] = [(b"event-position", (tokens.known(position) or await tokens.of(position)).encode())]
+        headers: list[Header] = [await self._event_position(position)]
         if kept.location:
             headers.append((b"location", kept.location.encode()))
         headers.extend(self.preferences)

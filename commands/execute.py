@@ -413,6 +413,8 @@ async def refuse(log: Log, named: Named, context: Context, refusal: Refusal) -> 
         outcome = await log.append(append)
         if isinstance(outcome, Duplicate):
             return _repeated(outcome, context)
+        if isinstance(outcome, Appended):
+            refusal.recorded_at = outcome.last_position
     raise refusal
 
 

@@ -21,6 +21,8 @@ class Refusal(Exception):
     remedy = ""
     # What of the request it is about, when it is always the same and nothing is said of others.
     field = ""
+    # Where the log has it, once it is recorded.
+    recorded_at: int | None = None
 
     def __init__(self, detail: str = "", *, errors: tuple[FieldError, ...] = (), remedy: str = "") -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")

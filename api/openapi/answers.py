@@ -170,7 +170,7 @@ def _headers(operation: Operation, status: int) -> list[str]:
     if status in (201, 202) or 201 in operation.answers:
         names.append("Location")
     if operation.writes and status in _RECORDED:
-        # A refusal that is answered once more names its place in the log as well.
+        # A refusal that is recorded names its place in the log as well.
         names += ["Event-Position", "Preference-Applied"]
     return names
 

@@ -34,7 +34,10 @@ the first answer.
 
 **Lists** come in pages: follow `nextCursor` until it is null. Cursors hold while things are added.
 
-**Errors** are problems (RFC 9457): `code` is for programs, `remedy` says what to do next. New codes may come at any time."""
+**Errors** are problems (RFC 9457): `code` is for programs, `remedy` says what to do next. New codes may come at any time.
+
+**Health.** `GET /health/live`, `GET /health/ready` and `GET /metrics` (Prometheus) ask for no credential; they are each process's own and
+stand beside this description."""
 
 TAGS = {
     "Projects": "A project owns functions, integrations and deployments.",

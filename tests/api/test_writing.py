@@ -97,6 +97,22 @@ class TestIdempotencyKey:
         assert is_problem(answer, 422, "parameter_invalid")
 
 
+class TestRefused:
+    async def test_names_the_place_the_log_has_it_at(self, world: World, client: httpx.AsyncClient) -> None:
+        await a_project(client, "shop")
+
+        answer = await client.post("/api/v1/projects", json={"name": "shop"})
+
+        position = int(answer.headers["event-position"].removeprefix("1:"))
+        (stored,) = await world.log.read(position - 1, limit=1)
+        assert stored.type == "command.refused"
+
+    async def test_names_none_where_nothing_is_recorded(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post("/api/v1/projects", json={})
+
+        assert "event-position" not in answer.headers
+
+
 class TestRefusedBeforeItIsDecided:
     """A route looks at something, or asks a cloud, before there is a command to decide about."""
 
@@ -115,6 +131,7 @@ class TestRefusedBeforeItIsDecided:
 
         assert is_problem(again, 404, "integration_not_found")
         assert again.content == first.content
+        assert again.headers["event-position"] == first.headers["event-position"] == f"1:{refused.position}"
         assert anew.status_code == 200
         assert refused.type == "command.refused"
         assert all(part.encode() in refused.data for part in ("verifyLocal", "integration_not_found", project_id))
