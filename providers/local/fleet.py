@@ -106,6 +106,7 @@ class Fleet:
             name=deployment.name,
             command=lambda port: self._command(deployment, port),
             cwd=place / "run",
+            store=self._store.folder,
             log=FunctionLog(place / "function.log", hide=lambda text: hide(text, self._secrets_of(deployment))),
             health_path=release.health_path,
             start_seconds_max=release.start_seconds_max,

@@ -56,6 +56,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     command: Callable[[int], Awaitable[Command]]
     cwd: Path
+    # Where this machine keeps what it runs, which is nobody else's business.
+    store: Path
     log: FunctionLog
     health_path: str
     start_seconds_max: float
@@ -86,6 +88,8 @@ class Keeper:
         self._patience = patience
         self._group: ProcessGroup | None = None
         self._killed_because = ""
+        # What it last answered when asked for its health; 0: nothing.
+        self._health_status = 0
         self._idle = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._log = log.bind(deployment=charge.name)
@@ -180,7 +184,7 @@ class Keeper:
             if group.ended.done():
                 return self._ending(group)
             await group.stop(STOP_SECONDS_MAX)
-            return f"{self._charge.health_path} did not answer with a status under 500 within {self._charge.start_seconds_max:g} seconds"
+            return f"{self._charge.health_path} {self._answered()} within {self._charge.start_seconds_max:g} seconds"
         self.status, self.message = "healthy", ""
         self._log.info("function_healthy", port=self.port, pid=group.mark.pid)
         await asyncio.wait([group.ended])
@@ -219,7 +223,7 @@ class Keeper:
         self._network = self._entering = None
 
     async def _start(self) -> ProcessGroup:
-        self._killed_because = ""
+        self._killed_because, self._health_status = "", 0
         self.port = self._charge.free_port()
         self._charge.cwd.mkdir(exist_ok=True, mode=0o700)
         command = await self._charge.command(self.port)
@@ -236,6 +240,12 @@ class Keeper:
             self._group.release()
         return self._group
 
+    def _answered(self) -> str:
+        """What came of asking for its health, in words that say what would do."""
+        if self._health_status:
+            return f"answered {self._health_status}, and never a status under 500"
+        return "was not answered by anything on 0.0.0.0:$PORT"
+
     async def _becomes_healthy(self, group: ProcessGroup) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._charge.start_seconds_max
@@ -250,6 +260,7 @@ class Keeper:
         timeout = aiohttp.ClientTimeout(total=max(0.1, seconds_max))
         try:
             async with self.session.get(url, timeout=timeout, allow_redirects=False) as response:
+                self._health_status = response.status
                 return response.status <= STATUS_MAX
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -271,4 +282,6 @@ class Keeper:
         over = timed_out or failures >= self._patience.attempts_max
         self.status = "unhealthy" if over else "starting"
         shown = self._charge.log.tail(LOG_LINES_SHOWN)
+        place = f"{self._charge.store}/"
+        shown = shown.replace(f"file://{place}", "").replace(place, "")
         self.message = f"The function does not stay up: {reason}. Its last words:\n{shown}"

@@ -25,7 +25,19 @@ from providers.local.confinement import Confinement
 from providers.local.outbound import proxy_variables
 from providers.local.relay import REQUEST_BYTES_MAX, Receive, Scope, Send
 from providers.provider import Order
-from tests.providers.grounds import HELLO, PROBE, Ground, deployed, local, order, settled, sources, until, withdrawn
+from tests.providers.grounds import (
+    HELLO,
+    PROBE,
+    Ground,
+    applied,
+    deployed,
+    local,
+    order,
+    settled,
+    sources,
+    until,
+    withdrawn,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -291,3 +303,28 @@ class TestItsNetwork:
 
         assert openers
         assert await until(born, bool) == before
+
+
+FAILS_ITS_HEALTH = b"""import 'dart:io';
+void main() async {
+  final server = await HttpServer.bind('0.0.0.0', int.parse(Platform.environment['PORT']!));
+  stderr.writeln('I am ${Platform.script}');
+  await for (final request in server) {
+    request.response.statusCode = 500;
+    await request.response.close();
+  }
+}
+"""
+
+
+class TestOneThatDoesNotComeUp:
+    async def test_is_told_what_it_answered_and_nothing_of_where_it_is_kept(self, front: Front) -> None:
+        wanted = order(ground=front.ground, start_seconds_max=2)
+
+        service = await applied(front.ground.provider, wanted, sources(FAILS_ITS_HEALTH))
+
+        assert service.status == "unhealthy"
+        assert "/ answered 500, and never a status under 500 within 2 seconds" in service.message
+        assert "I am " in service.message
+        assert "file://" not in service.message
+        await withdrawn(front.ground.provider, wanted)
