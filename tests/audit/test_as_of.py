@@ -15,11 +15,13 @@ from eventstore.database import Pool
 from projections.as_of import AS_OF_QUERIES, PastReader, as_of
 from projections.deployment_lists import DeploymentFilter, deployments_list
 from projections.deployments import DEPLOYMENTS
-from projections.functions import FUNCTIONS, FUNCTIONS_LIST
+from projections.functions import FUNCTION_GET, FUNCTIONS, FUNCTIONS_LIST
 from projections.integrations import INTEGRATIONS, INTEGRATIONS_LIST
 from projections.memory_reader import MemoryReader
 from projections.query import AnyQuery, Found
 from projections.reader import Reader
+from projections.row_changes import LINE
+from projections.versions import VERSIONS
 from tests.audit.questions import Question, questions_about
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History, memory_log
@@ -73,6 +75,24 @@ class TestPastReader:
 
         for position, snapshot in enumerate(snapshots):
             assert await _shown(PastReader(reader, position), questions) == snapshot
+
+    async def test_shows_each_of_very_many_versions_of_a_row(
+        self, workshop: Workshop, history: History, reader: Reader
+    ) -> None:
+        """Goal: chains that go past many whole versions. Method: against the plain fold, which keeps all of them whole."""
+        changes = [a.function_updated(description=f"as of {n}") for n in range(60)]
+        end = await history.record_together([a.function_created(), *changes])
+        await workshop.catch_up()
+        memory, versions = MemoryReader(workshop.log, CODEC), VERSIONS["function"].all
+        kept = await workshop.database.fetch(f"SELECT row FROM views.{FUNCTIONS.kind}_history")
+
+        for position in range(1, end + 1):
+            asked = (FUNCTION_GET, a.TENANT_ID, a.FUNCTION_ID)
+            assert await PastReader(reader, position).one(*asked) == await PastReader(memory, position).one(*asked)
+        pages = [await one.rows(versions, a.TENANT_ID, a.FUNCTION_ID, 0, 100) for one in (reader, memory)]
+        assert pages[0] == pages[1]
+        assert len(pages[0]) == end == len(kept) + 1
+        assert 2 < sum(not row["row"].startswith(LINE) for row in kept) < 15
 
     async def test_another_tenant_sees_nothing(self, workshop: Workshop, history: History, reader: Reader) -> None:
         position = await history.record_together(STORIES["deployed and undeployed"])
