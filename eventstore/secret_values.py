@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -108,15 +108,30 @@ class SecretVault:
         return Secret(_decrypt(own, closed.sealed, _bound_to(tenant_id, function_id, value_id)).decode())
 
     async def rewrap(self) -> int:
-        """Wrap anew what other keys wrap; how many there were. It may be interrupted, and done again, at any time."""
+        """Wrap anew what other keys wrap; how many there were. It may be interrupted, and done again, at any time.
+
+        Those that no key opens are passed over. Raises SecretLost for them, at the end; KeyServiceUnusable at once.
+        """
         count, key_id = 0, self._wrapping.key_id
-        while found := await self._store.not_closed_by(key_id, limit=REWRAPPED_AT_ONCE):
+        lost: dict[tuple[UUID, UUID], SecretLost] = {}
+        while found := await self._others(key_id, lost.keys()):
             for tenant_id, value_id, former, wrapped in found:
-                own = await self._unwrapped(tenant_id, value_id, former, wrapped)
+                try:
+                    own = await self._unwrapped(tenant_id, value_id, former, wrapped)
+                except SecretLost as problem:
+                    lost[tenant_id, value_id] = problem
+                    continue
                 again = await self._wrapping.wrap(tenant_id, value_id, own)
                 await self._store.rewrap(tenant_id, value_id, former=former, key_id=key_id, wrapped_key=again)
-            count += len(found)
+                count += 1
+        if lost:
+            raise SecretLost(f"{len(lost)} values are not wrapped anew. {next(iter(lost.values()))}")
         return count
+
+    async def _others(self, key_id: str, lost: Collection[tuple[UUID, UUID]]) -> list[tuple[UUID, UUID, str, bytes]]:
+        """Some of those that another key wraps, but for the lost."""
+        found = await self._store.not_closed_by(key_id, limit=REWRAPPED_AT_ONCE + len(lost))
+        return [one for one in found if one[:2] not in lost]
 
     async def wrapped(self) -> Wrapped:
         """How many values the current key wraps, and how many others do."""

@@ -104,6 +104,16 @@ class TestRewrap:
         with pytest.raises(SecretLost, match=key_id_of(KEY)):
             await SecretVault(store, key=NEW_KEY).rewrap()
 
+    async def test_passes_over_what_no_key_opens_and_says_so(self, store: SecretStore) -> None:
+        first, last = UUID(int=1), UUID(int=2**127)
+        await SecretVault(store, key=b"x" * 32).close(TENANT, FUNCTION, first, PASSWORD)
+        await SecretVault(store, key=KEY).close(TENANT, FUNCTION, last, PASSWORD)
+
+        with pytest.raises(SecretLost, match=r"^1 values are not wrapped anew"):
+            await SecretVault(store, key=NEW_KEY, former=[KEY]).rewrap()
+
+        assert await SecretVault(store, key=NEW_KEY).open(TENANT, FUNCTION, last) == PASSWORD
+
 
 class TestFingerprint:
     async def test_tells_contents_apart_and_needs_the_key(self) -> None:
