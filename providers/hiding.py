@@ -13,6 +13,9 @@ from urllib.parse import quote, quote_plus
 HIDDEN_CHARACTERS_MIN = 4
 ENCODED_CHARACTERS_MIN = 8
 HIDDEN_AS = "********"
+# What Dart's Uri.encodeComponent and Uri.encodeFull leave as it is, beside letters, digits and -_.~.
+_KEPT_BY_DART = ("!*'()", "!#$&'()*+,/:;=?@")
+_QUOTES_OF_DART = str.maketrans({'"': "&quot;", "'": "&#39;", "/": "&#47;"})
 # Whose secrets are worked out once; each is some texts of the secret's length.
 _KNOWN_MAX = 32
 
@@ -47,11 +50,14 @@ def _forms_of(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _encoded(value: str) -> Iterator[str]:
     content = value.encode("utf-8", "surrogatepass")
-    for in_address in (quote(content, safe=""), quote(content), quote_plus(content)):
+    addresses = (quote(content, safe=""), quote(content), quote_plus(content))
+    for in_address in (*addresses, *(quote(content, safe=kept) for kept in _KEPT_BY_DART)):
         yield from (in_address, _with_small_digits(in_address))
     for in_json in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
         yield from (in_json[1:-1], in_json[1:-1].replace("/", "\\/"))
-    yield from (escape(value), escape(value, quote=False), content.hex(), content.hex().upper())
+    in_html = escape(value, quote=False)
+    # As Python writes the quotes, and as Dart's HtmlEscape does.
+    yield from (in_html, escape(value), in_html.translate(_QUOTES_OF_DART), content.hex(), content.hex().upper())
     for before in range(3):
         inside = _inside_base64(content, before)
         yield from (inside, inside.replace("+", "-").replace("/", "_"))

@@ -133,6 +133,20 @@ class TestHide:
         for text in written:
             assert HIDDEN_AS in hide(text, secrets), text
 
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "p%40ss!w%2Frd*(1)'%C3%A9",
+            "p@ss!w/rd*(1)'%C3%A9",
+            "p%40ss%21w%2Frd%2A%281%29%27%C3%A9",
+            "p@ss!w&#47;rd*(1)&#39;\u00e9",
+        ],
+        ids=["encodeComponent", "encodeFull", "encodeQueryComponent", "HtmlEscape"],
+    )
+    def test_takes_a_value_out_as_dart_writes_it(self, written: str) -> None:
+        """What Dart 3.7 wrote of one value; Python leaves other characters as they are."""
+        assert hide(f"<{written}>", {"A": "p@ss!w/rd*(1)'\u00e9"}) == f"<{HIDDEN_AS}>"
+
     def test_leaves_values_that_stand_in_every_text(self) -> None:
         assert hide("a yes is no secret", {"A": "yes"}) == "a yes is no secret"
 
