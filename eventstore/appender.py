@@ -44,11 +44,10 @@ class Appender:
         self._under_way: dict[asyncio.Task[None], Sequence[Waiter]] = {}
         self._dispatches = False
         self._closing = False
-        self._loop: asyncio.AbstractEventLoop
+        # To ask which loop runs is to ask the system which process this is: once is enough.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
-        # Asking which loop runs asks the system which process this is, once an append.
-        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
@@ -70,12 +69,15 @@ class Appender:
         size = append_bytes(append)
         if self._closing:
             raise LogBusy
-        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.put(Waiter(append, size, outcome))
         if not self._dispatches:
             # Not at once: whoever else is about to append in this turn of the loop comes along.
             self._dispatches = True
-            self._loop.call_soon(self._dispatch)
+            loop.call_soon(self._dispatch)
         return await outcome
 
     def _dispatch(self) -> None:
