@@ -155,6 +155,15 @@ def running(place: Place) -> psutil.Process | None:
         return None
 
 
+def serves(place: Place) -> bool:
+    """Whether a server runs on the cluster and has come to take connections, as its last line in postmaster.pid says."""
+    try:
+        told = (place.data / "postmaster.pid").read_text().rstrip()
+    except FileNotFoundError:
+        return False
+    return told.endswith("\nready") and running(place) is not None
+
+
 def _alive(server: psutil.Process) -> bool:
     return server.is_running() and server.status() != psutil.STATUS_ZOMBIE
 

@@ -24,7 +24,8 @@ LOCK_SECONDS_MAX = 1.0
 # A server that does not finish within this is cut off; it recovers at its next start.
 STOP_SECONDS_MAX = 20.0
 RESTART_SECONDS = 1.0
-# Starts in a row, none of which lasted, before it gives up.
+# Starts in a row, none of which came to take connections, before it gives up. One that does and is killed then is started
+# again however often that happens: nothing is wrong with its data.
 STARTS_MAX = 5
 LIVED_SECONDS = 60.0
 
@@ -47,14 +48,17 @@ class Guardian:
         self._told = True
 
     def _watch(self, users: IO[bytes]) -> None:
-        starts, since, child = 0, -math.inf, None
+        starts, since, served, child = 0, -math.inf, False, None
         while not self._told and not embedded.lock(users):
+            served = served or embedded.serves(self._place)
             if (child is None or child.poll() is not None) and not embedded.running(self._place):
-                starts = 1 if time.monotonic() - since > LIVED_SECONDS else starts + 1
+                lived = time.monotonic() - since > LIVED_SECONDS
+                starts = 1 if served or lived else starts + 1
                 if starts > STARTS_MAX:
                     raise embedded.PostgresUnavailable(f"PostgreSQL ended {STARTS_MAX} times in a row")
-                time.sleep(RESTART_SECONDS if starts > 1 else 0)
+                time.sleep(0 if lived else RESTART_SECONDS)
                 child, since = embedded.start(self._place, durable=self._durable), time.monotonic()
+                served = False
             time.sleep(LOOK_SECONDS)
 
     def _stop(self) -> None:
