@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 import tempfile
@@ -37,6 +38,10 @@ hypothesis.register_profile(
     "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 hypothesis.load_profile("busy machine")
+
+# A line for each request, thousands in a journey: with them nobody finds why a test failed.
+for _chatty in ("httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -215,7 +215,7 @@ class TestStream:
             "extensions": {},
         }
         listening = asyncio.create_task(postgres_world.app(scope, receive, send))
-        async with asyncio.timeout(10), postgres_world.client() as client:
+        async with asyncio.timeout(60), postgres_world.client() as client:
             assert (await told.get()).startswith(b"retry:")
             await asyncio.sleep(0.2)
             project_id = await a_project(client)

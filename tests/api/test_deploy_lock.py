@@ -47,7 +47,7 @@ class TestLockDeployments:
     async def test_is_shown_no_more_once_it_has_ended_by_itself_though_the_etag_stays(
         self, client: httpx.AsyncClient, world: World, project_id: str
     ) -> None:
-        until = world.services.clock() + timedelta(seconds=1)
+        until = world.services.clock() + timedelta(seconds=2)
         await ask(client, "PUT", lock_of(project_id), {"reason": "Stocktaking", "expiresAt": until.isoformat()})
         locked = await client.get(f"/api/v1/projects/{project_id}")
         while world.services.clock() < until:

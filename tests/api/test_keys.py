@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from api.auth import CACHE_SECONDS
 from api.first_start import TENANT_ID
 from tests.api.steps import a_project, ask, fields_of, is_problem
 from tests.api.world import World
@@ -187,7 +188,7 @@ class TestRotateKey:
     async def test_has_both_work_until_the_former_ends(self, world: World, client: httpx.AsyncClient) -> None:
         asked = {"name": "ci", "role": "developer", "scopes": ["projects:read"]}
         former = await ask(client, "POST", "/keys", asked, status=201)
-        ends_at = world.services.clock() + timedelta(seconds=1.5)
+        ends_at = world.services.clock() + timedelta(seconds=2.5)
         once = {"Idempotency-Key": uuid4().hex}
         body = {"overlapUntil": ends_at.isoformat()}
 
@@ -201,7 +202,7 @@ class TestRotateKey:
         async with world.client(former["key"]) as old, world.client(new["key"]) as fresh:
             assert [(await one.get("/api/v1/projects")).status_code for one in (old, fresh)] == [200, 200]
             listed = {key["keyId"]: key for key in (await ask(client, "GET", "/keys"))["items"]}
-            await asyncio.sleep(2.1)
+            await asyncio.sleep((ends_at - world.services.clock()).total_seconds() + CACHE_SECONDS)
             late = await old.get("/api/v1/projects")
             assert (await fresh.get("/api/v1/projects")).status_code == 200
 

@@ -12,7 +12,7 @@ import pytest
 from tests.api.steps import a_project, ask, is_problem
 from tests.api.world import World
 
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 AT = "/operations/projections"
 
 

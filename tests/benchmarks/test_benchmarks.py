@@ -15,6 +15,10 @@ from benchmarks.past import past
 from benchmarks.rebuild import LANES
 from tests.support.service import ROOT
 
+# On a machine that is busy with other tests.
+BENCHMARK_SECONDS_MAX = 400
+pytestmark = pytest.mark.timeout(450)
+
 _APPEND_FIGURES = {
     "ours_per_second",
     "library_per_second",
@@ -48,7 +52,7 @@ def _asked(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=BENCHMARK_SECONDS_MAX,
         check=False,
     )
 

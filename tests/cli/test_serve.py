@@ -22,7 +22,7 @@ def _serve(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env={**ours, **FREE, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

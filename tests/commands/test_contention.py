@@ -21,6 +21,7 @@ from eventstore.database import connect
 from eventstore.log import Append, Log, News, Outcome, Since
 from eventstore.memory import MemoryLog
 from eventstore.postgres import PostgresLog
+from tests.commands import hot_stream
 from tests.commands.test_execute import clock, context, record
 from tests.support import a
 
@@ -209,8 +210,11 @@ async def test_four_processes_of_thirty_two_callers_on_one_stream(database_url: 
 
         [after] = await log.load([FUNCTION_STREAM])
         assert [one["refused"] for one in told] == [0, 0, 0, 0]
-        assert max(one["longest"] for one in told) < 5.0
-        assert len(after) - len(before) == sum(one["done"] for one in told)
+        done = sum(one["done"] for one in told)
+        # On a machine so slow that all of them together need more than half a second for one each: eight times that.
+        round_seconds = 4 * hot_stream.CALLERS * hot_stream.SECONDS / done
+        assert max(one["longest"] for one in told) < max(5.0, 8 * round_seconds)
+        assert len(after) - len(before) == done
 
 
 async def _hot_stream(exits: AsyncExitStack, url: str, number: int) -> asyncio.subprocess.Process:

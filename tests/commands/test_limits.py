@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,7 +13,7 @@ import pytest
 
 from commands.claimed import QueueFull
 from commands.command import Command
-from commands.execute import Done, execute
+from commands.execute import Done, TooMuchContention, execute
 from commands.progress import ClaimDeployment
 from commands.webhook import CreateWebhook
 from domain.deployment import TooManyInAccount, TooManyRunning
@@ -29,6 +29,7 @@ from tests.support.limits import Violated, replay
 
 FEW, MANY = 60, 1_000
 _LATER = clock() + timedelta(days=1)
+TRIES_MAX = 10
 
 
 def _id(number: int) -> UUID:
@@ -112,8 +113,16 @@ async def postgres(database_url: str) -> AsyncIterator[Log]:
 
 
 async def _crowd(log: Log, commands: Sequence[Command], *, first_id: int) -> list[Done | BaseException]:
-    asked = (execute(log, command, context(number)) for number, command in enumerate(commands, start=first_id))
+    asked = (_answered(log, command, number) for number, command in enumerate(commands, start=first_id))
     return await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _answered(log: Log, command: Command, number: int) -> Done:
+    """Asks again when told to come again: a slow machine does not serve a thousand in the time that one may wait."""
+    for _ in range(TRIES_MAX - 1):
+        with suppress(TooMuchContention):
+            return await execute(log, command, context(number))
+    return await execute(log, command, context(number))
 
 
 async def _tried(log: Log, crowd: Crowd, *, count: int, limit: int) -> None:

@@ -20,8 +20,8 @@ from domain.release import Trigger
 from tests.emulators.gcp.cloud import EMAIL, PROJECT, REGION, GcpCloud
 from tests.providers.grounds import HELLO, Ground, deployed, gcp, order, settled, sources, withdrawn
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-SECONDS_MAX = 90
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+SECONDS_MAX = 240
 
 
 class Terminal:

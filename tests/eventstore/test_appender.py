@@ -120,7 +120,7 @@ class TestLostSession:
 
         told = sorted(outcome.first_position for outcome in outcomes if isinstance(outcome, Appended))
         assert told == list(range(1, len(outcomes) + 1))
-        assert await postgres_log.wait_beyond(len(outcomes) - 1, seconds_max=10)
+        assert await postgres_log.wait_beyond(len(outcomes) - 1, seconds_max=60)
 
 
 async def terminate_often(url: str) -> None:
@@ -202,7 +202,7 @@ class TestCancelledCaller:
             await until_waiting_for_the_lock(database_url)
             caller.cancel()
 
-        assert await postgres_log.wait_beyond(0, seconds_max=10)
+        assert await postgres_log.wait_beyond(0, seconds_max=60)
         assert await postgres_log.find(TENANT, append.command_id) is not None
 
 
@@ -219,7 +219,7 @@ class TestADeadHolder:
         holder.kill()
         await holder.wait()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert isinstance(await caller, Appended)
 
 

@@ -100,7 +100,7 @@ class TestPruneCommands:
         connection = await asyncpg.connect(database_url)
         async with connection.transaction():
             await connection.fetch("SELECT * FROM log.commands")
-            await asyncio.wait_for(prune_commands(small, older_than=DAY), 10)
+            await asyncio.wait_for(prune_commands(small, older_than=DAY), 60)
         await connection.close()
 
         assert "commands_1" in await names(small, "log.commands")
@@ -202,7 +202,7 @@ class TestHousekeeping:
         await owner.execute(_OVER, [(await begun(PostgresUploads(app))).upload_id])
 
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(60),
             housekeeping(lambda: connect(database_url, role="dcf_owner", size_max=1), commands_kept=DAY),
         ):
             while await owner.fetchval(_COUNT) or await owner.fetchval("SELECT count(*) FROM work.uploads"):

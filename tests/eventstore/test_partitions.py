@@ -102,7 +102,7 @@ async def test_a_long_reader_does_not_hold_up_the_next_partition(
     async with database.transaction(isolation="repeatable_read") as reader:
         assert await reader.fetchval("SELECT count(*) FROM log.events") == 1
         for _ in range(3 * SIZE):
-            await asyncio.wait_for(postgres_log.append(an_append(an_event(a_stream()))), 5)
+            await asyncio.wait_for(postgres_log.append(an_append(an_event(a_stream()))), 30)
         assert await reader.fetchval("SELECT count(*) FROM log.events") == 1
 
 
@@ -140,7 +140,7 @@ async def test_without_room_the_next_partition_is_waited_for(
         covered = await small.fetchval("SELECT covered_to FROM log.layout")
         appends = [postgres_log.append(an_append(an_event(a_stream()))) for _ in range(covered + SIZE)]
         outcomes = asyncio.gather(*appends)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await connection.fetchval(_WAITS_LONG):
                 await asyncio.sleep(0.05)
         assert not outcomes.done()
@@ -188,7 +188,7 @@ async def searched(url: str) -> AsyncIterator[dict[str, int]]:
     found: dict[str, int] = {}
     before = await searches(url)
     yield found
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (after := await searches(url)) == before:
             await asyncio.sleep(0.05)
     found.update({name: count - before[name] for name, count in after.items()})

@@ -35,7 +35,7 @@ async def _never() -> Session:
 
 
 async def until(happened: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await happened.wait()
 
 
@@ -58,7 +58,7 @@ async def test_come_to_their_turn_one_after_another(processes: list[Rivals]) -> 
     assert not done
 
     await first.leave(STREAM, waited_for=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(*waiting)
     assert sorted(came) == ["second", "third"]
 
@@ -66,6 +66,7 @@ async def test_come_to_their_turn_one_after_another(processes: list[Rivals]) -> 
 async def test_a_turn_is_kept_for_those_who_wait_in_the_same_process_but_not_for_long(
     processes: list[Rivals], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "KEPT_SECONDS_MAX", 60.0)
     first = processes[0]
     assert await first.take(STREAM)
 
@@ -83,7 +84,7 @@ async def test_a_process_that_dies_gives_its_turn_back(processes: list[Rivals]) 
 
     first.close()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await second.take(STREAM)
 
 
@@ -92,12 +93,12 @@ async def test_one_that_does_not_go_on_loses_its_turn(processes: list[Rivals], m
     first, second, _ = processes
     assert await first.take(STREAM)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await second.take(STREAM)
 
     await first.leave(STREAM, waited_for=False)
     await second.leave(STREAM, waited_for=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await first.take(STREAM)  # By another session.
 
 
@@ -118,7 +119,7 @@ async def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind(proces
 
     await first.leave(STREAM, waited_for=False)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await third.take(STREAM)
 
 

@@ -30,6 +30,9 @@ from tests.eventstore.storm import library
 from tests.eventstore.storm.order import Order, entries
 from tests.eventstore.storm.witness import Findings, Sight, findings
 
+# Real processes on a machine that may be busy with other tests.
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).parents[2]
 WRITERS = 4
 LOOK_SECONDS = 0.05
@@ -49,8 +52,10 @@ class Storm(msgspec.Struct, frozen=True, kw_only=True):
     seconds_max: float
 
 
-SHORT = Storm(seed=7, lanes=4, commands=40, rivals=15, slow=8, kills=3, crashes=1, seconds_max=90)
-LONG = Storm(seed=11, lanes=8, commands=1_000, rivals=200, slow=60, kills=40, crashes=6, seconds_max=400)
+SHORT = Storm(seed=7, lanes=4, commands=40, rivals=15, slow=8, kills=3, crashes=1, seconds_max=200)
+LONG = Storm(seed=11, lanes=8, commands=1_000, rivals=200, slow=60, kills=40, crashes=6, seconds_max=750)
+# How many of them a log without order may need to lose something.
+STORMS_MAX = 5
 
 
 @pytest.fixture
@@ -69,15 +74,21 @@ async def test_a_reader_of_our_log_misses_nothing(data_dir: Path) -> None:
 
 
 async def test_the_same_look_finds_what_a_log_without_order_loses(data_dir: Path) -> None:
-    """*Goal:* the check can fail. *Method:* the library's recorder in its function mode, which takes no lock."""
-    found = await librarys(data_dir, msgspec.structs.replace(SHORT, kills=1, crashes=0, slow=20))
+    """*Goal:* the check can fail. *Method:* the library's recorder in its function mode, which takes no lock; again, until it
+    has lost something, as it takes chance to lose."""
+    lost = 0
+    for number in range(STORMS_MAX):
+        (folder := data_dir / str(number)).mkdir()
+        found = await librarys(folder, msgspec.structs.replace(SHORT, kills=1, crashes=0, slow=20))
+        assert found.acknowledged > len(found.missing)
+        if lost := len(found.missing):
+            break
 
-    assert len(found.missing) > 0
-    assert found.acknowledged > len(found.missing)
+    assert lost > 0
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 async def test_a_reader_of_our_log_misses_nothing_for_minutes(data_dir: Path) -> None:
     found = await ours(data_dir, LONG)
 
@@ -93,7 +104,7 @@ async def ours(data_dir: Path, storm: Storm) -> Findings:
         seen: list[Sight] = []
         following = asyncio.create_task(follow(log, seen))
         diaries = await blow(storm, "ours", url, data_dir)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(seen) < await log.head():
                 await asyncio.sleep(LOOK_SECONDS)
         following.cancel()

@@ -153,7 +153,7 @@ def test_a_deployment_survives_a_process_killed_at_every_recorded_step(service: 
             _await_step(journey, deployment_id, step)
             service.kill(module)
         ended = journey.ended(deployment_id)
-        answer = httpx.get(ended["url"])
+        answer = httpx.get(ended["url"], timeout=30)
         recorded = Counter(event["type"] for event in journey.events(deployment_id))
 
     assert ended["status"] == "succeeded", ended

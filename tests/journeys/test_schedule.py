@@ -20,7 +20,7 @@ def test_a_function_is_called_when_its_schedule_is_due(service: Service) -> None
 
         [tick] = until(
             lambda: [one for one in journey.ask("GET", path)["items"] if one["status"] != "firing"] or None,
-            seconds=80,
+            seconds=180,
             what="a tick",
         )
 

@@ -107,10 +107,13 @@ class TestConnection:
         assert time.monotonic() - began < BUSY_SECONDS
         writer.close()
 
-    async def test_stays_for_a_body_that_goes_on(self, port: int) -> None:
+    async def test_stays_for_a_body_that_goes_on(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Longer in all than it may be silent, and never nearly as long."""
+        monkeypatch.setattr(Connection, "body_silence_seconds_max", 1.5)
+        monkeypatch.setattr(Connection, "body_stretch_seconds", 60.0)
         head = HEAD.replace(b"Host", b"Connection: close\r\nHost")
 
-        answer = await said(port, head, b"b", b"o", b"d", b"y", pause_seconds=0.2)
+        answer = await said(port, head, b"b", b"o", b"d", b"y", pause_seconds=0.4)
 
         assert b"body" in answer
 

@@ -26,7 +26,7 @@ from tests.projections.stories import STORIES
 from tests.support import a
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 
 
 def parts_of(workshop: Workshop) -> Parts:

@@ -247,7 +247,7 @@ class TestRows:
             pass
         await activate(workshop.database, newer)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await reader.rows(PROJECT, a.TENANT_ID, a.PROJECT_ID))[0].row.name != "Store":
                 await asyncio.sleep(0.01)
 
@@ -365,11 +365,11 @@ class TestWaitFor:
         position = await history.record(a.project_created())
 
         assert not await reader.wait_for(position, (PROJECT,), seconds_max=0.05)
-        waiting = asyncio.create_task(reader.wait_for(position, seconds_max=10))
+        waiting = asyncio.create_task(reader.wait_for(position, seconds_max=60))
         await asyncio.sleep(0.05)
         await worker.turn()
 
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(50):
             assert await waiting
         assert len(await reader.rows(PROJECT, a.TENANT_ID, a.PROJECT_ID)) == 1
 

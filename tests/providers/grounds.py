@@ -60,7 +60,7 @@ DOCKERFILE = (ROOT / "examples" / "hello" / "Dockerfile").read_bytes()
 BROKEN = b"void main() {\n  int number = 'text';\n}\n"
 ENDS_AT_ONCE = b"import 'dart:io';\nvoid main() {\n  stderr.writeln('no reason to live');\n  exit(3);\n}\n"
 ORIGIN = "http://functions.example"
-SECONDS_MAX = 40.0
+SECONDS_MAX = 100.0
 POLL_SECONDS = 0.05
 
 _T = TypeVar("_T")
@@ -98,7 +98,7 @@ def order(
     access: Access = "public",
     environment: dict[str, str] | None = None,
     ground: Ground | None = None,
-    start_seconds_max: int = 20,
+    start_seconds_max: int = 60,
     memory_mb_max: int = 256,
     request_seconds_max: int = 60,
     secret_values: dict[str, UUID] | None = None,

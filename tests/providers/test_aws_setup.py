@@ -77,7 +77,7 @@ def test_the_role_trusts_the_tokens_of_this_project_only() -> None:
 def test_the_script_is_one_that_a_shell_takes() -> None:
     script = _setup(Wanted()).script
 
-    checked = subprocess.run(("bash", "-n"), input=script, capture_output=True, text=True, check=False, timeout=10)
+    checked = subprocess.run(("bash", "-n"), input=script, capture_output=True, text=True, check=False, timeout=60)
 
     assert (checked.returncode, checked.stderr) == (0, "")
     assert 'dcf-000000000002-"$ACCOUNT_ID"' in script

@@ -158,7 +158,7 @@ class TestCommands:
         said = "az() { printf '%s\\n' \"$(printf '[%s]' \"$@\")\" >&2; echo an-id; }\n"
         script = said + made.script + made.deploy_command + "\n"
 
-        ran = subprocess.run(("bash",), input=script, capture_output=True, text=True, check=False, timeout=20)
+        ran = subprocess.run(("bash",), input=script, capture_output=True, text=True, check=False, timeout=60)
 
         assert ran.returncode == 0, ran.stderr
         lines = ran.stderr.splitlines()

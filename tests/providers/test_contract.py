@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from domain.trigger import OWN_SCHEDULER
 from process.settings import Settings
 from providers.catalogue import clouds
 from providers.provider import KeepsFiles, Observation, Place, ProviderRefused
+from tests.journeys.this_machine import ThisMachine
 from tests.providers.grounds import (
     BROKEN,
     ENDS_AT_ONCE,
@@ -229,9 +229,9 @@ class TestABuild:
 
     async def test_can_be_stopped(self, ground: Ground) -> None:
         provider, wanted = ground.provider, order(ground=ground)
-        await provider.bundle(wanted, sources(HELLO))
 
-        with ground.cloud.slowly() if ground.cloud else nullcontext():
+        with (ground.cloud or ThisMachine()).slowly() as code:
+            await provider.bundle(wanted, sources(code))
             await provider.start_build(wanted)
             await provider.stop_build(wanted)
             await provider.stop_build(wanted)

@@ -109,7 +109,7 @@ async def _refusal(place: Place, wanted: Order) -> ProviderRefused:
 class TestARelease:
     async def test_becomes_the_deployment_that_the_target_names_behind_a_load_balancer(self, place: Place) -> None:
         wanted = place.order(
-            environment={"GREETING": "Ahoy"}, secret_values={"PASSWORD": uuid4()}, start_seconds_max=15
+            environment={"GREETING": "Ahoy"}, secret_values={"PASSWORD": uuid4()}, start_seconds_max=45
         )
 
         service = await place.served(wanted, {"PASSWORD": Secret(SENTINEL)})
@@ -124,7 +124,7 @@ class TestARelease:
         assert (container["name"], container["image"]) == ("app", place.image.reference)
         assert {"name": "PORT", "value": "8080"} in container["env"]
         assert pod["terminationGracePeriodSeconds"] == 10
-        assert container["startupProbe"]["failureThreshold"] == 15
+        assert container["startupProbe"]["failureThreshold"] == 45
         assert SENTINEL not in msgspec.json.encode(made).decode()
         await withdrawn(place.provider, wanted)
         assert place.cluster.names() == []

@@ -19,6 +19,8 @@ from providers.local.confinement import NOBODY, Confinement, Means
 from tests.providers.grounds import build_ended, local, order, sources
 
 PATH = os.environ["PATH"]
+# On a machine that is busy with other tests.
+RUN_SECONDS_MAX = 60
 
 
 class Hut:
@@ -37,7 +39,7 @@ class Hut:
         """What the script says when a function runs it."""
         variables = {"PATH": PATH, **environment}
         argv = confinement.around(("sh", "-c", script), cwd=self.own, environment=variables, kept=(self.needed,))
-        return await run(argv, cwd=self.own, environment={"PATH": PATH}, seconds_max=10)
+        return await run(argv, cwd=self.own, environment={"PATH": PATH}, seconds_max=RUN_SECONDS_MAX)
 
 
 @pytest.fixture
@@ -119,7 +121,9 @@ async def test_lets_it_signal_no_other_function(hut: Hut, alone: Confinement) ->
         ("sh", "-c", "trap 'echo hit' TERM; echo up; sleep 1 & wait"), cwd=own, environment={"PATH": PATH}, kept=()
     )
     heard: list[bytes] = []
-    other = asyncio.create_task(run(argv, cwd=own, environment={"PATH": PATH}, seconds_max=10, write=heard.append))
+    other = asyncio.create_task(
+        run(argv, cwd=own, environment={"PATH": PATH}, seconds_max=RUN_SECONDS_MAX, write=heard.append)
+    )
     while not heard:
         await asyncio.sleep(0.02)
 
@@ -145,7 +149,14 @@ async def test_hands_a_signal_for_the_group_on(hut: Hut, alone: Confinement) -> 
         pids: list[int] = []
         heard: list[bytes] = []
         running = asyncio.create_task(
-            run(argv, cwd=hut.own, environment={"PATH": PATH}, seconds_max=10, write=heard.append, started=pids.append)
+            run(
+                argv,
+                cwd=hut.own,
+                environment={"PATH": PATH},
+                seconds_max=RUN_SECONDS_MAX,
+                write=heard.append,
+                started=pids.append,
+            )
         )
         while not heard:
             await asyncio.sleep(0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -117,19 +117,22 @@ class Town:
             plan=self._plan,
         )
 
-    async def settled(self, *, seconds_max: float, look_seconds: float = 5.0) -> bool:
-        """Wait until nothing is under way or waits; False when that took too long."""
+    async def settled(
+        self, *, seconds_max: float, look_seconds: float = 5.0, of: Collection[UUID] | None = None
+    ) -> bool:
+        """Wait until nothing (`of` these) is under way or waits; False when that took too long."""
         try:
             async with asyncio.timeout(seconds_max):
-                while await self.unsettled():
+                while await self.unsettled(of):
                     await asyncio.sleep(look_seconds)
         except TimeoutError:
             return False
         return True
 
-    async def unsettled(self) -> list[UUID]:
+    async def unsettled(self, of: Collection[UUID] | None = None) -> list[UUID]:
         """The deployments a runner still has something to do for."""
-        return [id for _, id in self.deployments if (await self.deployment(id)).is_claimable]
+        looked_at = [id for _, id in self.deployments] if of is None else of
+        return [id for id in looked_at if (await self.deployment(id)).is_claimable]
 
     async def found(self, *, concurrent: int = 2, **limits: int | None) -> None:
         """What belongs to no tenant. `concurrent` deployments may be under way in each."""

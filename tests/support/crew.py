@@ -21,8 +21,11 @@ from eventstore.postgres import PostgresLog
 from tests.support.service import ROOT, Service
 
 MODULES = {"agent": "providers.local", "projections": "projections", "api": "api"}
-STOP_SECONDS_MAX = 30
-HANDED_OVER_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 120
+# A process that is asked to end goes on for eight seconds at most by the clock (DCF_STOP_SECONDS_MAX), and is gone two later,
+# where there is a processor for it: of those that wait for one each makes it slower.
+DRAIN_SECONDS_MAX = 8.0
+ENDING_SECONDS_MAX = 2.0
 # Below those that the kernel gives to outgoing connections.
 PORTS = (15_000, 30_000)
 
@@ -65,19 +68,25 @@ class Crew(Service):
 
     def kill(self, module: str) -> None:
         """End the process of that name at once, and start another."""
-        process = self._processes[module]
-        process.kill()
-        process.wait()
+        self.end(module)
         self.launch(module)
 
+    def end(self, name: str) -> None:
+        """End the process of that name at once."""
+        process = self._processes[name]
+        process.kill()
+        process.wait()
+
     def replace(self, name: str) -> float:
-        """Ask the process to end, and start another; how many seconds it took. Raises AssertionError beyond ten."""
+        """Ask the process to end, and start another; how many seconds it took. Raises AssertionError beyond ten, of a machine
+        that is not busier than it has processors."""
         process, began = self._processes[name], time.monotonic()
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=STOP_SECONDS_MAX)
         seconds = time.monotonic() - began
         assert status in (0, -signal.SIGTERM), f"{name} ended with {status}"
-        assert seconds < HANDED_OVER_SECONDS_MAX, f"{name} took {seconds:.1f} s to end"
+        crowd = max(os.getloadavg()[0] / len(os.sched_getaffinity(0)), 1.0)
+        assert seconds < DRAIN_SECONDS_MAX + ENDING_SECONDS_MAX * crowd, f"{name} took {seconds:.1f} s, at {crowd:.1f}"
         self.launch(name)
         return seconds
 

@@ -110,12 +110,17 @@ class Replay:
         for name in self._under_way.pop(id, ()):
             self._running[name] -= 1
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way, and nothing waits."""
+        return not (self._under_way or self._waits)
+
     def check_end(self) -> None:
         """When all is quiet: every deployment has one outcome, and nothing is counted as under way or waiting."""
         several = {id: self.outcomes[id] for id in self._releases if self.outcomes[id] != 1}
         if several:
             raise Violated(f"these have not one outcome: {several}")
-        if self._under_way or self._waits:
+        if not self.is_quiet:
             raise Violated(f"still under way: {list(self._under_way)}; still waiting: {list(self._waits)}")
         left = {
             name: value for name, value in self._counted.items() if value and name[1] in ("deployments", IN_ACCOUNT)

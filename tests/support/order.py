@@ -8,6 +8,9 @@ TESTS = Path(__file__).parents[1]
 
 # By how long they took, the longest first. Only the order depends on it: what is not listed comes after these.
 LONGEST = (
+    # These have long runs only.
+    "eventstore/archive/test_full_part.py",
+    "journeys/test_kills.py",
     "journeys/test_clouds.py",
     "docs/test_pages.py",
     "providers/test_contract.py",

@@ -23,15 +23,16 @@ LOOK_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
-    """What `look` returns as soon as it is neither None nor False. Raises AssertionError when the time is up."""
+def until(look: Callable[[], T | None], *, seconds: float, what: str | Callable[[], str]) -> T:
+    """What `look` returns as soon as it is neither None nor False. Raises AssertionError when the time is up, with `what`
+    did not happen, or what that says then."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found is not None and found is not False:
             return found
         time.sleep(LOOK_SECONDS)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
 
 
 class Service:
@@ -67,14 +68,14 @@ class Service:
         self.await_ready()
 
     def await_ready(self) -> None:
-        until(self._is_ready, seconds=START_SECONDS_MAX, what=f"ready; its log ends: {self.log()[-2000:]}")
+        until(self._is_ready, seconds=START_SECONDS_MAX, what=lambda: f"ready; its log ends: {self.log()[-2000:]}")
 
     def stop(self) -> None:
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=120)
         finally:
             self._process.kill()
             self._process.wait()
@@ -242,7 +243,7 @@ def another_api(service: Service, **environment: str) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until(answers, seconds=60, what="a second API")
+            until(answers, seconds=START_SECONDS_MAX, what="a second API")
             yield url
         finally:
             process.terminate()

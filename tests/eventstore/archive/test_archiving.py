@@ -48,7 +48,7 @@ class TestArchivable:
 
 
 async def append_one(place: Place) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await record(place.log, refused(900 + await place.log.head()))
 
 

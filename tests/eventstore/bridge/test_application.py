@@ -142,7 +142,7 @@ class TestApplicationOnTheLibrary:
         ) as runner:
             runner.app.open(a.PROJECT_ID)
             runner.app.open(a.PROJECT_ID)
-            runner.wait(runner.app.recorder.max_notification_id(), timeout=10)
+            runner.wait(runner.app.recorder.max_notification_id(), timeout=60)
             view = runner.projection.view
 
             assert view.names == {a.PROJECT_ID: "Store"}
@@ -154,7 +154,7 @@ class TestApplicationOnTheLibrary:
             with ProjectionRunner(
                 application_class=Incidents, projection_class=NamesProjection, view_class=Names, env=environ | MAPPER
             ) as runner:
-                runner.wait(runner.app.recorder.max_notification_id(), timeout=10)
+                runner.wait(runner.app.recorder.max_notification_id(), timeout=60)
                 assert runner.projection.view.names == expected
             await history.record(a.project_renamed("Store"))
 

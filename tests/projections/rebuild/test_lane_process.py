@@ -22,7 +22,7 @@ from tests.projections.rebuild.test_steps import assert_same
 from tests.projections.test_worker import a_history
 from tests.support import a
 
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 
 
 def an_order(**changes: object) -> LaneOrder:

@@ -29,7 +29,7 @@ from tests.projections.rebuild.conftest import Rebuilds
 from tests.projections.test_worker import fragile, renamed_to_bad
 from tests.support import a
 
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 
 
 @asynccontextmanager
