@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,13 @@ def _options(names: tuple[str, ...]) -> set[str]:
 
 ROOT = Path(__file__).parents[2]
 ALL = list(_commands(dcf))
+# The table of docs/cli.md: what stands behind each group. `operators projections` is `projections` by its other name.
+GUIDE = dict(re.findall(r"^\| `([a-z ]+)` \| (.*) \|$", (ROOT / "docs/cli.md").read_text(), flags=re.MULTILINE))
+GROUPED = [
+    names
+    for names in ALL
+    if len(names) > 1 and names[:2] != ("operators", "projections") and not any(other[:-1] == names for other in ALL)
+]
 
 
 class TestHelp:
@@ -75,6 +83,13 @@ class TestHelp:
 
     def test_explains_the_exit_codes(self, terminal: Terminal) -> None:
         assert "3 canceled" in " ".join(terminal.must("deploy", "--help").out.split())
+
+    @pytest.mark.parametrize("names", GROUPED, ids=" ".join)
+    def test_each_command_of_a_group_is_in_the_guide(self, names: tuple[str, ...]) -> None:
+        *group, name = names
+        row = GUIDE.get(" ".join(group))
+
+        assert f"`{name}`" in row if row is not None else f"`{' '.join(names[1:])}`" in GUIDE[names[0]]
 
     def test_all_commands_are_listed(self, terminal: Terminal) -> None:
         shown = terminal.must("--help").out
