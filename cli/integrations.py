@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -17,7 +18,8 @@ from cli.screen import Colour
 from cli.session import Session, shown
 from cli.trouble import Trouble
 
-VERIFY_SECONDS_MAX = 300.0
+# Longer than the slowest cloud takes to show a right that was given.
+VERIFY_SECONDS_MAX = 660.0
 LOOK_SECONDS = 1.0
 
 # How each provider is connected and verified: the addresses behind …/integrations/.
@@ -110,8 +112,13 @@ def connected_to(
         session.api.write("POST", f"{base}/{_CONNECT[provider]}", identity)
         session.screen.say(f"Connected {provider}.")
     verified(session, project_id, provider, seconds_max=seconds_max, fields=identity if provider == "aws" else {})
-    checked = session.api.write("POST", f"{base}/{provider}/bucket/check", storage)
-    _told(session, checked, f"the storage of {provider}")
+    _settled(
+        session,
+        lambda: session.api.write("POST", f"{base}/{provider}/bucket/check", storage),
+        f"the storage of {provider}",
+        seconds_max=seconds_max,
+        then=f"dcf integrations connect {provider} --project {project_id} --storage …",
+    )
     configured: Json = session.api.write("POST", f"{base}/{provider}/bucket/config", storage)
     session.screen.say("Storage checked and saved.")
     return configured
@@ -122,20 +129,42 @@ def verified(
 ) -> Json:
     """Ask until the provider is verified; each step is told. Raises Trouble when it failed or takes too long."""
     path = f"projects/{project_id}/integrations/{_VERIFY[provider]}"
-    end = time.monotonic() + seconds_max
+    return _settled(
+        session,
+        lambda: session.api.write("POST", path, fields or {}),
+        provider,
+        seconds_max=seconds_max,
+        then=f"dcf integrations verify {provider} --project {project_id}",
+    )
+
+
+def _settled(session: Session, look: Callable[[], Json], what: str, *, seconds_max: float, then: str) -> Json:
+    """Look until it is no longer pending. What is refused meanwhile, as a right is that has to spread or was never given, is
+    told once with what mends it. Raises Trouble."""
+    end, told = time.monotonic() + seconds_max, ""
     while True:
-        seen: Json = session.api.write("POST", path, fields or {})
+        seen = look()
         if seen["status"] != "pending":
-            _told(session, seen, provider)
+            _told(session, seen, what)
             return seen
+        refused = _failed(seen)
+        if refused is not None and refused["message"] != told:
+            told = refused["message"]
+            session.screen.say(f"  waiting  {refused['name']}: {told}", "yellow")
+            session.screen.say(f"  If it was not done yet: {refused['remedy']}")
         if time.monotonic() >= end:
+            said = f": {refused['message']}" if refused is not None else ""
             raise Trouble(
-                f"{provider} is still being verified after {seconds_max:g} s; the service goes on looking.",
-                then=f"dcf integrations verify {provider} --project {project_id}",
+                f"{what} is still being verified after {seconds_max:g} s; the service goes on looking{said}",
+                then=refused["remedy"] if refused is not None else then,
                 exit_code=exits.TIMED_OUT,
             )
         session.screen.progress("; ".join(step["message"] for step in seen["steps"] if step["status"] != "passed"))
         time.sleep(LOOK_SECONDS)
+
+
+def _failed(seen: Json) -> Json | None:
+    return next((step for step in seen["steps"] if step["status"] == "failed"), None)
 
 
 def _told(session: Session, seen: Json, what: str) -> None:
@@ -143,7 +172,7 @@ def _told(session: Session, seen: Json, what: str) -> None:
     for step in seen["steps"]:
         colour: Colour = "red" if step["status"] == "failed" else "plain"
         session.screen.say(f"  {step['status']:<8} {step['name']}: {step['message']}", colour)
-    failed = next((step for step in seen["steps"] if step["status"] == "failed"), None)
+    failed = _failed(seen)
     if seen["status"] == "failed":
         said = f": {failed['message']}" if failed else ""
         raise Trouble(f"{what} failed{said}", then=(failed or {}).get("remedy") or "dcf doctor")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cli import exits
 from domain.clouds import ProviderName
 from tests.emulators.catalogue import EMULATORS
 from tests.emulators.cloud import Break, Cloud, KeepsTime, Spreads
@@ -168,6 +171,7 @@ def test_a_grant_that_has_not_spread_is_awaited_and_seen_at_the_next_look(custom
         seen = [customer.look("identity") for _ in range(2)]
         kept = customer.ask("GET", f"/projects/{customer.project_id}/integrations/{cloud.name}")
         diagnosed = customer.look("diagnosis") if cloud.diagnose else seen[0]
+        typed = _typed(customer, "integrations", "verify", cloud.name, "--timeout", "1")
     after = customer.look("identity")
 
     [refused] = [step for step in seen[0]["steps"] if step["status"] == "failed"]
@@ -176,7 +180,22 @@ def test_a_grant_that_has_not_spread_is_awaited_and_seen_at_the_next_look(custom
     assert "looked at again by itself until" in refused["message"]
     assert refused["remedy"]
     assert seen[0] == seen[1], "the time is that of the first look"
+    assert typed.returncode == exits.TIMED_OUT
+    assert typed.stdout.count(f"If it was not done yet: {refused['remedy']}") == 1, typed.stdout
+    assert refused["remedy"] in typed.stderr
     assert after["status"] == "verified", after
+
+
+def _typed(customer: Customer, *words: str) -> subprocess.CompletedProcess[str]:
+    """What `dcf` says to that."""
+    variables = {
+        "DCF_URL": str(customer.api.base_url),
+        "DCF_KEY": customer.api.headers["Authorization"].removeprefix("Bearer "),
+        "DCF_PROJECT": customer.project_id,
+        "PATH": os.environ["PATH"],
+    }
+    typed = [sys.executable, "-m", "cli", *words]
+    return subprocess.run(typed, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
 def _failed(seen: Any, broken: Break) -> Any:
