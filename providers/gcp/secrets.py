@@ -19,10 +19,11 @@ from providers.together import together
 
 # Each value has a secret of its own, which never gets another one.
 VERSION = "1"
+# Asked of the project; the others of each secret, which a condition may allow and a look at the project would not show.
+_OF_PROJECT = ("secretmanager.secrets.create", "secretmanager.secrets.list")
 PERMISSIONS = (
-    "secretmanager.secrets.create",
+    *_OF_PROJECT,
     "secretmanager.secrets.delete",
-    "secretmanager.secrets.list",
     "secretmanager.versions.add",
     "secretmanager.versions.list",
 )
@@ -52,7 +53,7 @@ class KeptSecrets:
     async def require(self) -> None:
         """Raises ProviderRefused when the release's values could not be kept, before anything is built, or Answered."""
         if self._order.release.secret_values:
-            await require_permissions(self._account, PERMISSIONS, project=target_of(self._order).project_id)
+            await require_permissions(self._account, _OF_PROJECT, project=target_of(self._order).project_id)
 
     async def keep(self, secrets: Secrets) -> None:
         """Write the values that are not there yet."""
