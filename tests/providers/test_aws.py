@@ -454,6 +454,17 @@ class TestASchedule:
         assert refusal.value.code == "schedule_not_expressible"
 
 
+def _function(**variables: str) -> dict[str, Any]:
+    """One to be run as a role of another account."""
+    return {
+        "FunctionName": "refused",
+        "Role": "arn:aws:iam::999999999999:role/theirs",
+        "PackageType": "Image",
+        "Code": {"ImageUri": "images/refused:1"},
+        "Environment": {"Variables": variables},
+    }
+
+
 class TestTheEmulator:
     """Others are answered, and refused, as by Amazon."""
 
@@ -474,6 +485,9 @@ class TestTheEmulator:
                 "ValidationException",
             ),
             ("lambda", "get_function", {"FunctionName": "nowhere"}, "ResourceNotFoundException"),
+            ("lambda", "create_function", _function(AWS_REGION="x"), "InvalidParameterValueException"),
+            ("lambda", "create_function", _function(LARGE="x" * 4090), "InvalidParameterValueException"),
+            ("lambda", "create_function", _function(GREETING="Hi"), "AccessDeniedException"),
             ("codebuild", "start_build", {"projectName": "nowhere"}, "ResourceNotFoundException"),
             ("s3", "get_object", {"Bucket": "nowhere-to-be-found", "Key": "k"}, "NoSuchBucket"),
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,12 @@ SETTLE_SECONDS = 0.1
 START_SECONDS_MAX = 40.0
 SESSION_SECONDS = 3600
 LOG_BYTES_MAX = 4096
+# Of all variables together; and what Lambda sets itself, from Amazon's pages.
+VARIABLES_BYTES_MAX = 4096
+RESERVED = re.compile(
+    r"_HANDLER|_X_AMZN_TRACE_ID|AWS_(DEFAULT_)?REGION|AWS_EXECUTION_ENV|AWS_LAMBDA_(FUNCTION|LOG|RUNTIME|INITIALIZATION)_\w+"
+    r"|AWS_ACCESS_KEY(_ID)?|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|LAMBDA_(TASK_ROOT|RUNTIME_DIR)"
+)
 _ADAPTER = ("AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH")
 _NOBODY = "lambda:InvokeFunctionUrl", "lambda:InvokeFunction"
 Given = dict[str, Any]
@@ -105,6 +112,7 @@ class Functions:
 
     def _create(self, given: Given, session: Session | None) -> Given:
         name = given["FunctionName"]
+        _check_variables(given)
         self._check_role(given["Role"], session)
         version = self._version(given["Code"]["ImageUri"], given)
         with self._account.lock:
@@ -116,6 +124,7 @@ class Functions:
 
     def _update_configuration(self, given: Given, session: Session | None) -> Given:
         function = self._changeable(given)
+        _check_variables(given)
         if "Role" in given:
             self._check_role(given["Role"], session)
         kept = ("Description", "Role", "MemorySize", "Timeout", "Environment")
@@ -396,6 +405,8 @@ class Functions:
         )
 
     def _check_role(self, role: str, session: Session | None) -> None:
+        if role.split(":")[4] != self._account.id:
+            raise Refused("AccessDeniedException", "Cross-account pass role is not allowed.", 403)
         self._account.require(session, "iam:PassRole", role, **{"iam:PassedToService": "lambda.amazonaws.com"})
         if not self._account.trusts_service(role, "lambda.amazonaws.com"):
             raise Refused(
@@ -480,3 +491,19 @@ def _stop(function: Function) -> None:
     for version in (function.latest, *function.versions.values()):
         if version.container is not None:
             version.container.stop()
+
+
+def _check_variables(given: Given) -> None:
+    """Raises Refused for what Lambda does not take as a function's variables."""
+    variables = given.get("Environment", {}).get("Variables", {})
+    unable = (
+        "Lambda was unable to configure your environment variables because the environment variables you have provided"
+    )
+    if taken := sorted(name for name in variables if RESERVED.fullmatch(name)):
+        raise Refused(
+            "InvalidParameterValueException",
+            f"{unable} contains reserved keys that are currently not supported for modification. Reserved keys used in this "
+            f"request: {', '.join(taken)}",
+        )
+    if len(json.dumps(variables, separators=(",", ":"), ensure_ascii=False).encode()) > VARIABLES_BYTES_MAX:
+        raise Refused("InvalidParameterValueException", f"{unable} exceeded the 4KB limit.")

@@ -189,7 +189,7 @@ class CloudRun:
                 if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
                     raise Refused(400, f"Invalid label {key}={value}.", field="labels")
         for variable in containers[0].get("env", []):
-            if variable["name"] in RESERVED:
+            if variable["name"] in RESERVED or variable["name"].startswith("X_GOOGLE_"):
                 raise Refused(400, f"The following reserved env names were provided: {variable['name']}.")
         _check_resources(containers[0].get("resources", {}).get("limits", {}))
         probe = containers[0].get("startupProbe", {})
