@@ -148,7 +148,7 @@ async def test_a_process_has_turns_at_several_streams_beside_each_other(processe
     assert not done
     await first.leave(STREAM, waited_for=False)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await waiting
     assert not await first.take(others[1])  # It has it still.
 

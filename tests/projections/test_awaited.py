@@ -46,7 +46,7 @@ class TestSaying:
             await listening.head()
             async with asyncio.timeout(HEARD_SECONDS_MAX):
                 while not heard.is_set():  # The session that listens may open later than the first that waits.
-                    assert await reader.wait_for(0, seconds_max=1)
+                    assert await reader.wait_for(0, seconds_max=HEARD_SECONDS_MAX)
                     assert not await reader.wait_for(1_000_000, seconds_max=0.1)
 
     async def test_that_cannot_be_said_is_nobodys_trouble(self, database_url: str, workshop: Workshop) -> None:

@@ -401,11 +401,11 @@ class TestWaitFor:
         owner = await asyncpg.connect(database_url)
         try:
             async with PostgresReader(app, sessions(database_url, role="dcf_app")) as reader:
-                assert await reader.wait_for(position, seconds_max=10)
+                assert await reader.wait_for(position, seconds_max=30)
 
                 await owner.execute(_CRASHED)
 
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(50):
                     while await reader.wait_for(position, seconds_max=0):
                         await asyncio.sleep(0.01)
         finally:

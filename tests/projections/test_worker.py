@@ -135,7 +135,7 @@ class TestACrowd:
     async def test_is_gathered_while_nobody_waits(
         self, workshop: Workshop, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 30.0)
+        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 120.0)
         monkeypatch.setattr("projections.worker.GATHER_EVENTS_MAX", 6)
         await history.record_together([a.project_created(), *[a.project_renamed(f"{n}") for n in range(3)]])
         reached: list[int] = []
@@ -156,18 +156,18 @@ class TestACrowd:
     async def test_holds_up_nobody_who_waits(
         self, workshop: Workshop, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 30.0)
+        monkeypatch.setattr("projections.worker.GATHER_UNAWAITED_SECONDS", 120.0)
         await history.record_together([a.project_created(), *[a.project_renamed(f"{n}") for n in range(3)]])
         worker = await workshop.worker(PROJECTS, awaited=lambda: True)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await worker.turn()
 
         assert worker.position == 4
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 
