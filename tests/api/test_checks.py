@@ -165,13 +165,6 @@ class Asking:
         await self._on_plan("sandbox")
         self._to_kubernetes()
 
-    async def trigger_unavailable_on_gke(self) -> None:
-        await self._on_plan("enhanced")
-        self._to_kubernetes()
-        trigger = {"type": "schedule", "settings": {"cron": "0 3 * * *"}}
-        private = {"trigger": trigger, "access": "private"}
-        self.body["functionId"] = await a_function(self.client, self.project_id, name="nightly", **private)
-
     async def queue_full(self) -> None:
         async with self.world.client(self.world.operator_key) as operator:
             limits = {"projects": 9, "functionsPerProject": 9, "members": 9, "concurrentDeployments": 1}
@@ -227,7 +220,6 @@ REFUSED: tuple[tuple[str, int, str, str, str], ...] = (
     ("storage_checked_only", 409, "storage_not_configured", "provider", "bucket/config"),
     ("trigger_unavailable", 422, "trigger_unavailable", "trigger.type", "trigger-types"),
     ("target_not_entitled", 403, "runtime_target_not_entitled", "target.runtimeTarget", "cloud_run"),
-    ("trigger_unavailable_on_gke", 422, "trigger_unavailable", "trigger.type", "cloud_run"),
     ("queue_full", 429, "deployment_queue_full", "", "Wait until"),
 )
 
