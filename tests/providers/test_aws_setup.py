@@ -48,8 +48,11 @@ def _setup(wanted: Wanted) -> AwsSetup:
 
 @pytest.mark.parametrize(
     "wanted",
-    [Wanted(), Wanted(account_id="123456789012", region="us-east-1"), Wanted(region="cn-north-1")],
-    ids=["nothing-known", "account-known", "china"],
+    [
+        pytest.param(Wanted(), id="nothing-known", marks=pytest.mark.proof),
+        pytest.param(Wanted(account_id="123456789012", region="us-east-1"), id="account-known"),
+        pytest.param(Wanted(region="cn-north-1"), id="china", marks=pytest.mark.proof),
+    ],
 )
 def test_the_template_is_one_that_cloudformation_takes(wanted: Wanted, tmp_path: Path) -> None:
     template = tmp_path / "template.json"
@@ -105,6 +108,7 @@ def test_secrets_are_those_of_this_project_alone_and_the_deployer_reads_none() -
 
 # moto makes the roles of a template, and says of what else it does not make.
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
+@pytest.mark.proof
 def test_the_template_and_the_commands_make_the_same_roles(tmp_path: Path) -> None:
     """*Method:* one account by each; what their roles may do and whom they trust is compared."""
     wanted, made = Wanted(region=REGION), []

@@ -332,6 +332,7 @@ class TestTheEmulator:
 
 
 class TestARelease:
+    @pytest.mark.parametrize("place", [*_LONG, "gcp"], indirect=True)
     async def test_is_sent_all_that_it_asks_for_and_the_next_one_changes_it(self, place: Place) -> None:
         given: dict[str, Any] = {"memory_mb_max": 512, "request_seconds_max": 60, "environment": {"GREETING": "Hi"}}
         first = order(ground=place.ground, number=1, access="private", **given)
