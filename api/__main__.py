@@ -48,7 +48,7 @@ from eventstore.tree.tree import PostgresTree
 from eventstore.uploads import PostgresUploads
 from eventstore.webhook_deliveries import PostgresDeliveries
 from eventstore.wrapped_keys import PostgresWrappedKeys
-from migrations.upgrade import migrate
+from migrations.upgrade import MigrationFailed, migrate
 from process import logs, ports
 from process.health import Check
 from process.key_ring import KeyRing
@@ -89,6 +89,7 @@ def main() -> int:
         FirstKeysExposed,
         KeyServiceUnusable,
         MasterKeyUnusable,
+        MigrationFailed,
         PortTaken,
         PostgresUnavailable,
         SettingInvalid,

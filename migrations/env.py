@@ -5,10 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from migrations.upgrade import MigrationFailed
-
-# Any number, the same for ever.
-_LOCK = 7_305_441_210_001
+from migrations.upgrade import LOCK, MigrationFailed
 
 _MAY_MIGRATE = "SELECT pg_has_role(session_user, 'dcf_owner', 'MEMBER')"
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -21,7 +18,7 @@ def _run(connection: Connection) -> None:
     context.configure(connection=connection, transaction_per_migration=False)
     with context.begin_transaction():
         # Of the transaction, not of the session, so that it holds behind a pooler too.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         # What the steps make belongs to the owner role; the first step makes that role.
         if connection.execute(text(_FIRST_STEP_APPLIED)).scalar():
             if not connection.execute(text(_MAY_MIGRATE)).scalar():

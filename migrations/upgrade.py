@@ -9,12 +9,18 @@ from pathlib import Path
 import asyncpg
 
 CONNECT_SECONDS_MAX = 10
+# Of the one process that applies steps: any number, the same for ever.
+LOCK = 7_305_441_210_001
 _STEPS = Path(__file__).parent / "versions"
 _REVISION = "SELECT version_num FROM alembic_version"
 
 
 class MigrationFailed(Exception):
     """The database is not there, or did not accept a step; nothing was changed. The message is PostgreSQL's own."""
+
+
+class DatabaseUnreachable(MigrationFailed, ConnectionError):
+    """Nobody answers, or who answered went away: another try may find the server there."""
 
 
 # Alembic keeps the migration under way in module globals.
@@ -27,8 +33,13 @@ async def migrate(url: str) -> None:
     Raises MigrationFailed, or asyncpg.CannotConnectNowError while the server is starting, recovering or ending.
     """
     # Nearly always nothing is: then what applies steps, a fifth of what a process loads, is not even loaded.
-    if await _revision(url) != newest():
+    if await _revision(url) == newest():
+        return
+    try:
         await asyncio.to_thread(upgrade, url)
+    except DatabaseUnreachable:
+        if await _revision(url) != newest():  # It may have begun to start, and say so, or to answer.
+            raise
 
 
 async def _revision(url: str) -> str | None:
@@ -49,7 +60,7 @@ async def _revision(url: str) -> str | None:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """The same, blocking, up to a given revision."""
+    """The same, blocking, up to a given revision. Raises MigrationFailed."""
     import psycopg
     from alembic import command
     from alembic.config import Config
@@ -65,13 +76,16 @@ def upgrade(url: str, revision: str = "head") -> None:
         creator=lambda: psycopg.connect(url, connect_timeout=CONNECT_SECONDS_MAX, application_name="dcf migrations"),
         poolclass=NullPool,
     )
+    there = False
     try:
         with _one_at_a_time, engine.connect() as connection:
+            there = True
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, revision)
             connection.commit()
     except DBAPIError as problem:
-        raise MigrationFailed(str(problem.orig).strip()) from problem
+        lost = not there or problem.connection_invalidated
+        raise (DatabaseUnreachable if lost else MigrationFailed)(str(problem.orig).strip()) from problem
     finally:
         engine.dispose()
 

@@ -24,7 +24,7 @@ from eventstore.tree.keeping import MEMORY_NAME, Keeper, keeping
 from eventstore.tree.keys import LogKeys
 from eventstore.tree.monitor import TreeMonitor
 from eventstore.tree.tree import PostgresTree
-from migrations.upgrade import migrate
+from migrations.upgrade import MigrationFailed, migrate
 from process import logs
 from process.garbage import collect_rarely
 from process.health import Check, Health
@@ -56,7 +56,7 @@ def main() -> int:
         settings = Settings.from_environment(os.environ)
         logs.set_up("projections", style=settings.log_format, level=settings.log_level)
         uvloop.run(once_there(settings, lambda: _run(settings)))
-    except (SettingInvalid, PortTaken, AddressUnusable, PostgresUnavailable) as problem:
+    except (SettingInvalid, PortTaken, AddressUnusable, MigrationFailed, PostgresUnavailable) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0

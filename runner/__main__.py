@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from commands.ids import new_id
 from eventstore.embedded import PostgresUnavailable
 from eventstore.server import once_there, postgres
-from migrations.upgrade import migrate
+from migrations.upgrade import MigrationFailed, migrate
 from process import logs, ports
 from process.health import Check, Health
 from process.master_key import MasterKeyUnusable, former_master_keys
@@ -46,6 +46,7 @@ def main() -> int:
         PostgresUnavailable,
         SocketDirectoryUnsafe,
         MasterKeyUnusable,
+        MigrationFailed,
     ) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -19,6 +19,7 @@ import pytest
 from eventstore import embedded
 from eventstore.embedded import Place, PostgresUnavailable
 from eventstore.server import once_there, postgres
+from migrations.upgrade import DatabaseUnreachable
 from process.secret import Secret
 from process.settings import Settings
 
@@ -291,6 +292,7 @@ class TestOnceThere:
             asyncpg.CannotConnectNowError("the database system is shutting down"),
             ConnectionRefusedError(111, "Connection refused"),
             FileNotFoundError(2, "No such file or directory"),
+            DatabaseUnreachable("connection failed: the database system is starting up"),
         ],
         ids=lambda problem: type(problem).__name__,
     )

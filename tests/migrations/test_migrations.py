@@ -15,7 +15,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 
 from eventstore.database import connect
-from migrations.upgrade import MigrationFailed, migrate, newest, upgrade
+from migrations.upgrade import LOCK, DatabaseUnreachable, MigrationFailed, migrate, newest, upgrade
+
+# The sessions of this database that wait for a lock.
+_END_WHO_WAITS = """
+    SELECT bool_or(pg_terminate_backend(pid))
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'dcf migrations'
+"""
 
 
 class TestMigrate:
@@ -40,6 +47,25 @@ class TestMigrate:
     async def test_says_why_when_nobody_answers(self) -> None:
         with pytest.raises(MigrationFailed, match=r"refused|failed"):
             await migrate("postgresql://nobody@127.0.0.1:1/nothing")
+
+    async def test_tells_a_server_that_goes_away_from_a_step_that_fails(self, empty_database_url: str) -> None:
+        """
+        Goal: who waits for a server of their own can know that another try may help.
+        Method: nobody answers; and the session is ended, as by a server that stops, once it is there.
+        """
+        with pytest.raises(DatabaseUnreachable):
+            upgrade("postgresql://nobody@127.0.0.1:1/nothing")
+        connection = await asyncpg.connect(empty_database_url)
+        try:
+            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+            applied = asyncio.create_task(asyncio.to_thread(upgrade, empty_database_url))
+            async with asyncio.timeout(60):
+                while not await connection.fetchval(_END_WHO_WAITS):
+                    await asyncio.sleep(0.02)
+            with pytest.raises(DatabaseUnreachable):
+                await applied
+        finally:
+            await connection.close()
 
     async def test_may_be_asked_by_several_at_once(self, empty_database_url: str) -> None:
         await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
