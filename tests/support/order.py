@@ -8,9 +8,10 @@ TESTS = Path(__file__).parents[1]
 
 # By how long they took, the longest first. Only the order depends on it: what is not listed comes after these.
 LONGEST = (
-    # These have long runs only.
-    "eventstore/archive/test_full_part.py",
+    # These have long runs, ten minutes of simulation among them.
     "journeys/test_kills.py",
+    "runner/test_simulation.py",
+    "eventstore/archive/test_full_part.py",
     "journeys/test_clouds.py",
     "docs/test_pages.py",
     "providers/test_contract.py",
@@ -22,7 +23,6 @@ LONGEST = (
     "emulators/test_images.py",
     "providers/test_local_agent.py",
     "journeys/test_generated_client.py",
-    "runner/test_simulation.py",
     "cli/test_audit_export.py",
     "providers/test_local_serving.py",
     "cli/test_operators.py",
