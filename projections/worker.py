@@ -30,11 +30,11 @@ POLL_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 # Where events come in crowds, they are waited for a little: many small batches would take the processors from whoever
 # makes the events. Who writes alone does not wait. While nobody waits for what is read, they are waited for longer: of
-# sixty at a time each costs little more than half of what it costs of sixteen, and of more hardly less.
+# sixty at a time each costs little more than half of what it costs of sixteen, and at twice that a twentieth more is written.
 CROWD_EVENTS_MIN = 4
 GATHER_SECONDS = 0.002
-GATHER_UNAWAITED_SECONDS = 0.02
-GATHER_EVENTS_MAX = 100
+GATHER_UNAWAITED_SECONDS = 0.04
+GATHER_EVENTS_MAX = 200
 # So many batches in a row, before anything else is looked at.
 BATCHES_MAX = 16
 
