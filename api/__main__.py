@@ -31,6 +31,7 @@ from api.trusted_issuers import trusted_issuers
 from commands.ids import new_id
 from eventstore.archive.whole import Shelf
 from eventstore.build_logs import PostgresBuildLogs
+from eventstore.closed_values import person_sealing, secret_vault
 from eventstore.contents import PostgresContents
 from eventstore.database import Database, connect
 from eventstore.embedded import PostgresUnavailable
@@ -38,8 +39,7 @@ from eventstore.instants import PostgresInstants
 from eventstore.key_uses import PostgresKeyUses
 from eventstore.log import Log
 from eventstore.postgres import PostgresLog
-from eventstore.sealing import PostgresPersonKeys, Sealing
-from eventstore.secret_values import PostgresSecretStore, SecretVault
+from eventstore.sealing import Sealing
 from eventstore.server import once_there, postgres
 from eventstore.session import sessions
 from eventstore.tenant_events import PostgresTenantEvents
@@ -53,7 +53,7 @@ from process import logs, ports
 from process.health import Check
 from process.key_ring import KeyRing
 from process.key_service import KeyServiceUnusable
-from process.master_key import MasterKeyUnusable, local_keys
+from process.master_key import MasterKeyUnusable
 from process.outbound import reachable
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
@@ -121,7 +121,7 @@ async def _run(settings: Settings) -> None:
             ring = key_ring(settings, PostgresWrappedKeys(database))
             if ring is not None:
                 exits.push_async_callback(ring.close)
-            sealing = _sealing(settings, database, ring)
+            sealing = person_sealing(settings, database, ring)
             await _first_start(settings, log, sealing)
             offered = clouds(
                 settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
@@ -190,16 +190,6 @@ async def _first_start(settings: Settings, log: Log, sealing: Sealing) -> None:
     announce(made, settings.data_dir)
 
 
-def _sealing(settings: Settings, database: Database, ring: KeyRing | None) -> Sealing:
-    keys = local_keys(settings, "person-keys")
-    return Sealing(PostgresPersonKeys(database), key_encryption_key=keys.current, former=keys.former, ring=ring)
-
-
-def _secrets(settings: Settings, database: Database, ring: KeyRing | None) -> SecretVault:
-    keys = local_keys(settings, "function-secrets")
-    return SecretVault(PostgresSecretStore(database), key=keys.current, former=keys.former, ring=ring)
-
-
 @asynccontextmanager
 async def _sign_in(settings: Settings, log: Log, reader: Reader, sealing: Sealing) -> AsyncIterator[SignIn | None]:
     """How people sign in; None where no issuer is named. Raises SettingInvalid."""
@@ -246,7 +236,7 @@ def _services(
         reachable=reachable(settings.webhook_networks),
         key_uses=key_uses,
         sealing=sealing,
-        secrets=_secrets(settings, database, ring),
+        secrets=secret_vault(settings, database, ring),
         ring=ring,
         providers=offered.providers,
         token_source=offered.token_source,

@@ -130,6 +130,12 @@ def check_trigger(trigger: Trigger, provider: ProviderName | None) -> Settings:
     return settings
 
 
+def schedule_of(trigger: Trigger) -> ScheduleSettings | None:
+    """When a schedule's function is called; None for any other trigger. Raises as `check_trigger` does."""
+    settings = check_trigger(trigger, None)
+    return settings if isinstance(settings, ScheduleSettings) else None
+
+
 def _misfit(error: msgspec.ValidationError) -> FieldError:
     """The setting that does not fit: msgspec ends with its place, or names what is missing or unknown."""
     message, _, place = str(error).partition(" - at `$")

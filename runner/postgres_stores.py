@@ -5,18 +5,15 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from eventstore.build_logs import PostgresBuildLogs
+from eventstore.closed_values import person_sealing, secret_vault
 from eventstore.contents import PostgresContents
-from eventstore.database import Database, Role, connect
+from eventstore.database import Role, connect
 from eventstore.leases import PostgresLeases
 from eventstore.postgres import PostgresLog
-from eventstore.sealing import PostgresPersonKeys, Sealing
-from eventstore.secret_values import PostgresSecretStore, SecretVault
 from eventstore.session import sessions
 from eventstore.ticks import PostgresTicks
 from eventstore.webhook_deliveries import PostgresDeliveries
 from eventstore.wrapped_keys import PostgresWrappedKeys
-from process.key_ring import KeyRing
-from process.master_key import local_keys
 from process.settings import Settings
 from projections.postgres_reader import PostgresReader
 from providers.key_services.catalogue import key_ring
@@ -67,19 +64,9 @@ async def stores_on_postgres(settings: Settings, url: str, exits: AsyncExitStack
         leases=PostgresLeases(for_leases),
         contents=PostgresContents(database),
         build_logs=PostgresBuildLogs(for_build_logs),
-        secrets=_secrets(settings, database, ring),
-        sealing=_sealing(settings, database, ring),
+        secrets=secret_vault(settings, database, ring),
+        sealing=person_sealing(settings, database, ring),
         ring=ring,
         ticks=PostgresTicks(database),
         deliveries=PostgresDeliveries(database),
     )
-
-
-def _secrets(settings: Settings, database: Database, ring: KeyRing | None) -> SecretVault:
-    keys = local_keys(settings, "function-secrets")
-    return SecretVault(PostgresSecretStore(database), key=keys.current, former=keys.former, ring=ring)
-
-
-def _sealing(settings: Settings, database: Database, ring: KeyRing | None) -> Sealing:
-    keys = local_keys(settings, "person-keys")
-    return Sealing(PostgresPersonKeys(database), key_encryption_key=keys.current, former=keys.former, ring=ring)

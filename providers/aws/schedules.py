@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from domain.cron import Cron, parse
-from domain.trigger import TICK_TYPE, ScheduleSettings, check_trigger
+from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.aws import naming
 from providers.aws.account import Account, target_of
 from providers.aws.errors import Answered
@@ -27,9 +27,7 @@ class Schedules:
 
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
-        trigger = order.release.trigger
-        settings = check_trigger(trigger, None)
-        self._settings = settings if isinstance(settings, ScheduleSettings) else None
+        self._settings = schedule_of(order.release.trigger)
 
     def check(self) -> None:
         """Raises ProviderRefused for a schedule that EventBridge cannot express."""

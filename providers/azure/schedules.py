@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from domain.trigger import TICK_TYPE, ScheduleSettings, check_trigger
+from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.azure import naming
 from providers.azure.account import Account, target_of
 from providers.azure.apps import VERSION
@@ -71,8 +71,7 @@ class Schedules:
 
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
-        settings = check_trigger(order.release.trigger, None)
-        self._settings = settings if isinstance(settings, ScheduleSettings) else None
+        self._settings = schedule_of(order.release.trigger)
 
     @property
     def are_wanted(self) -> bool:

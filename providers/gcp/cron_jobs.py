@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from domain.trigger import TICK_TYPE, ScheduleSettings, check_trigger
+from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.gcp import naming, workload
 from providers.gcp.account import Account, target_of
 from providers.gcp.cluster import Kubernetes
@@ -50,8 +50,7 @@ class CronJobs:
     def __init__(self, account: Account, kubernetes: Kubernetes, order: Order) -> None:
         self._account, self._kubernetes, self._order = account, kubernetes, order
         self._target, self._name = target_of(order), naming.job_name(order)
-        settings = check_trigger(order.release.trigger, None)
-        self._settings = settings if isinstance(settings, ScheduleSettings) else None
+        self._settings = schedule_of(order.release.trigger)
 
     @property
     def are_wanted(self) -> bool:

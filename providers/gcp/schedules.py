@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from domain.cron import Cron, parse
-from domain.trigger import TICK_TYPE, ScheduleSettings, check_trigger
+from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
 from providers.gcp.errors import Answered
@@ -52,9 +52,7 @@ class Schedules:
 
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
-        trigger = order.release.trigger
-        settings = check_trigger(trigger, None)
-        self._settings = settings if isinstance(settings, ScheduleSettings) else None
+        self._settings = schedule_of(order.release.trigger)
         self._is_private = order.release.access != "public"
 
     @property
