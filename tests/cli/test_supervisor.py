@@ -66,8 +66,9 @@ class TestChild:
         assert child.pid is None
 
     async def test_stops_between_two_starts_too(self, tmp_path: Path) -> None:
-        async with _kept(tmp_path, "raise SystemExit(3)") as (child, _):
-            await _until(lambda: child.pid)
+        async with _kept(tmp_path, "print('here', flush=True)\nraise SystemExit(3)") as (child, lines):
+            # It may be over before anybody could have seen its id.
+            await _until(lambda: lines)
             await _until(lambda: child.pid is None)
 
         assert child.pid is None
