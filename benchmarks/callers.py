@@ -23,17 +23,22 @@ class Run(msgspec.Struct, frozen=True):
 
 
 async def run(askers: Sequence[Ask], seconds: float) -> Run:
-    """Let each ask until the time is over; what is under way then is waited for and counted."""
+    """Let each ask until the time is over, at least once; what is under way then is waited for and counted.
+
+    Once at least, for a process that the machine stops for as long as a measurement lasts would have no answer at all.
+    """
     latencies: list[float] = []
     began = time.perf_counter()
     end = began + seconds
 
     async def ask_on(ask: Ask) -> None:
         now = time.perf_counter()
-        while now < end:
+        while True:
             await ask()
             before, now = now, time.perf_counter()
             latencies.append(now - before)
+            if now >= end:
+                return
 
     await asyncio.gather(*(ask_on(ask) for ask in askers))
     return Run(time.perf_counter() - began, latencies)

@@ -76,7 +76,7 @@ def _ask_on(ask: Callable[[], object], seconds: float) -> Run:
 
 
 def insert(recorder: PostgresApplicationRecorder, threads: int, seconds: float) -> Run:
-    """One-event inserts by so many threads. Blocks."""
+    """One-event inserts by so many threads, one by each at least. Blocks."""
     latencies: list[float] = []
     began = time.perf_counter()
     end = began + seconds
@@ -84,11 +84,13 @@ def insert(recorder: PostgresApplicationRecorder, threads: int, seconds: float) 
     def insert_on() -> None:
         following = versions(TENANTS[0])
         now = time.perf_counter()
-        while now < end:
+        while True:
             stream, version = next(following)
             recorder.insert_events([StoredEvent(stream.id, version, TYPE, META + DATA)])
             before, now = now, time.perf_counter()
             latencies.append(now - before)
+            if now >= end:
+                return
 
     workers = [threading.Thread(target=insert_on) for _ in range(threads)]
     for worker in workers:
