@@ -12,7 +12,11 @@ from urllib.parse import quote, quote_plus
 # What is shorter stands in too many words that are no secret; of what is encoded more of those are alike.
 HIDDEN_CHARACTERS_MIN = 4
 ENCODED_CHARACTERS_MIN = 8
+# So many characters of a value are hidden where a text was cut inside it.
+CUT_CHARACTERS_MIN = 4
 HIDDEN_AS = "********"
+# What stands where a text was cut.
+_CUT = ("…", "...")
 # What Dart's Uri.encodeComponent and Uri.encodeFull leave as it is, beside letters, digits and -_.~.
 _KEPT_BY_DART = ("!*'()", "!#$&'()*+,/:;=?@")
 _QUOTES_OF_DART = str.maketrans({'"': "&quot;", "'": "&#39;", "/": "&#47;"})
@@ -28,6 +32,38 @@ def hide(text: str, secrets: Mapping[str, str]) -> str:
     for form in _forms(secrets):
         text = text.replace(form, HIDDEN_AS)
     return text
+
+
+def hide_in_excerpt(text: str, secrets: Mapping[str, str]) -> str:
+    """As `hide`, and where lines begin or end with a part of a value too: one of them may be where the text was cut."""
+    forms = _forms(secrets)
+    if not forms:
+        return text
+    return "\n".join(_with_edges_hidden(line, forms) for line in hide(text, secrets).split("\n"))
+
+
+def _with_edges_hidden(line: str, forms: tuple[str, ...]) -> str:
+    end = next((cut for cut in _CUT if line.endswith(cut)), "")
+    line = line.removesuffix(end)
+    before = max((_end_of(form, line) for form in forms), default=0)
+    if before:
+        line = HIDDEN_AS + line[before:]
+    behind = max((_beginning_of(form, line) for form in forms), default=0)
+    if behind:
+        line = line[:-behind] + HIDDEN_AS
+    return line + end
+
+
+def _end_of(form: str, line: str) -> int:
+    """How many characters the line begins with that are the end of the form."""
+    lengths = range(min(len(form) - 1, len(line)), CUT_CHARACTERS_MIN - 1, -1)
+    return next((length for length in lengths if line.startswith(form[-length:])), 0)
+
+
+def _beginning_of(form: str, line: str) -> int:
+    """How many characters the line ends with that are the beginning of the form."""
+    lengths = range(min(len(form) - 1, len(line)), CUT_CHARACTERS_MIN - 1, -1)
+    return next((length for length in lengths if line.endswith(form[:length])), 0)
 
 
 def ends_within(text: str, secrets: Mapping[str, str]) -> bool:

@@ -21,8 +21,9 @@ from providers.provider import Observation, Order, ProviderBusy, ProviderRefused
 from runner import plan
 from runner.access import access_of
 from runner.build_output import BuildOutput
+from runner.discretion import no_master_key
 from runner.patience import poll_seconds, retry_seconds
-from runner.perform import Act, Note, NoteWithdrawn, Pause, foreseen, no_master_key, perform, provider_of
+from runner.perform import Act, Note, NoteWithdrawn, Pause, observe, perform
 from runner.report import report_of
 from runner.seen import Seen, look, order_of, recorded_by_us
 from runner.world import Held, World
@@ -105,7 +106,7 @@ async def _turn(order: Order, held: Held, turns: Turns, world: World) -> float |
     observed: Observation | None = None
     trouble: ProviderBusy | None = None
     try:
-        observed = await _observe(order, world)
+        observed = await observe(order, world, needs_words=not plan.is_withdrawing(deployment))
         step = world.plan(deployment, observed, world.clock())
     except ProviderBusy as busy:
         trouble, step = busy, world.plan(deployment, None, world.clock())
@@ -122,15 +123,12 @@ async def _turn(order: Order, held: Held, turns: Turns, world: World) -> float |
             try:
                 await turns.output.carry(order, world, to_the_end=True)
             except KeyServiceUnusable as problem:
-                return await _wait(no_master_key(problem), held, turns, world)
+                if not plan.is_overdue(deployment, world.clock()):
+                    return await _wait(no_master_key(problem), held, turns, world)
+                await turns.output.withhold(order, world)
             return await _record(step, held, turns, world)
         case note:
             return await _record(note, held, turns, world)
-
-
-async def _observe(order: Order, world: World) -> Observation:
-    async with foreseen("observe"):
-        return await provider_of(order, world).observe(order)
 
 
 async def _pause(

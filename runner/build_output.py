@@ -7,6 +7,7 @@ from contextlib import suppress
 from eventstore.secret_values import SecretLost, opened
 from providers.hiding import ends_within, hide
 from providers.provider import Order, ProviderBusy, ProviderRefused
+from runner.discretion import Discretion
 from runner.perform import foreseen, provider_of
 from runner.world import World
 
@@ -16,6 +17,7 @@ PIECES_MAX = 20
 LINE_CHARS_MAX = 16 * 1024
 # And one of this length wherever it ends: nobody's output grows in our memory without an end.
 WAITED_CHARS_MAX = 16 * LINE_CHARS_MAX
+WITHHELD = "What the build said from here on is withheld: no secret could be opened to be hidden there.\n"
 
 
 class BuildOutput:
@@ -39,6 +41,10 @@ class BuildOutput:
         if self._text and (to_the_end or await self._may_be_cut(order, world)):
             await self._write(order, world)
 
+    async def withhold(self, order: Order, world: World) -> None:
+        """Say in the log that the rest of it is missing, instead of what nobody knows how to hide values in."""
+        await self._append(order, world, WITHHELD)
+
     async def _may_be_cut(self, order: Order, world: World) -> bool:
         """Whether the line is too long to be waited for, and does not end inside what has to be hidden."""
         if len(self._text) <= LINE_CHARS_MAX:
@@ -49,7 +55,7 @@ class BuildOutput:
         if self._written_to is None:
             self._written_to = self._read_to = await world.build_logs.cursor(order.tenant_id, order.deployment_id)
         for _ in range(PIECES_MAX):
-            async with foreseen("build_log"):
+            async with foreseen("build_log", Discretion(order, world)):
                 piece = await provider_of(order, world).build_log(order, self._read_to)
             if piece.next_cursor <= self._read_to:
                 return
@@ -58,7 +64,9 @@ class BuildOutput:
                 await self._write(order, world)
 
     async def _write(self, order: Order, world: World) -> None:
-        text = hide(world.redact(self._text), await self._secrets(order, world))
+        await self._append(order, world, hide(world.redact(self._text), await self._secrets(order, world)))
+
+    async def _append(self, order: Order, world: World, text: str) -> None:
         cursor, next_cursor = self._written_to or 0, self._read_to
         ids = (order.tenant_id, order.deployment_id)
         await world.build_logs.append(*ids, text, cursor=cursor, next_cursor=next_cursor)

@@ -28,7 +28,7 @@ from projections.reader import Reader
 from providers.provider import Observation, ProviderBusy, ProviderRefused
 from runner.access import access_of
 from runner.patience import RETRY_SECONDS_ASKED_MAX
-from runner.perform import foreseen, provider_of
+from runner.perform import observe
 from runner.seen import Seen, look, order_of
 from runner.world import Held, World
 
@@ -149,8 +149,7 @@ class Drift:
             order = order_of(held, recorded, await access_of(self._world.log, held, recorded))
             if order is None:
                 return None
-            async with foreseen("observe"):
-                observed = await provider_of(order, self._world).observe(order)
+            observed = await observe(order, self._world)
         except ProviderBusy as busy:
             return busy.retry_in_seconds
         except (ProviderRefused, EventOfNewerCode) as refused:

@@ -17,7 +17,9 @@ from eventstore.secret_values import SecretLost, opened
 from process.key_service import KeyServiceUnusable
 from providers import files
 from providers.provider import (
+    NO_SECRETS,
     KeepsFiles,
+    Observation,
     Order,
     Place,
     Provider,
@@ -28,6 +30,7 @@ from providers.provider import (
     Source,
 )
 from runner import plan
+from runner.discretion import Discretion, no_master_key
 from runner.world import World
 
 # No verb waits for long work; one that has not answered after so long has not answered.
@@ -70,8 +73,33 @@ async def perform(act: Act, order: Order, world: World) -> Note | None:
     it had its effect is not known) or ProviderRefused.
     """
     provider = provider_of(order, world)
+    sources: tuple[Source, ...] = ()
+    secrets: Secrets = NO_SECRETS
     async with foreseen(type(act).__name__):
-        return await _performed(act, order, provider, world)
+        match act:
+            case plan.Bundle():
+                sources = await _sources(order, world)
+            case plan.Apply():
+                secrets = await _secrets(order, world)
+            case _:
+                pass
+    async with foreseen(type(act).__name__, Discretion(order, world)):
+        return await _performed(act, order, provider, sources, secrets)
+
+
+async def observe(order: Order, world: World, *, needs_words: bool = True) -> Observation:
+    """What the cloud shows of the order, in words that may be told.
+
+    Raises ProviderBusy, also while nobody knows what is to be hidden in words that are needed, ProviderUnreachable or
+    ProviderRefused.
+    """
+    discretion = Discretion(order, world)
+    async with foreseen("observe", discretion):
+        seen = await provider_of(order, world).observe(order)
+    try:
+        return await discretion.observation(seen, needs_words=needs_words)
+    except KeyServiceUnusable as problem:
+        raise no_master_key(problem) from problem
 
 
 def provider_of(order: Order, world: World) -> Provider:
@@ -84,10 +112,13 @@ def provider_of(order: Order, world: World) -> Provider:
 
 
 class foreseen:  # noqa: N801 - read as a phrase: async with foreseen("Push")
-    """Bounds a call in time, and turns every error a provider did not declare into ProviderUnreachable."""
+    """Bounds a call in time, and turns every error a provider did not declare into ProviderUnreachable.
 
-    def __init__(self, call: str) -> None:
-        self._call = call
+    What the errors of a call for an order say goes through the `discretion` over it.
+    """
+
+    def __init__(self, call: str, discretion: Discretion | None = None) -> None:
+        self._call, self._discretion = call, discretion
         self._timeout = asyncio.timeout(CALL_SECONDS_MAX)
 
     async def __aenter__(self) -> None:
@@ -98,15 +129,29 @@ class foreseen:  # noqa: N801 - read as a phrase: async with foreseen("Push")
             await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]
         except TimeoutError:
             raise ProviderUnreachable(f"No answer within {CALL_SECONDS_MAX:g} seconds.") from None
-        if isinstance(error, Exception) and not isinstance(error, ProviderBusy | ProviderRefused):
-            log.error("provider_failed", call=self._call, exc_info=error)
-            raise ProviderUnreachable(f"The provider failed: {type(error).__name__}.") from error
+        discretion = self._discretion
+        match error:
+            case ProviderRefused() if discretion is not None:
+                raise await discretion.refused(error) from error
+            case ProviderBusy() if discretion is not None:
+                raise await discretion.busy(error) from error
+            case ProviderRefused() | ProviderBusy():
+                return
+            case Exception() if discretion is not None:
+                log.error("provider_failed", call=self._call, exception=await discretion.trace(error))
+            case Exception():
+                log.error("provider_failed", call=self._call, exc_info=error)
+            case _:
+                return
+        raise ProviderUnreachable(f"The provider failed: {type(error).__name__}.") from error
 
 
-async def _performed(act: Act, order: Order, provider: Provider, world: World) -> Note | None:
+async def _performed(
+    act: Act, order: Order, provider: Provider, sources: tuple[Source, ...], secrets: Secrets
+) -> Note | None:
     match act:
         case plan.Bundle():
-            bundle = await provider.bundle(order, await _sources(order, world))
+            bundle = await provider.bundle(order, sources)
             return plan.NoteBundled(location=bundle.location, digest=bundle.digest)
         case plan.StartBuild():
             build = await provider.start_build(order)
@@ -115,7 +160,7 @@ async def _performed(act: Act, order: Order, provider: Provider, world: World) -
             image = await provider.push(order)
             return plan.NotePushed(reference=image.reference, digest=image.digest)
         case plan.Apply():
-            service = await provider.apply(order, await _secrets(order, world))
+            service = await provider.apply(order, secrets)
             return plan.NoteApplied(url=service.url, revision=service.revision)
         case plan.Promote():
             service = await provider.promote(order)
@@ -136,13 +181,6 @@ async def _secrets(order: Order, world: World) -> Secrets:
         raise ProviderRefused("secret_lost", str(problem), "Set the secret again and deploy.") from problem
     except KeyServiceUnusable as problem:
         raise no_master_key(problem) from problem
-
-
-def no_master_key(problem: KeyServiceUnusable) -> ProviderBusy:
-    """What is told of a step that waits for the master key. Operators read in the log which key that is, and why."""
-    log.warning("key_service_unusable", problem=problem.message, remedy=problem.remedy)
-    message = "The service that keeps this installation's master key cannot be asked, so no secret can be opened."
-    return ProviderBusy(message, retry_in_seconds=problem.retry_after_seconds)
 
 
 async def _sources(order: Order, world: World) -> tuple[Source, ...]:

@@ -54,6 +54,7 @@ from projections.webhooks import WEBHOOK_GET
 from providers import files
 from providers.provider import KeepsFiles, Place, ProviderBusy, ProviderRefused
 from runner.access import access_of
+from runner.discretion import Discretion
 from runner.perform import foreseen, provider_of
 from runner.rewrapping import wrap_anew
 from runner.seen import Seen, look, order_of
@@ -205,7 +206,7 @@ class Retention:
         if order is None:
             return
         try:
-            async with foreseen("withdraw"):
+            async with foreseen("withdraw", Discretion(order, self._world)):
                 remaining = await provider_of(order, self._world).withdraw(order)
         except (ProviderBusy, ProviderRefused) as problem:
             log.warning("release_not_withdrawn", deployment_id=str(found.id), problem=str(problem))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -55,6 +56,9 @@ class Served(msgspec.Struct, frozen=True):
     since: float
     deployment_id: UUID | None
     number: int
+
+
+T = TypeVar("T", Build, Service)
 
 
 class SimulatedProvider:
@@ -124,11 +128,12 @@ class SimulatedProvider:
                 made.image.at(now),
                 made.service.at(now),
             )
+            says = self.behaviour[order.deployment_id].says
             return Observation(
                 bundle=Bundle(location=bundle.location, digest=bundle.digest) if bundle else None,
-                build=_build(build, now) if build else None,
+                build=_saying(_build(build, now), says) if build else None,
                 image=Image(reference=image.reference, digest=image.digest) if image else None,
-                service=_service(service, now) if service else None,
+                service=_saying(_service(service, now), says) if service else None,
             )
 
     async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
@@ -159,7 +164,8 @@ class SimulatedProvider:
                 return LogChunk(text="", next_cursor=cursor)
             seconds = min(self._clock(), build.ends_at) - build.started_at
             lines = round(seconds * _LOG_LINES_PER_SECOND)
-            text = "".join(f"line {line}\n" for line in range(cursor, lines))
+            says = self.behaviour[order.deployment_id].says
+            text = "".join(f"line {line}{says}\n" for line in range(cursor, lines))
             return LogChunk(text=text, next_cursor=max(cursor, lines))
 
     async def push(self, order: Order) -> Image:
@@ -242,8 +248,16 @@ class SimulatedProvider:
     @asynccontextmanager
     async def _call(self, verb: str, order: Order) -> AsyncIterator[None]:
         """What every call about a deployment meets, before its effect and after."""
-        async with self._stormy(refused=verb if self.behaviour[order.deployment_id].refused == verb else ""):
-            yield
+        behaviour = self.behaviour[order.deployment_id]
+        try:
+            async with self._stormy(refused=verb if behaviour.refused == verb else ""):
+                yield
+        except ProviderRefused as refused:
+            refused.message, refused.remedy = refused.message + behaviour.says, refused.remedy + behaviour.says
+            raise
+        except ProviderBusy as busy:
+            busy.message += behaviour.says
+            raise
 
     @asynccontextmanager
     async def _stormy(self, *, refused: str = "") -> AsyncIterator[None]:
@@ -329,6 +343,10 @@ class SimulatedProvider:
 
 def _address(order: Order) -> Address:
     return (*order.release.address, target_key(order.release.target))
+
+
+def _saying(thing: T, says: str) -> T:
+    return msgspec.structs.replace(thing, message=thing.message + says, remedy=thing.remedy + says) if says else thing
 
 
 def _build(build: MadeBuild, now: float) -> Build:

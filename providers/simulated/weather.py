@@ -40,6 +40,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
     # This many withdrawals leave something behind.
     sticks: int = 0
+    # What the cloud repeats wherever it has anything to say: a program tells what it knows, and an error what it was about.
+    says: str = ""
     # What the function answers when it is called, and how late.
     answers_with: int = 204
     answers_after_seconds: float = 0.0

@@ -58,7 +58,13 @@ PROBE = (Path(__file__).parent / "functions" / "probe.dart").read_bytes()
 PUBSPEC = (ROOT / "examples" / "hello" / "pubspec.yaml").read_bytes()
 DOCKERFILE = (ROOT / "examples" / "hello" / "Dockerfile").read_bytes()
 BROKEN = b"void main() {\n  int number = 'text';\n}\n"
-ENDS_AT_ONCE = b"import 'dart:io';\nvoid main() {\n  stderr.writeln('no reason to live');\n  exit(3);\n}\n"
+# Not without its last words, in which it tells what nobody should know.
+ENDS_AT_ONCE = b"""import 'dart:io';
+void main() {
+  stderr.writeln('no reason to live, nor for ${Platform.environment["TOKEN"]}');
+  exit(3);
+}
+"""
 ORIGIN = "http://functions.example"
 SECONDS_MAX = 100.0
 POLL_SECONDS = 0.05

@@ -6,15 +6,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from domain.clouds import GcpTarget
 from domain.release import PinnedImage, Trigger
 from domain.trigger import OWN_SCHEDULER
+from process.secret import Secret
 from process.settings import Settings
 from providers.catalogue import clouds
-from providers.provider import KeepsFiles, Observation, Place, ProviderRefused
+from providers.hiding import HIDDEN_AS
+from providers.local.client import LocalProvider
+from providers.provider import KeepsFiles, Observation, Order, Place, Provider, ProviderRefused
+from runner.perform import observe
+from runner.world import World
 from tests.journeys.this_machine import ThisMachine
 from tests.providers.grounds import (
     BROKEN,
@@ -33,8 +39,11 @@ from tests.providers.grounds import (
     withdrawn,
 )
 from tests.providers.keeping import check_keeping
+from tests.runner.town import Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SENTINEL = "sentinel-5d20-never-to-be-told"
 
 
 # What is its own of a cluster is tried in test_gcp_gke.py, and the whole way in the journey.
@@ -253,17 +262,32 @@ class TestABuild:
         assert refusal.value.code == "digest_differs"
 
 
+async def _world_that_knows(wanted: Order, provider: Provider) -> World:
+    """A runner's, whose vault keeps the order's secret."""
+    town = Town()
+    release = wanted.release
+    for value_id in release.secret_values.values():
+        await town.stores.secrets.close(wanted.tenant_id, release.function_id, value_id, Secret(SENTINEL))
+    return msgspec.structs.replace(town.world(), providers={release.provider: provider})
+
+
 class TestABadRelease:
     async def test_is_reported_with_its_last_words_and_the_old_one_goes_on(self, ground: Ground) -> None:
         provider = ground.provider
         good = order(ground=ground, number=1)
-        bad = order(ground=ground, number=2, function_id=good.release.function_id)
+        bad = order(ground=ground, number=2, function_id=good.release.function_id, secret_values={"TOKEN": uuid4()})
         await deployed(provider, good, sources(HELLO))
 
-        service = await applied(provider, bad, sources(ENDS_AT_ONCE))
+        service = await applied(provider, bad, sources(ENDS_AT_ONCE), {"TOKEN": Secret(SENTINEL)})
 
         assert service.status == "unhealthy"
         assert "no reason to live" in service.message
+        if not isinstance(provider, LocalProvider):  # Which hides it by itself.
+            assert SENTINEL in service.message
+        told = (await observe(bad, await _world_that_knows(bad, provider))).service
+        assert told is not None
+        assert f"no reason to live, nor for {HIDDEN_AS}" in told.message
+        assert SENTINEL not in told.message
         with pytest.raises(ProviderRefused):
             await provider.promote(bad)
         assert (await settled(provider, good)).serving is True

@@ -40,6 +40,8 @@ STORM_SECONDS = 120.0
 SETTLED_SECONDS_MAX = 4 * 3600.0
 # What a runner logs when something went wrong that was not the cloud's weather.
 UNFORESEEN = ("turn_failed", "provider_failed", "runner_hindered")
+# Every function has it, and the cloud says it wherever it says anything.
+SECRET = "sentinel-of-every-function"
 OUTCOMES = ("deployment.succeeded", "deployment.failed", "deployment.canceled")
 
 
@@ -60,6 +62,8 @@ async def _play(seed: int, plan: Plan) -> Town:
     await town.found(concurrent=CONCURRENT, concurrent_deployments_per_account=random.choice((None, 1)))
     for _ in range(TENANTS):
         await town.settle(FUNCTIONS_PER_TENANT)
+    for tenant_id, function_id in town.functions:
+        await town.set_secret(tenant_id, function_id, SECRET)
     lives = [
         asyncio.create_task(
             live(
@@ -140,12 +144,14 @@ def _behaviour(random: Random) -> Behaviour:
         comes_up_unhealthy=random.random() < 0.15,
         refused=random.choice(("push", "start_build", "apply", "promote", "withdraw")) if random.random() < 0.1 else "",
         sticks=random.choice((0, 0, 0, 2, 20)),
+        says=f" {SECRET}",
     )
 
 
 async def check(town: Town) -> None:
     """What must hold of the log and the cloud once all is quiet. Raises Violated."""
     (await replay(town.log)).check_end()
+    await check_secrecy(town)
     if town.cloud.violations:
         raise Violated("; ".join(town.cloud.violations))
     for _, deployment_id in town.deployments:
@@ -156,6 +162,16 @@ async def check(town: Town) -> None:
         orders[order.release.function_id].append(order)
     for tenant_id, function_id in town.functions:
         await _check_function(town, tenant_id, function_id, orders[function_id])
+
+
+async def check_secrecy(town: Town) -> None:
+    """What the cloud said everywhere stands nowhere. Raises Violated."""
+    for stored in await town.log.read(0, limit=100_000):
+        if SECRET.encode() in stored.data + stored.meta:
+            raise Violated(f"a secret stands in {stored.type} of {stored.stream_id}")
+    for tenant_id, deployment_id in town.deployments:
+        if SECRET in (await town.build_logs.read(tenant_id, deployment_id)).text:
+            raise Violated(f"a secret stands in the build log of {deployment_id}")
 
 
 async def _check_deployment(town: Town, deployment_id: UUID) -> None:
@@ -195,6 +211,8 @@ def check_logs(lines: Sequence[Mapping[str, object]]) -> None:
     for line in lines:
         if line["event"] in UNFORESEEN:
             raise Violated(f"what nobody foresaw: {line}")
+        if SECRET in repr(line):
+            raise Violated(f"a secret stands in our own log: {line['event']}")
 
 
 async def tell(town: Town) -> list[tuple[float, UUID, Event]]:

@@ -8,7 +8,8 @@ import pytest
 
 from domain.deployment import Deployment
 from providers.provider import Observation
-from runner import plan
+from runner import discretion, plan
+from runner.plan import next_step
 from runner.world import Plan
 from tests.runner.simulation import play
 from tests.support.limits import Violated
@@ -59,3 +60,9 @@ class TestADefect:
     def test_is_found(self, defect: Plan) -> None:
         with pytest.raises(Violated, match=r"python -m tests\.runner\.simulation"):
             play_many(defect)
+
+    def test_that_tells_what_a_program_said_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(discretion, "hide_in_excerpt", lambda text, _: text)
+
+        with pytest.raises(Violated, match="a secret stands in"):
+            play_many(next_step)

@@ -27,6 +27,7 @@ from domain.release import ArtifactKind, Trigger
 from eventstore.log import NO_STREAM, Append
 from eventstore.meta import Actor, Meta
 from eventstore.ticks import Ticks
+from process.secret import Secret
 from providers.provider import Order, Provider
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import FAIR, Behaviour, Weather
@@ -209,6 +210,12 @@ class Town:
         )
         self.deployments.append((tenant_id, deployment_id))
         return deployment_id
+
+    async def set_secret(self, tenant_id: UUID, function_id: UUID, value: str) -> None:
+        """Give the function a secret, TOKEN; deployments queued from then on have it."""
+        value_id = self.new_id()
+        await self.stores.secrets.close(tenant_id, function_id, value_id, Secret(value))
+        await self.record(Fact(FUNCTION.stream(tenant_id, function_id), a.secret_set(value_id=value_id).event))
 
     async def cancel(self, deployment_id: UUID) -> None:
         tenant_id, at = self.tenant_of(deployment_id), self.now()
