@@ -20,6 +20,11 @@ PURPOSE = "agent-secrets"
 # The agent's functions are of many tenants; its key is of none.
 NOBODY = UUID(int=0)
 RETRY_SECONDS = 10.0
+# Whether the key is to be wrapped anew is looked at so often, and so soon again when that failed.
+REWRAP_SECONDS = 3_600.0
+REWRAP_RETRY_SECONDS = 60.0
+# What a later try may do.
+_NOT_NOW = (KeyServiceUnusable, WrappingForged, ServiceUnknown)
 
 log = structlog.get_logger()
 
@@ -78,11 +83,9 @@ async def unlock(ring: KeyRing, secrets: AgentSecrets, then: Callable[[], None])
     while True:
         try:
             key = (await ring.key(NOBODY, PURPOSE)).key
-            if ring.closes:
-                await ring.rewrap(now=datetime.now(UTC))
         except KeyError:
             return  # There is none, and none is to be made: the service is one of before.
-        except (KeyServiceUnusable, WrappingForged, ServiceUnknown) as problem:
+        except (*_NOT_NOW, OSError, msgspec.DecodeError) as problem:
             log.warning("agent_key_not_there", problem=str(problem), retry_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
         else:
@@ -90,3 +93,15 @@ async def unlock(ring: KeyRing, secrets: AgentSecrets, then: Callable[[], None])
             then()
             log.info("agent_key_there")
             return
+
+
+async def keep_wrapped(ring: KeyRing) -> None:
+    """Wrap the key by the current service, should another have, and anew before its wrapping grows old. Nobody waits for it."""
+    while ring.closes:
+        seconds = REWRAP_SECONDS
+        try:
+            await ring.rewrap(now=datetime.now(UTC))
+        except (*_NOT_NOW, OSError, msgspec.DecodeError) as problem:
+            log.warning("agent_key_not_rewrapped", problem=str(problem), retry_in_seconds=REWRAP_RETRY_SECONDS)
+            seconds = REWRAP_RETRY_SECONDS
+        await asyncio.sleep(seconds)

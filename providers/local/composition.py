@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import structlog
 
 from process.key_ring import KeyRing
 from providers.local.agent import Agent
-from providers.local.agent_key import unlock
+from providers.local.agent_key import keep_wrapped, unlock
 from providers.local.builder import Builder
 from providers.local.caller import Caller
 from providers.local.confinement import Confinement
@@ -27,6 +28,8 @@ from providers.local.routes import RouteTable
 from providers.local.secrets import AgentSecrets
 from providers.local.store import Store
 from providers.local.toolchain import Toolchains
+
+log = structlog.get_logger()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
     try:
         await working.start()
         if plan.ring is not None:
-            unlocking = asyncio.create_task(unlock(plan.ring, secrets, working.close_anew))
+            unlocking = asyncio.create_task(_see_to_the_key(plan.ring, secrets, working))
         yield Door(working, store, toolchains, routes, fleet, caller)
     finally:
         if unlocking is not None:
@@ -91,6 +94,14 @@ async def agent(plan: Plan, store: Store) -> AsyncIterator[Door]:
             await plan.ring.close()
         await working.stop(plan.stop_seconds_max)
         await client.close()
+
+
+async def _see_to_the_key(ring: KeyRing, secrets: AgentSecrets, working: Agent) -> None:
+    try:
+        await unlock(ring, secrets, working.close_anew)
+        await keep_wrapped(ring)
+    except Exception:
+        log.exception("agent_key_given_up")
 
 
 def _surroundings(plan: Plan) -> Surroundings:

@@ -14,7 +14,6 @@ from uuid import UUID
 import aiohttp
 from msgspec.structs import replace
 
-from providers.hiding import hide
 from providers.local import procfs
 from providers.local.command import run
 from providers.local.confinement import Confinement
@@ -107,7 +106,7 @@ class Fleet:
             command=lambda port: self._command(deployment, port),
             cwd=place / "run",
             store=self._store.folder,
-            log=FunctionLog(place / "function.log", hide=lambda text: hide(text, self._secrets_of(deployment))),
+            log=FunctionLog(place / "function.log", hide=lambda text: self._hidden(deployment, text)),
             health_path=release.health_path,
             start_seconds_max=release.start_seconds_max,
             memory_mb_max=release.memory_mb_max,
@@ -180,6 +179,9 @@ class Fleet:
 
     def _secrets_of(self, deployment: Deployment) -> dict[str, str]:
         return self._secrets.open(deployment.id, deployment.sealed_secrets)
+
+    def _hidden(self, deployment: Deployment, text: str) -> str:
+        return self._secrets.hide(deployment.id, deployment.sealed_secrets, text)
 
     def _marks(self, deployment_id: UUID) -> dict[str, str]:
         return {DEPLOYMENT_VARIABLE: str(deployment_id), AGENT_VARIABLE: self._name}

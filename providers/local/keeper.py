@@ -20,6 +20,7 @@ from providers.local.network import Network, NetworkShut
 from providers.local.process_group import NotStarted, ProcessGroup
 from providers.local.records import ProcessMark
 from providers.local.relay import session
+from providers.local.secrets import SecretsLocked
 
 Status = Literal["starting", "healthy", "unhealthy", "stopped"]
 
@@ -29,6 +30,8 @@ HEALTH_SECONDS_MAX = 5.0
 HEALTH_POLL_SECONDS = 0.1
 STATUS_MAX = 499
 LOG_LINES_SHOWN = 20
+# While the secrets that a process needs cannot be opened yet, it is tried so often to start it.
+LOCKED_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -163,7 +166,15 @@ class Keeper:
         failures = 0
         while True:
             began = asyncio.get_running_loop().time()
-            reason = await self._live()
+            try:
+                reason = await self._live()
+            except SecretsLocked as locked:
+                self.status, self.message = "starting", f"The function waits for its secrets: {locked.message}"
+                await asyncio.sleep(LOCKED_SECONDS)
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it was, the function is started again
+                self._log.error("keeping_failed", exc_info=error)
+                reason = f"it could not be kept: {type(error).__name__}"
             if asyncio.get_running_loop().time() - began >= self._patience.settled_seconds:
                 failures = 0
             failures += 1
@@ -175,9 +186,11 @@ class Keeper:
             self.restarts += 1
 
     async def _live(self) -> str:
-        """One life of the process, from its start to its end; why it ended."""
+        """One life of the process, from its start to its end; why it ended. Raises SecretsLocked when it cannot begin yet."""
         try:
             group = await self._adopted() or await self._start()
+        except SecretsLocked:
+            raise
         except (OSError, NotStarted, EngineUnavailable, NetworkShut) as error:
             return f"it could not be started: {error}"
         if not await self._becomes_healthy(group):

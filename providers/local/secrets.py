@@ -12,10 +12,16 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from providers.hiding import hide
 from providers.local.engine import EngineUnavailable
 from providers.provider import ProviderBusy
 
 _NONCE_BYTES = 12
+WITHHELD = "(What it wrote is withheld: its secrets cannot be opened, so that they could not be hidden in it.)"
+
+
+class SecretsLocked(EngineUnavailable):
+    """The agent's key is yet to come: what needs a secret waits for it, and has not failed."""
 
 
 class AgentSecrets:
@@ -51,20 +57,28 @@ class AgentSecrets:
         return self.close(deployment_id, self.open(deployment_id, closed))
 
     def open(self, deployment_id: UUID, closed: str) -> dict[str, str]:
-        """What was closed. Raises EngineUnavailable when it was closed under another master key, or that is not there yet."""
+        """What was closed. Raises EngineUnavailable when it was closed under another master key, and SecretsLocked when that
+        is not there yet."""
         if not closed:
             return {}
         for cipher in self._ciphers:
             if (opened := self._opened(cipher, deployment_id, closed)) is not None:
                 return opened
         if self._cipher is None:
-            raise EngineUnavailable(
+            raise SecretsLocked(
                 "The service that keeps the master key has not given the agent its key yet.", "See `dcf doctor`."
             )
         raise EngineUnavailable(
             "The function's secrets were closed under another master key.",
             "Name the key it had in DCF_FORMER_MASTER_KEYS, or deploy the function again.",
         )
+
+    def hide(self, deployment_id: UUID, closed: str, text: str) -> str:
+        """The text without what was closed; nothing of it while that cannot be opened."""
+        try:
+            return hide(text, self.open(deployment_id, closed))
+        except EngineUnavailable:
+            return WITHHELD
 
     @staticmethod
     def _opened(cipher: AESGCM, deployment_id: UUID, closed: str) -> dict[str, str] | None:

@@ -32,6 +32,7 @@ from domain.clouds import (
     provider_of,
 )
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
+from process.key_ring import KeyRing
 from process.serving import serving
 from providers.aws.provider import AwsProvider
 from providers.azure.provider import AzureProvider
@@ -213,10 +214,11 @@ async def withdrawn(provider: Provider, wanted: Order) -> None:
 
 
 @asynccontextmanager
-async def local(folder: Path, **environment: str) -> AsyncIterator[Ground]:
-    """The local provider with an agent in this process."""
+async def local(folder: Path, *, ring: KeyRing | None = None, **environment: str) -> AsyncIterator[Ground]:
+    """The local provider with an agent in this process, whose key the ring gives, if there is one."""
     plan = Plan(
-        secret_key=bytes(32),
+        secret_key=bytes(32) if ring is None else None,
+        ring=ring,
         toolchain_dir=TOOLCHAIN_DIR,
         environment={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
         hidden=(folder,),

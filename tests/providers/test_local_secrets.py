@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from html import escape
@@ -13,14 +14,16 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from process.key_ring import KeyRing
 from process.secret import Secret
 from providers.hiding import HIDDEN_AS, hide
-from providers.local.agent_key import FileWrappedKey, unlock
+from providers.local import agent_key, keeper
+from providers.local.agent_key import FileWrappedKey, keep_wrapped, unlock
 from providers.local.engine import EngineUnavailable
 from providers.local.function_log import FunctionLog
-from providers.local.secrets import AgentSecrets
+from providers.local.secrets import WITHHELD, AgentSecrets
 from providers.provider import Order, ProviderBusy
 from tests.providers.grounds import PROBE, Ground, built, local, order, settled, sources, withdrawn
 from tests.support.key_service import MemoryKeyService
@@ -57,6 +60,15 @@ class TestAgentSecrets:
         with pytest.raises(EngineUnavailable, match="another master key"):
             AgentSecrets(b"n" * 32).open(deployment_id, closed)
         assert AgentSecrets(b"n" * 32, [b"k" * 32]).open(deployment_id, closed) == {"A": SENTINEL}
+
+    def test_are_hidden_in_what_a_function_wrote_and_that_is_withheld_while_they_cannot_be(self) -> None:
+        deployment_id, secrets = uuid4(), AgentSecrets(b"k" * 32)
+        closed, text = secrets.close(deployment_id, {"A": SENTINEL}), f"it is {SENTINEL}!"
+
+        assert secrets.hide(deployment_id, closed, text) == f"it is {HIDDEN_AS}!"
+        assert AgentSecrets(None).hide(deployment_id, closed, text) == WITHHELD
+        assert AgentSecrets(b"n" * 32).hide(deployment_id, closed, text) == WITHHELD
+        assert AgentSecrets(None).hide(deployment_id, "", text) == text
 
     async def test_get_their_key_from_a_key_service_once_that_answers(self, tmp_path: Path) -> None:
         """
@@ -197,6 +209,84 @@ async def test_the_last_words_of_a_function_that_tells_them_do_not(tmp_path: Pat
         await withdrawn(ground.provider, wanted)
 
     assert f"my password is {HIDDEN_AS}!" in service.message
+
+
+class TestWhileTheKeyIsAway:
+    """An agent that starts while the key service is away has no key yet, and gives nothing up for that."""
+
+    async def test_a_function_waits_for_its_secrets_and_starts_once_they_can_be_opened(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agent_key, "RETRY_SECONDS", 0.2)
+        monkeypatch.setattr(keeper, "LOCKED_SECONDS", 0.05)
+        service, path, wanted = MemoryKeyService(), tmp_path / "wrapped-key.json", order()
+        async with local(tmp_path, ring=KeyRing(FileWrappedKey(path), current=service)) as ground:
+            await _applied(ground, wanted, PROBE)
+            await settled(ground.provider, wanted, "healthy")
+            await ground.provider.promote(wanted)
+
+        service.away = True
+        async with local(tmp_path, ring=KeyRing(FileWrappedKey(path), current=service)) as ground:
+            await asyncio.sleep(1.0)  # Longer than all attempts at a process that dies take.
+            waiting = await settled(ground.provider, wanted, "starting")
+            assert "waits for its secrets" in waiting.message
+
+            service.away = False
+            await settled(ground.provider, wanted, "healthy")
+            assert (await _environment(tmp_path, wanted))["PASSWORD"] == SENTINEL
+            await withdrawn(ground.provider, wanted)
+
+    async def test_the_key_is_there_although_it_cannot_be_wrapped_anew(self, tmp_path: Path) -> None:
+        former, current, path = MemoryKeyService("memory:former"), MemoryKeyService(), tmp_path / "wrapped-key.json"
+        first, second = AgentSecrets(None), AgentSecrets(None)
+        await unlock(KeyRing(FileWrappedKey(path), current=former), first, _nothing)
+        closed = first.close(uuid4(), {"A": SENTINEL})
+        current.away = True
+        ring = KeyRing(FileWrappedKey(path), current=current, former=[former])
+
+        await asyncio.wait_for(unlock(ring, second, _nothing), 5)
+
+        assert second.close(uuid4(), {"A": SENTINEL}) != closed
+        assert [held.service for held in await ring.counts()] == [former.name]
+
+    async def test_it_is_wrapped_anew_as_soon_as_that_goes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agent_key, "REWRAP_RETRY_SECONDS", 0.01)
+        former, current, path = MemoryKeyService("memory:former"), MemoryKeyService(), tmp_path / "wrapped-key.json"
+        await unlock(KeyRing(FileWrappedKey(path), current=former), AgentSecrets(None), _nothing)
+        current.away = True
+        ring = KeyRing(FileWrappedKey(path), current=current, former=[former])
+        keeping = asyncio.create_task(keep_wrapped(ring))
+        await asyncio.sleep(0.05)
+        current.away = False
+
+        async with asyncio.timeout(5):
+            while [held.service for held in await ring.counts()] != [current.name]:
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+
+    async def test_a_file_of_it_that_is_damaged_is_told_and_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agent_key, "RETRY_SECONDS", 0.01)
+        service, path = MemoryKeyService(), tmp_path / "wrapped-key.json"
+        await unlock(KeyRing(FileWrappedKey(path), current=service), AgentSecrets(None), _nothing)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:20])
+        secrets = AgentSecrets(None)
+        with capture_logs() as lines:
+            unlocking = asyncio.create_task(unlock(KeyRing(FileWrappedKey(path), current=service), secrets, _nothing))
+            await asyncio.sleep(0.05)
+            path.write_bytes(whole)
+            await asyncio.wait_for(unlocking, 5)
+
+        assert any(line["event"] == "agent_key_not_there" for line in lines)
+        assert secrets.close(uuid4(), {"A": SENTINEL})
+
+
+def _nothing() -> None:
+    """Nothing waits."""
 
 
 async def _environment(folder: Path, wanted: Order) -> dict[str, str]:
