@@ -7,7 +7,13 @@ import re
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Never
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from process.key_service import KeyContext, KeyServiceAway, KeyServiceRefused, WrappedKey, WrappingForged
 
@@ -34,6 +40,8 @@ _REFUSED = {
     "NotFoundException",
     "ValidationException",
 }
+# Amazon does not know who asks, or not any more; credentials that have come since are found by a new session only.
+_NOBODY = {"ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId", "UnrecognizedClientException"}
 
 
 class AwsKeyService:
@@ -64,6 +72,7 @@ class AwsKeyService:
         try:
             answer = await client.encrypt(KeyId=self._arn, Plaintext=key, EncryptionContext=context.pairs())
         except (ClientError, BotoCoreError) as error:
+            await self._look_for_credentials_again(client, error)
             self._told(error, "kms:Encrypt")
         return WrappedKey(self.name, answer["KeyId"], answer["CiphertextBlob"])
 
@@ -76,13 +85,23 @@ class AwsKeyService:
                 KeyId=wrapped.version, CiphertextBlob=wrapped.content, EncryptionContext=context.pairs()
             )
         except (ClientError, BotoCoreError) as error:
+            await self._look_for_credentials_again(client, error)
             self._told(error, "kms:Decrypt")
         key: bytes = answer["Plaintext"]
         return key
 
     async def close(self) -> None:
-        self._client = None
+        self._client = self._session = None
         await self._open.aclose()
+
+    async def _look_for_credentials_again(self, client: Any, error: ClientError | BotoCoreError) -> None:
+        """A client keeps the credentials it was made with, none included: should it be those, the next call has a new one."""
+        code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+        if code not in _NOBODY and not isinstance(error, NoCredentialsError | CredentialRetrievalError):
+            return
+        async with self._making:
+            if self._client is client:
+                await self.close()
 
     def _is_ours(self, arn: str) -> bool:
         if not self._by_alias:

@@ -28,7 +28,13 @@ _NAME = re.compile(
 _VERSION = re.compile(r"[0-9a-f]{32}")
 _API = {"api-version": "7.4"}
 _WRAPS, _SIGNS = "RSA-OAEP-256", "PS256"
-_ROLE = "Key Vault Crypto User"
+_ROLES = {"vault": "Key Vault Crypto User", "managedhsm": "Managed HSM Crypto User"}
+# Who gives tokens for the vaults of each of Azure's clouds: learn.microsoft.com, "National clouds".
+_AUTHORITIES = {
+    "azure.net": "https://login.microsoftonline.com",
+    "azure.cn": "https://login.partner.microsoftonline.cn",
+    "usgovcloudapi.net": "https://login.microsoftonline.us",
+}
 
 T = TypeVar("T")
 
@@ -73,7 +79,10 @@ class AzureKeyService:
             self._root = f"{endpoints.rstrip('/').replace('{service}', 'vault')}/{found['host']}"
         self._path = f"/keys/{found['key']}"
         self._wire = Wire(endpoints)
-        self._tokens = OwnTokens(self._wire, f"https://{found['domain']}", environment)
+        kind, _, cloud = found["domain"].partition(".")
+        self._role = _ROLES[kind]
+        authority = self._wire.login if endpoints else _AUTHORITIES[cloud]
+        self._tokens = OwnTokens(self._wire, f"https://{found['domain']}", environment, authority=authority)
 
     @property
     def name(self) -> str:
@@ -141,7 +150,7 @@ class AzureKeyService:
             raise self._forged() from error
         if error.http_status in (400, 403, 404, 409):
             kind = _VersionUnknown if error.http_status == 404 else KeyServiceRefused
-            remedy = f"See that the key is an enabled RSA key that may wrap, unwrap, sign and verify, and that this service has the role {_ROLE} on it."
+            remedy = f"See that the key is an enabled RSA key that may wrap, unwrap, sign and verify, and that this service has the role {self._role} on it."
             raise kind(said, remedy) from error
         if error.http_status == 401:
             self._tokens.forget()

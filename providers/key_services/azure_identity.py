@@ -24,12 +24,20 @@ class _Issued(msgspec.Struct):
 
 
 class OwnTokens:
-    """Tokens for one resource, kept until they are nearly over. `environment` is what Azure puts there for its workloads."""
+    """Tokens for one resource, kept until they are nearly over. `environment` is what Azure puts there for its workloads;
+    where that does not say who gives tokens to them (`AZURE_AUTHORITY_HOST`), `authority` does."""
 
     def __init__(
-        self, wire: Wire, resource: str, environment: Mapping[str, str], *, clock: Callable[[], float] = time.time
+        self,
+        wire: Wire,
+        resource: str,
+        environment: Mapping[str, str],
+        *,
+        authority: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._wire, self._resource, self._environment, self._clock = wire, resource, environment, clock
+        self._authority = (environment.get("AZURE_AUTHORITY_HOST") or authority).rstrip("/")
         self._turn = asyncio.Lock()
         self._kept, self._ends_at = "", 0.0
 
@@ -56,7 +64,7 @@ class OwnTokens:
                 "client_assertion_type": _ASSERTION,
                 "client_assertion": (await asyncio.to_thread(Path(file).read_text)).strip(),
             }
-            return await self._wire.call("POST", f"{self._wire.login}/{tenant_id}/oauth2/v2.0/token", form=form)
+            return await self._wire.call("POST", f"{self._authority}/{tenant_id}/oauth2/v2.0/token", form=form)
         query = {"resource": self._resource, **({"client_id": client_id} if client_id else {})}
         if (app := given.get("IDENTITY_ENDPOINT")) and (secret := given.get("IDENTITY_HEADER")):
             query["api-version"] = "2019-08-01"

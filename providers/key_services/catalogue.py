@@ -38,7 +38,7 @@ def _service(name: str, settings: Settings, variable: str) -> KeyService:
     if name.startswith(aws.PREFIX) and aws.is_key(arn := name.removeprefix(aws.PREFIX)):
         return PatientService(aws.AwsKeyService(arn, settings.aws_endpoints))
     if name.startswith(gcp.PREFIX) and gcp.is_key(key := name.removeprefix(gcp.PREFIX)):
-        return PatientService(gcp.GcpKeyService(key, settings.gcp_endpoints))
+        return PatientService(gcp.GcpKeyService(key, settings.gcp_endpoints, os.environ))
     if name.startswith(azure.PREFIX) and azure.is_key(key := name.removeprefix(azure.PREFIX)):
         return PatientService(azure.AzureKeyService(key, settings.azure_endpoints, os.environ))
     raise SettingInvalid(variable, _EXPECTED)

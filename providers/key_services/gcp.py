@@ -7,8 +7,8 @@ import base64
 import binascii
 import io
 import json
-import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Never, TypeVar
 
@@ -49,9 +49,9 @@ class _Decrypted(msgspec.Struct):
 class GcpKeyService:
     """One symmetric key of Cloud KMS. Its primary version wraps; whichever version wrapped, the service finds by itself."""
 
-    def __init__(self, key: str, endpoints: str) -> None:
-        """`key` fits `is_key`; `endpoints` is a URL with `{service}` in it."""
-        self._key = key
+    def __init__(self, key: str, endpoints: str, environment: Mapping[str, str]) -> None:
+        """`key` fits `is_key`; `endpoints` is a URL with `{service}` in it; `environment` may name a file of credentials."""
+        self._key, self._environment = key, environment
         self._wire = Wire(endpoints)
         self._token: Token | None = None
         self._reading = asyncio.Lock()
@@ -123,7 +123,9 @@ class GcpKeyService:
         said = f"{self.name} answers {error.status or error.http_status}: {error.message}"
         right = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
         match error.http_status, error.status:
-            case 400, "INVALID_ARGUMENT" if verb == "decrypt" and "checksum" not in error.message:
+            case 400, "INVALID_ARGUMENT" if "checksum" in error.message.lower():
+                raise KeyServiceAway(f"What {self.name} was asked is damaged on the way.", _REACH) from error
+            case 400, "INVALID_ARGUMENT" if verb == "decrypt":
                 raise WrappingForged(
                     f"The key was not wrapped by {self.name} for this, or was changed since."
                 ) from error
@@ -139,12 +141,13 @@ class GcpKeyService:
     async def _bearer(self) -> str:
         """A token of whoever this process is to Google. Raises KeyServiceAway."""
         try:
+            # One at a time: whoever is the first in the library to ask, and gives up, gives up for all who wait with it.
             async with self._reading:
                 if self._token is None:
-                    given = await asyncio.to_thread(_credentials)
+                    given = await asyncio.to_thread(_credentials, self._environment.get(_KEYS_FILE, ""))
                     session: Any = self._wire.session  # Declared as requests' own, and meant to be aiohttp's as well.
                     self._token = Token(service_file=given, session=session, scopes=[SCOPE])
-            text = await self._token.get()
+                text = await self._token.get()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, LookupError) as error:
             said = str(error) or type(error).__name__
             raise KeyServiceAway(f"{self.name} cannot be asked without a token: {said}", _CREDENTIALS) from error
@@ -165,12 +168,16 @@ def is_key(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _credentials() -> io.StringIO | None:
-    """The file that the operator names, in which the library wants to be told of what kind the source of a token is."""
-    path = os.environ.get(_KEYS_FILE)
+def _credentials(path: str) -> io.StringIO | None:
+    """The file that the operator names, in which the library wants to be told of what kind the source of a token is.
+
+    Raises OSError, ValueError.
+    """
     if not path:
         return None
     data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds no JSON object.")  # noqa: TRY004 - of a file's content, not of an argument
     source = data.get("credential_source")
     if isinstance(source, dict) and "type" not in source:
         source["type"] = next((kind for kind in ("file", "url") if kind in source), "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +83,8 @@ class Project:
         self.account.service_accounts[self.email] = Policy()
         self.account.policy.add("roles/cloudkms.cryptoKeyEncrypterDecrypter", self.member)
         self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        # How long it takes to give a token.
+        self.token_seconds = 0.0
         app = web.Application()
         app.router.add_post("/token", self._given)
         self.token_uri = f"http://127.0.0.1:{self._background.serve(app)}/token"
@@ -105,6 +109,7 @@ class Project:
 
     async def _given(self, request: web.Request) -> web.Response:
         assertion = (await request.post())["assertion"]
+        await asyncio.sleep(self.token_seconds)
         claims = jwt.decode(str(assertion), self._private.public_key(), ["RS256"], audience=self.token_uri)
         assert claims["scope"] == "https://www.googleapis.com/auth/cloudkms"
         token = self.account.new_token(f"serviceAccount:{claims['iss']}")
@@ -114,9 +119,9 @@ class Project:
 def gcp_ground(project: Project) -> KeyGround:
     ours, theirs = project.key(), project.key()
     return KeyGround(
-        service=GcpKeyService(ours, project.google.endpoints),
-        another=GcpKeyService(theirs, project.google.endpoints),
-        gone=GcpKeyService(ours, nobody()),
+        service=GcpKeyService(ours, project.google.endpoints, os.environ),
+        another=GcpKeyService(theirs, project.google.endpoints, os.environ),
+        gone=GcpKeyService(ours, nobody(), os.environ),
         rotate=lambda: project.google.kms.rotate(ours),
         disable=lambda: project.google.kms.disabled.add(ours),
     )

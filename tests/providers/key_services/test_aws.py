@@ -85,7 +85,26 @@ class TestWhoWeAre:
             await service.wrap(KEY, CONTEXT)
 
         assert "credentials" in told.value.remedy
+
+        amazon_credentials(monkeypatch)  # They come later, as those of a machine may.
+        assert await service.unwrap(await service.wrap(KEY, CONTEXT), CONTEXT) == KEY
         await service.close()
+
+    async def test_what_amazon_does_not_know_any_more_is_looked_for_again(
+        self, cloud: Amazon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        amazon_credentials(monkeypatch)
+        service = AwsKeyService(made_key(cloud), cloud.endpoints)
+        wrapped = await service.wrap(KEY, CONTEXT)
+        amazon_credentials(monkeypatch, AWS_ACCESS_KEY_ID="AKIAGONE000000000000")
+        gone = AwsKeyService(service.name.removeprefix(PREFIX), cloud.endpoints)
+        with pytest.raises(KeyServiceAway):
+            await gone.unwrap(wrapped, CONTEXT)
+
+        amazon_credentials(monkeypatch)
+        assert await gone.unwrap(wrapped, CONTEXT) == KEY
+        for one in (service, gone):
+            await one.close()
 
     async def test_an_answer_that_is_lost_is_asked_for_again(
         self, cloud: Amazon, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from process.key_service import KeyContext, KeyServiceAway, KeyServiceRefused, WrappedKey, WrappingForged
 from process.settings import SettingInvalid, Settings
+from providers.azure.wire import Reply, Wire
 from providers.key_services.azure import PREFIX, AzureKeyService
 from providers.key_services.catalogue import key_services
+from providers.provider import ProviderUnreachable
 from tests.emulators.azure.vault import HOST, Vault
 from tests.providers.key_services.grounds import azure_environment
 
@@ -62,6 +64,33 @@ class TestWhoWeAre:
 
         assert await service.unwrap(await service.wrap(KEY, CONTEXT), CONTEXT) == KEY
         await service.close()
+
+    @pytest.mark.parametrize(
+        ("domain", "authority"),
+        [
+            ("vault.azure.net", "https://login.microsoftonline.com"),
+            ("vault.azure.cn", "https://login.partner.microsoftonline.cn"),
+            ("managedhsm.usgovcloudapi.net", "https://login.microsoftonline.us"),
+        ],
+    )
+    async def test_is_asked_of_whoever_gives_tokens_in_that_cloud(
+        self, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, domain: str, authority: str
+    ) -> None:
+        asked: list[str] = []
+
+        async def call(_wire: Wire, _method: str, url: str, **_more: object) -> Reply:
+            asked.append(url)
+            raise ProviderUnreachable("It is far away.")
+
+        monkeypatch.setattr(Wire, "call", call)
+        for given in (environment, {**environment, "AZURE_AUTHORITY_HOST": "https://login.acme.example/"}):
+            service = AzureKeyService(f"https://acme.{domain}/keys/dcf", None, given)
+            with pytest.raises(KeyServiceAway):
+                await service.wrap(KEY, CONTEXT)
+            await service.close()
+
+        tenant = environment["AZURE_TENANT_ID"]
+        assert asked == [f"{host}/{tenant}/oauth2/v2.0/token" for host in (authority, "https://login.acme.example")]
 
     async def test_is_asked_for_again_when_a_token_is_taken_no_more(
         self, vault: Vault, environment: dict[str, str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -9,6 +11,7 @@ import pytest
 
 from process.key_service import KeyContext, KeyServiceAway, KeyServiceRefused, WrappedKey, WrappingForged
 from process.settings import SettingInvalid, Settings
+from providers.key_services import gcp
 from providers.key_services.catalogue import key_services
 from providers.key_services.crc32c import crc32c
 from providers.key_services.gcp import PREFIX, GcpKeyService
@@ -22,7 +25,7 @@ CONTEXT = KeyContext(UUID(int=1), "function-secrets", UUID(int=2))
 @pytest.fixture
 def ours(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GcpKeyService:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(project.credentials(tmp_path)))
-    return GcpKeyService(project.key(), project.google.endpoints)
+    return GcpKeyService(project.key(), project.google.endpoints, os.environ)
 
 
 class TestAnAnswer:
@@ -42,6 +45,17 @@ class TestAnAnswer:
         for one in (service, ours):
             await one.close()
 
+    async def test_that_says_the_question_was_damaged_is_no_refusal(
+        self, ours: GcpKeyService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wrapped = await ours.wrap(KEY, CONTEXT)
+        monkeypatch.setattr(gcp, "crc32c", lambda content: crc32c(content) ^ 1)
+
+        for asked in (ours.wrap(KEY, CONTEXT), ours.unwrap(wrapped, CONTEXT)):
+            with pytest.raises(KeyServiceAway, match="damaged"):
+                await asked
+        await ours.close()
+
     async def test_of_another_key_is_never_asked_for(self, project: Project, ours: GcpKeyService) -> None:
         asked = len(project.google.calls)
 
@@ -52,6 +66,22 @@ class TestAnAnswer:
 
 
 class TestWhoWeAre:
+    async def test_whoever_gives_up_waiting_for_a_token_gives_up_for_nobody_else(
+        self, project: Project, ours: GcpKeyService
+    ) -> None:
+        project.token_seconds = 0.5
+        try:
+            first = asyncio.create_task(ours.wrap(KEY, CONTEXT))
+            others = [asyncio.create_task(ours.wrap(KEY, CONTEXT)) for _ in range(3)]
+            await asyncio.sleep(0.2)
+            first.cancel()
+            wrapped = await asyncio.gather(*others)
+        finally:
+            project.token_seconds = 0.0
+
+        assert [await ours.unwrap(one, CONTEXT) for one in wrapped] == [KEY] * 3
+        await ours.close()
+
     async def test_an_account_without_the_role_is_told_which(self, project: Project, ours: GcpKeyService) -> None:
         project.account.policy.remove("roles/cloudkms.cryptoKeyEncrypterDecrypter", project.member)
         try:
@@ -63,7 +93,7 @@ class TestWhoWeAre:
 
         assert "roles/cloudkms.cryptoKeyEncrypterDecrypter" in told.value.remedy
 
-    @pytest.mark.parametrize("content", ["", '{"type": "external_account"}', '{"type": "unheard_of"}'])
+    @pytest.mark.parametrize("content", ["", "[]", '"text"', '{"type": "external_account"}', '{"type": "unheard_of"}'])
     async def test_a_file_that_cannot_be_used_is_named(
         self, ours: GcpKeyService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
     ) -> None:
