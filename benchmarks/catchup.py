@@ -31,6 +31,7 @@ from projections.monitor import Monitor
 from projections.read_model import AnyModel
 from projections.rebuild.verification import Findings, Past, check_rows
 from projections.tables import install
+from projections.views import PostgresViews
 from projections.worker import Worker
 
 EVENTS = 100_000
@@ -89,7 +90,14 @@ class _Course:
         """Events a second from an empty table to the end of the log."""
         model = msgspec.structs.replace(DEPLOYMENTS, build=next(self._builds), keeps_history=keeps_history)
         await install(self._database, [model], [])
-        worker = Worker(self._database, self._log, self._codec, [model], epoch=1, monitor=Monitor(CollectorRegistry()))
+        worker = Worker(
+            PostgresViews(self._database),
+            self._log,
+            self._codec,
+            [model],
+            epoch=1,
+            monitor=Monitor(CollectorRegistry()),
+        )
         await worker.start()
         began = time.perf_counter()
         while await worker.turn():

@@ -37,6 +37,7 @@ from projections.rebuild.jobs import Job, find_job, request_job, take_job
 from projections.rebuild.lane_process import Assignment, LaneProcesses, lane_processes
 from projections.rebuild.steps import Tools, carry_out
 from projections.rebuild.verification import Findings
+from projections.views import PostgresViews
 from projections.worker import Worker
 
 EVENTS = 1_000_000
@@ -135,7 +136,7 @@ class _Yard:
         """Bring what is served to the end of the log."""
         (model,) = await prepare(self._database, [DEPLOYMENTS], QUERIES)
         monitor = Monitor(CollectorRegistry())
-        worker = Worker(self._database, self._log, self._codec, [model], epoch=1, monitor=monitor)
+        worker = Worker(PostgresViews(self._database), self._log, self._codec, [model], epoch=1, monitor=monitor)
         await worker.start()
         while await worker.turn():
             pass

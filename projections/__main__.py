@@ -13,7 +13,7 @@ import uvloop
 from domain.catalogue import AGGREGATES
 from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec
-from eventstore.database import Database, connect
+from eventstore.database import Database, Pool, connect
 from eventstore.embedded import PostgresUnavailable
 from eventstore.housekeeping import housekeeping
 from eventstore.leases import PostgresLeases
@@ -40,6 +40,7 @@ from projections.pace import Pace
 from projections.rebuild.lane import LaneOrder
 from projections.rebuild.lane_process import Assignment, lane_processes
 from projections.rebuild.steps import Tools
+from projections.views import PostgresViews
 
 # One writes, one reads ahead, one renews the lease, one answers health checks.
 POOL_SIZE_MAX = 4
@@ -75,11 +76,12 @@ async def _run(settings: Settings) -> None:
         async with AsyncExitStack() as exits:
             url = await exits.enter_async_context(postgres(settings))
             await migrate(url)
-            parts = await _parts(settings, url, exits)
+            database = await _pool(settings, url, exits)
+            parts = await _parts(settings, url, database, exits)
             monitor = parts.monitor
             keeper = await _keeper(settings, url, parts.log, exits)
             checks = {
-                "database": _database_check(parts.database),
+                "database": _database_check(database),
                 "lease": monitor.check_lease,
                 "parked": monitor.check_parked,
                 "log tree": keeper.monitor.check,
@@ -92,8 +94,8 @@ async def _run(settings: Settings) -> None:
             await run(parts, stop)
 
 
-async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
-    database = await exits.enter_async_context(
+async def _pool(settings: Settings, url: str, exits: AsyncExitStack) -> Pool:
+    return await exits.enter_async_context(
         connect(
             url,
             role="dcf_engine",
@@ -102,6 +104,9 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
             application_name="dcf projections",
         )
     )
+
+
+async def _parts(settings: Settings, url: str, database: Pool, exits: AsyncExitStack) -> Parts:
     direct, awaited = settings.database_direct_url, Awaited()
     log = PostgresLog(
         database,
@@ -139,7 +144,7 @@ async def _parts(settings: Settings, url: str, exits: AsyncExitStack) -> Parts:
         shelf=Shelf(settings.archive_dir),
     )
     return Parts(
-        database=database,
+        views=PostgresViews(database),
         log=log,
         leases=PostgresLeases(database),
         codec=codec,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from eventstore.codec import Codec
-from eventstore.database import Queries
 from eventstore.log import StoredEvent
 from projections.commit import Part
 from projections.fold import Fold, Folded
@@ -16,7 +15,6 @@ from projections.handing_out import HandingOut, interested
 from projections.parking import Parked, ParkedStreams, error_text
 from projections.read_model import AnyModel
 from projections.recent_rows import RecentRows
-from projections.stored_rows import load_rows
 
 # After so many events others get a turn: the batch before is being written meanwhile, and has to be sent.
 _EVENTS_AT_A_TIME = 100
@@ -57,7 +55,7 @@ def set_aside(codec: Codec, model: AnyModel, stored: StoredEvent, error: Excepti
 
 
 async def fold_batch(
-    queries: Queries,
+    load: Callable[[Sequence[Fold]], Awaitable[None]],
     codec: Codec,
     models: Sequence[AnyModel],
     parked: Mapping[str, ParkedStreams],
@@ -67,7 +65,7 @@ async def fold_batch(
     before: Batch | None = None,
     recent: RecentRows | None = None,
 ) -> Batch:
-    """Fold the events, which follow `position`, in memory. `before` is the batch of the same models before this one,
+    """Fold the events, which follow `position`, in memory. `load` gives folds the rows they want. `before` is the batch of the same models before this one,
     should it not be written yet; `recent` is what need not be asked of the tables."""
     types = {event.type for event in events}
     concerned = [models[number] for number in sorted(interested(models, types))]
@@ -82,7 +80,7 @@ async def fold_batch(
         if start:
             await asyncio.sleep(0)
         handing_out.give(events[start : start + _EVENTS_AT_A_TIME])
-    await load_rows(queries, folds)
+    await load(folds)
     applied = 0
     for fold in folds:
         for begin in range(0, fold.taken, _EVENTS_AT_A_TIME):

@@ -12,17 +12,16 @@ import msgspec
 import structlog
 
 from eventstore.codec import Codec
-from eventstore.database import Database
 from eventstore.leases import Lease, Leases, Wanted
 from eventstore.log import Log
 from projections.catalogue import QUERIES, READ_MODELS
 from projections.checkpoints import Superseded
-from projections.feeding import prepare
 from projections.monitor import Monitor
 from projections.query import AnyQuery
 from projections.read_model import AnyModel
 from projections.rebuild import runner as rebuilds
 from projections.rebuild.steps import Tools
+from projections.views import Views
 from projections.worker import Moved, Worker
 
 LEASE_NAME = "projections"
@@ -34,9 +33,9 @@ PAUSE_SECONDS_LONGEST = 5.0
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is put together from. `database` acts as dcf_engine."""
+    """What an engine is put together from."""
 
-    database: Database
+    views: Views
     log: Log
     leases: Leases
     codec: Codec
@@ -112,12 +111,12 @@ async def _lead(parts: Parts, lease: Lease, halt: asyncio.Event) -> None:
     """Feed, and begin anew whenever somebody else has changed rows or what is served. Raises Superseded when a newer
     worker has taken over."""
     while not halt.is_set():
-        models = await prepare(parts.database, parts.models, parts.queries)
+        models = await parts.views.prepare(parts.models, parts.queries)
         if not models:  # All that is served is of other versions, until rebuilds have made this code's.
             await _sleep(STAND_BY_SECONDS, halt)
             continue
         worker = Worker(
-            parts.database,
+            parts.views,
             parts.log,
             parts.codec,
             models,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -13,6 +11,7 @@ import msgspec
 from eventstore.codec import Codec, tag_of
 from eventstore.log import Log, StoredEvent
 from projections.catalogue import READ_MODELS
+from projections.memory_tables import MemoryTables
 from projections.query import AnyQuery, Found, Page, Query
 from projections.read_model import AnyModel, RowKey
 from projections.reader import checked_limit, cut
@@ -31,9 +30,7 @@ class MemoryReader:
         self._log = log
         self._codec = codec
         self._position = 0
-        self._tables: dict[str, dict[RowKey, Found[Any]]] = {model.name: {} for model in models}
-        # For each row, from which position on it stood as it did; None: it was gone.
-        self._versions: dict[str, dict[RowKey, list[tuple[int, Found[Any] | None]]]] = {m.name: {} for m in models}
+        self.tables = MemoryTables(models)
         self._interested: dict[str, list[AnyModel]] = {}
         for model in models:
             for event in model.interests:
@@ -41,19 +38,7 @@ class MemoryReader:
 
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
         await self._keep_up()
-        rows: Iterable[Found[Any]]
-        match query.over:
-            case "rows":
-                rows = self._tables[query.model.name].values()
-            case "as_of":
-                rows, args = self._as_of(query.model, args[0]), args[1:]
-            case "versions":
-                rows = self._all_versions(query.model)
-            case "endings":
-                rows = self._endings(query.model)
-        if query.audience == "tenant":
-            rows = [found for found in rows if found.tenant_id == tenant_id]
-        return [_answer(query, found) for found in query.select(rows, *args)]
+        return self.tables.rows(query, tenant_id, *args)
 
     async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
         found = await self.rows(query, tenant_id, *args)
@@ -70,28 +55,7 @@ class MemoryReader:
 
     def table(self, model: AnyModel) -> dict[RowKey, Found[Any]]:
         """All rows of a model, as of the last question."""
-        return self._tables[model.name]
-
-    def _as_of(self, model: AnyModel, position: int) -> list[Found[Any]]:
-        found: list[Found[Any]] = []
-        for versions in self._versions[model.name].values():
-            number = bisect_right(versions, position, key=lambda version: version[0])
-            version = versions[number - 1][1] if number else None
-            if version is not None:
-                found.append(version)
-        return found
-
-    def _all_versions(self, model: AnyModel) -> list[Found[Any]]:
-        every = (found for versions in self._versions[model.name].values() for _, found in versions)
-        return [msgspec.structs.replace(found, first_position=found.position) for found in every if found is not None]
-
-    def _endings(self, model: AnyModel) -> list[Found[Any]]:
-        return [
-            msgspec.structs.replace(last, first_position=position, position=position)
-            for versions in self._versions[model.name].values()
-            for (_, last), (position, found) in pairwise(versions)
-            if found is None and last is not None
-        ]
+        return self.tables.of(model)
 
     async def _keep_up(self) -> None:
         while events := await self._log.read(self._position, limit=BATCH_EVENTS_MAX):
@@ -117,21 +81,11 @@ class MemoryReader:
                 self._change(model, (stored.tenant_id, id), recorded)
 
     def _change(self, model: AnyModel, key: RowKey, recorded: Recorded) -> None:
-        table = self._tables[model.name]
-        before = table.get(key)
+        before = self.tables.of(model).get(key)
         row = model.project(before.row if before else None, recorded)
         if row is None:
-            if table.pop(key, None) is not None:
-                self._remember(model, key, recorded.position, None)
+            self.tables.drop(model, key, recorded.position)
         elif before is None or row is not before.row:
             first = before.first_position if before else recorded.position
-            table[key] = found = Found(*key, first, recorded.position, msgspec.json.encode(row), row)
-            self._remember(model, key, recorded.position, found)
-
-    def _remember(self, model: AnyModel, key: RowKey, position: int, found: Found[Any] | None) -> None:
-        if model.keeps_history:
-            self._versions[model.name].setdefault(key, []).append((position, found))
-
-
-def _answer(query: Query[A], found: Found[Any]) -> Found[A]:
-    return msgspec.structs.replace(found, row=msgspec.json.decode(found.raw, type=query.answer))
+            found = Found(*key, first, recorded.position, msgspec.json.encode(row), row)
+            self.tables.put(model, key, found)

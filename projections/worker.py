@@ -12,17 +12,16 @@ import msgspec
 import structlog
 
 from eventstore.codec import Codec, tag_of
-from eventstore.database import Database
 from eventstore.log import Log, StoredEvent
-from projections.active import active_versions
 from projections.batch import Batch, fold_batch, set_aside
-from projections.checkpoints import Checkpoint, positions, take_over
-from projections.commit import Move, Part, commit
+from projections.checkpoints import Checkpoint
+from projections.commit import Move, Part
 from projections.feed import Feed
 from projections.monitor import Monitor
-from projections.parking import ParkedStreams, parked_streams
+from projections.parking import ParkedStreams
 from projections.read_model import AnyModel
 from projections.recent_rows import RecentRows
+from projections.views import Views
 
 # Should a notification be missed, the log is looked at again after this long.
 POLL_SECONDS = 1.0
@@ -58,7 +57,7 @@ class Worker:
 
     def __init__(
         self,
-        database: Database,
+        views: Views,
         log: Log,
         codec: Codec,
         models: Sequence[AnyModel],
@@ -70,7 +69,7 @@ class Worker:
         awaited: Callable[[], bool] = lambda: True,
     ) -> None:
         """`awaited` says whether anybody waits for the read models just now."""
-        self._database = database
+        self._views = views
         self._log = log
         self._codec = codec
         self._models = {model.kind: model for model in models}
@@ -89,8 +88,8 @@ class Worker:
         """Shut out every worker of an earlier epoch, and look where the read models stand."""
         kinds = sorted(self._models)
         self._recent.forget()
-        self._checkpoints = await take_over(self._database, kinds, self._epoch)
-        self._parked = await parked_streams(self._database, kinds)
+        self._checkpoints = await self._views.take_over(kinds, self._epoch)
+        self._parked = await self._views.parked(kinds)
         self._monitor.parked({kind: len(parked) for kind, parked in self._parked.items()})
 
     @property
@@ -199,7 +198,7 @@ class Worker:
         before: Batch | None = None,
     ) -> Batch:
         return await fold_batch(
-            self._database, self._codec, models, parked, position, events, before=before, recent=self._recent
+            self._views.load, self._codec, models, parked, position, events, before=before, recent=self._recent
         )
 
     async def _write_or_narrow(self, batch: Batch) -> bool:
@@ -238,7 +237,7 @@ class Worker:
             to_position=last.position,
             reached_at=last.recorded_at,
         )
-        await commit(self._database, move, parts)
+        await self._views.commit(move, parts)
         for kind in kinds:
             self._checkpoints[kind] = msgspec.structs.replace(self._checkpoints[kind], position=last.position)
         if self._moved is not None:
@@ -288,8 +287,8 @@ class Worker:
             return
         self._report_due = time.monotonic() + REPORT_SECONDS
         at = {kind: checkpoint.position for kind, checkpoint in self._checkpoints.items()}
-        stored = await positions(self._database)
-        served = {served.kind(name) for name, served in (await active_versions(self._database)).items()}
+        stored = await self._views.positions()
+        served = await self._views.served()
         at |= {kind: stored[kind] for kind in served - at.keys() if kind in stored}
         head = await self._log.head()
         oldest: dict[int, datetime | None] = {}

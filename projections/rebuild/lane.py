@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +24,7 @@ from projections.pace import WORK_SECONDS_WANTED, Pace
 from projections.parking import parked_streams
 from projections.read_model import AnyModel
 from projections.recorded import Recorded
+from projections.stored_rows import load_rows
 
 # Positions that are folded in memory before anything is written: what bounds a lane's memory, however long the log is.
 CHUNK_POSITIONS_MAX = 16_384
@@ -137,7 +139,7 @@ async def _fold(
     queries: Queries, codec: Codec, model: AnyModel, position: int, events: Sequence[StoredEvent]
 ) -> Folded:
     parked = await parked_streams(queries, [model.kind])
-    batch = await fold_batch(queries, codec, [model], parked, position, events)
+    batch = await fold_batch(partial(load_rows, queries), codec, [model], parked, position, events)
     return batch.parts[0][1] if batch.parts else Folded()
 
 

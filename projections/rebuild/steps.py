@@ -36,6 +36,7 @@ from projections.rebuild.lane import LaneOrder, NeedsOneLane, scan
 from projections.rebuild.switch import HOLD_SECONDS_MAX, bring_level, held_still, move_pointer, served_twin
 from projections.rebuild.verification import Findings, Past, check_rows, compare, sample
 from projections.tables import begin_checkpoint, begin_table, finish_table, install_queries
+from projections.views import PostgresViews
 from projections.worker import Worker
 
 # A log this short is scanned before a second process has started.
@@ -222,7 +223,7 @@ class _Rebuild:
     async def _finish(self) -> None:
         """Catch up with a worker of the build's own, verify, and move the pointer."""
         worker = Worker(
-            self._database,
+            PostgresViews(self._database),
             self._tools.log,
             self._tools.codec,
             [self._model],

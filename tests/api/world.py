@@ -64,6 +64,7 @@ from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from projections.rebuild.steps import Tools
 from projections.upkeep import PostgresUpkeep, Upkeep
+from projections.views import PostgresViews
 from providers.issuer import token_source
 from providers.simulated.provider import SimulatedProvider
 from tests.api import contract
@@ -202,7 +203,7 @@ async def world_on_postgres(url: str, data_dir: Path) -> AsyncIterator[World]:
         await enter(
             engine(
                 Parts(
-                    database=own,
+                    views=PostgresViews(own),
                     log=own_log,
                     leases=PostgresLeases(own),
                     codec=CODEC,

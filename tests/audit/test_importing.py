@@ -39,6 +39,7 @@ from process.key_ring import KeyRing
 from projections.catalogue import READ_MODELS
 from projections.engine import Parts, engine
 from projections.monitor import Monitor
+from projections.views import PostgresViews
 from tests.api.steps import a_function, a_project, ask, connected, the_files
 from tests.api.world import World, world_on_postgres
 from tests.support.key_service import MemoryKeyService
@@ -59,7 +60,7 @@ async def _engine(url: str) -> AsyncIterator[PostgresLog]:
         PostgresLog(database, url, role="dcf_engine") as log,
         engine(
             Parts(
-                database=database,
+                views=PostgresViews(database),
                 log=log,
                 leases=PostgresLeases(database),
                 codec=CODEC,

@@ -19,6 +19,7 @@ from projections.query import Found
 from projections.read_model import AnyModel
 from projections.row_changes import restored
 from projections.tables import install
+from projections.views import PostgresViews
 from projections.worker import Worker
 from tests.projections.history import CODEC, History
 
@@ -69,7 +70,7 @@ class Workshop:
         await install(self.database, chosen, queries)
         self._epoch += 1
         given: dict[str, Any] = {"database": self.database, "monitor": Monitor(CollectorRegistry())} | parts
-        worker = Worker(given.pop("database"), self.log, CODEC, chosen, epoch=self._epoch, **given)
+        worker = Worker(PostgresViews(given.pop("database")), self.log, CODEC, chosen, epoch=self._epoch, **given)
         await worker.start()
         return worker
 

@@ -20,6 +20,7 @@ from projections.engine import Parts, engine
 from projections.monitor import Monitor
 from projections.postgres_reader import PostgresReader
 from projections.projects import PROJECT, PROJECTS
+from projections.views import PostgresViews
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History, fold
 from tests.projections.stories import STORIES
@@ -31,7 +32,7 @@ SECONDS_MAX = 90
 
 def parts_of(workshop: Workshop) -> Parts:
     return Parts(
-        database=workshop.database,
+        views=PostgresViews(workshop.database),
         log=workshop.log,
         leases=PostgresLeases(workshop.database),
         codec=CODEC,

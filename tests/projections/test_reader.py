@@ -74,6 +74,7 @@ from projections.tables import install
 from projections.tenants import TENANT, TENANT_BY_SLUG, TENANTS_LIST
 from projections.usage import USAGE_LIST
 from projections.versions import VERSION_QUERIES
+from projections.views import PostgresViews
 from projections.webhooks import WEBHOOK_GET, WEBHOOKS_ACTIVE, WEBHOOKS_LIST
 from projections.work import WORK_QUEUE, WORK_READY, WORK_UNDER_WAY, WORK_WAITING
 from tests.projections.conftest import Workshop
@@ -378,7 +379,7 @@ class TestWaitFor:
     ) -> None:
         progress = Progress()
         parts = Parts(
-            database=workshop.database,
+            views=PostgresViews(workshop.database),
             log=workshop.log,
             leases=PostgresLeases(workshop.database),
             codec=CODEC,

@@ -26,6 +26,7 @@ from projections.projects import PROJECTS
 from projections.read_model import AnyModel
 from projections.recorded import Recorded
 from projections.replay import Replayed, replay_parked
+from projections.views import PostgresViews
 from projections.worker import Worker
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History, fold
@@ -234,7 +235,12 @@ class TestEpoch:
 
     async def test_an_older_one_cannot_take_over(self, workshop: Workshop) -> None:
         older = Worker(
-            workshop.database, workshop.log, CODEC, [PROJECTS], epoch=0, monitor=Monitor(CollectorRegistry())
+            PostgresViews(workshop.database),
+            workshop.log,
+            CODEC,
+            [PROJECTS],
+            epoch=0,
+            monitor=Monitor(CollectorRegistry()),
         )
         await workshop.worker(PROJECTS)
 

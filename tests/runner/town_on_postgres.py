@@ -16,6 +16,7 @@ from process.settings import Settings
 from projections.catalogue import QUERIES
 from projections.monitor import Monitor
 from projections.tables import install
+from projections.views import PostgresViews
 from projections.worker import Worker
 from providers.simulated.weather import FAIR, Weather
 from runner.composition import MODELS
@@ -31,7 +32,9 @@ async def town_on_postgres(url: str, data_dir: Path, seed: int = 0, *, weather: 
         stores = await stores_on_postgres(Settings(data_dir=data_dir), url, exits)
         database = await exits.enter_async_context(connect(url, role="dcf_engine", size_max=2))
         await install(database, MODELS, [query for query in QUERIES if query.model in MODELS])
-        worker = Worker(database, stores.log, CODEC, MODELS, epoch=1, monitor=Monitor(CollectorRegistry()))
+        worker = Worker(
+            PostgresViews(database), stores.log, CODEC, MODELS, epoch=1, monitor=Monitor(CollectorRegistry())
+        )
         await worker.start()
         working = asyncio.create_task(_work(worker))
         try:

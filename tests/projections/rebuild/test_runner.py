@@ -23,6 +23,7 @@ from projections.projects import PROJECT, PROJECTS
 from projections.read_model import AnyModel
 from projections.rebuild.jobs import Job, newest_job, request_job, take_job
 from projections.rebuild.steps import Tools, fail
+from projections.views import PostgresViews
 from tests.projections.conftest import Workshop
 from tests.projections.history import CODEC, History
 from tests.projections.rebuild.conftest import Rebuilds
@@ -44,7 +45,7 @@ async def running(workshop: Workshop, rebuilds: Rebuilds, *models: AnyModel) -> 
         if query.model.name == model.name
     ]
     parts = Parts(
-        database=workshop.database,
+        views=PostgresViews(workshop.database),
         log=workshop.log,
         leases=PostgresLeases(workshop.database),
         codec=CODEC,
