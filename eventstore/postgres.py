@@ -31,6 +31,7 @@ from eventstore.log import (
 )
 from eventstore.notifier import POLL_SECONDS, Notifier, Told
 from eventstore.rivals import Rivals
+from eventstore.selection import SELECTED, stored_events
 from eventstore.session import HINDERED, LOST, sessions
 from eventstore.turns import Turns
 
@@ -52,21 +53,21 @@ _LOAD_SINCE = """
 
 _KEEP_SNAPSHOT = "SELECT log.keep_snapshot($1, $2, $3, $4, $5, $6, $7)"
 
-_READ = """
-    SELECT position, tenant_id, stream_id, version, type, schema_version, recorded_at, meta, data
-      FROM log.read($1, $2)
-"""
+_READ = f"""
+    SELECT {SELECTED}
+      FROM log.read($1, $2) e
+"""  # noqa: S608 -- names of columns
 
 # What is left out is never sent. Positions are dense, so the last one there is tells how far this is.
-_SKIM = """
-    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+_SKIM = f"""
+    SELECT {SELECTED}
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $1 + $2
        AND (e.type <> ALL($3) OR e.position = (SELECT max(l.position)
                                                  FROM log.events l
                                                 WHERE l.position > $1 AND l.position <= $1 + $2))
      ORDER BY e.position
-"""
+"""  # noqa: S608 -- names of columns
 
 _HEAD = "SELECT log.head($1)"
 
@@ -182,13 +183,13 @@ class PostgresLog:
 
     async def read(self, after: int, *, limit: int) -> list[StoredEvent]:
         with told_if_archived():
-            return [StoredEvent(*row) for row in await self._database.fetch(_READ, after, limit)]
+            return stored_events(await self._database.fetch(_READ, after, limit))
 
     async def skim(self, after: int, *, limit: int, without: Sequence[str]) -> list[StoredEvent]:
         if not without:
             return await self.read(after, limit=limit)
         with told_if_archived():
-            return [StoredEvent(*row) for row in await self._database.fetch(_SKIM, after, limit, without)]
+            return stored_events(await self._database.fetch(_SKIM, after, limit, without))
 
     async def counted(self, tenant_id: UUID) -> dict[tuple[str, str], int]:
         rows = await self._database.fetch(_COUNTED, tenant_id)

@@ -16,6 +16,7 @@ from eventstore.archived import EventsArchived, told_if_archived
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Connection, Database, Queries
 from eventstore.log import StoredEvent
+from eventstore.selection import SELECTED, stored_events
 from projections.batch import fold_batch, set_aside
 from projections.checkpoints import Superseded
 from projections.commit import write_unguarded
@@ -66,13 +67,13 @@ _ADVANCE = """
 """
 # A row is its id's lane's, and an event that can only change its own stream's row is that stream's: only the others have
 # to be seen by every lane, and nobody has to see what the model is not interested in.
-_READ = """
-    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+_READ = f"""
+    SELECT {SELECTED}
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3)
        AND (get_byte(uuid_send(e.stream_id), 15) % $5 = $6 OR e.type = ANY($4))
      ORDER BY e.position
-"""
+"""  # noqa: S608 - names of columns
 
 # What the database refuses it would refuse again.
 _UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -132,7 +133,7 @@ async def _read(
         wanted = Wanted(types=interests, strays=strays, lane=order.lane, lanes=order.lanes)
         piece = await archived_piece(shelf or Shelf(None), wanted, after=position, up_to=end)
         return piece.events, piece.position
-    return [StoredEvent(*row) for row in rows], end
+    return stored_events(rows), end
 
 
 async def _fold(

@@ -16,6 +16,7 @@ from eventstore.archive.whole import Shelf
 from eventstore.codec import Codec, tag_of
 from eventstore.database import Queries
 from eventstore.log import StoredEvent
+from eventstore.selection import SELECTED, stored_events
 from projections.read_model import AnyModel, RowKey, own_stream
 from projections.recorded import Recorded
 from projections.side_by_side import side_by_side
@@ -43,7 +44,7 @@ class Past(msgspec.Struct, frozen=True):
             until = min(end, self.archived_to)
             piece = await archived_piece(self.shelf, Wanted(types=tags), after=start, up_to=until)
             return [e for e in piece.events if tenants is None or e.tenant_id in tenants], piece.position
-        return [StoredEvent(*row) for row in await self.queries.fetch(_EVENTS, start, end, tags, tenants)], end
+        return stored_events(await self.queries.fetch(_EVENTS, start, end, tags, tenants)), end
 
 
 class Findings(msgspec.Struct, kw_only=True, rename="camel"):
@@ -81,12 +82,12 @@ _DIFFERING = """
      GROUP BY d.tenant_id, d.id
      LIMIT $1
 """
-_EVENTS = """
-    SELECT e.position, e.tenant_id, e.stream_id, e.version, e.type, e.schema_version, e.recorded_at, e.meta, e.data
+_EVENTS = f"""
+    SELECT {SELECTED}
       FROM log.events e
      WHERE e.position > log.beyond_archives($1) AND e.position <= $2 AND e.type = ANY($3) AND ($4::uuid[] IS NULL OR e.tenant_id = ANY($4))
      ORDER BY e.position
-"""
+"""  # noqa: S608 - names of columns
 _ROWS = """
     SELECT t.tenant_id, t.id, t.first_position, t.position, t.row
       FROM unnest($1::uuid[], $2::uuid[]) w (tenant_id, id)
