@@ -47,6 +47,12 @@ _CLIENT_VARIABLES = (
 METADATA = (IPv4Address("169.254.169.254"), 80)
 
 
+# What docker's builder takes for `--network`: it builds in no network of the operator's own (docs.docker.com, "docker buildx build").
+_NETWORKS_OF_BUILDKIT = ("default", "none", "host")
+# What the program that connects exits with when it could not; another code is the engine's own.
+_NOT_CONNECTED = 1
+
+
 class Container:
     """One of the two container engines. The image lives in the engine; the output file holds its digest."""
 
@@ -64,6 +70,8 @@ class Container:
         self._run_options: tuple[str, ...] = ()
         # What the operator wants builds and functions to be put into, instead of the engine's own network.
         self._own_network = ("--network", surroundings.network) if surroundings.network else ()
+        builds_in_it = name == "podman" or surroundings.network in _NETWORKS_OF_BUILDKIT
+        self._build_network = self._own_network if builds_in_it else ()
 
     @classmethod
     async def probe(cls, name: Literal["podman", "docker"], surroundings: Surroundings) -> Self:
@@ -92,9 +100,8 @@ class Container:
                 if self._own_network and "--network" in options:
                     continue
                 self._run_options = (*self._own_network, *options)
-                words = (
-                    await self._try((*self._program, "run", "--rm", *self._network(1), *options, image), folder) or ""
-                )
+                asked = (*self._program, "run", "--rm", *self._network(1), *self._run_options, image)
+                words = await self._try(asked, folder) or ""
                 if not words:
                     return
         raise EngineUnavailable(
@@ -117,7 +124,7 @@ class Container:
         )
 
     async def reaches(self, address: IPv4Address, port: int) -> bool | None:
-        """Whether what this engine runs, in the network that builds and functions have, can connect to somebody; None: it cannot be told."""
+        """Whether what this engine builds or runs, each in the network it has, can connect to somebody; None: it cannot be told."""
         program = tiny_program.connecting(address, port)
         if program is None:
             return None
@@ -129,7 +136,16 @@ class Container:
             if await self._try(self.build_steps(folder, "dcf-probe-network")[0], folder) is not None:
                 return None
             image = (folder / self.output).read_text().strip()
-            return await self._try((*self._program, "run", "--rm", *self._run_options, image), folder) is None
+            of_builds = self._run_options if self._build_network else self._run_options[len(self._own_network) :]
+            reached = [
+                await self._connects((*self._program, "run", "--rm", *options, image), folder)
+                for options in dict.fromkeys((self._run_options, of_builds))
+            ]
+            return True if True in reached else None if None in reached else False
+
+    async def _connects(self, argv: tuple[str, ...], folder: Path) -> bool | None:
+        finished = await run(argv, cwd=folder, seconds_max=PROBE_SECONDS_MAX, environment=self._client)
+        return {0: True, _NOT_CONNECTED: False}.get(finished.code) if finished.code is not None else None
 
     async def _try(self, argv: tuple[str, ...], folder: Path) -> str | None:
         """None when it succeeded, else what it said."""
@@ -148,7 +164,7 @@ class Container:
             )
 
     def build_steps(self, folder: Path, name: str) -> tuple[tuple[str, ...], ...]:
-        return ((*self._program, "build", *self._own_network, "--iidfile", self.output, "-t", _tag(name), "."),)
+        return ((*self._program, "build", *self._build_network, "--iidfile", self.output, "-t", _tag(name), "."),)
 
     def digest(self, output: Path) -> str:
         found = output.read_text().strip()

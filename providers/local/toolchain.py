@@ -17,7 +17,8 @@ ENGINES: tuple[EngineName, ...] = ("dart", "podman", "docker", "standin")
 
 METADATA_REMEDY = (
     "Drop it in the machine's firewall (`iptables -I FORWARD -d 169.254.169.254 -j DROP`; DOCKER-USER instead of FORWARD for docker), or give"
-    " builds a network without it by DCF_CONTAINER_NETWORK, or have the cloud answer no hop further (AWS: a hop limit of 1)."
+    " containers a network without it by DCF_CONTAINER_NETWORK (podman; docker builds in its own network all the same), or have the cloud"
+    " answer no hop further (AWS: a hop limit of 1)."
 )
 
 log = structlog.get_logger()

@@ -45,12 +45,45 @@ class TestMetadata:
 
     async def test_is_asked_for_in_the_network_that_is_wanted(self, tmp_path: Path) -> None:
         place = surroundings(tmp_path, _engine(tmp_path, connects=1))
+
+        engine = await Container.probe("docker", msgspec.structs.replace(place, network="walled"))
+        assert self._runs_in_the_network(tmp_path) == [True]
+
+        # What docker builds stays in docker's own network, which is looked at too.
+        await engine.reaches(IPv4Address("169.254.169.254"), 80)
+        assert self._runs_in_the_network(tmp_path) == [True, False]
+        assert "--network" not in engine.build_steps(tmp_path, "x")[0]
+
+    @staticmethod
+    def _runs_in_the_network(tmp_path: Path) -> list[bool]:
+        asked = (tmp_path / "told").read_text().splitlines()
+        return ["--network walled" in line for line in asked if line.startswith("run ")]
+
+    async def test_is_in_reach_if_only_builds_reach_it(self, tmp_path: Path) -> None:
+        script = _engine(tmp_path, connects=0).replace(
+            "then exit 0", 'then case "$3" in --network) exit 1;; esac; exit 0'
+        )
+        place = surroundings(tmp_path, script)
         toolchains = Toolchains(msgspec.structs.replace(place, network="walled"), "docker")
 
-        engine = await toolchains.start()
+        await toolchains.start()
 
-        assert engine.build_steps(tmp_path, "x")[0][1:4] == ("build", "--network", "walled")
-        assert "run --rm --network walled" in (tmp_path / "told").read_text()
+        assert toolchains.exposed
+
+    async def test_is_not_said_to_be_out_of_reach_when_the_engine_itself_failed(self, tmp_path: Path) -> None:
+        place = surroundings(tmp_path, _engine(tmp_path, connects=125))
+
+        engine = await Container.probe("docker", place)
+
+        assert await engine.reaches(IPv4Address("169.254.169.254"), 80) is None
+
+    @pytest.mark.parametrize("network", ["none", "host", "default"])
+    async def test_is_in_no_other_network_where_docker_builds_in_it(self, tmp_path: Path, network: str) -> None:
+        place = surroundings(tmp_path, _engine(tmp_path, connects=1))
+
+        engine = await Container.probe("docker", msgspec.structs.replace(place, network=network))
+
+        assert engine.build_steps(tmp_path, "x")[0][1:4] == ("build", "--network", network)
 
 
 @pytest.mark.proof
