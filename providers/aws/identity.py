@@ -169,9 +169,8 @@ def trust_policy(issuer: str, subject: str, provider_arn: str) -> dict[str, Any]
 
 def create_provider_command(issuer: str) -> str:
     """What makes the OIDC provider that stands for this service in an account."""
-    tags = ("--tags", f"Key=managed-by,Value={naming.MANAGED_BY}")
     return command(
-        "aws", "iam", "create-open-id-connect-provider", "--url", issuer, "--client-id-list", AUDIENCE, *tags
+        "aws", "iam", "create-open-id-connect-provider", "--url", issuer, "--client-id-list", AUDIENCE, *naming.TAGS
     )
 
 

@@ -10,6 +10,8 @@ from domain.clouds import AwsTarget
 from providers.provider import Order
 
 MANAGED_BY = "dart-cloud-functions"
+# On what the setup makes, as options of Amazon's command line.
+TAGS = ("--tags", f"Key=managed-by,Value={MANAGED_BY}")
 # The alias that the Function URL leads to: whichever version it names serves.
 LIVE = "live"
 ROOT = "dcf/"

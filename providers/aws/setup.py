@@ -148,12 +148,13 @@ class _Plan:
     def steps(self) -> tuple[AwsSetupStep, ...]:
         places, names = self._places(self._account), self._names
         region = ("--region", self._region)
-        tags = ("--tags", f"Key=managed-by,Value={naming.MANAGED_BY}")
         trust = _json(self._trust(places))
 
         def role(name: str, trusting: str, statements: list[dict[str, Any]]) -> tuple[str, ...]:
             return (
-                _aws("iam", "create-role", "--role-name", name, "--assume-role-policy-document", trusting, *tags),
+                _aws(
+                    "iam", "create-role", "--role-name", name, "--assume-role-policy-document", trusting, *naming.TAGS
+                ),
                 _aws(
                     "iam",
                     "put-role-policy",
@@ -188,7 +189,7 @@ class _Plan:
                         names.ecr_repository,
                         "--image-tag-mutability",
                         "IMMUTABLE",
-                        *tags,
+                        *naming.TAGS,
                         *region,
                     ),
                     _aws(

@@ -209,6 +209,7 @@ class KubernetesApi:
     async def _answered(self, request: web.Request) -> web.StreamResponse:
         if request.app is not self._app and request.transport is not None:
             request.transport.abort()
+            return web.Response(status=503)  # Which nobody hears.
         self._forget()
         try:
             if (told := DISCOVERY.get(request.path)) is not None:
