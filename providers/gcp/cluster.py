@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 import time
@@ -25,6 +26,8 @@ MANAGER = "dart-cloud-functions"
 # A runner looks at what it deploys every few seconds. What begins a deployment always asks anew.
 KNOWN_SECONDS, KNOWN_MAX = 300.0, 1000
 _CONTEXTS_MAX = 64
+# What does not answer once may only have been slow, or have lost the way for a moment.
+_TRIES, _TRY_AGAIN_SECONDS, _ANSWER_SECONDS_MAX = 3, 1.0, 10.0
 _USABLE = ("RUNNING", "RECONCILING", "DEGRADED")
 _APPLIED = "application/apply-patch+yaml"
 _MERGED = "application/merge-patch+json"
@@ -108,11 +111,15 @@ class Kubernetes:
     looked for anew, and asked once more.
     """
 
-    def __init__(self, account: Account, target: GcpTarget, known: KnownClusters) -> None:
+    def __init__(
+        self, account: Account, target: GcpTarget, known: KnownClusters, *, cluster: Cluster | None = None
+    ) -> None:
+        """`cluster` is one that the target does not mean now, to look into it all the same."""
         self._account, self._target, self._known = account, target, known
         self._what = (account.whose, target.project_id, target.region)
-        self._cluster: Cluster | None = None
-        self._is_fresh = False
+        self._cluster = cluster
+        self._is_fresh = cluster is not None
+        self._others: list[Cluster] = []
 
     async def cluster(self) -> Cluster:
         """The one cluster of the target's region, or the labelled one of several. Raises ProviderRefused or ProviderBusy."""
@@ -126,16 +133,23 @@ class Kubernetes:
         path = f"/v1/projects/{self._target.project_id}/locations/-/clusters"
         found = await self._account.call("GET", "container", path, _Clusters)
         self._cluster, self._is_fresh = _chosen(found, self._target), True
+        self._others = [one for one in _usable(found, self._target) if one != self._cluster]
         self._known.put(self._what, self._cluster)
         return self._cluster
+
+    def others(self) -> list[Kubernetes]:
+        """The same namespace in the region's other clusters, as GKE said when it was asked last: one of them may have been
+        meant before a label was moved."""
+        return [Kubernetes(self._account, self._target, self._known, cluster=one) for one in self._others]
 
     async def require(self) -> None:
         """Raises ProviderRefused where there is no cluster, or none that can be reached from here, or ProviderBusy."""
         cluster = await self.renewed()
         if _by_name(cluster) or not cluster.is_inside:
             return
+        await self._account.token()  # That there is none would say nothing of the cluster.
         try:
-            await self._exchange("GET", "/version")
+            await self._answered()
         except ProviderUnreachable as error:
             raise ProviderRefused(
                 "gke_cluster_unreachable",
@@ -153,6 +167,19 @@ class Kubernetes:
             ) from error
         except Answered:
             return  # It answers; whether it lets us in shows later, with what it was asked for.
+
+    async def _answered(self) -> None:
+        """Raises ProviderUnreachable when it did not answer several times, or Answered."""
+        for tried in range(1, _TRIES + 1):
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                    await self._exchange("GET", "/version")
+            except (ProviderUnreachable, TimeoutError) as error:
+                if tried == _TRIES:
+                    raise ProviderUnreachable(str(error) or "It did not answer in time.") from error
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            else:
+                return
 
     async def get(self, resource: str, name: str, answer: type[T]) -> T | None:
         """An object by its name. `resource` is its kind's path, such as `apis/apps/v1/deployments`."""
@@ -264,6 +291,14 @@ class Kubernetes:
             if error.http_status == 401:
                 self._account.forget_token()
             raise
+
+
+def _usable(found: _Clusters, target: GcpTarget) -> list[Cluster]:
+    return [
+        one
+        for one in found.clusters
+        if one.lies_in(target.region) and one.status in _USABLE and (one.endpoint or _by_name(one))
+    ]
 
 
 def _chosen(found: _Clusters, target: GcpTarget) -> Cluster:

@@ -54,19 +54,24 @@ _MORE_MEMORY = "It needs more memory than it has: let it use less, and deploy ag
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """The release's own Deployment, the one that serves the target, and the address."""
+    """The release's own Deployment, the one that serves the target, the address, and that of a release with the other access."""
 
     record: Deployment | None
     main: Deployment | None
     service: KubeService | None
+    other: KubeService | None
 
 
 class GkeReleases:
     """The release of one order, as one account sees it."""
 
-    def __init__(self, account: Account, order: Order, known: KnownClusters) -> None:
-        self._account, self._order, self._target = account, order, target_of(order)
-        self._kubernetes = Kubernetes(account, self._target, known)
+    def __init__(
+        self, account: Account, order: Order, known: KnownClusters, *, elsewhere: Kubernetes | None = None
+    ) -> None:
+        """`elsewhere` is a cluster that the target does not mean any more, from which the release is to be taken away."""
+        self._account, self._order, self._target, self._known = account, order, target_of(order), known
+        self._kubernetes = elsewhere or Kubernetes(account, self._target, known)
+        self._is_elsewhere = elsewhere is not None
         self._by_kind: dict[str, Schedules | CronJobs] = {
             Schedules.kind: Schedules(account, order),
             CronJobs.kind: CronJobs(account, self._kubernetes, order),
@@ -130,10 +135,34 @@ class GkeReleases:
 
     async def withdraw(self) -> tuple[str, ...]:
         """Take the release away: with the one that serves everything of the function here, and with one that was only
-        about to serve, what served before comes back. The names of what is still there."""
-        seen = await self._look_anywhere()
-        if seen is None:
+        about to serve, what served before comes back. The names of what is still there.
+
+        It is looked for in the region's other clusters too, as far as these can be looked into: another may be meant now
+        than when it was made.
+        """
+        try:
+            await self._kubernetes.renewed()
+        except ProviderRefused as refused:
+            if refused.code != CLUSTER_MISSING:
+                raise
+            await self._by_kind[Schedules.kind].remove_own()  # Which is in no cluster, and calls what is gone.
             return ()
+        remaining = await self._withdraw_here(await self._look())
+        for kubernetes in self._kubernetes.others():
+            remaining += await GkeReleases(
+                self._account, self._order, self._known, elsewhere=kubernetes
+            )._withdraw_if_there()
+        return remaining
+
+    async def _withdraw_if_there(self) -> tuple[str, ...]:
+        try:
+            seen = await self._look()
+        except (Answered, ProviderBusy, ProviderRefused):
+            return ()  # It is not known to be ours to use.
+        is_there = seen.record is not None or self._leads(seen.main) is not None
+        return await self._withdraw_here(seen) if is_there else ()
+
+    async def _withdraw_here(self, seen: _Seen) -> tuple[str, ...]:
         main = seen.main if seen.main is not None and self._is_ours(seen.main.metadata) else None
         serving = main
         if main is not None and main.deployment_id == str(self._order.deployment_id):
@@ -164,16 +193,13 @@ class GkeReleases:
         main = await self._rolled_out()
         if main is None or not main.is_complete:
             return
-        await self._close_other()
-        await self._schedule(main, record)
+        if self._schedules.are_wanted:
+            await self._schedules.put(self._url(await self._look()))
+        # What the one before it was called by goes once this one cannot be withdrawn in its favour any more.
         if not record.has_served or record.spec.replicas:
             served = {"metadata": {"annotations": {SERVED: "yes"}}, "spec": {"replicas": 0}}
             await self._kubernetes.merge(DEPLOYMENTS, self._name, served)
-
-    async def _schedule(self, main: Deployment, record: Deployment) -> None:
-        """Have what serves called as the release says, and by nothing else."""
-        if self._schedules.are_wanted:
-            await self._schedules.put(self._url(await self._look()))
+        await self._close_other()
         if others := main.scheduled_by - self._scheduled_by:
             for kind in others:
                 await self._by_kind[kind].remove()
@@ -207,7 +233,7 @@ class GkeReleases:
 
     async def _close_other(self) -> None:
         """A function that was public is closed when it is private, and the other way round."""
-        await self._close("private" if self._order.release.access == "public" else "public")
+        await self._close(self._other_access)
 
     async def _close(self, access: Access) -> tuple[str, ...]:
         """Take an address away; there may be none. The name of one that is not gone yet."""
@@ -232,7 +258,9 @@ class GkeReleases:
         """Everything of the function at this target. What is called goes before what calls it."""
         if main is not None and main.scheduled_by:
             for kind in main.scheduled_by:
-                await self._by_kind[kind].remove()
+                # The job is one of the target, whichever cluster it means: it may call another release by now.
+                is_anothers = self._is_elsewhere and kind == Schedules.kind
+                await (self._by_kind[kind].remove_own() if is_anothers else self._by_kind[kind].remove())
         elif self._schedules.are_wanted:
             await self._schedules.remove_own()
         remaining = [*await self._close("public"), *await self._close("private")]
@@ -272,13 +300,14 @@ class GkeReleases:
 
     async def _look(self) -> _Seen:
         await self._kubernetes.cluster()
-        record, main, service = await together(
+        record, main, service, other = await together(
             self._kubernetes.get(DEPLOYMENTS, self._name, Deployment),
             self._kubernetes.get(DEPLOYMENTS, self._target.deployment_name, Deployment),
             self._kubernetes.get(SERVICES, self._service_name, KubeService),
+            self._kubernetes.get(SERVICES, naming.kube_service_name(self._order, self._other_access), KubeService),
         )
         mine = record if record is not None and record.deployment_id == str(self._order.deployment_id) else None
-        return _Seen(record=mine, main=main, service=service)
+        return _Seen(record=mine, main=main, service=service, other=other)
 
     async def _shown(self, seen: _Seen) -> Service:
         assert seen.record is not None, "only a release that was made is shown"
@@ -386,12 +415,19 @@ class GkeReleases:
         if main is None or seen.record is None or seen.service is None:
             return False
         finished = seen.record.has_served and not seen.record.spec.replicas
-        finished = finished and main.scheduled_by == self._scheduled_by
+        finished = finished and main.scheduled_by == self._scheduled_by and not self._is_open(seen.other)
         return main.is_complete and main.spec.replicas > 0 and finished and self._is_as_said(seen.service)
 
     async def _is_in_charge(self, seen: _Seen) -> bool:
         """It serves, and is called when its schedule says so."""
         return self._serves(seen) and await self._schedules.are_as_said(self._url(seen))
+
+    @property
+    def _other_access(self) -> Access:
+        return "private" if self._order.release.access == "public" else "public"
+
+    def _is_open(self, other: KubeService | None) -> bool:
+        return other is not None and self._is_ours(other.metadata) and not other.metadata.deletion_timestamp
 
     def _was_made_for_it_alone(self, record: Deployment | None, serving: Deployment) -> bool:
         """The address of a release that never served, where what serves has the other one."""

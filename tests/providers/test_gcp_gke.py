@@ -19,6 +19,9 @@ import pytest_asyncio
 from domain.release import PinnedImage, Trigger
 from domain.trigger import TICK_TYPE
 from process.secret import Secret
+from providers.gcp import cluster
+from providers.gcp.cluster import Kubernetes
+from providers.gcp.gke import GkeReleases
 from providers.gcp.provider import GcpProvider
 from providers.provider import NO_SECRETS, Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Secrets, Service
 from tests.emulators.gcp.cloud import EMAIL, REGION, GcpCloud
@@ -98,6 +101,11 @@ async def _environment(url: str) -> dict[str, str]:
     async with httpx.AsyncClient() as client:
         found: dict[str, str] = (await client.get(f"{url}/environment", timeout=20)).json()
     return found
+
+
+def _inside(shown: dict[str, Any]) -> dict[str, Any]:
+    """A cluster that only its own network leads to, and that is reached all the same: this service is in there."""
+    return {**shown, "controlPlaneEndpointsConfig": {"ipEndpointsConfig": {"enabled": True}}}
 
 
 async def _refusal(place: Place, wanted: Order) -> ProviderRefused:
@@ -227,6 +235,60 @@ class TestARelease:
         assert [failed.serving, back.serving, gone.serving, mended.serving] == [False, True, False, True]
         assert place.cloud.google.scheduler.jobs == {}
 
+    async def test_that_is_given_up_in_the_midst_of_taking_over_leaves_all_of_the_one_before_it(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Goal: until it is noted that a release served, what the one before is called by stays, for it may have to come back.
+        Method: public with a schedule, then private without; the runner dies where that would be noted.
+        """
+        first = place.order(1, trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
+        second = place.order(2, access="private")
+        await place.served(first)
+        await place.healthy(second)
+
+        async def dies(*_: object) -> None:
+            raise ProviderUnreachable("The runner is gone.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Kubernetes, "merge", dies)
+            with pytest.raises(ProviderUnreachable):
+                await place.provider.promote(second)
+        between = [name for name in place.cluster.names() if name.startswith("Service")]
+        await withdrawn(place.provider, second)
+        back = await settled(place.provider, first)
+        called = await asyncio.to_thread(place.cloud.tick, datetime(2026, 11, 27, 3, tzinfo=UTC))
+        await withdrawn(place.provider, first)
+
+        assert between == ["Service hello", "Service hello-internal"]
+        assert (back.serving, called) == (True, [204])
+        assert place.cluster.names() == []
+
+    async def test_that_served_goes_on_closing_what_the_one_before_was_called_by(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """*Method:* public with a schedule, then private; the runner dies when the public address is to be closed."""
+        first = place.order(1, trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
+        second = place.order(2, access="private")
+        await place.served(first)
+        await place.healthy(second)
+
+        async def dies(*_: object) -> None:
+            raise ProviderUnreachable("The runner is gone.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(GkeReleases, "_close_other", dies)
+            with pytest.raises(ProviderUnreachable):
+                await place.provider.promote(second)
+        open_still = await settled(place.provider, second)
+        done = await place.provider.promote(second)
+
+        assert (open_still.serving, done.serving) == (False, True)
+        assert [name for name in place.cluster.names() if name.startswith("Service")] == ["Service hello-internal"]
+        assert place.cloud.google.scheduler.jobs == {}
+        for wanted in (first, second):
+            await withdrawn(place.provider, wanted)
+
     async def test_that_may_not_be_pulled_says_who_must_be_let_in(self, place: Place) -> None:
         wanted = place.order()
         place.cluster.nodes_may_pull = False
@@ -317,6 +379,85 @@ class TestTheCluster:
         assert (none.code, several.code) == ("gke_cluster_missing", "gke_cluster_ambiguous")
         assert "functions (europe-west1), other (europe-west1-b)" in several.message
         assert "abroad" not in several.message
+
+    async def test_that_was_meant_before_is_looked_into_when_a_release_is_taken_away(self, place: Place) -> None:
+        """
+        Goal: a label that moves leaves nothing running that is recorded as gone, and takes nothing from what came after.
+        Method: a release in each of two clusters, both called by the one job; the first is taken away, then the second.
+        """
+        there, jobs = place.cloud.google.clusters.there, place.cloud.google.scheduler.jobs
+        kept, other = there[0], await asyncio.to_thread(place.cloud.make_cluster, "other", f"{REGION}-b")
+        trigger = Trigger(type="schedule", settings={"cron": "0 3 * * *"})
+        first, second = place.order(1, trigger=trigger), place.order(2, trigger=trigger)
+        kept.labels["dcf"] = "true"
+        await place.served(first)
+        other.labels["dcf"] = kept.labels.pop("dcf")
+        await place.served(second)
+        assert (bool(kept.names()), bool(other.names()), len(jobs)) == (True, True, 1)
+
+        await withdrawn(place.provider, first)
+        assert (kept.names(), bool(other.names()), len(jobs)) == ([], True, 1)
+        assert (await settled(place.provider, second)).serving
+        await withdrawn(place.provider, second)
+        there.remove(other)
+
+        assert (other.names(), jobs) == ([], {})
+
+    async def test_that_is_gone_leaves_nothing_that_calls_into_it(self, place: Place) -> None:
+        there, jobs = place.cloud.google.clusters.there, place.cloud.google.scheduler.jobs
+        wanted = place.order(trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
+        await place.served(wanted)
+        [kept] = there
+        there.clear()
+
+        try:
+            assert len(jobs) == 1
+            assert await place.provider.withdraw(wanted) == ()
+            assert jobs == {}
+        finally:
+            there.append(kept)
+            await withdrawn(place.provider, wanted)
+
+    async def test_that_does_not_answer_once_is_not_refused(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cluster, "_TRY_AGAIN_SECONDS", 0.01)
+        silent, exchange = [2], Kubernetes._exchange
+
+        async def flaky(self: Kubernetes, method: str, path: str, **rest: Any) -> bytes:
+            if path == "/version" and silent[0]:
+                silent[0] -= 1
+                raise ProviderUnreachable("It does not answer.")
+            return await exchange(self, method, path, **rest)
+
+        monkeypatch.setattr(Kubernetes, "_exchange", flaky)
+        shown = place.cluster.shown
+        monkeypatch.setattr(place.cluster, "shown", lambda: _inside(shown()))
+
+        await place.provider.bundle(place.order(), sources(PROBE))
+
+        assert silent == [0]
+
+    async def test_is_not_blamed_for_a_token_that_is_not_given(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shown = place.cluster.shown
+        monkeypatch.setattr(place.cluster, "shown", lambda: _inside(shown()))
+        renewed = Kubernetes.renewed
+
+        async def then_no_token(self: Kubernetes) -> cluster.Cluster:
+            found = await renewed(self)
+
+            async def token() -> str:
+                raise ProviderUnreachable("No token is given.")
+
+            monkeypatch.setattr(self._account, "token", token)
+            return found
+
+        monkeypatch.setattr(Kubernetes, "renewed", then_no_token)
+
+        with pytest.raises(ProviderUnreachable, match="No token"):
+            await place.provider.bundle(place.order(), sources(PROBE))
 
     async def test_is_asked_for_once_and_anew_where_it_does_not_answer_any_more(self, place: Place) -> None:
         wanted, faults = place.order(), place.cloud.google.faults
