@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from api.first_start import TENANT_ID
 from commands.execute import Context, execute
 from commands.ids import new_id
 from commands.progress import ClaimDeployment, RecordWaiting
+from eventstore.leases import MemoryLeases
 from eventstore.meta import Actor
+from providers.simulated.provider import SimulatedProvider
+from providers.simulated.weather import Behaviour
+from runner.composition import Stores, make_runner
 from tests.api.served import Message, served, stream
 from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
 from tests.api.world import World
+from tests.runner.mailbox import Mailbox
 
 CUTS = 50
 
@@ -45,6 +55,40 @@ async def waiting(world: World, deployment: Any, times: int) -> None:
         context = Context(actor=Actor("runner", "a runner"), command_id=new_id(), correlation_id=new_id())
         await execute(world.log, command, context)
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def at_work(world: World, *, build_seconds: float) -> AsyncIterator[None]:
+    """A runner of the world's deployments, inside the block."""
+    cloud, stop, services = SimulatedProvider(1, clock=time.monotonic), asyncio.Event(), world.services
+    cloud.behaviour = defaultdict(lambda: Behaviour(build_seconds=build_seconds))
+    stores = Stores(
+        log=services.log,
+        reader=services.reader,
+        leases=MemoryLeases(services.clock),
+        contents=services.contents,
+        build_logs=services.build_logs,
+        secrets=services.secrets,
+        sealing=services.sealing,
+        ticks=services.ticks,
+        deliveries=services.deliveries,
+    )
+    runner = make_runner(
+        stores,
+        {"local": cloud},
+        clock=services.clock,
+        random=Random(1),
+        new_id=new_id,
+        registry=CollectorRegistry(),
+        sender=Mailbox(),
+        deployments_max=5,
+    )
+    working = asyncio.create_task(runner.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await working
 
 
 class TestFollow:
@@ -128,6 +172,23 @@ class TestBuildLog:
         assert first.data["text"] == "compiling\n"
         assert [message.data["text"] for message in rest] == ["done\n"]
         assert [message.data["text"] for message in again] == ["done\n"]
+
+    async def test_is_followed_while_a_runner_has_it_built(
+        self, world: World, client: httpx.AsyncClient, deployment: Any
+    ) -> None:
+        """Goal: whoever deploys sees the build as it goes. Method: a runner over the same stores, and a cloud whose build
+        says two lines a second and would go on for ten minutes, were it not canceled."""
+        base = f"/projects/{deployment['projectId']}/deployments/{deployment['deploymentId']}"
+        async with served(world) as api, at_work(world, build_seconds=600), stream(api, f"{base}/logs") as messages:
+            told = [(await anext(messages)).data["text"], (await anext(messages)).data["text"]]
+            meanwhile = await ask(client, "GET", base)
+            await ask(client, "POST", f"{base}/cancel", {}, status=202)
+            told += [message.data["text"] async for message in messages]
+
+        assert meanwhile["status"] == "running"
+        lines = "".join(told).splitlines()
+        assert lines == [f"line {line}" for line in range(len(lines))]
+        assert len(lines) >= 2
 
     @staticmethod
     async def said(world: World, deployment: Any, text: str, start: int, end: int) -> None:

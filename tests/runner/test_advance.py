@@ -23,6 +23,7 @@ from providers.hiding import HIDDEN_AS
 from providers.simulated.weather import Behaviour, Weather
 from runner.advance import Turns, advance
 from runner.composition import stores_in_memory
+from runner.patience import JITTER, POLL_SECONDS_MAX
 from runner.world import Held, World
 from tests.runner.town import Town
 from tests.support import a, virtual_time
@@ -104,8 +105,30 @@ class TestTheWholeWay:
         async def scene(town: Town) -> None:
             deployment_id = await deployed(town, Behaviour(build_seconds=5))
 
-            log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
-            assert log.text == "".join(f"line {line}\n" for line in range(10))
+            assert await town.said(deployment_id) == "".join(f"line {line}\n" for line in range(10))
+
+        play(scene)
+
+    def test_has_what_the_build_said_stored_while_it_still_runs(self) -> None:
+        """Goal: whoever follows a build sees it build. Method: what is stored is read every ten seconds of a minute's build,
+        which says two lines a second."""
+
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue(behaviour=Behaviour(build_seconds=60))
+            driven = asyncio.create_task(drive(await town.claim(deployment_id), town.world()))
+            stored = ""
+            for seconds in range(10, 60, 10):
+                await asyncio.sleep(10)
+                before, stored = stored, await town.said(deployment_id)
+
+                assert "deployment.build_succeeded" not in await town.story(deployment_id)
+                assert stored.startswith(before)
+                lines = stored.splitlines()
+                assert lines == [f"line {line}" for line in range(len(lines))]
+                assert seconds - POLL_SECONDS_MAX * (1 + JITTER) <= len(lines) / 2 <= seconds
+            await driven
+
+            assert len((await town.said(deployment_id)).splitlines()) == 120
 
         play(scene)
 
@@ -115,9 +138,9 @@ class TestTheWholeWay:
             world = town.world(redact=lambda text: text.replace("line", "****"))
             await drive(await town.claim(deployment_id), world)
 
-            log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
-            assert "****" in log.text
-            assert "line" not in log.text
+            said = await town.said(deployment_id)
+            assert "****" in said
+            assert "line" not in said
 
         play(scene)
 
@@ -185,8 +208,7 @@ class TestACrash:
                 story = await town.story(deployment_id)
                 assert [type for type in story if type != "deployment.claimed"] == WITHOUT_CLAIM, f"killed at {step}"
                 assert town.cloud.made[deployment_id].builds_started == 1
-                log = await town.build_logs.read(town.tenant_of(deployment_id), deployment_id)
-                assert log.text == "line 0\nline 1\nline 2\nline 3\n"
+                assert await town.said(deployment_id) == "line 0\nline 1\nline 2\nline 3\n"
                 survived.append(not died)
 
             survived: list[bool] = []

@@ -302,6 +302,10 @@ class Town:
         assert order is not None
         return order
 
+    async def said(self, deployment_id: UUID) -> str:
+        """What is stored by now of what the deployment's build said."""
+        return (await self.build_logs.read(self.tenant_of(deployment_id), deployment_id)).text
+
     async def story(self, deployment_id: UUID) -> list[str]:
         """The types of the deployment's events, in order."""
         return [type(event).__struct_config__.tag for event in await self.events(deployment_id)]  # type: ignore[misc]
