@@ -17,6 +17,8 @@ import msgspec
 
 # The longest any schedule pauses: from one 29 February to the next over a century that has none.
 DAYS_MAX = 366 * 9
+# No schedule that anybody means is longer.
+TEXT_LENGTH_MAX = 128
 _MINUTES_PER_HOUR = 60
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
@@ -80,6 +82,8 @@ _FIELDS = (
 
 def parse(text: str) -> Cron:
     """Five fields: `*`, numbers, names of months and weekdays, ranges, lists and steps. Raises CronInvalid."""
+    if len(text) > TEXT_LENGTH_MAX:
+        raise CronInvalid(f"it has more than {TEXT_LENGTH_MAX} characters")
     parts = text.split()
     if len(parts) != len(_FIELDS):
         names = ", ".join(field.name for field in _FIELDS)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from domain.clouds import ProviderName
-from domain.cron import CronInvalid, ZoneUnknown, parse, zone
+from domain.cron import TEXT_LENGTH_MAX, CronInvalid, ZoneUnknown, parse, zone
 from domain.refusal import FieldError, Invalid
 from domain.release import Trigger
 
@@ -23,7 +23,9 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 class ScheduleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """When to call the function: five cron fields, and the time zone they are read in."""
 
-    cron: Annotated[str, msgspec.Meta(pattern=r"^\s*(\S+\s+){4}\S+\s*$", max_length=128, examples=["0 3 * * *"])]
+    cron: Annotated[
+        str, msgspec.Meta(pattern=r"^\s*(\S+\s+){4}\S+\s*$", max_length=TEXT_LENGTH_MAX, examples=["0 3 * * *"])
+    ]
     time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["Europe/Madrid"])] = "UTC"
 
 

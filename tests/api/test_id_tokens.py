@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -282,6 +283,87 @@ class TestAnIssuerWhoseAddressesAreTrusted:
         for refused in ("trusts-email:firebase:shop", "trusts-email:", "trusts-email:http://two.example=id"):
             with pytest.raises(SettingInvalid, match="DCF_SIGN_IN_ISSUERS"):
                 trusted_issuers(refused)
+
+
+class TestFirebase:
+    """Tokens as Firebase's page on verifying them describes: its issuer with the project, the project as audience, keys as a
+    JSON Web Key Set at one address for all projects, and claims of its own."""
+
+    @pytest.fixture
+    async def tokens(self, issuer: OidcIssuer) -> AsyncIterator[IdTokens]:
+        [shop] = trusted_issuers("firebase:shop")
+        here = msgspec.structs.replace(shop, keys_url=f"{issuer.url}/jwks")  # Google's cannot be reached.
+        async with httpx.AsyncClient(trust_env=False) as http:
+            yield IdTokens((here,), http, clock=lambda: datetime.now(UTC))
+
+    @staticmethod
+    def _token(issuer: OidcIssuer, **changed: Any) -> str:
+        subject = "Zk3vY0c1bqWcPz7Qm2f8Lr5TnXa2"
+        claims: dict[str, Any] = {
+            "iss": "https://securetoken.google.com/shop",
+            "aud": "shop",
+            "auth_time": int(time.time()) - 60,
+            "user_id": subject,
+            "picture": "https://images.example/ada",
+            "firebase": {"identities": {"email": ["ada@example.com"]}, "sign_in_provider": "password"},
+        }
+        return issuer.token(subject, **{**claims, **changed})
+
+    async def test_says_who_somebody_is(self, issuer: OidcIssuer, tokens: IdTokens) -> None:
+        found = await tokens.identity(self._token(issuer, email="ada@example.com"))
+
+        assert found.issuer == "https://securetoken.google.com/shop"
+        assert (found.subject, found.email) == ("Zk3vY0c1bqWcPz7Qm2f8Lr5TnXa2", "ada@example.com")
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"email_verified": False},
+            {
+                "email": None,
+                "email_verified": None,
+                "name": None,
+                "phone_number": "+34600000000",
+                "firebase": {"identities": {"phone": ["+34600000000"]}, "sign_in_provider": "phone"},
+            },
+            {
+                "email": None,
+                "email_verified": None,
+                "name": None,
+                "provider_id": "anonymous",
+                "firebase": {"identities": {}, "sign_in_provider": "anonymous"},
+            },
+        ],
+        ids=["unverified", "phone", "anonymous"],
+    )
+    async def test_gives_no_address_that_nobody_verified(
+        self, issuer: OidcIssuer, tokens: IdTokens, claims: dict[str, Any]
+    ) -> None:
+        assert (await tokens.identity(self._token(issuer, **claims))).email is None
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"iss": "https://securetoken.google.com/another", "aud": "another"},
+            {"aud": "another"},
+            {"iss": "https://securetoken.google.com/another"},
+            {"iss": "https://session.firebase.google.com/shop"},
+            {"auth_time": int(NOW) + 3600},
+            {"sub": ""},
+        ],
+        ids=["another project", "its audience", "its issuer", "a session cookie", "signed in tomorrow", "of nobody"],
+    )
+    async def test_of_another_project_or_form_is_refused(
+        self, issuer: OidcIssuer, tokens: IdTokens, claims: dict[str, Any]
+    ) -> None:
+        with pytest.raises(CredentialUnknown):
+            await tokens.identity(self._token(issuer, **claims))
+
+    async def test_goes_on_while_its_keys_change(self, issuer: OidcIssuer, tokens: IdTokens) -> None:
+        before = self._token(issuer)
+        issuer.rotate()
+
+        assert (await tokens.identity(before)).subject == (await tokens.identity(self._token(issuer))).subject
 
 
 class TestTrustedIssuers:

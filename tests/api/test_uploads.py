@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.first_start import TENANT_ID
-from tests.api.steps import CONTENTS, NAMES, a_project, connected, fields_of, is_problem, upload
+from tests.api.steps import CONTENTS, NAMES, a_project, ask, connected, fields_of, is_problem, upload
 from tests.api.world import MAIN_DART, UPLOAD_BYTES_MAX, World
 
 EDGE = "an-edge"
@@ -29,6 +29,63 @@ def a_part(name: str, content: bytes, file_name: str = "") -> bytes:
 
 
 END = f"--{EDGE}--\r\n".encode()
+
+
+async def _plan_takes(world: World, bytes_max: int) -> None:
+    """Let the plan of the tenant allow files of so many bytes."""
+    async with world.client(world.operator_key) as operator:
+        plan = await ask(operator, "GET", "/operations/plans/enterprise")
+        body = {"limits": {**plan["limits"], "uploadBytes": bytes_max}, "entitlements": plan["entitlements"]}
+        await ask(operator, "PUT", "/operations/plans/enterprise", body)
+
+
+class TestThePlan:
+    """A file may have as many bytes as the plan says, and never more than the service takes."""
+
+    @pytest.mark.parametrize("kind", ["code", "docker"])
+    async def test_says_how_large_a_file_may_be(
+        self, world: World, client: httpx.AsyncClient, project_id: str, kind: str
+    ) -> None:
+        limit = len(CONTENTS[kind]) + 10
+        await _plan_takes(world, limit)
+        content = CONTENTS[kind] + b"\n" * 10
+
+        taken = await upload(client, kind, project_id, content=content)
+        refused = await upload(client, kind, project_id, content=content + b"\n")
+
+        assert (taken.status_code, taken.json()["sizeBytes"]) == (201, limit)
+        assert is_problem(refused, 413, "body_too_large")
+        assert str(limit) in refused.json()["detail"]
+        assert (await ask(client, "GET", f"/projects/{project_id}/artifacts"))["items"] == [taken.json()]
+
+    async def test_never_lets_more_than_the_service_takes(
+        self, world: World, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        await _plan_takes(world, UPLOAD_BYTES_MAX * 2)
+        content = MAIN_DART + b"\n" * (UPLOAD_BYTES_MAX + 1 - len(MAIN_DART))
+
+        assert is_problem(await upload(client, "code", project_id, content=content), 413, "body_too_large")
+        assert (await upload(client, "code", project_id, content=content[:-1])).status_code == 201
+
+    async def test_holds_for_what_is_sent_in_pieces(
+        self, world: World, client: httpx.AsyncClient, project_id: str
+    ) -> None:
+        await _plan_takes(world, 100)
+        path = f"/api/v1/projects/{project_id}/uploads?kind=code"
+        content, pieces = MAIN_DART.ljust(101), {"Content-Type": "application/partial-upload"}
+
+        named = await client.post(path, headers={"Upload-Complete": "?0", "Upload-Length": "101"})
+        begun = await client.post(path, headers={"Upload-Complete": "?0"}, content=content[:60])
+        beyond = await client.patch(
+            begun.headers["location"],
+            headers={"Upload-Offset": "60", "Upload-Complete": "?1", **pieces},
+            content=content[60:],
+        )
+
+        assert is_problem(named, 413, "body_too_large")
+        assert begun.headers["upload-limit"].startswith("max-size=100,")
+        assert is_problem(beyond, 413, "body_too_large")
+        assert (await ask(client, "GET", f"/projects/{project_id}/artifacts"))["items"] == []
 
 
 class TestUpload:
