@@ -23,7 +23,7 @@ def archive(sources: tuple[Source, ...]) -> bytes:
     """A tar.gz of the sources. Raises ProviderRefused for one that is not what its digest says, or two of one kind."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for source in _checked(sources):
+        for source in checked(sources):
             entry = tarfile.TarInfo(FILE_NAMES[source.kind])
             entry.size, entry.mode = len(source.content), 0o644
             tar.addfile(entry, io.BytesIO(source.content))
@@ -34,15 +34,16 @@ def zipped(sources: tuple[Source, ...]) -> bytes:
     """The same as a zip."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as files:
-        for source in _checked(sources):
+        for source in checked(sources):
             entry = zipfile.ZipInfo(FILE_NAMES[source.kind], _NO_DATE)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             files.writestr(entry, source.content)
     return packed.getvalue()
 
 
-def _checked(sources: tuple[Source, ...]) -> list[Source]:
-    """In the order they are packed in."""
+def checked(sources: tuple[Source, ...]) -> list[Source]:
+    """The sources in the order they are packed in. Raises ProviderRefused for one that is not what its digest says, or two of
+    one kind."""
     for source in sources:
         if f"sha256:{hashlib.sha256(source.content).hexdigest()}" != source.digest:
             raise ProviderRefused(

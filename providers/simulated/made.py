@@ -38,7 +38,7 @@ class MadeBuild(msgspec.Struct, frozen=True):
     id: str
     started_at: float
     ends_at: float
-    fails: bool
+    complaint: str = ""
     stopped: bool = False
 
 
@@ -51,7 +51,7 @@ class MadeService(msgspec.Struct, frozen=True):
     url: str
     revision: str
     healthy_at: float
-    comes_up_unhealthy: bool
+    last_words: str = ""
     serving: bool = False
     stopped: bool = False
 
@@ -65,6 +65,7 @@ class Made:
         self.image: Shown[MadeImage] = Shown()
         self.service: Shown[MadeService] = Shown()
         self.builds_started = 0
+        self.builds_stopped = 0
         self.services_started = 0
         self.secret_names: tuple[str, ...] = ()
         self.withdrawals = 0

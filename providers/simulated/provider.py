@@ -16,6 +16,7 @@ import msgspec
 
 from domain.clouds import Identity, Storage, target_key
 from domain.release import Toolchain
+from providers.archive import checked
 from providers.provider import (
     NO_SECRETS,
     Answered,
@@ -65,6 +66,7 @@ class SimulatedProvider:
     """Everything random comes from the seed, so the same calls in the same order meet the same cloud.
 
     Beside the port it tells what really happened: `made`, `served`, `calls`, `files`, and `violations`, one sentence each.
+    What becomes of a deployment stands in `behaviour`; a `compiler`, where there is one, reads it out of the sources.
     """
 
     name = "simulated"
@@ -76,6 +78,7 @@ class SimulatedProvider:
         clock: Callable[[], float],
         weather: Weather = FAIR,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        compiler: Callable[[tuple[Source, ...]], Behaviour] | None = None,
     ) -> None:
         self.weather = weather
         self.behaviour: dict[UUID, Behaviour] = defaultdict(Behaviour)
@@ -87,12 +90,13 @@ class SimulatedProvider:
         self._random = Random(seed)  # noqa: S311 - repeatable on purpose
         self._clock = clock
         self._now = now
+        self._compiler = compiler
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
-        return Finding(status="verified", steps=(Step(name="identity", status="passed"),))
+        return Finding(status="verified", steps=(Step(name="identity", status="passed", message="It is taken."),))
 
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
-        return Finding(status="verified", steps=(Step(name="storage", status="passed"),))
+        return Finding(status="verified", steps=(Step(name="storage", status="passed", message="It is there."),))
 
     async def put_file(self, place: Place, name: str, content: bytes) -> bool:
         async with self._stormy():
@@ -138,7 +142,9 @@ class SimulatedProvider:
 
     async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
         async with self._call("bundle", order):
-            digest = "sha256:" + hashlib.sha256(b"".join(source.content for source in sources)).hexdigest()
+            if self._compiler is not None:
+                self.behaviour[order.deployment_id] = self._compiler(sources)
+            digest = "sha256:" + hashlib.sha256(b"".join(source.content for source in checked(sources))).hexdigest()
             location = f"simulated/{order.deployment_id}/source"
             self.made[order.deployment_id].bundle.change(MadeBundle(location, digest), self._visible_at())
             return Bundle(location=location, digest=digest)
@@ -165,8 +171,10 @@ class SimulatedProvider:
             seconds = min(self._clock(), build.ends_at) - build.started_at
             lines = round(seconds * _LOG_LINES_PER_SECOND)
             says = self.behaviour[order.deployment_id].says
-            text = "".join(f"line {line}{says}\n" for line in range(cursor, lines))
-            return LogChunk(text=text, next_cursor=max(cursor, lines))
+            written = [f"line {line}{says}\n" for line in range(lines)]
+            if build.complaint and _build(build, self._clock()).status == "failed":
+                written.append(f"{build.complaint}{says}\n")
+            return LogChunk(text="".join(written[cursor:]), next_cursor=max(cursor, len(written)))
 
     async def push(self, order: Order) -> Image:
         async with self._call("push", order):
@@ -186,7 +194,7 @@ class SimulatedProvider:
             if made.image.actual is None:  # What the release pins is kept for this deployment too.
                 made.image.change(self._pinned(order), self._visible_at())
             if made.service.actual is None:
-                self._start_service(order, made)
+                self._start_service(order, made, secrets)
             assert made.service.actual is not None
             return _service(made.service.actual, self._clock())
 
@@ -196,8 +204,11 @@ class SimulatedProvider:
             if service.actual is None or _service(service.actual, now).status != "healthy":
                 raise ProviderRefused("release_not_healthy", "There is no healthy release to serve.", "Deploy again.")
             before = self.serving(order)
-            if before is None or before.number <= order.number:
-                self._serve(order, before)
+            if before is not None and before.number > order.number:
+                raise ProviderRefused(
+                    "overtaken", "A later deployment of the function serves already.", "Deploy again."
+                )
+            self._serve(order, before)
             return _service(service.actual, now)
 
     async def withdraw(self, order: Order) -> tuple[str, ...]:
@@ -207,6 +218,7 @@ class SimulatedProvider:
             sticks = made.withdrawals <= self.behaviour[order.deployment_id].sticks
             partly = sticks or self._happens(self.weather.withdrawn_in_part)
             self._stop_build(order)
+            made.build.change(None, self._visible_at())
             self._remove_service(order, made)
             made.bundle.change(None, self._visible_at())
             if not partly:
@@ -291,25 +303,29 @@ class SimulatedProvider:
             id=f"build-{order.deployment_id.hex[-8:]}-{made.builds_started}",
             started_at=now,
             ends_at=now + behaviour.build_seconds,
-            fails=behaviour.build_fails,
+            complaint=behaviour.complaint if behaviour.build_fails else "",
         )
         made.build.change(build, self._visible_at())
 
     def _stop_build(self, order: Order) -> None:
-        build = self.made[order.deployment_id].build
+        made = self.made[order.deployment_id]
+        build = made.build
         if build.actual and not build.actual.stopped and build.actual.ends_at > self._clock():
+            made.builds_stopped += 1
             build.change(msgspec.structs.replace(build.actual, stopped=True), self._visible_at())
 
-    def _start_service(self, order: Order, made: Made) -> None:
+    def _start_service(self, order: Order, made: Made, secrets: Secrets) -> None:
         made.services_started += 1
         if made.services_started > 1:
             self.violations.append(f"deployment {order.deployment_id} was started {made.services_started} times")
-        behaviour = self.behaviour[order.deployment_id]
+        behaviour, image = self.behaviour[order.deployment_id], made.image.actual
+        assert image is not None
+        values = {name: value.reveal() for name, value in secrets.items()}
         service = MadeService(
             url="https://simulated.invalid/" + "/".join(order.release.address),
-            revision=f"r{order.number}-{order.deployment_id.hex[-8:]}",
+            revision=image.digest,
             healthy_at=self._clock() + behaviour.healthy_after_seconds,
-            comes_up_unhealthy=behaviour.comes_up_unhealthy,
+            last_words=behaviour.last_words.format_map(values) if behaviour.comes_up_unhealthy else "",
         )
         made.service.change(service, self._visible_at())
 
@@ -354,8 +370,8 @@ def _build(build: MadeBuild, now: float) -> Build:
         return Build(id=build.id, status="stopped")
     if now < build.ends_at:
         return Build(id=build.id, status="running")
-    if build.fails:
-        return Build(id=build.id, status="failed", message="main.dart:3:1: Error: Expected ';' after this.")
+    if build.complaint:
+        return Build(id=build.id, status="failed", message=build.complaint, remedy="Mend main.dart, and deploy again.")
     return Build(id=build.id, status="succeeded", toolchain=Toolchain(engine="simulated", version="3.11.0"))
 
 
@@ -364,7 +380,6 @@ def _service(service: MadeService, now: float) -> Service:
         return Service(status="stopped", url=service.url, revision=service.revision)
     if now < service.healthy_at:
         return Service(status="starting", url=service.url, revision=service.revision)
-    if service.comes_up_unhealthy:
-        message = "It answered its health path with 500."
-        return Service(status="unhealthy", url=service.url, revision=service.revision, message=message)
+    if service.last_words:
+        return Service(status="unhealthy", url=service.url, revision=service.revision, message=service.last_words)
     return Service(status="healthy", url=service.url, revision=service.revision, serving=service.serving)

@@ -35,8 +35,12 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
     build_seconds: float = 2.0
     build_fails: bool = False
+    # What the compiler says of it then.
+    complaint: str = "main.dart:3:1: Error: Expected ';' after this."
     healthy_after_seconds: float = 1.0
     comes_up_unhealthy: bool = False
+    # What it says before that; `{NAME}` in it is the value of the release's secret.
+    last_words: str = "It answered its health path with 500."
     refused: str = ""
     # This many withdrawals leave something behind.
     sticks: int = 0

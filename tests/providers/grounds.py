@@ -44,7 +44,9 @@ from providers.local.composition import Plan, agent
 from providers.local.keeper import Patience
 from providers.local.store import Store
 from providers.local.unix_socket import listen
-from providers.provider import NO_SECRETS, Build, Order, Provider, ProviderBusy, Secrets, Service, Source
+from providers.provider import NO_SECRETS, Build, Observation, Order, Provider, ProviderBusy, Secrets, Service, Source
+from providers.simulated.provider import SimulatedProvider
+from providers.simulated.weather import Behaviour
 from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.azure.cloud import AzureCloud
 from tests.emulators.background import Background
@@ -232,6 +234,34 @@ async def local(folder: Path, *, ring: KeyRing | None = None, **environment: str
         await client.close()
 
 
+class Watched(SimulatedProvider):
+    """The cloud in memory, in which time passes while somebody looks, and which compiles what the contract asks of it."""
+
+    def __init__(self) -> None:
+        super().__init__(1, clock=lambda: self.seconds, compiler=_compiled)
+        self.seconds = 0.0
+
+    async def observe(self, order: Order) -> Observation:
+        self.seconds += 1.0
+        return await super().observe(order)
+
+
+def _compiled(files: tuple[Source, ...]) -> Behaviour:
+    code = next(source.content for source in files if source.kind == "code")
+    if code == BROKEN:
+        type_error = "A value of type 'String' can't be assigned to a variable of type 'int'."
+        return Behaviour(build_fails=True, complaint=f"main.dart:2:16: Error: {type_error}")
+    if code == ENDS_AT_ONCE:
+        return Behaviour(comes_up_unhealthy=True, last_words="no reason to live, nor for {TOKEN}")
+    return Behaviour()
+
+
+@asynccontextmanager
+async def simulated(folder: Path) -> AsyncIterator[Ground]:
+    """The cloud in memory that simulations of the runner meet: what it promises them the others promise too."""
+    yield Ground(provider=Watched(), target=LocalTarget())
+
+
 @asynccontextmanager
 async def gcp(folder: Path) -> AsyncIterator[Ground]:
     """The provider of Google Cloud before its emulator, and an issuer of our own that it trusts."""
@@ -344,6 +374,7 @@ def well_known(issuer: Issuer) -> web.Application:
 # Where a cloud runs functions in more than one way, its contract holds for each.
 GROUNDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
     "local": local,
+    "simulated": simulated,
     "gcp": gcp,
     "gcp_gke": gke,
     "aws": aws,

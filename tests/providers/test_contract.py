@@ -19,6 +19,7 @@ from providers.catalogue import clouds
 from providers.hiding import HIDDEN_AS
 from providers.local.client import LocalProvider
 from providers.provider import KeepsFiles, Observation, Order, Place, Provider, ProviderRefused
+from providers.simulated.provider import SimulatedProvider
 from runner.perform import observe
 from runner.world import World
 from tests.journeys.this_machine import ThisMachine
@@ -63,7 +64,8 @@ async def test_every_provider_of_the_catalogue_is_tried(tmp_path: Path) -> None:
         functions_url=lambda: "http://functions.example",
     )
 
-    assert {name.partition("_")[0] for name in GROUNDS} == catalogue.providers.keys()
+    # Nobody deploys to the simulated one; what simulations prove holds for the others because it promises the same.
+    assert {name.partition("_")[0] for name in GROUNDS} == catalogue.providers.keys() | {SimulatedProvider.name}
     assert all(name == provider.name for name, provider in catalogue.providers.items())
 
 

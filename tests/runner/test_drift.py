@@ -118,7 +118,7 @@ class TestDrift:
             [(_, deployment_id)] = town.deployments
             town.cloud.meddle(deployment_id, revision="r0")
             await asyncio.sleep(3 * ROUND_SECONDS)
-            town.cloud.meddle(deployment_id, comes_up_unhealthy=True)
+            town.cloud.meddle(deployment_id, last_words="It answers its health path with 500.")
             await asyncio.sleep(3 * ROUND_SECONDS)
 
             assert await told(town, deployment_id) == ["deployment.drift_found"] * 2
@@ -129,9 +129,9 @@ class TestDrift:
         async def scene(town: Town) -> None:
             [(_, deployment_id)] = town.deployments
             for _ in range(200):
-                town.cloud.meddle(deployment_id, comes_up_unhealthy=True)
+                town.cloud.meddle(deployment_id, last_words="It answers its health path with 500.")
                 await asyncio.sleep(3)
-                town.cloud.meddle(deployment_id, comes_up_unhealthy=False)
+                town.cloud.meddle(deployment_id, last_words="")
                 await asyncio.sleep(17)
 
             assert await told(town, deployment_id) == []
