@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -35,6 +36,7 @@ from domain.deployment import (
     UndeployRequested,
     UndeployStarted,
 )
+from domain.event import Event
 from domain.function import FunctionDeployed, FunctionUndeployed
 from domain.refusal import Refusal
 from domain.release import Release, Toolchain
@@ -94,9 +96,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 _KEPT = CanRollback(allowed=True, because="The deployment succeeded and its image is kept.")
 
 
-@cache
 def can_rollback(status: DeploymentStatus, *, active: bool, retired: bool = False) -> CanRollback:
     """The answer as far as the deployment itself can tell; its runtime and provider have a say when it is asked for."""
+    return _can_rollback(status, active, retired)
+
+
+@cache
+def _can_rollback(status: DeploymentStatus, active: bool, retired: bool) -> CanRollback:
     refusal = refusal_of(status, active=active, retired=retired)
     return _KEPT if refusal is None else refused_rollback(refusal())
 
@@ -107,20 +113,16 @@ def refused_rollback(refusal: Refusal) -> CanRollback:
 
 
 def keys(recorded: Recorded) -> Sequence[UUID]:
-    match recorded.event:
-        case FunctionDeployed(deployment_id=deployment_id, replaced=replaced):
-            return (deployment_id,) if replaced in (None, deployment_id) else (deployment_id, replaced)
-        case FunctionUndeployed(deployment_id=deployment_id):
-            return (deployment_id,)
-        case _:
-            return (recorded.stream_id,)
+    elsewhere = _ELSEWHERE.get(recorded.event.__class__)
+    return (recorded.stream_id,) if elsewhere is None else elsewhere(recorded.event)
 
 
 def project(row: Deployment | None, recorded: Recorded) -> Deployment | None:
     event = recorded.event
-    if isinstance(event, DeploymentQueued):
-        return _queued(event, recorded)
-    return _changed(present(row), recorded)
+    change = _CHANGES.get(event.__class__)
+    if change is not None:
+        return change(present(row), event, recorded.at)
+    return _queued(event, recorded) if isinstance(event, DeploymentQueued) else row
 
 
 def _queued(event: DeploymentQueued, recorded: Recorded) -> Deployment:
@@ -139,7 +141,7 @@ def _queued(event: DeploymentQueued, recorded: Recorded) -> Deployment:
         warnings=event.warnings,
         queued_at=recorded.at,
         reason=event.reason,
-        can_rollback=can_rollback("queued", active=False),
+        can_rollback=_can_rollback("queued", False, False),
     )
 
 
@@ -153,62 +155,86 @@ def _pinned(release: Release) -> PinnedRelease:
     )
 
 
-def _changed(row: Deployment, recorded: Recorded) -> Deployment:  # noqa: C901 - one case an event
-    replace = msgspec.structs.replace
-    match recorded.event:
-        case DeploymentClaimed():
-            return _status(row, "running", started_at=recorded.at) if row.status == "queued" else row
-        case BuildSucceeded(toolchain=toolchain, warnings=warnings):
-            release = replace(row.release, toolchain=toolchain)
-            return replace(row, release=release, warnings=row.warnings + warnings)
-        case ImagePushed(reference=reference, digest=digest):
-            return replace(row, release=replace(row.release, image_reference=reference, image_digest=digest))
-        case ReleaseStarted():
-            return _status(row, "deploying")
-        case ReleaseApplied(url=url):
-            return replace(row, url=url)
-        case DeploymentSucceeded():
-            return _status(row, "succeeded", finished_at=recorded.at)
-        case FunctionDeployed(deployment_id=deployment_id):
-            return _rated(replace(row, active=row.deployment_id == deployment_id))
-        case DeploymentFailed(failure=failure, remaining=remaining):
-            return _status(row, "failed", failure=failure, remaining=remaining, url=None, finished_at=recorded.at)
-        case CancelRequested():
-            return replace(row, cancel_requested=True)
-        case DeploymentCanceled(remaining=remaining):
-            return _status(row, "canceled", remaining=remaining, url=None, finished_at=recorded.at)
-        case DeploymentSuperseded(by_deployment_id=by):
-            return replace(row, superseded_by=by)
-        case UndeployRequested():
-            return _status(row, "undeploy_queued", failure=None, withdrawn=False)
-        case UndeployStarted():
-            return _status(row, "undeploying")
-        case DeploymentWithdrawn(remaining=remaining):
-            return replace(row, remaining=remaining, withdrawn=not remaining)
-        case DeploymentUndeployed():
-            return _status(row, "undeployed", remaining=(), url=None)
-        case UndeployFailed(failure=failure, remaining=remaining):
-            return _status(row, "undeploy_failed", failure=failure, remaining=remaining)
-        case DeploymentRetired():
-            return _rated(replace(row, retired=True))
-        case DriftFound(differences=differences):
-            return replace(row, drift=differences)
-        case DriftCleared():
-            return replace(row, drift=())
-        case FunctionUndeployed():
-            return _rated(replace(row, active=False))
-        case _:
-            return row
+def _claimed(row: Deployment, _: DeploymentClaimed, at: datetime) -> Deployment:
+    return _status(row, "running", started_at=at) if row.status == "queued" else row
+
+
+def _built(row: Deployment, event: BuildSucceeded, _: datetime) -> Deployment:
+    release = _replace(row.release, toolchain=event.toolchain)
+    return _replace(row, release=release, warnings=row.warnings + event.warnings)
+
+
+def _pushed(row: Deployment, event: ImagePushed, _: datetime) -> Deployment:
+    release = _replace(row.release, image_reference=event.reference, image_digest=event.digest)
+    return _replace(row, release=release)
+
+
+def _failed(row: Deployment, event: DeploymentFailed, at: datetime) -> Deployment:
+    return _status(row, "failed", failure=event.failure, remaining=event.remaining, url=None, finished_at=at)
+
+
+def _canceled(row: Deployment, event: DeploymentCanceled, at: datetime) -> Deployment:
+    return _status(row, "canceled", remaining=event.remaining, url=None, finished_at=at)
+
+
+def _withdrawn(row: Deployment, event: DeploymentWithdrawn, _: datetime) -> Deployment:
+    return _replace(row, remaining=event.remaining, withdrawn=not event.remaining)
+
+
+def _undeploy_failed(row: Deployment, event: UndeployFailed, _: datetime) -> Deployment:
+    return _status(row, "undeploy_failed", failure=event.failure, remaining=event.remaining)
 
 
 def _status(row: Deployment, status: DeploymentStatus, **changes: object) -> Deployment:
-    possible = can_rollback(status, active=row.active, retired=row.retired)
-    return msgspec.structs.replace(row, status=status, can_rollback=possible, **changes)
+    possible = _can_rollback(status, row.active, row.retired)
+    return _replace(row, status=status, can_rollback=possible, **changes)
 
 
-def _rated(row: Deployment) -> Deployment:
-    possible = can_rollback(row.status, active=row.active, retired=row.retired)
-    return msgspec.structs.replace(row, can_rollback=possible)
+def _active(row: Deployment, active: bool) -> Deployment:
+    return _replace(row, active=active, can_rollback=_can_rollback(row.status, active, row.retired))
+
+
+def _retired(row: Deployment) -> Deployment:
+    return _replace(row, retired=True, can_rollback=_can_rollback(row.status, row.active, True))
+
+
+def _of_deployed(event: FunctionDeployed) -> Sequence[UUID]:
+    """The row that becomes active, and the one that was."""
+    if event.replaced in (None, event.deployment_id):
+        return (event.deployment_id,)
+    return (event.deployment_id, event.replaced)
+
+
+_replace = msgspec.structs.replace
+
+# Python asks of an event once for each `case` whether it is of its class, which together would take longer than the
+# rest: so what an event does is looked up by its class.
+_ELSEWHERE: Mapping[type[Event], Callable[[Any], Sequence[UUID]]] = {
+    FunctionDeployed: _of_deployed,
+    FunctionUndeployed: lambda event: (event.deployment_id,),
+}
+_CHANGES: Mapping[type[Event], Callable[[Deployment, Any, datetime], Deployment]] = {
+    DeploymentClaimed: _claimed,
+    BuildSucceeded: _built,
+    ImagePushed: _pushed,
+    ReleaseStarted: lambda row, _event, _at: _status(row, "deploying"),
+    ReleaseApplied: lambda row, event, _at: _replace(row, url=event.url),
+    DeploymentSucceeded: lambda row, _event, at: _status(row, "succeeded", finished_at=at),
+    DeploymentFailed: _failed,
+    CancelRequested: lambda row, _event, _at: _replace(row, cancel_requested=True),
+    DeploymentCanceled: _canceled,
+    DeploymentSuperseded: lambda row, event, _at: _replace(row, superseded_by=event.by_deployment_id),
+    UndeployRequested: lambda row, _event, _at: _status(row, "undeploy_queued", failure=None, withdrawn=False),
+    UndeployStarted: lambda row, _event, _at: _status(row, "undeploying"),
+    DeploymentWithdrawn: _withdrawn,
+    DeploymentUndeployed: lambda row, _event, _at: _status(row, "undeployed", remaining=(), url=None),
+    UndeployFailed: _undeploy_failed,
+    DeploymentRetired: lambda row, _event, _at: _retired(row),
+    DriftFound: lambda row, event, _at: _replace(row, drift=event.differences),
+    DriftCleared: lambda row, _event, _at: _replace(row, drift=()),
+    FunctionDeployed: lambda row, event, _at: _active(row, row.deployment_id == event.deployment_id),
+    FunctionUndeployed: lambda row, _event, _at: _active(row, False),
+}
 
 
 def sources(_tenant_id: UUID, id: UUID, row: Deployment | None) -> Sequence[UUID]:
@@ -235,30 +261,8 @@ DEPLOYMENTS = ReadModel(
     version=5,
     row=Deployment,
     # The rest of the aggregate's events shows in the timeline only.
-    interests=(
-        DeploymentQueued,
-        DeploymentClaimed,
-        BuildSucceeded,
-        ImagePushed,
-        ReleaseStarted,
-        ReleaseApplied,
-        DeploymentSucceeded,
-        DeploymentFailed,
-        CancelRequested,
-        DeploymentCanceled,
-        DeploymentSuperseded,
-        UndeployRequested,
-        UndeployStarted,
-        DeploymentWithdrawn,
-        DeploymentUndeployed,
-        UndeployFailed,
-        DeploymentRetired,
-        DriftFound,
-        DriftCleared,
-        FunctionDeployed,
-        FunctionUndeployed,
-    ),
-    elsewhere=(FunctionDeployed, FunctionUndeployed),
+    interests=(DeploymentQueued, *_CHANGES),
+    elsewhere=tuple(_ELSEWHERE),
     keys=keys,
     sources=sources,
     project=project,
