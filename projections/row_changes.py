@@ -60,17 +60,24 @@ def fields_kept(valid_from: int, row: msgspec.Struct, following: msgspec.Struct 
 def fields_before(row: msgspec.Struct, following: msgspec.Struct) -> dict[str, Any] | None:
     """The fields that the row has otherwise than the version after it, by their names in JSON; those within a field are
     named with it. None: they cannot be told apart so."""
-    names = _names(type(row))
-    if names is None or type(following) is not type(row):
+    kind = row.__class__
+    names = _names(kind)
+    if names is None or following.__class__ is not kind:
         return None
+    # Nearly all are the very same object.
+    one, other = _as_tuple(row), _as_tuple(following)
     before: dict[str, Any] = {}
-    for name, was, became in _differing(names, row, following):
-        inner = _names(was.__class__) if was.__class__ is became.__class__ else None
-        if inner is None or len(inner) < _NESTED_FIELDS_MIN:
-            before[name] = was
+    for n in compress(_NUMBERS, map(is_not, one, other)):
+        was, became = one[n], other[n]
+        # What is equal to Python may be two things in JSON: 1 and true, dicts in another order.
+        if was == became and _encode(was) == _encode(became):
             continue
-        for within, part, _ in _differing(inner, was, became):
-            before[f"{name}{_NESTED}{within}"] = part
+        inner = _inner_names(was.__class__) if was.__class__ is became.__class__ else None
+        if inner is None:
+            before[names[n]] = was
+            continue
+        for within, part in _differing(inner, was, became):
+            before[f"{names[n]}{_NESTED}{within}"] = part
     return before
 
 
@@ -93,13 +100,12 @@ def _with(field: msgspec.Raw, within: str, value: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(_encode(inner))
 
 
-def _differing(names: tuple[str, ...], row: msgspec.Struct, following: msgspec.Struct) -> list[tuple[str, Any, Any]]:
-    """The fields of which JSON shows a difference, in the one and in the other. Nearly all are the very same object."""
+def _differing(names: tuple[str, ...], row: msgspec.Struct, following: msgspec.Struct) -> list[tuple[str, Any]]:
+    """The fields of which JSON shows a difference, as the row has them."""
     one, other = _as_tuple(row), _as_tuple(following)
     return [
-        (names[n], one[n], other[n])
+        (names[n], one[n])
         for n in compress(_NUMBERS, map(is_not, one, other))
-        # What is equal to Python may be two things in JSON: 1 and true, dicts in another order.
         if one[n] != other[n] or _encode(one[n]) != _encode(other[n])
     ]
 
@@ -111,3 +117,10 @@ def _names(kind: Any) -> tuple[str, ...] | None:
         return None
     config = kind.__struct_config__
     return None if config.omit_defaults or config.array_like else kind.__struct_encode_fields__
+
+
+@cache
+def _inner_names(kind: Any) -> tuple[str, ...] | None:
+    """The same of what is told field by field where it is a field itself."""
+    names = _names(kind)
+    return None if names is None or len(names) < _NESTED_FIELDS_MIN else names
