@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from eventstore.log import Log, StoredEvent
 
 BATCH_EVENTS_MAX = 5_000
+# Where many events are of no interest to anybody, a batch passes over more positions than it has events. Not over any
+# number of them: where that ends, and all are wanted again, one batch gets them all.
+_POSITIONS_AN_EVENT_MAX = 2
 # Events may be large; batches are kept near this size.
 BATCH_BYTES_WANTED = 8_000_000
 _FIRST_EVENTS = 500
@@ -24,7 +27,7 @@ class Feed:
 
     def __init__(self, log: Log, *, batch_events_max: int = BATCH_EVENTS_MAX) -> None:
         self._log = log
-        self._most = batch_events_max
+        self._events_max = batch_events_max
         self._size = min(_FIRST_EVENTS, batch_events_max)
         self._ahead: tuple[_Stretch, asyncio.Task[list[StoredEvent]]] | None = None
 
@@ -69,7 +72,8 @@ class Feed:
         if size_bytes > BATCH_BYTES_WANTED:
             self._size = max(1, self._size // 2)
         elif size_bytes < BATCH_BYTES_WANTED // 2:
-            self._size = min(self._most, self._size * 2)
+            as_dense = self._size * self._events_max // len(events)
+            self._size = max(1, min(2 * self._size, as_dense, _POSITIONS_AN_EVENT_MAX * self._events_max))
 
     def _read_ahead(self, stretch: _Stretch) -> None:
         self._ahead = (stretch, asyncio.create_task(self._ask(stretch)))
