@@ -104,6 +104,7 @@ class Worker:
     async def follow(self, stop: asyncio.Event) -> None:
         """Keep up with the log until asked to stop; the batch under way is finished."""
         try:
+            await self._report()  # A turn may last, and until its end nobody would know how far behind all is.
             while not stop.is_set():
                 applied = await self.turn()
                 await self._report()
