@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request
 
 from api.exchange import exchange_of
-from api.json_fields import require_single
+from api.json_fields import canonical
 from api.misfit import fields_taken, misfit
 from api.refusals import BodyInvalid, BodyMalformed, BodyTooLarge, MediaTypeNotTaken
 from api.services import services_of
@@ -22,7 +22,7 @@ _GOT_FLOAT = "got `float`"
 
 
 async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes]:
-    """The body as the type, and as it was sent. An empty body counts as an empty object.
+    """The body as the type, and what it says in canonical form. An empty body counts as an empty object.
 
     Raises BodyTooLarge, MediaTypeNotTaken, BodyMalformed, FieldRepeated or BodyInvalid.
     """
@@ -41,7 +41,8 @@ async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes
         body = b"".join(pieces)
     if body:
         _check_media_type(request)
-    return decoded(body or b"{}", type), body
+    exchange_of(request.scope).body_as_sent = body
+    return decoded(body or b"{}", type)
 
 
 async def streamed(request: Request[Any, Any, Any], *, bytes_max: int) -> AsyncIterator[bytes]:
@@ -79,19 +80,18 @@ def _check_announced(request: Request[Any, Any, Any], bytes_max: int) -> None:
         raise _too_large(bytes_max)
 
 
-def decoded(body: bytes, type: type[T]) -> T:
-    """The bytes as the type. Raises BodyMalformed, FieldRepeated or BodyInvalid."""
+def decoded(body: bytes, type: type[T]) -> tuple[T, bytes]:
+    """The bytes as the type, and in canonical form. Raises BodyMalformed, FieldRepeated or BodyInvalid."""
     try:
         value: T = _decoder(cast("Hashable", type)).decode(body)
-        require_single(body)
+        return value, canonical(body)
     except msgspec.ValidationError as error:
-        require_single(body)
+        content = canonical(body)
         if _GOT_FLOAT in str(error):
-            return _with_whole_numbers(body, type)
+            return _with_whole_numbers(body, type), content
         raise _invalid(error, body, type) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyMalformed(f"The body is not JSON: {error}.") from error
-    return value
 
 
 def _with_whole_numbers(body: bytes, type: type[T]) -> T:

@@ -56,6 +56,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     operation: str = ""
     principal: Principal | None = None
     code: str = ""
+    # The bytes of a body that was read whole.
+    body_as_sent: bytes = b""
     # Keeps a refusal under the key of a write that is not decided yet, and gives what the caller is to be answered.
     keep: Callable[[Refusal], Awaitable[Any]] | None = None
     # Headers that say where the log has the refusal the request ended in.

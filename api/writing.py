@@ -76,7 +76,7 @@ def recorded_time(at: datetime | None) -> datetime:
 class Writing:
     """A write under way. `asked` is what every command needs: the tenant and the instant.
 
-    `content` is all that the caller sent, apart from the address: repeated under one key it must be the same. None: it is
+    `content` is all that the caller said, apart from the address: repeated under one key it must be the same. None: it is
     known later (`content_is`). From when it is known every refusal is kept under the key, also one from before a decision,
     but for those of another day (Busy) and those of a form that does not fit (docs/decisions/0012-refusals-are-kept.md).
     """
@@ -105,8 +105,16 @@ class Writing:
 
     def content_is(self, content: bytes) -> None:
         """What the caller sent, where that is known only later."""
-        self._request_hash = hashlib.sha256(self._address + b"\n" + content).digest()
+        self._request_hash = self._hash(content)
         self._exchange.keep = self._kept
+
+    def _hash(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._address + b"\n" + content).digest()
+
+    def _was_asked(self, request_hash: bytes) -> bool:
+        """Whether the hash, recorded under this request's key, is of what this request says. Earlier versions of the service
+        took the body as it was sent: whoever repeats across an upgrade sends the same bytes."""
+        return request_hash == self._request_hash or request_hash == self._hash(self._exchange.body_as_sent)
 
     def records_nothing(self) -> None:
         """A refusal is not kept: what is asked is only looked at, or is none of the business of who is asked about."""
@@ -117,7 +125,7 @@ class Writing:
         found = await self._services.log.find(self.principal.tenant_id, self._command_id)
         if found is None:
             return None
-        if found.request_hash != self._request_hash:
+        if not self._was_asked(found.request_hash):
             raise KeyReused
         if found.outcome == "refused":
             return await self._answer(found.reply, position=found.last_position)
@@ -211,6 +219,7 @@ class Writing:
             command_id=self._command_id,
             correlation_id=self._exchange.correlation_id,
             request_hash=self._request_hash,
+            was_asked=self._was_asked,
             record_refusals=record_refusals and self._services.refusal_cap.has_room(self.principal.tenant_id),
             on_refused=self._kept_refusal,
             **more,

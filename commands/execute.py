@@ -88,6 +88,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `on_recorded` renders the answer from the states after the decision, before it is recorded; `on_refused` renders a
     refusal. Both are stored with the command's id and handed to whoever repeats it.
+    `was_asked` says whether the hash of a request recorded under the command's id is one of the same request; None: only the
+    very same hash is.
     `if_position` names a stream and the positions of which it must still end at one.
     """
 
@@ -96,6 +98,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: UUID
     causation_id: str = ""
     request_hash: bytes = b""
+    was_asked: Callable[[bytes], bool] | None = None
     record_refusals: bool = True
     if_position: tuple[StreamRef, Collection[int]] | None = None
     on_recorded: Callable[[States], bytes] = _no_reply
@@ -358,7 +361,9 @@ def _done(appended: Appended, reply: bytes) -> Done:
 
 
 def _repeated(duplicate: Duplicate, context: Context) -> Done:
-    if duplicate.request_hash != context.request_hash:
+    if duplicate.request_hash != context.request_hash and not (
+        context.was_asked is not None and context.was_asked(duplicate.request_hash)
+    ):
         raise KeyReused
     if duplicate.outcome == "refused":
         raise RefusedBefore(duplicate.reply, duplicate.last_position)

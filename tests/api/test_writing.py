@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from api.first_start import TENANT_ID
 from api.refusal_cap import REFUSALS_AT_ONCE_MAX, RefusalCap
+from eventstore.memory import MemoryLog
 from tests.api.steps import a_draft, a_function, a_project, ask, fields_of, is_problem, upload
 from tests.api.world import World
 
@@ -56,6 +60,46 @@ class TestIdempotencyKey:
 
         assert is_problem(body, 409, "idempotency_key_reused")
         assert is_problem(address, 409, "idempotency_key_reused")
+
+    async def test_the_same_said_in_another_order_is_the_same_request(self, client: httpx.AsyncClient) -> None:
+        project_id = await a_project(client)
+        headers = {"Idempotency-Key": "key-1", "Content-Type": "application/json"}
+        said = {"name": "hello", "projectId": project_id, "environment": {"A": "1", "B": "2"}}
+        first = await client.post("/api/v1/functions", content=json.dumps(said), headers=headers)
+        other = {"environment": {"B": "2", "A": "1"}, "projectId": project_id, "name": "hello"}
+
+        again = await client.post("/api/v1/functions", content=json.dumps(other, indent=2), headers=headers)
+
+        assert (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
+
+    async def test_the_order_of_a_list_is_part_of_what_is_said(self, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "key-1"}
+        wanted = {"name": "ci", "role": "developer", "scopes": ["functions:read", "functions:write"]}
+        await client.post("/api/v1/keys", json=wanted, headers=headers)
+
+        other = await client.post("/api/v1/keys", json=wanted | {"scopes": wanted["scopes"][::-1]}, headers=headers)
+
+        assert is_problem(other, 409, "idempotency_key_reused")
+
+    async def test_what_an_earlier_version_recorded_by_its_bytes_is_the_same_request(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        """Method: the body as it was sent is recorded as it was before bodies were put in order."""
+        body = b'{ "name" : "shop" }'
+        headers = {"Idempotency-Key": "key-1", "Content-Type": "application/json"}
+        await client.post("/api/v1/projects", content=body, headers=headers)
+        assert isinstance(world.log, MemoryLog)
+        recorded = world.log._commands
+        [(at, kept)] = [(at, kept) for at, kept in recorded.items() if kept.reply]
+        recorded[at] = msgspec.structs.replace(
+            kept, request_hash=hashlib.sha256(b"POST /api/v1/projects?\n" + body).digest()
+        )
+
+        again = await client.post("/api/v1/projects", content=body, headers=headers)
+        other = await client.post("/api/v1/projects", content=b'{"name":"shop"}', headers=headers)
+
+        assert again.status_code == 201
+        assert is_problem(other, 409, "idempotency_key_reused")
 
     async def test_another_callers_key_is_another_key(self, world: World, client: httpx.AsyncClient) -> None:
         headers = {"Idempotency-Key": "key-1"}

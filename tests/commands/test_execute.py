@@ -382,6 +382,17 @@ class TestRepeated:
 
         assert await log.head() == head
 
+    async def test_is_the_same_request_where_the_caller_says_so(self, log: RivalLog) -> None:
+        await execute(log, a.create_project(), context(request_hash=b"as it was sent"))
+
+        again = await execute(
+            log,
+            a.create_project(),
+            context(request_hash=b"in order", was_asked=lambda found: found == b"as it was sent"),
+        )
+
+        assert again.repeated
+
     async def test_in_another_tenant_is_another_command(self, log: RivalLog) -> None:
         await execute(log, a.create_project(), context())
 
