@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from litestar import Litestar
 
@@ -37,6 +38,7 @@ class Methods:
         return max(fitting, key=lambda pair: len(pair[0].pattern), default=(None, ""))[1]
 
 
+@cache
 def _pattern(path: str) -> re.Pattern[str]:
     """What fits the path of a route, whose parameters are `{name:type}`."""
     return re.compile("/".join(_segment(segment) for segment in path.split("/")))

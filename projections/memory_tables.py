@@ -17,9 +17,11 @@ A = TypeVar("A")
 
 
 class MemoryTables:
-    """One build of each model, by the model's name."""
+    """One build of each model, by the model's name. `as_stored`: what is put in was read from its JSON, and need not be
+    once more."""
 
-    def __init__(self, models: Sequence[AnyModel]) -> None:
+    def __init__(self, models: Sequence[AnyModel], *, as_stored: bool = False) -> None:
+        self._as_stored = as_stored
         self._rows: dict[str, dict[RowKey, Found[Any]]] = {model.name: {} for model in models}
         # For each row, from which position on it stood as it did; None: it was gone.
         self._versions: dict[str, dict[RowKey, list[tuple[int, Found[Any] | None]]]] = {m.name: {} for m in models}
@@ -65,7 +67,10 @@ class MemoryTables:
                 rows = self._endings(query.model)
         if query.audience == "tenant":
             rows = [found for found in rows if found.tenant_id == tenant_id]
-        return [_answer(query, found) for found in query.select(rows, *args)]
+        selected = query.select(rows, *args)
+        if self._as_stored and query.answer is query.model.row:
+            return list(selected)
+        return [_answer(query, found) for found in selected]
 
     def _as_of(self, model: AnyModel, position: int) -> list[Found[Any]]:
         found: list[Found[Any]] = []

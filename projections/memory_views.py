@@ -27,7 +27,7 @@ class MemoryViews:
     """The Views of one process, one build of each model. Nothing in `commit` waits, so it is all or nothing by itself."""
 
     def __init__(self, models: Sequence[AnyModel] = READ_MODELS) -> None:
-        self.tables = MemoryTables(models)
+        self.tables = MemoryTables(models, as_stored=True)
         self.progress = Progress()
         self._models = {model.kind: model for model in models}
         self._checkpoints = {kind: Checkpoint(kind, 0, 0) for kind in self._models}
@@ -66,8 +66,7 @@ class MemoryViews:
                 mine.generation,
             ):
                 raise Superseded(f"epoch {move.epoch} cannot move on from {move.from_position}")
-        for model, folded in parts:
-            self._write(model, folded)
+        self.write(parts)
         for mine in move.checkpoints:
             moved = msgspec.structs.replace(self._checkpoints[mine.kind], position=move.to_position)
             self._checkpoints[mine.kind] = moved
@@ -82,6 +81,11 @@ class MemoryViews:
     def parked_events(self, kind: str) -> Sequence[Parked]:
         """The events set aside for a read model, oldest first."""
         return self._parked[kind]
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Rows and history, whoever may move the checkpoint."""
+        for model, folded in parts:
+            self._write(model, folded)
 
     def _write(self, model: AnyModel, folded: Folded) -> None:
         self._keep_closed(model, folded)

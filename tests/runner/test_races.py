@@ -22,7 +22,7 @@ from tests.support import virtual_time
 
 TOWNS = 10
 # Of them, those that every check plays.
-TOWNS_EACH_TIME = 4
+TOWNS_EACH_TIME = 2
 RACES_PER_TOWN = 100
 # Build, start and the calls between them take about so long here: a request to cancel falls anywhere up to the end.
 SECONDS = 9.0

@@ -41,6 +41,8 @@ class _Jumping(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0:
+            return []  # Nothing comes from outside while there is something to do.
         ready = super().select(0)
         if not ready:
             if timeout is None:
