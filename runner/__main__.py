@@ -24,13 +24,16 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
-from process.stopping import stop_requested
+from process.stopping import gone_in_time, stop_requested
 from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
 from runner.postgres_stores import stores_on_postgres
 from runner.rewrapping import wrap_anew
 from runner.webhook_sender import HttpSender
+
+# All is handed over by then, and what is open closes by itself when the process ends.
+CLOSING_SECONDS_MAX = 1.0
 
 
 def main() -> int:
@@ -63,8 +66,8 @@ async def _run(settings: Settings) -> None:
         data_dir=settings.data_dir,
     )
     with stop_requested() as stop:
-        async with AsyncExitStack() as exits:
-            url = await exits.enter_async_context(postgres(settings))
+        async with postgres(settings) as url, AsyncExitStack() as exits:
+            gone_within = exits.enter_context(gone_in_time())
             await migrate(url)
             stores = await stores_on_postgres(settings, url, exits)
             offered = clouds(
@@ -90,6 +93,7 @@ async def _run(settings: Settings) -> None:
             await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
             structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
             await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
+            gone_within(CLOSING_SECONDS_MAX)
 
 
 def _checks(stores: Stores) -> dict[str, Check]:

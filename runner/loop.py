@@ -54,6 +54,8 @@ NEWER_CODE_SECONDS = 10.0
 # Turns of one deployment that may break off in a row before it is left to another runner.
 TURNS_FAILED_MAX = 10
 STOP_SECONDS_MAX = 8.0
+# Giving up leases is a courtesy, since they run out by themselves: what a store in trouble keeps beyond this is left to it.
+LETTING_GO_SECONDS_MAX = 0.5
 
 log = structlog.get_logger()
 
@@ -101,20 +103,23 @@ class Runner:
         self._claiming = asyncio.Semaphore(CLAIMS_AT_ONCE_MAX)
 
     async def run(self, stop: asyncio.Event, *, stop_seconds_max: float = STOP_SECONDS_MAX) -> None:
-        """Work until `stop` is set, then finish the turns under way or hand them over within `stop_seconds_max`."""
+        """Work until `stop` is set, then finish the turns under way or hand them over within `stop_seconds_max`; what then
+        cannot even be broken off, because the store does not answer, is given LETTING_GO_SECONDS_MAX more."""
         helpers = [
             asyncio.create_task(self._again(self._beat, HEARTBEAT_SECONDS), name="heartbeat"),
             asyncio.create_task(self._hear(), name="log"),
             asyncio.create_task(self._stop_on(stop), name="stop"),
         ]
+        looking = asyncio.create_task(self._again(self._look_and_rest, LOOK_SECONDS_MIN), name="looking")
         duties = asyncio.create_task(self._duties.run(self._stopping, stop_seconds_max=stop_seconds_max), name="duties")
         try:
-            await self._again(self._look_and_rest, LOOK_SECONDS_MIN)
-            await self._hand_over(duties, stop_seconds_max)
+            await self._stopping.wait()
+            await self._hand_over(looking, duties, stop_seconds_max)
         finally:
-            for task in (duties, *helpers, *self._drives()):
+            tasks = [looking, duties, *self._drives(), *helpers]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(duties, *helpers, *self._drives(), return_exceptions=True)
+            await asyncio.wait(tasks, timeout=LETTING_GO_SECONDS_MAX)
 
     async def _again(self, action: Callable[[], Awaitable[None]], seconds: float) -> None:
         """Repeat every so many seconds until it is time to stop (the heartbeat: until cancelled). A store in trouble ends
@@ -378,12 +383,15 @@ class Runner:
 
     # Stopping.
 
-    async def _hand_over(self, duties: asyncio.Task[None], seconds_max: float) -> None:
+    async def _hand_over(self, looking: asyncio.Task[None], duties: asyncio.Task[None], seconds_max: float) -> None:
         """Let the turns under way end; those that take longer are broken off, and looked at by whoever goes on."""
+        asked_at = _seconds()
+        await asyncio.wait([looking], timeout=seconds_max)  # What it has just claimed is handed over as well.
         drives = self._drives()
-        _, slow = await asyncio.wait([duties, *drives], timeout=seconds_max)
+        _, slow = await asyncio.wait([duties, *drives], timeout=max(asked_at + seconds_max - _seconds(), 0.0))
         broken_off = len(slow - {duties})
-        log.info("runner_handed_over", finished=len(drives) - broken_off, broken_off=broken_off)
+        seconds = round(_seconds() - asked_at, 3)
+        log.info("runner_handed_over", finished=len(drives) - broken_off, broken_off=broken_off, seconds=seconds)
 
     def _drives(self) -> list[asyncio.Task[None]]:
         return [one.driving for one in self._in_hand.values() if one.driving is not None]

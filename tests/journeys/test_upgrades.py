@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -15,6 +18,8 @@ import pytest
 from api.first_start import TENANT_ID
 from domain.deployment import DEPLOYMENT
 from eventstore.codec import Codec
+from eventstore.database import connect
+from eventstore.embedded import Place
 from eventstore.log import Append
 from eventstore.meta import Actor, Meta
 from tests.journeys.this_machine import ThisMachine
@@ -25,6 +30,12 @@ from tests.support.service import Journey, until
 NEWER = Actor("person", "somebody")
 # A fast machine may have built it before the runner that builds is asked to go.
 UPGRADES_MAX = 5
+
+_SESSIONS = """
+    SELECT pid
+      FROM pg_stat_activity
+     WHERE application_name LIKE 'dcf runner%'
+"""
 
 # Real processes on a machine that may be busy with other tests.
 pytestmark = pytest.mark.timeout(400)
@@ -66,6 +77,24 @@ def test_runners_replaced_one_after_another_lose_nothing_and_are_gone_within_ten
 
 
 @pytest.mark.proof
+def test_a_runner_whose_database_has_fallen_silent_is_gone_within_ten_seconds_all_the_same(crew: Crew) -> None:
+    """Goal: nothing that does not answer keeps a runner. Method: its sessions' own processes are stopped, not ended, so that its
+    connections stay open and nobody speaks."""
+    name, sessions = crew.runners[0], asyncio.run(_sessions(crew))
+    for session in sessions:
+        os.kill(session, signal.SIGSTOP)
+    try:
+        seconds = crew.replace(name)
+    finally:
+        for session in sessions:
+            with suppress(ProcessLookupError):
+                os.kill(session, signal.SIGCONT)
+
+    assert sessions
+    assert seconds > 1, "it was kept by nothing"
+
+
+@pytest.mark.proof
 def test_old_and_new_runners_work_side_by_side_on_one_log(crew: Crew) -> None:
     """Goal: what newer code recorded waits for newer code, and nothing else does. Method: an event the old ones do not know
     is recorded of a deployment that waits; then a runner that knows it is started beside them."""
@@ -89,6 +118,12 @@ def test_old_and_new_runners_work_side_by_side_on_one_log(crew: Crew) -> None:
 
     assert (by_the_old, meanwhile, by_the_new) == ("succeeded", "queued", "succeeded")
     assert left_alone["deployment.claimed"] == 1
+
+
+async def _sessions(crew: Crew) -> list[int]:
+    """The processes of the database that serve runners."""
+    async with connect(Place.of(crew.data_dir).url(), role="dcf_owner", size_max=1) as database:
+        return [row["pid"] for row in await database.fetch(_SESSIONS)]
 
 
 def _builds(journey: Journey, deployment_id: str) -> bool:

@@ -20,7 +20,14 @@ from eventstore.leases import Lease, Leases, Wanted
 from eventstore.log import Append, NewEvent
 from eventstore.meta import Actor, Meta, decode_meta, encode_meta
 from providers.simulated.weather import FAIR, Behaviour, Weather
-from runner.loop import BEAT_SECONDS_MAX, LEASE_SECONDS, STOP_SECONDS_MAX, TAKEOVER_SECONDS, Runner
+from runner.loop import (
+    BEAT_SECONDS_MAX,
+    LEASE_SECONDS,
+    LETTING_GO_SECONDS_MAX,
+    STOP_SECONDS_MAX,
+    TAKEOVER_SECONDS,
+    Runner,
+)
 from runner.world import Held
 from tests.runner.test_advance import OUTCOMES
 from tests.runner.town import Town
@@ -405,6 +412,31 @@ class SlowToRenew:
         return await self._leases.renew(leases, seconds=seconds)
 
 
+class Silent:
+    """Leases of a store that falls silent: who asks it anything waits for ever."""
+
+    def __init__(self, leases: Leases) -> None:
+        self.speaks = asyncio.Event()
+        self.speaks.set()
+        self._leases = leases
+
+    async def acquire(self, wanted: Sequence[Wanted], *, holder: UUID, seconds: float) -> list[Lease]:
+        await self.speaks.wait()
+        return await self._leases.acquire(wanted, holder=holder, seconds=seconds)
+
+    async def renew(self, leases: Sequence[Lease], *, seconds: float) -> list[Lease]:
+        await self.speaks.wait()
+        return await self._leases.renew(leases, seconds=seconds)
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        await self.speaks.wait()
+        await self._leases.release(leases)
+
+    async def held(self, names: Sequence[str]) -> list[Lease]:
+        await self.speaks.wait()
+        return await self._leases.held(names)
+
+
 async def story_types(town: Town, deployment_id: UUID) -> list[str]:
     """Of a story that this code does not know to its end."""
     [events] = await town.log.load([DEPLOYMENT.stream(town.tenant_of(deployment_id), deployment_id)])
@@ -456,5 +488,32 @@ class TestStop:
             async with Working(town.runner()):
                 assert await town.settled(seconds_max=120)
             assert await statuses(town) == ["succeeded"]
+
+        play(scene)
+
+    def test_waits_no_longer_for_a_store_that_has_fallen_silent(self) -> None:
+        """What a runner looks for, holds and gives back is asked of a store that never answers: the next runner has all of it."""
+
+        async def scene(town: Town) -> None:
+            await town.found(concurrent=5)
+            await town.settle(2)
+            leases = town.stores.leases
+            silent = Silent(leases)
+            town.stores = msgspec.structs.replace(town.stores, leases=silent)
+            await town.queue(*town.functions[0], behaviour=Behaviour(build_seconds=60))
+            async with Working(town.runner()):
+                await asyncio.sleep(5)
+                silent.speaks.clear()
+                await town.queue(*town.functions[1])
+                await asyncio.sleep(1)
+                asked_at = virtual_time.seconds()
+            assert virtual_time.seconds() - asked_at <= STOP_SECONDS_MAX + LETTING_GO_SECONDS_MAX + 0.1
+
+            town.stores = msgspec.structs.replace(town.stores, leases=leases)
+            async with Working(town.runner()):
+                assert await town.settled(seconds_max=200)
+            assert await statuses(town) == ["succeeded", "succeeded"]
+            silent.speaks.set()  # What the first one has left behind ends, as with its process.
+            await asyncio.sleep(1)
 
         play(scene)
