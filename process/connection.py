@@ -103,7 +103,10 @@ class AtOnce:
     __slots__ = ("_cycle", "_transport")
 
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
-        self._cycle, self._transport = cycle, transport
+        # Given up with the answer: the cycle leads to the scope, and that leads here. Whatever goes round stays until the garbage
+        # collector finds it, and new requests get memory that the processor has not at hand.
+        self._cycle: RequestResponseCycle | None = cycle
+        self._transport = transport
 
     def __call__(
         self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, standing: bytes = b""
@@ -114,12 +117,19 @@ class AtOnce:
         Raises RuntimeError for a header that cannot be one.
         """
         cycle = self._cycle
-        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
+        if (
+            cycle is None
+            or cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+        ):
             return False
         head = lines_of((*cycle.default_headers, *headers))
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         self._transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, standing, body))
+        self._cycle = None
         cycle.message_event.set()
         cycle.on_response()
         return True

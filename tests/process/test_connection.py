@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import time
@@ -204,6 +205,27 @@ class TestConnection:
                 assert head.startswith(b"HTTP/1.1 201 Created\r\ndate: ")
                 assert head.endswith(b"x-once: 1\r\ncontent-length: 4\r\n\r\n")
                 assert await reader.readexactly(4) == b"body"
+        writer.close()
+
+    async def test_leaves_nothing_of_a_whole_answer_to_the_garbage_collector(self, port: int) -> None:
+        """Goal: no request is held by what it holds: its twenty objects go as soon as it is answered."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                writer.write(b"POST /once HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody")
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\nbody"), BUSY_SECONDS)
+
+        await ask(2)
+        gc.collect()
+        gc.disable()
+        try:
+            await ask(50)
+            found = gc.collect()
+        finally:
+            gc.enable()
+
+        assert found < 50
         writer.close()
 
     async def test_gives_no_header_that_would_be_two(self, port: int) -> None:
