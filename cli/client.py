@@ -29,6 +29,8 @@ PAGE_ITEMS = 200
 ITEMS_MAX = 10_000
 
 _STREAM = "text/event-stream"
+# What OpenSSL says of a server that answers without TLS.
+_PLAIN = "WRONG_VERSION_NUMBER"
 
 Json = dict[str, Any]
 
@@ -252,6 +254,11 @@ class Api:
 
     def _silence(self, problem: httpx.TransportError) -> Unreachable:
         why = str(problem) or type(problem).__name__
+        if _PLAIN in why:
+            return Unreachable(
+                f"The service at {self.url} speaks no TLS.",
+                then=f"give its address as http://{self.url[len('https://') :]}",
+            )
         return Unreachable(
             f"The service at {self.url} does not answer: {why}.",
             then="start it with `dcf serve`, or let `dcf doctor` look for the cause",
@@ -266,6 +273,13 @@ class Api:
                 status=answer.status_code,
                 code="route_unknown",
                 then="upgrade the service, or use the dcf of its release",
+            )
+        if problem.get("code") == "function_not_here":
+            return Refused(
+                f"At {self.url} functions are called; the API has an address of its own.",
+                status=answer.status_code,
+                code="function_not_here",
+                then="give the address that `dcf serve` names once it is ready: dcf login --url URL",
             )
         if answer.status_code >= 500 or not problem:
             return self._failure(address, answer, problem)

@@ -146,6 +146,19 @@ class TestRefusals:
         with scripted(problem(405, "method_not_allowed")) as (url, _), pytest.raises(Refused, match="older than this"):
             api_at(url).write("DELETE", "keys/1")
 
+    def test_where_functions_are_called_is_not_where_the_api_is(self, api_at: ApiAt) -> None:
+        with scripted(problem(404, "function_not_here")) as (url, _), pytest.raises(Refused) as refused:
+            api_at(url).get("me")
+
+        assert "the API has an address of its own" in refused.value.message
+        assert "dcf login --url" in refused.value.then
+
+    def test_a_service_without_tls_is_to_be_asked_without(self, api_at: ApiAt) -> None:
+        with scripted() as (url, _), pytest.raises(Unreachable) as refused:
+            api_at(url.replace("http:", "https:")).get("me")
+
+        assert refused.value.then == f"give its address as {url}"
+
     @pytest.mark.parametrize("status", [200, 404])
     def test_something_else_at_the_address(self, api_at: ApiAt, status: int) -> None:
         page = Answered(status, b"<html>welcome</html>", media_type="text/html")
