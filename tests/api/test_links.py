@@ -27,7 +27,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Said = dict[str, Any]
 _SAID = {said["operationId"]: (method, path, said) for method, path, said in operations()}
-# Jobs that the read models in memory cannot have: a build to go back to, one that takes so long that it can be stopped.
+# Jobs that the read models in memory cannot have (a build to go back to, one that takes so long that it can be stopped): their
+# links are followed in test_read_models.py.
 _ELSEWHERE = {"cancelProjectionJob", "switchReadModelBack"}
 _LINKS = [
     pytest.param(source, int(status), link, id=f"{source}-{status}-{name}")

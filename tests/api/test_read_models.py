@@ -9,17 +9,32 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.contract import operations
 from tests.api.steps import a_project, ask, is_problem
 from tests.api.world import World
 
 SECONDS_MAX = 90
 AT = "/operations/projections"
+# Made anew one after another, so that the last waits a while.
+NAMES = ("audit_trail", "deployments", "functions", "artifacts", "plans")
 
 
 @pytest.fixture
 async def operator(postgres_world: World) -> AsyncIterator[httpx.AsyncClient]:
     async with postgres_world.client(postgres_world.operator_key) as made:
         yield made
+
+
+async def led(operator: httpx.AsyncClient, operation: str, name: str) -> Any:
+    """The job that the operation was accepted as, by the link that the description has for it."""
+    [(method, path, said)] = [found for found in operations() if found[2]["operationId"] == operation]
+    [link] = said["responses"]["202"]["links"].values()
+    [(_, target, _)] = [found for found in operations() if found[2]["operationId"] == link["operationId"]]
+    answer = await operator.request(method, path.format(name=name), json={})
+    assert answer.status_code == 202, answer.text
+    for parameter, expression in link["parameters"].items():
+        target = target.replace("{" + parameter + "}", answer.json()[expression.removeprefix("$response.body#/")])
+    return await ask(operator, "GET", target.removeprefix("/api/v1"))
 
 
 async def ended(operator: httpx.AsyncClient, job: Any) -> Any:
@@ -72,7 +87,7 @@ class TestJobs:
         assert (served["served"]["build"], served["previous"]["build"]) == (1, 0)
         assert await ask(postgres_client, "GET", f"/projects/{project_id}") == read
 
-        await ended(operator, await ask(operator, "POST", f"{AT}/projects/switch-back", {}, status=202))
+        await ended(operator, await led(operator, "switchReadModelBack", "projects"))
         back = await ask(operator, "GET", f"{AT}/projects")
         assert (back["served"]["build"], back["previous"]["build"]) == (0, 1)
 
@@ -82,6 +97,14 @@ class TestJobs:
             await operator.post(f"/api/v1{AT}/projects/switch-back", json={}), 409, "nothing_to_switch_back_to"
         )
         assert await ask(postgres_client, "GET", f"/projects/{project_id}") == read
+
+    async def test_one_that_waits_behind_others_is_canceled(self, operator: httpx.AsyncClient) -> None:
+        waiting = [await ask(operator, "POST", f"{AT}/{name}/rebuild", {}, status=202) for name in NAMES]
+
+        job = await led(operator, "cancelProjectionJob", NAMES[-1])
+
+        assert job["jobId"] == waiting[-1]["jobId"]
+        assert (await ended(operator, job))["step"] == "canceled"
 
     async def test_verify_and_replay_say_what_they_found(
         self, operator: httpx.AsyncClient, postgres_client: httpx.AsyncClient
