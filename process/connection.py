@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
+from weakref import ref
 
 import httptools
 import msgspec
@@ -103,9 +104,9 @@ class AtOnce:
     __slots__ = ("_cycle", "_transport")
 
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
-        # Given up with the answer: the cycle leads to the scope, and that leads here. Whatever goes round stays until the garbage
-        # collector finds it, and new requests get memory that the processor has not at hand.
-        self._cycle: RequestResponseCycle | None = cycle
+        # Not held: the cycle holds the scope, which holds this. Whatever goes round stays until the garbage collector finds it,
+        # and new requests get memory that the processor has not at hand.
+        self._cycle = ref(cycle)
         self._transport = transport
 
     def __call__(
@@ -116,7 +117,7 @@ class AtOnce:
 
         Raises RuntimeError for a header that cannot be one.
         """
-        cycle = self._cycle
+        cycle = self._cycle()
         if (
             cycle is None
             or cycle.response_started
@@ -129,7 +130,6 @@ class AtOnce:
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         self._transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, standing, body))
-        self._cycle = None
         cycle.message_event.set()
         cycle.on_response()
         return True

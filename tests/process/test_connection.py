@@ -207,14 +207,17 @@ class TestConnection:
                 assert await reader.readexactly(4) == b"body"
         writer.close()
 
-    async def test_leaves_nothing_of_a_whole_answer_to_the_garbage_collector(self, port: int) -> None:
-        """Goal: no request is held by what it holds: its twenty objects go as soon as it is answered."""
+    @pytest.mark.parametrize("path", [b"/once", b"/"])
+    async def test_leaves_nothing_of_a_request_to_the_garbage_collector(self, port: int, path: bytes) -> None:
+        """Goal: no request is held by what it holds: its twenty objects go as soon as it is answered, in whichever way."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
         async def ask(times: int) -> None:
             for _ in range(times):
-                writer.write(b"POST /once HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody")
-                await asyncio.wait_for(reader.readuntil(b"\r\n\r\nbody"), BUSY_SECONDS)
+                writer.write(b"POST %b HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody" % path)
+                await asyncio.wait_for(reader.readuntil(b"body"), BUSY_SECONDS)
+                if path == b"/":
+                    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), BUSY_SECONDS)
 
         await ask(2)
         gc.collect()
