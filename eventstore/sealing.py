@@ -18,6 +18,7 @@ from domain.sealed import Sealed
 from eventstore.database import Database
 from eventstore.wrapping import KEY_BYTES, KeyWrapping, NotUnwrapped, Wrapped, counted, tally
 from process.key_ring import KeyRing
+from process.key_service import TenantKeyUnusable
 
 _NONCE_BYTES = 12
 REWRAPPED_AT_ONCE = 500
@@ -142,23 +143,25 @@ class Sealing:
     async def rewrap(self) -> int:
         """Wrap anew the keys that other keys wrap; how many there were. It may be interrupted, and done again, at any time.
 
-        Those that no key opens are passed over. Raises NotSealed for them, at the end; KeyServiceUnusable at once.
+        Those that no key opens, or whose tenant's key cannot be had, are passed over. Raises NotSealed for them, at the end;
+        KeyServiceUnusable at once.
         """
         count, lost, after, key_id = 0, 0, (_FIRST, _FIRST), self._wrapping.key_id
         while found := await self._keys.not_wrapped_by(key_id, after=after, limit=REWRAPPED_AT_ONCE):
             for tenant_id, person_id, former in found:
                 try:
                     plain = await self._unwrapped(tenant_id, person_id, former)
-                except NotSealed:
+                    again = await self._wrapping.wrap(tenant_id, person_id, plain)
+                except (NotSealed, TenantKeyUnusable):
                     lost += 1
                     continue
-                again = await self._wrapping.wrap(tenant_id, person_id, plain)
                 await self._keys.rewrap(tenant_id, person_id, again, former=former, wrapped_by=key_id)
                 count += 1
             after = found[-1][:2]
         if lost:
             raise NotSealed(
-                f"{lost} persons' keys are wrapped by a master key that is not given; see DCF_FORMER_MASTER_KEYS."
+                f"{lost} persons' keys are wrapped by a master key that is not given, or their tenant's key is; see "
+                "DCF_FORMER_MASTER_KEYS and DCF_FORMER_MASTER_KEY_SERVICES."
             )
         return count
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventstore.database import Database
 from eventstore.wrapping import BY_TENANT_KEY, KeyWrapping, NotUnwrapped, Wrapped, counted, tally
 from process.key_ring import KeyRing
+from process.key_service import TenantKeyUnusable
 from process.secret import Secret
 
 KEY_BYTES = 32
@@ -110,18 +111,19 @@ class SecretVault:
     async def rewrap(self) -> int:
         """Wrap anew what other keys wrap; how many there were. It may be interrupted, and done again, at any time.
 
-        Those that no key opens are passed over. Raises SecretLost for them, at the end; KeyServiceUnusable at once.
+        Those that no key opens, or whose tenant's key cannot be had, are passed over. Raises SecretLost for them, at the end;
+        KeyServiceUnusable at once.
         """
         count, key_id = 0, self._wrapping.key_id
-        lost: dict[tuple[UUID, UUID], SecretLost] = {}
+        lost: dict[tuple[UUID, UUID], SecretLost | TenantKeyUnusable] = {}
         while found := await self._others(key_id, lost.keys()):
             for tenant_id, value_id, former, wrapped in found:
                 try:
                     own = await self._unwrapped(tenant_id, value_id, former, wrapped)
-                except SecretLost as problem:
+                    again = await self._wrapping.wrap(tenant_id, value_id, own)
+                except (SecretLost, TenantKeyUnusable) as problem:
                     lost[tenant_id, value_id] = problem
                     continue
-                again = await self._wrapping.wrap(tenant_id, value_id, own)
                 await self._store.rewrap(tenant_id, value_id, former=former, key_id=key_id, wrapped_key=again)
                 count += 1
         if lost:

@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from eventstore.database import Database
-from process.key_ring import KeyRing, ServiceUnknown
-from process.key_service import WrappingForged
+from process.key_ring import KeyRing, ServiceUnknown, TenantKey
+from process.key_service import TenantKeyUnusable, WrappingForged
 
 KEY_BYTES = 32
 _KEY_ID_BYTES = 8
@@ -87,7 +87,7 @@ class KeyWrapping:
         Raises KeyServiceUnusable.
         """
         if (ring := self._by_ring) is not None:
-            by = await ring.key(tenant_id, self._purpose)
+            by = await self._tenants_key(ring, tenant_id)
             bound_to = _MARK + by.key_id.bytes + self._bound_to(tenant_id, own_id)
             return _MARK + by.key_id.bytes + _encrypt(AESGCM(by.key), key, bound_to)
         return key if self._key is None else _encrypt(AESGCM(self._key), key, own_id.bytes)
@@ -114,9 +114,22 @@ class KeyWrapping:
     async def fingerprint(self, tenant_id: UUID, content: bytes) -> bytes:
         """32 bytes that tell contents apart and by which nobody without the key can guess one. Raises KeyServiceUnusable."""
         if (ring := self._by_ring) is not None:
-            own = (await ring.key(tenant_id, self._purpose)).key
+            own = (await self._tenants_key(ring, tenant_id)).key
             return hmac.digest(hmac.digest(own, b"dcf/fingerprint", "sha256"), content, "sha256")
         return hmac.digest(self._key or b"", content, "sha256")
+
+    async def _tenants_key(self, ring: KeyRing, tenant_id: UUID) -> TenantKey:
+        """What closes the tenant's values; it is for ever the same, so that none is made beside one that cannot be had.
+
+        Raises KeyServiceUnusable.
+        """
+        try:
+            return await ring.key(tenant_id, self._purpose)
+        except (WrappingForged, ServiceUnknown) as problem:
+            remedy = (
+                "Name the service that wrapped it among DCF_FORMER_MASTER_KEY_SERVICES; if it was changed, restore it."
+            )
+            raise TenantKeyUnusable(str(problem), remedy) from problem
 
     async def _unwrapped_by_ring(self, tenant_id: UUID, own_id: UUID, wrapped: bytes) -> bytes:
         if self._ring is None:

@@ -52,6 +52,10 @@ class KeyServiceRefused(KeyServiceUnusable):
     """The service answers, and does not let us: a right is missing, the key is disabled, or there is none of that name."""
 
 
+class TenantKeyUnusable(KeyServiceUnusable):
+    """One tenant's key cannot be had until an operator mends it; those of others are no different for it."""
+
+
 class WrappingForged(Exception):
     """The wrapping is not what the service made for this context, or was changed since. The message says by which."""
 

@@ -14,6 +14,7 @@ from eventstore.wrapping import BY_TENANT_KEY, KeyWrapping, NotUnwrapped, Wrappe
 from process.key_ring import KeyRing, MemoryWrappedKeys, WrappedKeys
 from process.key_service import KeyServiceUnusable
 from process.secret import Secret
+from runner.rewrapping import wrap_anew
 from tests.eventstore.make import TENANT
 from tests.support.key_service import MemoryKeyService
 
@@ -80,6 +81,40 @@ async def test_from_an_own_key_to_a_service_and_back_with_nobody_noticing(stores
     for person_id, sealed in people:
         assert await Sealing(stores[2], ring=alone).open(TENANT, person_id, "name", sealed) == "Zoë"  # type: ignore[arg-type]
     assert await SecretVault(stores[1], ring=alone).wrapped() == Wrapped(by_current_key=len(values), by_other_keys=0)
+
+
+async def test_a_tenant_whose_key_cannot_be_had_keeps_nobody_elses_from_being_wrapped_anew(stores: Stores) -> None:
+    """
+    Goal: what is wrong with one tenant's key stays with that tenant, and is told. Method: of two tenants with values and
+    persons under the former key, the second has its tenant's keys from a service that is not given any more.
+    """
+    keys, other = stores[0], uuid4()
+    secrets, sealing = SecretVault(stores[1], key=FORMER), Sealing(stores[2], key_encryption_key=FORMER)
+    ids = {tenant: (uuid4(), uuid4()) for tenant in (TENANT, other)}
+    sealed = {}
+    for tenant, (value_id, person_id) in ids.items():
+        await secrets.close(tenant, FUNCTION, value_id, Secret("value"))
+        sealed[tenant] = await sealing.seal(tenant, person_id, "name", "Zoë")
+    gone = KeyRing(keys, current=MemoryKeyService("memory:gone"))
+    for purpose in ("function-secrets", "person-keys"):
+        await gone.key(other, purpose)
+    ring = KeyRing(keys, current=MemoryKeyService("memory:current"))
+    secrets = SecretVault(stores[1], former=[FORMER], ring=ring)
+    sealing = Sealing(stores[2], former=[FORMER], ring=ring)
+
+    await wrap_anew(secrets, sealing, ring, now=_now())
+
+    assert await secrets.wrapped() == await sealing.wrapped() == Wrapped(by_current_key=1, by_other_keys=1)
+    with pytest.raises(SecretLost, match=r"1 values are not wrapped anew\..*memory:gone"):
+        await secrets.rewrap()
+    with pytest.raises(NotSealed, match="1 persons' keys"):
+        await sealing.rewrap()
+    with pytest.raises(KeyServiceUnusable, match="memory:gone") as refused:
+        await secrets.close(other, FUNCTION, uuid4(), Secret("another"))
+    assert "DCF_FORMER_MASTER_KEY_SERVICES" in refused.value.remedy
+    for tenant, (value_id, person_id) in ids.items():
+        assert await secrets.open(tenant, FUNCTION, value_id) == Secret("value")
+        assert await sealing.open(tenant, person_id, "name", sealed[tenant]) == "Zoë"
 
 
 async def test_the_service_is_asked_once_for_all_a_tenant_has(stores: Stores) -> None:
