@@ -55,6 +55,8 @@ class BuildOutput:
         if self._written_to is None:
             self._written_to = self._read_to = await world.build_logs.cursor(order.tenant_id, order.deployment_id)
         for _ in range(PIECES_MAX):
+            if self._text.endswith("\n"):
+                await self._write(order, world)  # Until that can be done, no more is read: memory would fill with it.
             async with foreseen("build_log", Discretion(order, world)):
                 piece = await provider_of(order, world).build_log(order, self._read_to)
             if piece.next_cursor <= self._read_to:
@@ -74,10 +76,12 @@ class BuildOutput:
 
     async def _secrets(self, order: Order, world: World) -> dict[str, str]:
         if self._values is None:
-            release = order.release
-            try:
-                found = await opened(world.secrets, order.tenant_id, release.function_id, release.secret_values)
-            except SecretLost:
-                found = {}  # What cannot be opened is given to nobody, and stands in no log.
-            self._values = {name: value.reveal() for name, value in found.items()}
+            release, values = order.release, dict[str, str]()
+            for name, value_id in release.secret_values.items():
+                with suppress(
+                    SecretLost
+                ):  # What cannot be opened is given to nobody, and stands in no log; others may.
+                    found = await opened(world.secrets, order.tenant_id, release.function_id, {name: value_id})
+                    values[name] = found[name].reveal()
+            self._values = values
         return self._values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 
 from eventstore.build_logs import MemoryBuildLogs
 from eventstore.secret_values import KEY_BYTES, MemorySecretStore, SecretVault
+from process.key_ring import KeyRing, MemoryWrappedKeys
+from process.key_service import KeyServiceUnusable
 from process.secret import Secret
 from providers.hiding import HIDDEN_AS, ends_within, hide
 from providers.provider import LogChunk, Order
 from runner.build_output import LINE_CHARS_MAX, BuildOutput
 from runner.composition import without_secrets
 from tests.providers.grounds import order
+from tests.support.key_service import MemoryKeyService
 
 SENTINEL = "s3ntinel-of-many-letters"
 
@@ -28,9 +32,11 @@ class _Talkative:
 
     def __init__(self, pieces: list[str]) -> None:
         self._pieces = pieces
+        self.read = 0
 
     async def build_log(self, _: Order, cursor: int) -> LogChunk:
         if cursor < len(self._pieces):
+            self.read += 1
             return LogChunk(text=self._pieces[cursor], next_cursor=cursor + 1)
         return LogChunk(text="", next_cursor=cursor)
 
@@ -100,6 +106,45 @@ class TestASecretInABuildLog:
 
         assert "abcdef" not in text
         assert "BEGIN KEY" not in text
+
+    async def test_is_hidden_though_another_one_is_lost(self) -> None:
+        output, world, wanted = await _under_way([f"{SENTINEL}\n"])
+        both = {"LOST": uuid4(), **wanted.release.secret_values}
+        wanted = msgspec.structs.replace(wanted, release=msgspec.structs.replace(wanted.release, secret_values=both))
+
+        await output.carry(wanted, world, to_the_end=True)
+
+        assert (await world.build_logs.read(wanted.tenant_id, wanted.deployment_id)).text == f"{HIDDEN_AS}\n"
+
+
+class TestAnOutageOfTheKeyService:
+    async def test_keeps_no_more_in_memory_than_was_read_as_it_began_and_loses_nothing(self) -> None:
+        """Goal: a build that talks while nobody can open a secret fills no memory. Method: the service is away for a while of
+        such a build, which then has all been written."""
+        pieces = [f"line {line} {'x' * LINE_CHARS_MAX}\n" for line in range(60)]
+        output, world, wanted = await _under_way(pieces)
+        talkative, service = world.providers["local"], MemoryKeyService()
+        vault = SecretVault(MemorySecretStore(), ring=KeyRing(MemoryWrappedKeys(_now), current=service, kept_max=0))
+        [value_id] = wanted.release.secret_values.values()
+        await vault.close(wanted.tenant_id, wanted.release.function_id, value_id, Secret(SENTINEL))
+        world.secrets, service.away = vault, True
+
+        for _ in range(50):
+            with pytest.raises(KeyServiceUnusable):
+                await output.carry(wanted, world, to_the_end=False)
+        read_meanwhile, service.away = talkative.read, False
+        for _ in pieces:
+            await output.carry(wanted, world, to_the_end=False)
+
+        assert read_meanwhile == 1
+        assert (await world.build_logs.cursor(wanted.tenant_id, wanted.deployment_id)) == len(pieces)
+        text = (await world.build_logs.read(wanted.tenant_id, wanted.deployment_id)).text
+        assert text.startswith("line 0 ")
+        assert text.endswith(pieces[-1])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class TestEndsWithin:
