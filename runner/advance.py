@@ -193,14 +193,15 @@ async def _refused(
 async def _record(note: Note, held: Held, turns: Turns, world: World) -> float:
     deployment = turns.seen.deployment
     await _report(report_of(note, held, world.clock()), held, turns, world)
-    log.info(
-        "deployment_step",
-        deployment_id=str(held.deployment_id),
-        epoch=held.epoch,
-        step=plan.step_name(deployment),
-        found=type(note).__name__,
-    )
-    _count(note, deployment, world)
+    if turns.just_recorded:
+        log.info(
+            "deployment_step",
+            deployment_id=str(held.deployment_id),
+            epoch=held.epoch,
+            step=plan.step_name(deployment),
+            found=type(note).__name__,
+        )
+        _count(note, deployment, world)
     if isinstance(note, NoteWithdrawn) and note.remaining:
         return retry_seconds(deployment.withdrawals + 1, 0.0, world.random)
     return 0.0 if turns.reported() else retry_seconds(turns.failures, 0.0, world.random)

@@ -74,6 +74,12 @@ def outcomes(story: list[str]) -> list[str]:
     return [type for type in story if type in OUTCOMES]
 
 
+def steps_counted(world: World) -> set[str]:
+    """The steps of which the metrics say that one was done."""
+    [metric] = world.metrics.step_seconds.collect()
+    return {sample.labels["step"] for sample in metric.samples if sample.name.endswith("_count") and sample.value}
+
+
 Scene = Callable[[Town], Awaitable[None]]
 
 
@@ -378,6 +384,25 @@ class TestCancel:
             assert (made.builds_started, made.builds_stopped) == (1, 1)
             assert virtual_time.seconds() < 30
             assert outcomes(await town.story(deployment_id)) == ["deployment.canceled"]
+
+        play(scene)
+
+    def test_accepted_before_the_runner_heard_of_it_has_no_step_counted_that_was_not_recorded(self) -> None:
+        async def scene(town: Town) -> None:
+            deployment_id = await town.queue()
+            held, turns, world = await town.claim(deployment_id), Turns(), town.world()
+            while not (await town.deployment(deployment_id)).release_applied:
+                await asyncio.sleep(await advance(held, turns, world, news=False) or 0)
+            await advance(held, turns, world, news=False)
+            await asyncio.sleep(5)
+            await town.cancel(deployment_id)
+            await advance(held, turns, world, news=False)
+
+            assert not (await town.deployment(deployment_id)).release_verified
+            assert "verify" not in steps_counted(world)
+            await drive(held, world)
+            assert outcomes(await town.story(deployment_id)) == ["deployment.canceled"]
+            assert "withdraw" in steps_counted(world)
 
         play(scene)
 
