@@ -18,6 +18,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from domain.clouds import ProviderName
+from tests.emulators.azure.azurite.fetching import AzuriteUnavailable, fetched
+from tests.emulators.azure.cloud import AzureCloud
 from tests.emulators.background import Background
 from tests.emulators.catalogue import EMULATORS
 from tests.emulators.cloud import Cloud
@@ -49,7 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dcf-emulators-", ignore_cleanup_errors=True) as folder:
         try:
             for name in options.cloud or sorted(EMULATORS):
-                cloud = EMULATORS[name](_workshop(Path(folder) / name, options))
+                cloud = _emulator(name, _workshop(Path(folder) / name, options), options)
                 clouds.append(cloud)
                 told = _described(cloud, _control(background, cloud))
                 sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if options.json else _in_words(told))
@@ -60,6 +63,16 @@ def main() -> int:
                 cloud.close()
             background.close()
     return 0
+
+
+def _emulator(name: ProviderName, work: Workshop, options: argparse.Namespace) -> Cloud:
+    """The one of Azure keeps its blobs in Azurite where that can be had."""
+    if name == "azure" and not options.recorded:
+        try:
+            return AzureCloud(work, fetched(options.toolchain))
+        except AzuriteUnavailable as unavailable:
+            sys.stderr.write(f"Blobs are kept by a stand-in of our own: {unavailable}\n")
+    return EMULATORS[name](work)
 
 
 def _workshop(folder: Path, options: argparse.Namespace) -> Workshop:

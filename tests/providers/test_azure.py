@@ -16,7 +16,7 @@ from providers.azure.account import Account
 from providers.azure.errors import Answered, answered, told
 from providers.azure.identity import AUDIENCE, MANAGEMENT, Tokens
 from providers.azure.provider import AzureProvider
-from providers.azure.storage import BLOCK_BYTES, Container
+from providers.azure.storage import Container
 from providers.azure.wire import Wire
 from providers.issuer import Issuer, Keyring
 from providers.provider import Finding, ProviderBusy, ProviderRefused
@@ -152,46 +152,6 @@ class TestCheckStorage:
         missing = AzureStorage(account=ACCOUNT, container="other")
 
         assert _failed(await place.check(missing)) == ("container", "AZURE_CONTAINER_NOT_FOUND")
-
-
-class TestStaging:
-    async def test_twice_is_once_and_nothing_is_overwritten(self, place: Place) -> None:
-        first = await place.container.stage("dcf/1/source.tar.gz", b"one", deployment_id="1", dart="3.11.0")
-
-        assert await place.container.stage("dcf/1/source.tar.gz", b"one", deployment_id="1", dart="3.11.0") == first
-        with pytest.raises(ProviderRefused) as refusal:
-            await place.container.stage("dcf/1/source.tar.gz", b"two", deployment_id="1", dart="3.11.0")
-        assert refusal.value.code == "bundle_differs"
-        assert await place.container.read("dcf/1/source.tar.gz", first=1) == b"ne"
-
-    async def test_after_a_lost_answer_finds_what_arrived(self, place: Place) -> None:
-        place.customer.faults.append(Fault("PUT", "dcf/2", times=2))
-        with pytest.raises(ProviderBusy):
-            await place.container.stage("dcf/2", b"one", deployment_id="2", dart="")
-
-        staged = await place.container.stage("dcf/2", b"one", deployment_id="2", dart="")
-
-        assert staged == await place.container.staged("dcf/2")
-
-    async def test_goes_on_after_a_cut_and_sends_no_block_again_that_arrived(self, place: Place) -> None:
-        content = bytes(range(256)) * (3 * BLOCK_BYTES // 256)
-        place.customer.faults.append(Fault("PUT", "dcf/3", times=2))
-
-        await place.container.stage("dcf/3", content, deployment_id="3", dart="")
-
-        puts = [path for method, path in place.customer.asked if method == "PUT"]
-        assert place.blobs.kept[f"{CONTAINER}/dcf/3"].content == content
-        assert len(puts) == 5  # The first block, whose answer was lost twice, is not sent again after that.
-
-    async def test_gives_a_link_that_opens_one_blob_for_whoever_has_it(self, place: Place) -> None:
-        await place.container.put("dcf/4", b"four", {})
-        await place.container.put("dcf/5", b"five", {})
-
-        link = await place.container.link("dcf/4")
-
-        async with httpx.AsyncClient() as client:
-            assert (await client.get(link)).content == b"four"
-            assert (await client.get(link.replace("dcf/4", "dcf/5"))).status_code == 403
 
 
 class TestErrors:

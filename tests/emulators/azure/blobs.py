@@ -39,6 +39,17 @@ class Blobs:
     waiting: dict[str, dict[str, bytes]] = field(default_factory=dict)
     key: UserDelegationKey | None = None
 
+    def names(self) -> list[str]:
+        """Those of all blobs, with their containers'."""
+        return list(self.kept)
+
+    def content(self, place: str) -> bytes:
+        """A blob's bytes."""
+        return self.kept[place].content
+
+    async def close(self) -> None:
+        """Nothing is left open."""
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         place, query = request.match_info["place"], request.query
         try:
@@ -54,15 +65,20 @@ class Blobs:
             )
 
     async def _answered(self, request: web.Request, place: str, query: Any) -> web.StreamResponse:
+        if "sig" not in query:
+            self._admit(request, query)
+            if query.get("comp") != "userdelegationkey" and place.partition("/")[0] not in self.customer.containers:
+                raise Problem(404, "ContainerNotFound")
+        return await self._done(request, place, query)
+
+    async def _done(self, request: web.Request, place: str, query: Any) -> web.StreamResponse:
+        """What was asked by somebody who may, or has a link."""
+        container = place.partition("/")[0]
         if "sig" in query:
             self._check_signature(request, place)
             return part(request, self._found(place).content)
-        self._admit(request, query)
         if query.get("comp") == "userdelegationkey":
             return self._delegated(await request.text())
-        container = place.partition("/")[0]
-        if container not in self.customer.containers:
-            raise Problem(404, "ContainerNotFound")
         if query.get("restype") == "container":
             return self._listed(container, query) if query.get("comp") == "list" else _empty(200)
         match request.method, query.get("comp", ""):

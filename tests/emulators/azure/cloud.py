@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from domain.clouds import ProviderName
 from providers.azure.templates import Names, identity_template, resources_template
+from tests.emulators.azure.azurite.door import BlobsInAzurite
+from tests.emulators.azure.azurite.running import Azurite
 from tests.emulators.azure.customer import (
     ACCOUNT,
     CLIENT,
@@ -36,7 +39,7 @@ from tests.support.service import HELLO
 
 
 class AzureCloud:
-    """The subscription is empty until it is prepared."""
+    """The subscription is empty until it is prepared. With the program of Azurite its blobs are kept there."""
 
     name: ProviderName = "azure"
     connect = "azure/connect"
@@ -57,10 +60,12 @@ class AzureCloud:
     }
     storage: Mapping[str, Any] = {"account": ACCOUNT, "container": CONTAINER}
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop, self._background = workshop, Background()
-        self.customer = Customer()
-        self.azure = Azure(self.customer, workshop, self._background)
+    def __init__(self, workshop: Workshop, azurite: Path | None = None) -> None:
+        self._workshop, self.customer = workshop, Customer()
+        self._azurite = Azurite(azurite, ACCOUNT) if azurite else None
+        self._background = Background()
+        blobs = BlobsInAzurite(self.customer, self._azurite) if self._azurite else None
+        self.azure = Azure(self.customer, workshop, self._background, blobs)
         self.shell = Shell(self.customer)
 
     @property
@@ -179,7 +184,7 @@ class AzureCloud:
 
     def remains(self) -> list[str]:
         return [
-            *self.azure.blobs.kept,
+            *self.azure.blobs.names(),
             *self.azure.images.names(),
             *self.azure.apps.names(),
             *self.azure.jobs.names(),
@@ -188,4 +193,6 @@ class AzureCloud:
 
     def close(self) -> None:
         self._background.close()
+        if self._azurite:
+            self._azurite.close()
         self._workshop.close()

@@ -26,8 +26,10 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 class Azure:
     """All emulated services of one customer, served from the loop of the background until that is closed."""
 
-    def __init__(self, customer: Customer, workshop: Workshop, background: Background) -> None:
-        self.customer, self.blobs, self.calls = customer, Blobs(customer), list[str]()
+    def __init__(
+        self, customer: Customer, workshop: Workshop, background: Background, blobs: Blobs | None = None
+    ) -> None:
+        self.customer, self.blobs, self.calls = customer, blobs or Blobs(customer), list[str]()
         self.permissions = Permissions(customer)
         self.operations = Operations(lambda: self.root("management"))
         self.images = Images(customer)
@@ -64,6 +66,7 @@ class Azure:
         app.router.add_get("/logs/{path:.*}", self.apps.log)
         app.router.add_route("*", "/{door:apps|inside}/{host}{path:.*}", self.apps.forward)
         app.on_cleanup.append(self.apps.close)
+        app.on_cleanup.append(lambda _: self.blobs.close())
         return app
 
     async def _stored(self, request: web.Request) -> web.StreamResponse:
