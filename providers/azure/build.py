@@ -65,9 +65,7 @@ class Builds:
 
     async def find(self, order: Order) -> Run | None:
         """The deployment's run, the first one when a lost answer led to two; None when none was started."""
-        path, query = f"{_registry(order)}/runs", {"$filter": f"TaskName eq '{naming.task_name(order)}'", "$top": "20"}
-        found = await self._account.found("GET", path, VERSION, _Runs, query=query)
-        runs = found.value if found else []
+        runs = await self._all(order)
         return min(runs, key=lambda run: (str(run.properties.create_time or ""), run.id), default=None)
 
     async def start(self, order: Order, staged: Staged) -> Run:
@@ -82,16 +80,26 @@ class Builds:
         }
         return await self._account.call("POST", f"{_registry(order)}/scheduleRun", VERSION, Run, body=body)
 
-    async def stop(self, order: Order, run: Run) -> None:
-        """End it for real; one that has ended meanwhile is left as it is."""
+    async def stop(self, order: Order) -> None:
+        """End it for real, and with it whatever a lost answer led to beside it, which would push an image in the end."""
+        for run in await self._all(order):
+            if run.is_running:
+                await self._cancel(order, run)
+
+    async def _cancel(self, order: Order, run: Run) -> None:
+        """One that has ended meanwhile is left as it is."""
         try:
             await self._account.ask("POST", f"{_registry(order)}/runs/{run.id}/cancel", VERSION)
         except Answered as error:
             if error.http_status == 404:
                 return
-            now = await self.find(order)
-            if now is not None and now.is_running:
+            if any(one.id == run.id and one.is_running for one in await self._all(order)):
                 raise
+
+    async def _all(self, order: Order) -> list[Run]:
+        path, query = f"{_registry(order)}/runs", {"$filter": f"TaskName eq '{naming.task_name(order)}'", "$top": "20"}
+        found = await self._account.found("GET", path, VERSION, _Runs, query=query)
+        return found.value if found else []
 
     async def forget(self, order: Order) -> None:
         """Remove the task; what its runs did stays on record in the registry."""

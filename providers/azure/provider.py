@@ -10,7 +10,7 @@ from domain.clouds import AzureIdentity, AzureResources, AzureStorage, Identity,
 from providers.archive import archive, source_of
 from providers.azure import naming
 from providers.azure.account import Account, identity_of, storage_of, target_of, told_apart
-from providers.azure.build import Builds, Run
+from providers.azure.build import Builds
 from providers.azure.checks import BUSY, SPREADS_SECONDS, Checks
 from providers.azure.identity import Tokens
 from providers.azure.operation import Operations
@@ -116,7 +116,7 @@ class AzureProvider:
     async def stop_build(self, order: Order) -> None:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            await work.stop_build(await work.builds.find(order))
+            await work.builds.stop(order)
 
     async def build_log(self, order: Order, cursor: int) -> LogChunk:
         work = _Work(self, order)
@@ -127,9 +127,10 @@ class AzureProvider:
             return await work.builds.log(order, run, cursor)
 
     async def push(self, order: Order) -> Image:
-        """The run has pushed it already: this only finds it."""
+        """The run has pushed it already: this only finds it, once no other one can push over it any more."""
         work = _Work(self, order)
         async with told_apart(work.account.identity):
+            await work.builds.stop(order)
             return await work.built()
 
     async def apply(self, order: Order, secrets: Secrets = NO_SECRETS) -> Service:
@@ -145,7 +146,7 @@ class AzureProvider:
     async def withdraw(self, order: Order) -> tuple[str, ...]:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            await work.stop_build(await work.builds.find(order))
+            await work.builds.stop(order)
             await work.builds.forget(order)
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
@@ -201,10 +202,6 @@ class _Work:
 
     async def staged(self) -> Staged | None:
         return await self.container.staged(naming.bundle_name(self._order))
-
-    async def stop_build(self, run: Run | None) -> None:
-        if run is not None and run.is_running:
-            await self.builds.stop(self._order, run)
 
     async def built(self) -> Image:
         image = await self.images.find()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,11 @@ import pytest_asyncio
 
 from domain.release import PinnedImage
 from process.secret import Secret
+from providers.azure import naming
+from providers.azure.account import storage_of
+from providers.azure.build import Builds
 from providers.azure.provider import AzureProvider
+from providers.azure.storage import Container
 from providers.issuer import Issuer
 from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.azure.apps import App
@@ -109,6 +113,44 @@ async def test_every_answer_may_be_lost_once_and_nothing_is_made_twice(place: Pl
     place.lose("DELETE", "/containerApps/")
     await until(lambda: _tried(provider, wanted), lambda left: left == ())
     assert [name for name in place.cloud.remains() if str(wanted.deployment_id) in name] == []
+
+
+@pytest.mark.parametrize("verb", ["stop_build", "withdraw"])
+async def test_two_runs_that_a_lost_answer_led_to_both_end(place: Place, verb: str) -> None:
+    """
+    Goal: a run that was begun twice, since a list did not show the first at once, pushes no image after it was stopped.
+    Method: begin the run of one deployment twice while builds are held, stop it, and let builds go on.
+    """
+    wanted, provider = order(ground=place.ground), place.restarted()
+    with place.cloud.slowly() as code:
+        await provider.bundle(wanted, sources(code))
+        await _begun(provider, wanted)
+        await _begun(provider, wanted)
+
+        await until(lambda: _tried_as(getattr(provider, verb), wanted), bool)
+
+    mine = [run for run in place.cloud.azure.tasks.runs.values() if wanted.deployment_id.hex in str(run.shown)]
+    assert [run.properties["status"] for run in mine] == ["Canceled", "Canceled"]
+    await withdrawn(provider, wanted)
+    assert [name for name in place.cloud.remains() if str(wanted.deployment_id) in name] == []
+    await provider.close()
+
+
+async def _begun(provider: AzureProvider, wanted: Order) -> None:
+    """A run, whether there is one or not."""
+    account, _, _ = provider.work(wanted)
+    container = Container(account, storage_of(wanted))
+    staged = await container.staged(naming.bundle_name(wanted))
+    assert staged is not None
+    await Builds(account, container).start(wanted, staged)
+
+
+async def _tried_as(verb: Callable[[Order], Awaitable[object]], wanted: Order) -> bool:
+    try:
+        await verb(wanted)
+    except ProviderBusy:
+        return False
+    return True
 
 
 async def _tried(provider: Any, wanted: Order) -> Any:
