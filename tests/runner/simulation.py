@@ -119,6 +119,7 @@ async def _play(seed: int, parts: Parts, apps: Sequence[Litestar], lines: Sequen
         )
     ]
     try:
+        await _caught_up(town, views)  # Before that nobody is known by their key.
         await asyncio.gather(*(_person(callers, Random(random.random())) for _ in range(PEOPLE)))
         await api.finished()
         await callers.discover()
@@ -144,7 +145,7 @@ async def _settled(town: Town) -> None:
 
 
 async def _caught_up(town: Town, views: MemoryViews) -> None:
-    """Runners are done, so the log stands still but for the news of what they look after."""
+    """The read models are at the end of the log, whoever died meanwhile. Raises Violated."""
     if not await MemoryViewsReader(views).wait_for(await town.log.head(), seconds_max=CAUGHT_UP_SECONDS_MAX):
         raise Violated(f"the log ends at {await town.log.head()}, and the read models at {await views.positions()}")
 
