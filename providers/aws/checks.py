@@ -135,17 +135,8 @@ class Checks:
                 raise ProviderRefused(
                     "AWS_ECR_REPOSITORY_NOT_FOUND",
                     f"There is no ECR repository {name} in {region}.",
-                    command(
-                        "aws",
-                        "ecr",
-                        "create-repository",
-                        "--repository-name",
-                        name,
-                        "--image-tag-mutability",
-                        "IMMUTABLE",
-                        "--region",
-                        region,
-                    ),
+                    # Lambda has to be let in as well.
+                    "Run the ecr_repository commands that POST …/aws/oidc/setup-commands shows for this name.",
                 ) from error
             raise self._denied(error, "ecr:DescribeRepositories", self._arn("ecr", f"repository/{name}")) from error
         return f"The ECR repository {name} is in {region}."

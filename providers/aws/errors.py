@@ -143,6 +143,12 @@ def unanswered(error: BotoCoreError) -> ProviderUnreachable | ProviderRefused:
     return ProviderUnreachable(f"AWS answered what cannot be read: {_short(str(error))}")
 
 
+LET_LAMBDA_READ = (
+    "Let Lambda read the repository: run the ecr_repository commands that POST …/aws/oidc/setup-commands shows for its name"
+    " (of a repository that is there, the second alone)."
+)
+
+
 def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefused:
     """What the runner is told of it. Only a refusal is final."""
     if error.http_status == 429 or error.code in _THROTTLED:
@@ -168,6 +174,8 @@ def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefus
         return ProviderRefused(
             "aws_not_found", _short(error.message), "Make it, or name another one, and deploy again."
         )
+    if "permission to access the ECR image" in error.message:
+        return ProviderRefused("AWS_IMAGE_NOT_READABLE", _short(error.message), LET_LAMBDA_READ)
     return ProviderRefused("aws_rejected", _short(error.message), "Mend what the message names, and deploy again.")
 
 

@@ -14,7 +14,7 @@ from domain.placement import LAMBDA_OWN, check_variables
 from domain.refusal import Invalid
 from providers.aws import naming
 from providers.aws.account import Account, target_of
-from providers.aws.errors import Answered, grant_to, lacking
+from providers.aws.errors import LET_LAMBDA_READ, Answered, grant_to, lacking
 from providers.aws.events import HEALTH_PATH, request_event
 from providers.aws.functions import INVOKE_STATEMENT, LATEST, URL_STATEMENT, Alias, Code, Function, Invoked, Published
 from providers.aws.policies import OPENING
@@ -298,7 +298,7 @@ class Releases:
             arn = naming.secrets_arn(self._target.role_arn, self._target.region, self._order.project_id)
             return grant_to(self._target.execution_role_arn, OPENING, arn)
         if "ECR" in failure or "image" in failure:
-            return "Let Lambda read the repository: run the ecr_repository commands that GET …/aws/oidc/setup-commands shows."
+            return LET_LAMBDA_READ
         return ""
 
     def _taken(self) -> ProviderRefused:

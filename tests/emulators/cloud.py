@@ -21,7 +21,7 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
 
     what: str
     act: Callable[[], object]
-    asked: Literal["identity", "bucket", "diagnosis"]
+    asked: Literal["identity", "bucket", "diagnosis", "named"]
     step: str
     code: str
     mend: Callable[[str], object]

@@ -43,6 +43,7 @@ from tests.providers.grounds import (
     TOOLCHAIN_DIR,
     Ground,
     aws_place,
+    built,
     gone_back,
     order,
     settled,
@@ -315,7 +316,8 @@ class TestWhatIsNamed:
     @pytest.mark.parametrize(
         ("named", "step", "code"),
         [
-            (Named(code_build_project="nowhere"), "code_build_project", "AWS_CODE_BUILD_PROJECT_NOT_FOUND"),
+            # Which the role's policy does not name either: what there is and is wrong is in the journey.
+            (Named(code_build_project="nowhere"), "code_build_project", "AWS_PERMISSION_DENIED"),
             (Named(ecr_repository="nowhere"), "ecr_repository", "AWS_PERMISSION_DENIED"),
             (
                 Named(execution_role_arn="arn:aws:iam::000000000000:role/nowhere"),
@@ -329,7 +331,7 @@ class TestWhatIsNamed:
 
         [failed] = [one for one in finding.steps if one.status == "failed"]
         assert failed.name == step
-        assert failed.code in (code, "AWS_PERMISSION_DENIED")
+        assert failed.code == code
         assert failed.remedy.startswith(("aws ", "Run "))
 
     async def test_passes_when_it_was_set_up(self, place: Place) -> None:
@@ -383,6 +385,24 @@ class TestARelease:
         assert refusal.value.code == "service_taken"
         assert (await settled(place.provider, mine)).serving
         await withdrawn(place.provider, mine)
+
+    async def test_whose_image_lambda_may_not_read_says_what_lets_it(self, place: Place) -> None:
+        wanted, repository = place.order("unread"), place.cloud.amazon.images.repositories["dcf-functions"]
+        await built(place.provider, wanted, sources(HELLO))
+        await place.provider.push(wanted)
+        policy, repository.policy = repository.policy, ""
+
+        try:
+            with pytest.raises(ProviderRefused) as refusal:
+                await place.provider.apply(wanted)
+        finally:
+            repository.policy = policy
+        service = await place.deployed(wanted)
+        await withdrawn(place.provider, wanted)
+
+        assert refusal.value.code == "AWS_IMAGE_NOT_READABLE"
+        assert "ecr_repository commands" in refusal.value.remedy
+        assert service.serving
 
     @pytest.mark.parametrize(
         ("environment", "code"),

@@ -18,7 +18,7 @@ from providers.gcp.schedules import expression
 from providers.provider import Order, ProviderRefused, ProviderUnreachable, Service
 from tests.emulators.gcp.cloud import EMAIL, GcpCloud
 from tests.emulators.gcp.faults import Fault
-from tests.providers.grounds import PROBE, Ground, deployed, gcp, gone_back, order, settled, sources, withdrawn
+from tests.providers.grounds import PROBE, Ground, built, deployed, gcp, gone_back, order, settled, sources, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,6 +77,25 @@ async def test_call_by_themselves_when_the_minute_comes(ground: Ground, cloud: G
     firing = firings[0]
     assert firing.http_status == 204
     assert firing.due_at.endswith(":00+05:45")
+
+
+async def test_a_service_of_another_function_is_refused_and_left_alone(ground: Ground, cloud: GcpCloud) -> None:
+    mine, wanted = order(ground=ground), order(ground=ground)
+    served = await deployed(ground.provider, mine, sources(PROBE))
+    await built(ground.provider, wanted, sources(PROBE))
+    await ground.provider.push(wanted)
+
+    with pytest.raises(ProviderRefused) as refusal:
+        await ground.provider.apply(wanted)
+    seen = await ground.provider.observe(wanted)
+    await withdrawn(ground.provider, wanted)
+
+    assert refusal.value.code == "service_taken"
+    assert "serviceName" in refusal.value.remedy
+    assert seen.service is None
+    after = await settled(ground.provider, mine)
+    assert (after.serving, after.url) == (True, served.url)
+    await withdrawn(ground.provider, mine)
 
 
 async def test_call_a_private_function_as_the_service_account(ground: Ground, cloud: GcpCloud) -> None:

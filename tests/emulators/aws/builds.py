@@ -77,6 +77,7 @@ class Builds:
             "BatchGetBuilds": self._get,
             "BatchGetProjects": self._get_projects,
             "CreateProject": self._create,
+            "DeleteProject": self._delete,
             "ListBuildsForProject": self._list,
             "StartBuild": self._start,
             "StopBuild": self._stop,
@@ -93,6 +94,10 @@ class Builds:
             )
         self.projects[given["name"]] = given
         return {"project": self._shown_project(given)}
+
+    def _delete(self, given: Given, session: Session | None) -> Given:
+        self.projects.pop(given["name"], None)
+        return {}
 
     def _update(self, given: Given, session: Session | None) -> Given:
         if given["name"] not in self.projects:

@@ -70,6 +70,12 @@ class AwsCloud:
         self._issuer = ""
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        """What deployments are going to name, for whoever asks to have it looked at."""
+        target = self.target("any")
+        return {name: target[name] for name in ("codeBuildProject", "ecrRepository", "executionRoleArn")}
+
+    @property
     def settings(self) -> Mapping[str, str]:
         return {"DCF_AWS_ENDPOINTS": self.amazon.endpoints}
 
@@ -109,7 +115,7 @@ class AwsCloud:
         self.shell.obey(f"aws iam update-assume-role-policy --role-name dcf-deployer --policy-document {trust}")
 
     def breaks(self) -> tuple[Break, ...]:
-        iam, s3 = self.amazon.client("iam"), self.amazon.client("s3")
+        iam, s3, build = (self.amazon.client(service) for service in ("iam", "s3", "codebuild"))
 
         def broken(what: str, act: Callable[[], object], asked: Any, step: str, code: str) -> Break:
             return Break(what=what, act=act, asked=asked, step=step, code=code, mend=self.shell.obey)
@@ -122,8 +128,30 @@ class AwsCloud:
             [provider] = self.account.iam.open_id_providers.values()
             provider.client_id_list[:] = ["other"]
 
-        def without_role_policy() -> None:
-            iam.put_role_policy(RoleName="dcf-deployer", PolicyName=_POLICY, PolicyDocument=self._policy_without("s3:"))
+        def without(prefix: str) -> None:
+            policy = self._policy_without(prefix)
+            iam.put_role_policy(RoleName="dcf-deployer", PolicyName=_POLICY, PolicyDocument=policy)
+
+        def without_execution_role() -> None:
+            for name in iam.list_role_policies(RoleName="dcf-function")["PolicyNames"]:
+                iam.delete_role_policy(RoleName="dcf-function", PolicyName=name)
+            iam.delete_role(RoleName="dcf-function")
+
+        def unprivileged() -> None:
+            [project] = build.batch_get_projects(names=["dcf-build"])["projects"]
+            build.update_project(name="dcf-build", environment={**project["environment"], "privilegedMode": False})
+
+        def anew(step: str, remedy: str, verb: str = "create") -> None:
+            """As the remedy says: the commands of that step, or the same with another verb."""
+            assert step in remedy
+            assert f"{verb}-project" in remedy or verb == "create"
+            for line in self._commands(self._issuer, "nobody", step):
+                self.shell.obey(line.replace("create-project", f"{verb}-project"))
+
+        def named(
+            what: str, act: Callable[[], object], step: str, code: str, mend: Callable[[str], object] = self.shell.obey
+        ) -> Break:
+            return Break(what=what, act=act, asked="named", step=step, code=code, mend=mend)
 
         identity = "identity"
         return (
@@ -143,7 +171,64 @@ class AwsCloud:
                 "bucket",
                 "AWS_BUCKET_NOT_FOUND",
             ),
-            broken("no right to the bucket", without_role_policy, "bucket", "bucket", "AWS_BUCKET_PERMISSION_DENIED"),
+            broken(
+                "no right to the bucket", lambda: without("s3:"), "bucket", "bucket", "AWS_BUCKET_PERMISSION_DENIED"
+            ),
+            named(
+                "no CodeBuild project",
+                lambda: build.delete_project(name="dcf-build"),
+                "code_build_project",
+                "AWS_CODE_BUILD_PROJECT_NOT_FOUND",
+                lambda remedy: anew("code_build_project", remedy),
+            ),
+            named(
+                "a CodeBuild project that may build no images",
+                unprivileged,
+                "code_build_project",
+                "AWS_CODE_BUILD_NOT_PRIVILEGED",
+                lambda remedy: anew("code_build_project", remedy, "update"),
+            ),
+            named(
+                "no right to look at CodeBuild",
+                lambda: without("codebuild:BatchGetProjects"),
+                "code_build_project",
+                "AWS_PERMISSION_DENIED",
+            ),
+            named(
+                "no ECR repository",
+                lambda: self.amazon.images.repositories.pop("dcf-functions"),
+                "ecr_repository",
+                "AWS_ECR_REPOSITORY_NOT_FOUND",
+                lambda remedy: anew("ecr_repository", remedy),
+            ),
+            named(
+                "no right to look at ECR",
+                lambda: without("ecr:DescribeRepositories"),
+                "ecr_repository",
+                "AWS_PERMISSION_DENIED",
+            ),
+            named(
+                "no execution role",
+                without_execution_role,
+                "execution_role",
+                "AWS_EXECUTION_ROLE_NOT_FOUND",
+                lambda remedy: anew("execution_role", remedy),
+            ),
+            named(
+                "an execution role that Lambda may not be",
+                lambda: iam.update_assume_role_policy(
+                    RoleName="dcf-function",
+                    PolicyDocument=policies.encoded(policies.trusting(self.account.id, policies.SCHEDULER)),
+                ),
+                "execution_role",
+                "AWS_EXECUTION_ROLE_UNTRUSTING",
+            ),
+            named(
+                "an execution role that may not be passed",
+                lambda: without("iam:PassRole"),
+                "pass_role",
+                "AWS_PASS_ROLE_DENIED",
+            ),
         )
 
     @contextmanager
@@ -171,18 +256,27 @@ class AwsCloud:
         self.amazon.close()
         self._workshop.close()
 
-    def _commands(self, issuer: str, subject: str) -> list[str]:
+    def _commands(self, issuer: str, subject: str, only: str = "") -> list[str]:
         wanted = msgspec.structs.replace(NAMES, account_id=self.account.id, bucket=self.bucket_name)
         shown = setup(Trusted(issuer, subject), UUID(int=1), UUID(int=2), wanted)
         # Which project it is for is known later, and there will be others.
-        return [line.replace(UUID(int=2).hex, "*") for step in shown.steps for line in step.commands]
+        return [
+            line.replace(UUID(int=2).hex, "*")
+            for step in shown.steps
+            if only in ("", step.name)
+            for line in step.commands
+        ]
 
     def _trust(self, issuer: str, subject: str) -> dict[str, Any]:
 
         return trust_policy(issuer, subject, oidc_provider_arn("aws", self.account.id, issuer))
 
     def _policy_without(self, prefix: str) -> str:
-        """The role's policy as it is, but for the actions of a service."""
+        """The role's policy as it is, but for an action, or those of a service."""
         document = json.loads(self.account.role(self.role_arn("dcf-deployer")).policies[_POLICY])
-        kept = [one for one in document["Statement"] if not one["Action"][0].startswith(prefix)]
+        kept = [
+            {**one, "Action": left}
+            for one in document["Statement"]
+            if (left := [action for action in one["Action"] if not action.startswith(prefix)])
+        ]
         return policies.encoded(policies.policy(kept))
