@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -89,14 +89,19 @@ class Service:
         ports: dict[str, int] = json.loads((self.data_dir / "ports.json").read_bytes())
         return ports
 
-    def client(self) -> httpx.Client:
-        """A client with the owner's key. Connection failures are tried again: an API that was killed comes back."""
-        key = (self.data_dir / "owner.key").read_text().strip()
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.ports['api']}",
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=60,
-        )
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['api']}"
+
+    def client(self, credential: str | None = None) -> httpx.Client:
+        """A client with the owner's key, or with another credential. Connection failures are tried again: an API that was
+        killed comes back."""
+        bearer = credential or self.key("owner")
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60)
+
+    def key(self, name: Literal["owner", "operator"]) -> str:
+        """One of the keys of the first start; there is no owner's where people sign in."""
+        return (self.data_dir / f"{name}.key").read_text().strip()
 
     def process_id(self, module: str) -> int | None:
         """The process running `python -m <module>` under this service's supervisor, if there is one now."""
@@ -122,7 +127,8 @@ class Service:
             ready = httpx.get(f"http://127.0.0.1:{self.ports['api']}/health/ready", timeout=5)
         except (httpx.HTTPError, FileNotFoundError, KeyError, ValueError):
             return False
-        return ready.status_code == 200 and (self.data_dir / "owner.key").exists()
+        first = "operator.key" if "DCF_SIGN_IN_ISSUERS" in self.environment else "owner.key"
+        return ready.status_code == 200 and (self.data_dir / first).exists()
 
 
 def _children(parent: int) -> list[int]:
