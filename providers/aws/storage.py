@@ -32,6 +32,8 @@ CUT_SECONDS = 0.2
 OBJECTS_MAX = 1000
 _SHA256 = "dcf-sha256"
 _DART = "dcf-dart"
+# What S3 says when bytes are others than their checksum, or their signature, tells.
+_DAMAGED = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class Bucket:
         except Answered as error:
             if error.code == "NoSuchUpload":
                 raise ProviderBusy("Somebody else has just ended the same upload.") from error
+            if error.code in _DAMAGED:
+                raise ProviderBusy(f"s3://{self._name}/{name} arrived damaged, and S3 refused it.") from error
             if error.http_status != 412:
                 raise
             return False

@@ -1,4 +1,4 @@
-"""What goes wrong on demand: calls throttled, delayed, denied, or whose answer is lost after its effect."""
+"""What goes wrong on demand: calls throttled, delayed, denied, damaged, or whose answer is lost after its effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.emulators.aws.answers import Denied, Refused
 from tests.emulators.lost_answers import LostAnswers
 
 _LOOKS = ("Assume", "BatchGet", "Describe", "Get", "Head", "Invoke", "List", "Simulate")
-Kind = Literal["throttle", "delay", "deny", "fail", "refuse", "lose"]
+Kind = Literal["throttle", "delay", "deny", "fail", "refuse", "lose", "damage"]
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Faults:
     def __init__(self) -> None:
         self.answers = LostAnswers()
         self._to_come: list[Fault] = []
+        self._damaged = 0
         self._lock = threading.Lock()
 
     def add(
@@ -70,9 +71,20 @@ class Faults:
                 raise Refused("InternalFailure", "An internal error occurred", 500)
             case "delay":
                 time.sleep(fault.seconds)
+            case "damage":
+                with self._lock:
+                    self._damaged += 1
             case "lose":
                 pass
         return fault.kind == "lose"
+
+    def arrived(self, body: bytes) -> bytes:
+        """The body as it arrives: with a bit that is another, where damage was asked for."""
+        with self._lock:
+            if not (self._damaged and body):
+                return body
+            self._damaged -= 1
+        return bytes([body[0] ^ 1]) + body[1:]
 
 
 def _has_an_effect(call: str) -> bool:

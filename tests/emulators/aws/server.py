@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import socket
@@ -162,6 +163,8 @@ class Amazon:
         return wanted.answer(method(given, session))
 
     def _by_moto(self, environ: Environ, body: bytes) -> Response:
+        body = self.faults.arrived(body)
+        _check_digest(environ, body)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account.id
         return Response.from_app(self._moto, environ, buffered=True)
@@ -199,6 +202,14 @@ def _read(environ: Environ) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return body
+
+
+def _check_digest(environ: Environ, body: bytes) -> None:
+    """S3 keeps nothing whose checksum is another than its sender's; moto believes the sender. Raises Refused."""
+    told = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
+    # Of an upload in parts that is completed, it is not the request that the checksum is about.
+    if told and environ["REQUEST_METHOD"] == "PUT" and told != base64.b64encode(hashlib.sha256(body).digest()).decode():
+        raise Refused("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
 
 
 def _shift(environ: Environ, service: str) -> None:
