@@ -25,6 +25,8 @@ CUT_SECONDS = 0.2
 OBJECTS_MAX = 1000
 _SHA256 = "dcf-sha256"
 _DEPLOYMENT = "dcf-deployment"
+# How Google refuses bytes that are others than their hash tells; it has no code of its own for it.
+_DAMAGED = "match calculated MD5 hash"
 _DART = "dcf-dart"
 
 
@@ -138,11 +140,13 @@ class Bucket:
         try:
             made = await self._put(name, content, metadata, media_type)
         except Answered as error:
+            if error.http_status == 400 and _DAMAGED in error.message:
+                raise ProviderUnreachable(self._damaged(name)) from error
             if error.http_status != 412:
                 raise
             return None
         if made.get("md5Hash") != _md5(content):
-            raise ProviderUnreachable(f"gs://{self._name}/{name} did not arrive as it was sent.")
+            raise ProviderUnreachable(self._damaged(name))
         return made
 
     async def _put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> dict[str, Any]:
@@ -155,7 +159,8 @@ class Bucket:
                 io.BytesIO(content),
                 content_type=media_type,
                 parameters={"ifGenerationMatch": "0"},
-                metadata={"metadata": metadata, "md5Hash": _md5(content)},
+                # The library writes the name of a field anew: this one becomes `md5Hash`, and `md5Hash` would not.
+                metadata={"metadata": metadata, "md5-hash": _md5(content)},
                 force_resumable_upload=False,
             )
         )
@@ -206,6 +211,9 @@ class Bucket:
             if response.status >= 300:
                 raise answered(response.status, body, response.headers.get("Retry-After", ""))
             return msgspec.json.decode(body, type=dict[str, Any]), expected
+
+    def _damaged(self, name: str) -> str:
+        return f"gs://{self._name}/{name} did not arrive as it was sent."
 
     async def _there_before(self, name: str, digest: str) -> Staged:
         found = await self.staged(name)

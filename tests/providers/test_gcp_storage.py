@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from providers.gcp.provider import GcpProvider
 from providers.gcp.storage import PIECE_BYTES, RESUMABLE_BYTES_MIN
-from providers.provider import Place
+from providers.provider import Place, ProviderUnreachable
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.providers.grounds import Ground, gcp
@@ -52,3 +52,26 @@ async def test_goes_on_where_it_was_cut_off(ground: Ground, lost: int, sent: int
     assert found is not None
     assert found.content == CONTENT
     assert not await provider.put_file(place, name, CONTENT[:-1] + b"x")
+
+
+@pytest.mark.parametrize(
+    ("method", "content"), [("storage.post", b"whole"), ("storage.put", CONTENT)], ids=["whole", "in-pieces"]
+)
+async def test_what_was_damaged_on_its_way_is_refused_and_sent_again(
+    ground: Ground, method: str, content: bytes
+) -> None:
+    cloud, provider, name = ground.cloud, ground.provider, f"dcf/{uuid4()}"
+    assert isinstance(cloud, GcpCloud)
+    assert isinstance(provider, GcpProvider)
+    place = Place(tenant_id=uuid4(), project_id=uuid4(), identity=ground.identity, storage=ground.storage)
+    cloud.google.faults.add(Fault("damage", method))
+
+    with pytest.raises(ProviderUnreachable, match="did not arrive as it was sent"):
+        await provider.put_file(place, name, content)
+    kept = await provider.read_file(place, name, bytes_max=len(content))
+    assert await provider.put_file(place, name, content)
+    found = await provider.read_file(place, name, bytes_max=len(content))
+
+    assert kept is None
+    assert found is not None
+    assert found.content == content

@@ -1,8 +1,11 @@
-"""Cloud Storage: fake-gcs-server, behind a door that checks tokens, permissions and preconditions, which it does not."""
+"""Cloud Storage: fake-gcs-server, behind a door that checks tokens, permissions, preconditions and hashes, which it does
+not."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -24,6 +27,7 @@ _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
 _UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/([^/]+)/o")
 _PERMISSIONS = re.compile(r"/storage/v1/b/([^/]+)/iam/testPermissions")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)")
+_BEGUN = re.compile(r"[?&]upload_id=([^&]+)")
 _SPAN = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 _VERBS = {"GET": "get", "DELETE": "delete", "PATCH": "update", "PUT": "update", "POST": "create"}
 _PASSED = {
@@ -46,6 +50,8 @@ class Buckets:
         # Of an upload in pieces: how many bytes have arrived, and what was answered to the last piece.
         self._arrived: dict[str, int] = {}
         self._ended: dict[str, bytes] = {}
+        # What whoever began it said of its hash, and the hash of what has arrived.
+        self._hashes: dict[str, tuple[str, Any]] = {}
 
     async def open(self, url: str) -> None:
         port = free_port()
@@ -98,8 +104,8 @@ class Buckets:
         ) as answer:
             assert answer.status == 200, await answer.text()
 
-    async def answer(self, request: web.Request, raw_path: str) -> web.StreamResponse:
-        """The answer to a request of a client. Raises Refused."""
+    async def answer(self, request: web.Request, raw_path: str, *, damaged: bool = False) -> web.StreamResponse:
+        """The answer to a request of a client, of whose content a bit may be another when it arrives. Raises Refused."""
         # Who has the address of an upload may go on with it.
         goes_on = raw_path.startswith("/upload/resumable/") or (
             request.method == "PUT" and "upload_id" in request.query
@@ -113,6 +119,10 @@ class Buckets:
         if goes_on and (told := self._how_far(request)) is not None:
             return told
         body = await request.read()
+        if request.query.get("uploadType") == "multipart":
+            body = _whole(request.headers["Content-Type"], body, damaged=damaged)
+        elif goes_on:
+            body = self._piece(request, body, damaged=damaged)
         query = {k: v for k, v in request.query.items() if not k.startswith("if") and (k, v) != ("pageToken", "")}
         headers = {name: value for name, value in request.headers.items() if name.lower() in _PASSED}
         async with self._session.request(
@@ -128,9 +138,24 @@ class Buckets:
             if shown.get("Location", "").startswith(self._server):
                 shown["Location"] = f"http://{request.host}{shown['Location'].removeprefix(self._server)}"
             content = await answer.read()
+            if request.query.get("uploadType") == "resumable" and (begun := _BEGUN.search(shown.get("Location", ""))):
+                told = json.loads(body or b"{}").get("md5Hash", "")
+                self._hashes[begun[1]] = (told, hashlib.md5(usedforsecurity=False))
             if goes_on:
                 self._note(request, answer.status, content)
             return web.Response(status=answer.status, body=content, headers=shown)
+
+    def _piece(self, request: web.Request, body: bytes, *, damaged: bool) -> bytes:
+        """The piece as it arrives; after the last one the hash of all has to be the one that was told. Raises Refused."""
+        upload, span = request.query.get("upload_id", ""), _SPAN.fullmatch(request.headers.get("Content-Range", ""))
+        if span is None or span[2] is None or upload not in self._hashes:
+            return body
+        told, found = self._hashes[upload]
+        body = _flipped(body, 0) if damaged else body
+        found.update(body)
+        if int(span[2]) + 1 == int(span[3]):
+            _compare(told, found)
+        return body
 
     def _how_far(self, request: web.Request) -> web.Response | None:
         """The answer to whoever asks how far an upload got, or sends once more what arrived: Google takes no byte twice;
@@ -189,6 +214,29 @@ class Buckets:
     def _require(self, member: str, permission: str, bucket: str) -> None:
         if not self._account.may(member, permission, self._policy(bucket)):
             raise denied(permission, f"gs://{bucket}")
+
+
+def _whole(content_type: str, body: bytes, *, damaged: bool) -> bytes:
+    """An upload in one request as it arrives: what its metadata say, and then its content. Raises Refused."""
+    mark = b"--" + content_type.partition("boundary=")[2].strip('"').encode()
+    end = b"\r\n" if body.startswith(mark + b"\r\n") else b"\n"
+    _, first, second = body.split(mark, 2)
+    start = len(body) - len(second) + second.index(end * 2) + len(end * 2)
+    body = _flipped(body, start) if damaged else body
+    content = body[start : body.rindex(end + mark + b"--")]
+    told = json.loads(first.partition(end * 2)[2]).get("md5Hash", "")
+    _compare(told, hashlib.md5(content, usedforsecurity=False))
+    return body
+
+
+def _flipped(body: bytes, at: int) -> bytes:
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+
+
+def _compare(told: str, found: Any) -> None:
+    seen = base64.b64encode(found.digest()).decode()
+    if told and told != seen:
+        raise Refused(400, f'Provided MD5 hash "{told}" doesn\'t match calculated MD5 hash "{seen}".')
 
 
 def _name_in(body: bytes) -> str:

@@ -1,4 +1,5 @@
-"""What goes wrong on demand: a number of calls throttled, delayed, denied, or whose answer is lost after its effect."""
+"""What goes wrong on demand: a number of calls throttled, delayed, denied, damaged, or whose answer is lost after its
+effect."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from tests.emulators.gcp.answers import Refused, denied
 from tests.emulators.lost_answers import LostAnswers
 
 _LOOKS = ("get", "list", "wait", "token", "generateAccessToken", "testIamPermissions")
-Kind = Literal["throttle", "delay", "deny", "lose"]
+Kind = Literal["throttle", "delay", "deny", "lose", "damage"]
 
 
 class Fault(msgspec.Struct):
@@ -29,6 +30,7 @@ class Faults:
     def __init__(self) -> None:
         self.answers = LostAnswers()
         self._to_come: list[Fault] = []
+        self._damaged = 0
 
     def add(self, fault: Fault) -> None:
         self._to_come.append(fault)
@@ -57,8 +59,16 @@ class Faults:
             case "delay":
                 await asyncio.sleep(fault.seconds)
                 return False
+            case "damage":
+                self._damaged += 1
+                return False
             case "lose":
                 return True
+
+    def damages(self) -> bool:
+        """Whether what is uploaded now is to arrive with a bit that is another."""
+        self._damaged -= (damaged := self._damaged > 0)
+        return damaged
 
 
 def _has_an_effect(method: str) -> bool:

@@ -129,7 +129,7 @@ class Google:
     async def _stored(self, request: web.Request, path: str) -> web.StreamResponse:
         name = f"storage.{request.method.lower()}"
         lost = await self.faults.before(name)
-        answer = await self.buckets.answer(request, path)
+        answer = await self.buckets.answer(request, path, damaged=self.faults.damages())
         self.calls.append(name)
         if lost:
             _cut(request)
