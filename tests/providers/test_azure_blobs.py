@@ -39,6 +39,8 @@ from tests.providers.test_azure import IDENTITY, PROJECT, STORAGE, TENANT
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(360)]
 
 BY_HAND, BEHIND_THE_DOOR, ALONE = "by hand", "Azurite behind the door", "Azurite alone"
+# To fetch Azurite takes minutes, and some 360 MB.
+_STANDS = (BY_HAND, *(pytest.param(name, marks=pytest.mark.proof) for name in (BEHIND_THE_DOOR, ALONE)))
 
 
 class Stand:
@@ -104,7 +106,7 @@ def azurite() -> Iterator[Azurite]:
     running.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=(BY_HAND, BEHIND_THE_DOOR, ALONE))
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=_STANDS)
 async def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
     azurite: Azurite | None = None if request.param == BY_HAND else request.getfixturevalue("azurite")
     folder, background = tmp_path_factory.mktemp("azure"), Background()
@@ -227,6 +229,7 @@ async def test_nothing_is_told_to_whoever_has_no_token_for_it(stand: Stand, name
         assert answer.content != b"four"
 
 
+@pytest.mark.proof
 async def test_azurite_takes_no_token_that_is_over_or_of_another_issuer_or_for_another_service(
     azurite: Azurite,
 ) -> None:
