@@ -82,6 +82,10 @@ def seen_version(stored: StoredEvent, earlier: Sequence[StoredEvent]) -> int:
     return max((event.version for event in earlier if event.position <= int(cause)), default=NO_STREAM)
 
 
+# Of what is canceled nobody is told why something of it is left.
+_UNTOLD = Failure(code="", step="withdraw", message="", remedy="")
+
+
 def judge(recorded: Iterable[Recorded], decide: Plan = next_step) -> list[Judgement]:
     """Every event in turn, with what the plan makes of the same state and of what the cloud showed, as far as the events
     tell: what a step made was not there before it was recorded, and was there afterwards."""
@@ -112,7 +116,12 @@ def _steps(one: Recorded, before: Observation, after: Observation, decide: Plan)
     if (failure := _refusal(one.event)) is not None:
         return [plan.after_refusal(one.before, before, failure)]
     steps = [decide(one.before, after, one.at), decide(one.before, before, one.at)]
-    return steps if type(steps[0]) is not type(steps[1]) else steps[:1]
+    steps = steps if type(steps[0]) is not type(steps[1]) else steps[:1]
+    if plan.is_withdrawing(one.before) and getattr(one.event, "remaining", None):
+        # A cloud that says no to taking something away ends it at once, and only what is left tells of that.
+        failure = getattr(one.event, "failure", None) or _UNTOLD
+        steps.append(plan.after_refusal(one.before, before, failure))
+    return steps
 
 
 def _asked_for(one: Recorded) -> bool:
