@@ -152,7 +152,9 @@ class Connection(HttpToolsProtocol):
         self._taking: asyncio.TimerHandle | None = None
         self._stretch_began, self._stretch_bytes = 0.0, 0
         self._in_head, self._head_bytes = False, 0
-        self._piece = b""
+        self._piece, self._piece_ended_one = b"", False
+        # What is answered, and nothing after it, once all that was asked before it is.
+        self._last_answer = b""
         # Since when nothing was asked; None while something is.
         self._idle_since: float | None = None
 
@@ -172,7 +174,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._piece = data
+        if self._last_answer:
+            return  # Behind what could not be read nothing can be.
+        self._piece, self._piece_ended_one = data, False
         super().data_received(data)
         self._piece = b""
         if self._in_head:
@@ -220,7 +224,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._awaits_body = False
+        self._awaits_body, self._piece_ended_one = False, True
         if self._patience is not None:
             self._allow(None)
 
@@ -232,6 +236,9 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            return
+        if self._last_answer:
+            self._end_with(self._last_answer)
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -259,18 +266,24 @@ class Connection(HttpToolsProtocol):
         problem = sys.exception()
         if isinstance(getattr(problem, "__context__", None), _HeadTooLarge):
             self._refuse_head()
-        elif isinstance(problem, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(self._piece):
+        elif isinstance(problem, httptools.HttpParserInvalidMethodError) and self._asks():
+            # Where in the piece it stands the parser does not say.
             method = self._piece.partition(b" ")[0][:_METHOD_SHOWN_MAX].decode()
             self._refuse(
                 b"501 Not Implemented",
                 "method_unknown",
                 "Nothing here takes this method.",
-                f"No address takes {method}; methods are told apart by case.",
+                f"No address takes {'it' if self._piece_ended_one else method}; methods are told apart by case.",
                 "Send OPTIONS to an address to be told which methods it takes.",
             )
         else:
             remedy = "Send a request as RFC 9112 describes it."
             self._refuse(b"400 Bad Request", "request_malformed", "This is not HTTP.", msg, remedy)
+
+    def _asks(self) -> bool:
+        """Whether the piece is a request but for its method, or holds one behind another that ended."""
+        find = _REQUEST_LINE.search if self._piece_ended_one else _REQUEST_LINE.match
+        return find(self._piece) is not None
 
     def _refuse_head(self) -> None:
         said = f"A request has at most {HEADERS_MAX} headers, which have {HEAD_BYTES_MAX} bytes with its address."
@@ -292,7 +305,17 @@ class Connection(HttpToolsProtocol):
                 "correlationId": str(uuid4()),
             }
         )
-        self.transport.write(_HEAD % (status, len(body)) + body)
+        answer = _HEAD % (status, len(body)) + body
+        if self._awaits_body and self.pipeline:
+            self.pipeline.popleft()  # The one that is refused, which waits behind others.
+        elif self._awaits_body or getattr(self.cycle, "response_complete", True):
+            self._end_with(answer)
+            return
+        self._last_answer, self._awaits_body, self._in_head = answer, False, False
+        self._allow(None)
+
+    def _end_with(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self.transport.close()
 
     def _allow(self, seconds: float | None) -> None:

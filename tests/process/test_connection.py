@@ -172,6 +172,45 @@ class TestConnection:
         assert json.loads(body)["code"] == "method_unknown"
         assert f"takes {method[:32].decode()};" in json.loads(body)["detail"]
 
+    @pytest.mark.parametrize(
+        ("behind", "status"),
+        [
+            (b"BREW /b HTTP/1.1\r\nHost: here\r\n\r\n", b"501 Not Implemented"),
+            (b"\x16\x03\x01\r\n\r\n", b"400 Bad Request"),
+            (b"GET / HTTP/1.1\r\nHost: here\r\n" + b"X: 1\r\n" * (HEADERS_MAX + 1) + b"\r\n", b"431 Request Header"),
+            (b"GET / HTTP/1.1\r\nHost: here\r\nX-Endless: " + b"a" * (HEAD_BYTES_MAX + 1), b"431 Request Header"),
+            (
+                b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nno chunk",
+                b"400 Bad Request",
+            ),
+        ],
+        ids=["method", "no HTTP", "head", "endless", "body"],
+    )
+    @pytest.mark.parametrize("before", [1, 2])
+    @pytest.mark.parametrize("pieces", ["one", "two"])
+    async def test_behind_others_that_are_under_way_is_refused_once_these_are_answered(
+        self, port: int, behind: bytes, status: bytes, before: int, pieces: str
+    ) -> None:
+        """A caller that sends several requests at once takes the first answer for that to the first."""
+        first = HEAD.replace(b"POST / ", b"POST /slow ") + b"slow"
+        second = HEAD.replace(b"4", b"6") + b"second"
+        asked = b"".join((first, second)[:before])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for piece in (asked + behind,) if pieces == "one" else (asked, behind):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+        EVENTS["go on"].set()
+        answers = await asyncio.wait_for(reader.read(), BUSY_SECONDS)
+        writer.close()
+
+        heads = [part for part in answers.split(b"HTTP/1.1 ") if part]
+        assert [head[:3] for head in heads] == [*[b"200"] * before, status[:3]]
+        assert heads[-1].startswith(status)
+        assert b"slow" in heads[0]
+        assert b"takes POST" not in answers
+
     async def test_with_no_method_at_all_gets_a_problem(self, port: int) -> None:
         answer = await said(port, b"BR\x00EW / HTTP/1.1\r\nHost: here\r\n\r\n")
 
