@@ -152,7 +152,7 @@ class Connection(HttpToolsProtocol):
         self._taking: asyncio.TimerHandle | None = None
         self._stretch_began, self._stretch_bytes = 0.0, 0
         self._in_head, self._head_bytes = False, 0
-        self._piece, self._piece_ended_one = b"", False
+        self._piece, self._ended_in_piece = b"", 0
         # What is answered, and nothing after it, once all that was asked before it is.
         self._last_answer = b""
         # Since when nothing was asked; None while something is.
@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._last_answer:
             return  # Behind what could not be read nothing can be.
-        self._piece, self._piece_ended_one = data, False
+        self._piece, self._ended_in_piece = data, 0
         super().data_received(data)
         self._piece = b""
         if self._in_head:
@@ -224,7 +224,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._awaits_body, self._piece_ended_one = False, True
+        self._awaits_body = False
+        self._ended_in_piece += 1
         if self._patience is not None:
             self._allow(None)
 
@@ -273,7 +274,7 @@ class Connection(HttpToolsProtocol):
                 b"501 Not Implemented",
                 "method_unknown",
                 "Nothing here takes this method.",
-                f"No address takes {'it' if self._piece_ended_one else method}; methods are told apart by case.",
+                f"No address takes {'it' if self._ended_in_piece else method}; methods are told apart by case.",
                 "Send OPTIONS to an address to be told which methods it takes.",
             )
         else:
@@ -281,9 +282,10 @@ class Connection(HttpToolsProtocol):
             self._refuse(b"400 Bad Request", "request_malformed", "This is not HTTP.", msg, remedy)
 
     def _asks(self) -> bool:
-        """Whether the piece is a request but for its method, or holds one behind another that ended."""
-        find = _REQUEST_LINE.search if self._piece_ended_one else _REQUEST_LINE.match
-        return find(self._piece) is not None
+        """Whether the piece is a request but for its method, or holds one behind others that ended in it."""
+        if self._ended_in_piece:
+            return len(_REQUEST_LINE.findall(self._piece)) > self._ended_in_piece
+        return _REQUEST_LINE.match(self._piece) is not None
 
     def _refuse_head(self) -> None:
         said = f"A request has at most {HEADERS_MAX} headers, which have {HEAD_BYTES_MAX} bytes with its address."
