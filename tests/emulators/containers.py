@@ -16,6 +16,7 @@ from uuid import uuid4
 from providers.local.stand_in_fetch import StandInFiles
 from tests.emulators.images import BuildFailed
 from tests.emulators.processes import Running
+from tests.emulators.registry import NoRegistry, Registry
 
 BASE = "localhost/dcf-stand-in-dart"
 TOOLS = ("sh", "cat", "tail", "mkdir", "cp", "rm", "ls", "chmod", "env")
@@ -75,11 +76,11 @@ class Containers:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "policy.json").write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         (folder / "registries.conf").write_text('unqualified-search-registries = ["localhost"]\n')
-        self._names: list[str] = []
         self._tagged: set[str] = set()
         try:
             self._make_base()
             self._try()
+            self.registry: Registry | None = self._registry()
         except (BuildFailed, OSError, subprocess.SubprocessError) as error:
             shutil.rmtree(self._run, ignore_errors=True)
             raise Unusable(f"buildah or podman does not work here: {error}") from error
@@ -94,8 +95,7 @@ class Containers:
         argv = (*self._buildah("bud"), "--isolation", "chroot", "--pull-never", *given, "-t", name, str(folder))
         if running.run(argv, environment=self._environment()) != 0:
             raise BuildFailed("ERROR: build step 0 failed: step exited with non-zero status")
-        self._names.append(name)
-        return self._ask(*self._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", name)
+        return self._pushed(name)
 
     def preceded(self, digest: str, program: str, running: Running) -> str:
         own = json.loads(self._ask(*self._podman("inspect"), "--type", "image", self._image_of(digest)))[0]["Config"]
@@ -111,8 +111,14 @@ class Containers:
         argv = (*self._buildah("bud"), "--isolation", "chroot", "--pull-never", "-t", name, str(folder))
         if running.run(argv, environment=self._environment()) != 0:
             raise BuildFailed("ERROR: the program before the image's own was not made")
-        self._names.append(name)
-        return self._ask(*self._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", name)
+        return self._pushed(name)
+
+    def manifest(self, digest: str) -> str | None:
+        return self.registry.manifest(digest) if self.registry else None
+
+    def stored(self) -> set[str]:
+        """The digests of the images that the engine itself holds."""
+        return {str(image["digest"]) for image in json.loads(self._ask(*self._buildah("images"), "--json"))}
 
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
         given = [word for key, value in environment.items() for word in ("--env", f"{key}={value}")]
@@ -135,12 +141,33 @@ class Containers:
 
     def close(self) -> None:
         """Take away what the engines keep, which plain removal of the folder may not."""
+        if self.registry:
+            self.registry.close()
         subprocess.run(
             (*self._podman("rm"), "--all", "--force"), env=self._environment(), capture_output=True, check=False
         )
         shutil.rmtree(self._run, ignore_errors=True)
 
+    def _registry(self) -> Registry | None:
+        try:
+            return Registry(self._folder / "registry")
+        except NoRegistry:
+            return None
+
+    def _pushed(self, name: str) -> str:
+        """The image's digest, in the registry where there is one: what was built then stays nowhere else."""
+        if self.registry is None:
+            return self._ask(*self._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", name)
+        told, place = self._folder / uuid4().hex, self.registry.tagged(uuid4().hex)
+        given = ("--format", "v2s2", "--digestfile", str(told), name, f"docker://{place}")
+        self._ask(*self._buildah("push"), *self._unsigned, *given)
+        self._ask(*self._buildah("rmi"), name)
+        return told.read_text().strip()
+
     def _image_of(self, digest: str) -> str:
+        if self.registry is not None:
+            self._ask(*self._podman("pull"), *self._unsigned, self.registry.by_digest(digest))
+            return self.registry.by_digest(digest)
         images = json.loads(self._ask(*self._buildah("images"), "--json"))
         return next(str(image["id"]) for image in images if image.get("digest") == digest)
 
@@ -193,6 +220,11 @@ class Containers:
 
     def _podman(self, verb: str) -> tuple[str, ...]:
         return ("podman", *self._storage(), "--runtime", "runc", "--cgroup-manager", "cgroupfs", verb)
+
+    @property
+    def _unsigned(self) -> tuple[str, ...]:
+        """The registry is this machine's, without TLS or signatures."""
+        return ("--quiet", "--tls-verify=false", "--signature-policy", str(self._folder / "policy.json"))
 
     def _storage(self) -> tuple[str, ...]:
         return ("--root", str(self._folder / "storage"), "--runroot", str(self._run), "--storage-driver", "vfs")

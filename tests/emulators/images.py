@@ -33,6 +33,10 @@ class Craft(Protocol):
         BuildFailed or Stopped."""
         ...
 
+    def manifest(self, digest: str) -> str | None:
+        """What the registry keeps of the image, to the byte; None where no registry keeps it."""
+        ...
+
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
         """Run the image with these variables and no others."""
         ...
@@ -50,6 +54,7 @@ class Build:
         self._before = before
         self.status: BuildStatus = "waiting"
         self.digest = ""
+        self.manifest: str | None = None
         self._craft, self._arguments, self._gate = craft, arguments, gate
         self._running = Running(folder.with_suffix(".log"))
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -77,6 +82,7 @@ class Build:
             digest = self._craft.build(self.folder, self._arguments, self._running)
             self.digest = self._craft.preceded(digest, self._before, self._running) if self._before else digest
             self._running.check()
+            self.manifest = self._craft.manifest(self.digest)
             self.status = "succeeded"
         except Stopped:
             self.status = "stopped"

@@ -57,6 +57,9 @@ class Recorded:
     def start(self, digest: str, environment: Mapping[str, str], running: Running) -> None:
         running.start(self._command(digest), environment=environment, cwd=self._folder)
 
+    def manifest(self, digest: str) -> None:
+        """There are no images, so that there is nothing of which it could be."""
+
     def _command(self, digest: str) -> tuple[str, ...]:
         if digest in self._preceded:
             before, digest = self._preceded[digest]

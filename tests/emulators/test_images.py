@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ import httpx
 import pytest
 
 from providers.archive import archive
-from tests.emulators.containers import Unusable
+from tests.emulators.containers import Containers, Unusable
 from tests.emulators.images import Build, Workshop
+from tests.emulators.recorded import stand_in
 from tests.emulators.workshop import workshop
 from tests.providers.grounds import BROKEN, HELLO, PUBSPEC, TOOLCHAIN_DIR, sources
 from tests.support.service import until
@@ -48,6 +51,30 @@ class TestBuild:
         assert answer.text == "Ahoy, world!\n"
         assert "listening on port" in container.log
         assert not container.answers
+
+    def test_lies_in_a_real_registry_and_nowhere_else_until_it_is_pulled(self, tmp_path: Path) -> None:
+        """*Method:* what was built is looked for in the engine's storage and in the registry, then run, then looked for again."""
+        try:
+            craft = Containers(tmp_path / "craft", stand_in(TOOLCHAIN_DIR))
+        except Unusable as unusable:
+            pytest.skip(str(unusable))
+        workshop = Workshop(tmp_path / "work", craft)
+        try:
+            if craft.registry is None:
+                pytest.skip("there is no docker-registry here")
+            build = workshop.build(archive(sources(HELLO)), arguments={"DART_VERSION": "3.11.0"})
+            assert _ended(build) == "succeeded", build.log
+            before = build.digest in craft.stored()
+            container = workshop.run(build.digest, {})
+            until(lambda: container.answers, seconds=SECONDS_MAX, what="an answer")
+            after = build.digest in craft.stored()
+        finally:
+            workshop.close()
+
+        assert build.manifest is not None
+        assert build.digest == f"sha256:{hashlib.sha256(build.manifest.encode()).hexdigest()}"
+        assert json.loads(build.manifest)["layers"]
+        assert (before, after) == (False, True)
 
     def test_that_fails_says_what_the_compiler_said(self, made: Workshop) -> None:
         build = made.build(archive(sources(BROKEN)))

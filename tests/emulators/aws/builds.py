@@ -169,7 +169,7 @@ class Builds:
             running.failure = f"denied: not authorized to push to {path}\n"
             return
         try:
-            repository.push(work.digest, tag)
+            repository.push(work.digest, tag, work.manifest)
         except Refused as refused:
             running.failure = f"{refused.message}\n"
 

@@ -1,4 +1,5 @@
-"""ECR: repositories whose images are those that a workshop made. Manifests are what they are called by."""
+"""ECR: repositories whose images are those that a workshop made. Manifests are those of the registry behind them, where there
+is one, and else made up, as what images are called by."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 
 from tests.emulators.aws.account import Account, Session
 from tests.emulators.aws.answers import Refused
+from tests.emulators.registry import MANIFEST_TYPE
 
-MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 Given = dict[str, Any]
 
 
@@ -25,9 +26,9 @@ class Repository:
         self.tags: dict[str, str] = {}
         self.made: dict[str, str] = {}
 
-    def push(self, made: str, tag: str) -> str:
+    def push(self, made: str, tag: str, manifest: str | None = None) -> str:
         """Keep what the workshop made under a tag: its digest. Raises Refused for a tag that is taken."""
-        manifest = json.dumps(
+        manifest = manifest or json.dumps(
             {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": {"digest": made}, "layers": []}
         )
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
