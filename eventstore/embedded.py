@@ -155,13 +155,13 @@ def running(place: Place) -> psutil.Process | None:
         return None
 
 
-def serves(place: Place) -> bool:
-    """Whether a server runs on the cluster and has come to take connections, as its last line in postmaster.pid says."""
+def came_up(place: Place) -> bool:
+    """Whether the server that was started last has come to take connections, as its last line in postmaster.pid says: there
+    it stands although that server was killed since, until the next is started."""
     try:
-        told = (place.data / "postmaster.pid").read_text().rstrip()
+        return (place.data / "postmaster.pid").read_text().rstrip().endswith("\nready")
     except FileNotFoundError:
         return False
-    return told.endswith("\nready") and running(place) is not None
 
 
 def _alive(server: psutil.Process) -> bool:

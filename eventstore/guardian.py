@@ -48,17 +48,16 @@ class Guardian:
         self._told = True
 
     def _watch(self, users: IO[bytes]) -> None:
-        starts, since, served, child = 0, -math.inf, False, None
+        starts, since, child = 0, -math.inf, None
         while not self._told and not embedded.lock(users):
-            served = served or embedded.serves(self._place)
             if (child is None or child.poll() is not None) and not embedded.running(self._place):
                 lived = time.monotonic() - since > LIVED_SECONDS
-                starts = 1 if served or lived else starts + 1
+                # It may have come up and been killed between two looks.
+                starts = 1 if lived or embedded.came_up(self._place) else starts + 1
                 if starts > STARTS_MAX:
                     raise embedded.PostgresUnavailable(f"PostgreSQL ended {STARTS_MAX} times in a row")
                 time.sleep(0 if lived else RESTART_SECONDS)
                 child, since = embedded.start(self._place, durable=self._durable), time.monotonic()
-                served = False
             time.sleep(LOOK_SECONDS)
 
     def _stop(self) -> None:

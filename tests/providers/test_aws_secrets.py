@@ -307,7 +307,7 @@ async def test_the_commands_of_a_build_make_an_image_whose_program_has_its_secre
     cloud.amazon.client("secretsmanager").create_secret(Name=f"dcf/a/b/{value.hex}", SecretString=SENTINEL)
 
     await asyncio.to_thread(_build, craft, tmp_path)
-    ask = (*craft._buildah("inspect"), "--type", "image", "--format", "{{.FromImageDigest}}", "localhost/functions:tag")
+    digest = await asyncio.to_thread(craft._pushed, "localhost/functions:tag")
     running, port = Running(tmp_path / "log"), free_port()
     session = cloud.account.become(cloud.role_arn("dcf-function"), "function", 900)
     environment = {
@@ -319,7 +319,7 @@ async def test_the_commands_of_a_build_make_an_image_whose_program_has_its_secre
         "DCF_SECRETS": f"dcf/a/b/ PASSWORD={value.hex}",
         "PORT": str(port),
     }
-    await asyncio.to_thread(craft.start, craft._ask(*ask), environment, running)
+    await asyncio.to_thread(craft.start, digest, environment, running)
     try:
         await until(lambda: asyncio.to_thread(listens, port), bool)
         password = await _password(f"http://127.0.0.1:{port}")
