@@ -258,16 +258,18 @@ class TestConnection:
                 if path == b"/":
                     await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), BUSY_SECONDS)
 
-        await ask(2)
-        gc.collect()
-        gc.disable()
-        try:
-            await ask(50)
-            found = gc.collect()
-        finally:
-            gc.enable()
+        async def left_by(times: int) -> int:
+            gc.collect()
+            gc.disable()
+            try:
+                await ask(times)
+                return gc.collect()
+            finally:
+                gc.enable()
 
-        assert found < 50
+        await ask(2)
+        # What else goes on in this process, such as the end of an earlier test's connections, leaves something now and then.
+        assert min([await left_by(50) for _ in range(4)]) < 50
         writer.close()
 
     async def test_gives_no_header_that_would_be_two(self, port: int) -> None:
