@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
+from providers.answers import whole_answer
 from providers.azure.errors import answered
 from providers.provider import ProviderUnreachable
 
@@ -132,7 +133,7 @@ class Wire:
                 data=dict(form) if form is not None else content,
                 allow_redirects=False,
             ) as response:
-                read = await response.content.read(ANSWER_BYTES_MAX) if method != "HEAD" else b""
+                read = await whole_answer(response.content, bytes_max=ANSWER_BYTES_MAX)
                 received = {name.lower(): value for name, value in response.headers.items()}
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnreachable(f"Azure does not answer: {str(error) or 'it takes too long'}.") from error

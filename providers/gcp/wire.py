@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
+from providers.answers import whole_answer
 from providers.gcp.errors import Answered, answered
 from providers.provider import ProviderUnreachable
 
@@ -98,7 +99,7 @@ class Wire:
                 allow_redirects=False,
                 ssl=context or True,
             ) as response:
-                content = await response.content.read(ANSWER_BYTES_MAX)
+                content = await whole_answer(response.content, bytes_max=ANSWER_BYTES_MAX)
                 if response.status >= 300:
                     raise answered(response.status, content, response.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
