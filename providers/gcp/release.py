@@ -67,7 +67,8 @@ class Releases:
             raise self._taken()
         revision = await self._own_revision()
         if revision is None and (service is None or service.template.revision != naming.revision_name(self._order)):
-            await self._run.put(self._body(image, service))
+            body = self._body(image, service)
+            await (self._run.make(body) if service is None else self._run.replace(body))
             service, revision = await self._run.service(), await self._own_revision()
         if service is None or not service.uri:
             raise ProviderBusy("Cloud Run has not named the service yet.")

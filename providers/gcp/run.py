@@ -11,6 +11,7 @@ from domain.clouds import GcpTarget
 from providers.gcp import naming
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, Status, of_status
+from providers.provider import ProviderBusy
 
 # How long a verb waits for what it began; the runner looks again after that.
 WAIT_SECONDS = 10
@@ -136,11 +137,21 @@ class CloudRun:
             query["pageToken"] = page.next_page_token
         return found
 
-    async def put(self, body: dict[str, Any]) -> None:
-        """Make the service, or replace all of it. Raises Answered, unless the new revision is there and only does not
-        come up: what is wrong with it stands in its conditions."""
-        path, query = naming.service_path(self._target), {"allowMissing": "true"}
-        operation = await self._account.call("PATCH", "run", path, _Operation, query=query, body=body)
+    async def make(self, body: dict[str, Any]) -> None:
+        """Make the service. Raises Answered as `replace` does, and when one has the name by now, whosever it is."""
+        path, query = naming.services_path(self._target), {"serviceId": self._target.service_name}
+        await self._revised(body, await self._account.call("POST", "run", path, _Operation, query=query, body=body))
+
+    async def replace(self, body: dict[str, Any]) -> None:
+        """Replace all of the service, unless it changed since the body's etag. Raises Answered, unless the new revision
+        is there and only does not come up: what is wrong with it stands in its conditions."""
+        path = naming.service_path(self._target)
+        operation = await self._account.found("PATCH", "run", path, _Operation, body=body)
+        if operation is None:
+            raise ProviderBusy("The Cloud Run service was taken away meanwhile.")
+        await self._revised(body, operation)
+
+    async def _revised(self, body: dict[str, Any], operation: _Operation) -> None:
         try:
             await self._begun(operation)
         except Answered:

@@ -15,7 +15,7 @@ import pytest_asyncio
 from domain.release import PinnedImage, Trigger
 from providers.gcp.provider import GcpProvider
 from providers.gcp.schedules import expression
-from providers.provider import Order, ProviderRefused, ProviderUnreachable, Service
+from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Service
 from tests.emulators.gcp.cloud import EMAIL, GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.providers.grounds import PROBE, Ground, built, deployed, gcp, gone_back, order, settled, sources, withdrawn
@@ -96,6 +96,31 @@ async def test_a_service_of_another_function_is_refused_and_left_alone(ground: G
     after = await settled(ground.provider, mine)
     assert (after.serving, after.url) == (True, served.url)
     await withdrawn(ground.provider, mine)
+
+
+async def test_a_service_that_somebody_made_after_it_was_looked_for_is_left_alone(
+    ground: Ground, cloud: GcpCloud
+) -> None:
+    mine, wanted = order(ground=ground), order(ground=ground)
+    for one in (mine, wanted):
+        await built(ground.provider, one, sources(PROBE))
+        await ground.provider.push(one)
+    cloud.google.faults.add(Fault("delay", "run.projects.locations.services.create", seconds=2))
+
+    too_late = asyncio.create_task(ground.provider.apply(wanted))  # Nobody had the name when it looked.
+    async with asyncio.timeout(20):
+        while not cloud.google.faults.are_over:
+            await asyncio.sleep(0.01)
+    await ground.provider.apply(mine)
+    with pytest.raises(ProviderBusy):
+        await too_late
+    with pytest.raises(ProviderRefused) as refusal:
+        await ground.provider.apply(wanted)
+
+    assert refusal.value.code == "service_taken"
+    assert (await settled(ground.provider, mine)).status == "healthy"
+    for one in (wanted, mine):
+        await withdrawn(ground.provider, one)
 
 
 async def test_call_a_private_function_as_the_service_account(ground: Ground, cloud: GcpCloud) -> None:
