@@ -12,9 +12,9 @@ from eventstore.codec import Codec, tag_of
 from eventstore.log import Log, StoredEvent
 from projections.catalogue import READ_MODELS
 from projections.memory_tables import MemoryTables
-from projections.query import AnyQuery, Found, Page, Query
+from projections.query import AnyQuery, Found, Query
 from projections.read_model import AnyModel, RowKey
-from projections.reader import checked_limit, cut
+from projections.reader import AnsweringByRows
 from projections.recorded import Recorded
 
 A = TypeVar("A")
@@ -22,7 +22,7 @@ A = TypeVar("A")
 BATCH_EVENTS_MAX = 1_000
 
 
-class MemoryReader:
+class MemoryReader(AnsweringByRows):
     """The Reader of a log in memory (or any log: it is the plainest fold there is). An event that a read model cannot
     apply raises here, since a simulation is there to find it."""
 
@@ -39,14 +39,6 @@ class MemoryReader:
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
         await self._keep_up()
         return self.tables.rows(query, tenant_id, *args)
-
-    async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
-        found = await self.rows(query, tenant_id, *args)
-        return found[0] if found else None
-
-    async def page(self, query: Query[A], tenant_id: UUID | None, *args: Any, after: int | None, limit: int) -> Page[A]:
-        begin = query.beginning if after is None else after
-        return cut(await self.rows(query, tenant_id, *args, begin, checked_limit(limit) + 1), limit)
 
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
         """Nothing has to be waited for: what is in the log is seen as soon as it is asked for."""

@@ -15,9 +15,9 @@ from projections.fold import Fold, Folded
 from projections.memory_tables import MemoryTables
 from projections.parking import Parked, ParkedStreams
 from projections.progress import Progress
-from projections.query import AnyQuery, Found, Page, Query
+from projections.query import AnyQuery, Found, Query
 from projections.read_model import AnyModel, RowKey
-from projections.reader import checked_limit, cut
+from projections.reader import AnsweringByRows
 from projections.row_changes import LINE, restored
 
 A = TypeVar("A")
@@ -129,7 +129,7 @@ def _whole(versions: Sequence[tuple[int, int, bytes]], following: bytes) -> list
     return whole[::-1]
 
 
-class MemoryViewsReader:
+class MemoryViewsReader(AnsweringByRows):
     """The Reader of what a worker keeps in memory: as far behind the log as the worker is."""
 
     def __init__(self, views: MemoryViews) -> None:
@@ -137,14 +137,6 @@ class MemoryViewsReader:
 
     async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
         return self._views.tables.rows(query, tenant_id, *args)
-
-    async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
-        found = await self.rows(query, tenant_id, *args)
-        return found[0] if found else None
-
-    async def page(self, query: Query[A], tenant_id: UUID | None, *args: Any, after: int | None, limit: int) -> Page[A]:
-        begin = query.beginning if after is None else after
-        return cut(await self.rows(query, tenant_id, *args, begin, checked_limit(limit) + 1), limit)
 
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
         kinds = frozenset(query.model.kind for query in queries) or frozenset(await self._views.served())

@@ -18,8 +18,8 @@ from projections.awaited import Saying
 from projections.catalogue import READ_MODELS
 from projections.listener import Listener
 from projections.progress import Progress
-from projections.query import AnyQuery, Found, Page, Query
-from projections.reader import ReadModelNotReady, checked_limit, cut
+from projections.query import AnyQuery, Found, Query
+from projections.reader import AnsweringByRows, ReadModelNotReady
 from projections.row_changes import restored
 from projections.tables import call_sql
 
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.1
 _ALL = frozenset(model.name for model in READ_MODELS)
 
 
-class PostgresReader:
+class PostgresReader(AnsweringByRows):
     """The Reader over a pool. Use it as a context: beside the pool it holds one session that listens.
 
     `database` acts as dcf_app, or, for the queries of the service's own parts, as dcf_engine. Given the `progress` that
@@ -64,14 +64,6 @@ class PostgresReader:
         decode = self._decoder(query).decode
         found = _found if query.over == "rows" else _found_in_chain
         return [found(row, decode) for row in await self._fetch(query, values)]
-
-    async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
-        found = await self.rows(query, tenant_id, *args)
-        return found[0] if found else None
-
-    async def page(self, query: Query[A], tenant_id: UUID | None, *args: Any, after: int | None, limit: int) -> Page[A]:
-        begin = query.beginning if after is None else after
-        return cut(await self.rows(query, tenant_id, *args, begin, checked_limit(limit) + 1), limit)
 
     async def wait_for(self, position: int, queries: Iterable[AnyQuery] = (), *, seconds_max: float) -> bool:
         now = time.monotonic()

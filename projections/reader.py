@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -44,13 +45,31 @@ class Reader(Protocol):
         ...
 
 
+class AnsweringByRows(ABC):
+    """A Reader that has its answers from its `rows`."""
+
+    @abstractmethod
+    async def rows(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> list[Found[A]]:
+        """As a Reader's."""
+
+    async def one(self, query: Query[A], tenant_id: UUID | None, *args: Any) -> Found[A] | None:
+        """As a Reader's."""
+        found = await self.rows(query, tenant_id, *args)
+        return found[0] if found else None
+
+    async def page(self, query: Query[A], tenant_id: UUID | None, *args: Any, after: int | None, limit: int) -> Page[A]:
+        """As a Reader's."""
+        begin = query.beginning if after is None else after
+        return cut(await self.rows(query, tenant_id, *args, begin, _checked_limit(limit) + 1), limit)
+
+
 def cut(found: list[Found[A]], limit: int) -> Page[A]:
     """A page from one row more than it holds, if there are as many."""
     items = found[:limit]
     return Page(items=items, next_after=items[-1].first_position if len(found) > limit else None)
 
 
-def checked_limit(limit: int) -> int:
+def _checked_limit(limit: int) -> int:
     """The limit itself. Raises ValueError outside 1 to PAGE_ROWS_MAX."""
     if not 1 <= limit <= PAGE_ROWS_MAX:
         raise ValueError(f"a page has 1 to {PAGE_ROWS_MAX} rows")

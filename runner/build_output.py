@@ -78,9 +78,8 @@ class BuildOutput:
         if self._values is None:
             release, values = order.release, dict[str, str]()
             for name, value_id in release.secret_values.items():
-                with suppress(
-                    SecretLost
-                ):  # What cannot be opened is given to nobody, and stands in no log; others may.
+                # What cannot be opened is given to nobody, and stands in no log; others may.
+                with suppress(SecretLost):
                     found = await opened(world.secrets, order.tenant_id, release.function_id, {name: value_id})
                     values[name] = found[name].reveal()
             self._values = values

@@ -20,9 +20,8 @@ from providers.provider import Build, Observation, Order, ProviderBusy, Provider
 from runner.world import World
 
 WITHHELD_AS_LOST = "What was said is withheld: a secret's value is not kept any more, so it could not be hidden there."
-WITHHELD_FOR_NOW = (
-    "The cloud asks us to wait. What it said is withheld while no secret can be opened to be hidden there."
-)
+_UNOPENED = "What it said is withheld while no secret can be opened to be hidden there."
+WITHHELD_FOR_NOW = f"The cloud asks us to wait. {_UNOPENED}"
 
 T = TypeVar("T", Build, Service)
 
@@ -82,7 +81,7 @@ class Discretion:
         try:
             said = await self.text("".join(traceback.format_exception_only(error)))
         except KeyServiceUnusable:
-            said = f"{type(error).__name__}: {WITHHELD_FOR_NOW}"
+            said = f"{type(error).__name__}: {_UNOPENED}"
         return f"{where}{said}".rstrip()
 
     async def _told(self, thing: T, *, needs_words: bool) -> T:

@@ -172,7 +172,7 @@ def test_stand_on_no_surface(
     """
     owner = Owner(service, issuer, tmp_path, "deployed")
     journey, files = owner.journey, owner.journey.files
-    _connect_this_machine(journey)
+    journey.connect_this_machine()
     deployment_id = journey.deploy(owner.function_id)
     ended = until(lambda: _over(journey, deployment_id), seconds=120, what="the deployment over")
     assert ended["status"] == "succeeded", ended
@@ -190,18 +190,6 @@ def test_stand_on_no_surface(
     owner.ids["deploymentId"] = deployment_id
 
     _is_told_nowhere(owner, tmp_path, capfd, functions=(owner.function_id, other_id))
-
-
-def _connect_this_machine(journey: Journey) -> None:
-    local = f"/projects/{journey.project_id}/integrations/local"
-    journey.ask("POST", f"{local}/connect", {}, status=(200, 201))
-    until(
-        lambda: journey.ask("POST", f"{local}/verify", {})["status"] == "verified",
-        seconds=240,
-        what="the local provider verified",
-    )
-    for step in ("bucket/check", "bucket/config"):
-        journey.ask("POST", f"{local}/{step}", {}, status=(200, 201))
 
 
 def _over(journey: Journey, deployment_id: str) -> Any:

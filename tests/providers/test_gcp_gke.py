@@ -103,6 +103,25 @@ async def _environment(url: str) -> dict[str, str]:
     return found
 
 
+async def _dies_while_taking_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: type, step: str
+) -> tuple[Order, Order]:
+    """A release with a public address and a schedule, and one without either, whose runner dies at a step of promoting it."""
+    first = place.order(1, trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
+    second = place.order(2, access="private")
+    await place.served(first)
+    await place.healthy(second)
+
+    async def dies(*_: object) -> None:
+        raise ProviderUnreachable("The runner is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, step, dies)
+        with pytest.raises(ProviderUnreachable):
+            await place.provider.promote(second)
+    return first, second
+
+
 def _inside(shown: dict[str, Any]) -> dict[str, Any]:
     """A cluster that only its own network leads to, and that is reached all the same: this service is in there."""
     return {**shown, "controlPlaneEndpointsConfig": {"ipEndpointsConfig": {"enabled": True}}}
@@ -242,18 +261,7 @@ class TestARelease:
         Goal: until it is noted that a release served, what the one before is called by stays, for it may have to come back.
         Method: public with a schedule, then private without; the runner dies where that would be noted.
         """
-        first = place.order(1, trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
-        second = place.order(2, access="private")
-        await place.served(first)
-        await place.healthy(second)
-
-        async def dies(*_: object) -> None:
-            raise ProviderUnreachable("The runner is gone.")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Kubernetes, "merge", dies)
-            with pytest.raises(ProviderUnreachable):
-                await place.provider.promote(second)
+        first, second = await _dies_while_taking_over(place, monkeypatch, Kubernetes, "merge")
         between = [name for name in place.cluster.names() if name.startswith("Service")]
         await withdrawn(place.provider, second)
         back = await settled(place.provider, first)
@@ -268,18 +276,7 @@ class TestARelease:
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """*Method:* public with a schedule, then private; the runner dies when the public address is to be closed."""
-        first = place.order(1, trigger=Trigger(type="schedule", settings={"cron": "0 3 * * *"}))
-        second = place.order(2, access="private")
-        await place.served(first)
-        await place.healthy(second)
-
-        async def dies(*_: object) -> None:
-            raise ProviderUnreachable("The runner is gone.")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(GkeReleases, "_close_other", dies)
-            with pytest.raises(ProviderUnreachable):
-                await place.provider.promote(second)
+        first, second = await _dies_while_taking_over(place, monkeypatch, GkeReleases, "_close_other")
         open_still = await settled(place.provider, second)
         done = await place.provider.promote(second)
 

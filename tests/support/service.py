@@ -172,6 +172,10 @@ class Journey:
         self.project_id = self.ask("POST", "/projects", {"name": name}, status=201)["projectId"]
         names = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
         self.files = {f"{k}_file": self.upload(k, n, (HELLO / n).read_bytes()) for k, n in names.items()}
+        self.connect_this_machine()
+
+    def connect_this_machine(self) -> None:
+        """The local provider ready to deploy the project to."""
         local = f"/projects/{self.project_id}/integrations/local"
         self.ask("POST", f"{local}/connect", {}, status=(200, 201))
         until(
