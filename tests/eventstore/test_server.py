@@ -215,6 +215,26 @@ class TestSharing:
 
 
 class TestCrash:
+    async def test_a_server_is_known_to_have_come_up_though_it_was_killed_before_anybody_looked(
+        self, data_dir: Path
+    ) -> None:
+        async with postgres(Settings(data_dir=data_dir)) as url:
+            await _ask(url, "SELECT 1")
+            server, place = _server(data_dir), Place.of(data_dir)
+            guardian = server.parent()
+            assert guardian is not None
+            guardian.suspend()  # It would start the next one.
+            try:
+                server.kill()
+                async with asyncio.timeout(30):
+                    while embedded.running(place):
+                        await asyncio.sleep(0.01)
+                assert embedded.came_up(place)
+            finally:
+                guardian.resume()
+            await _ask_until_answered(url, "SELECT 1")
+            assert embedded.running(place) is not None
+
     async def test_a_killed_server_is_started_again_with_all_it_had(self, data_dir: Path) -> None:
         async with postgres(Settings(data_dir=data_dir)) as url:
             await _ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
