@@ -45,6 +45,8 @@ _CONFIGURATION = {
 }
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# What PostgreSQL writes once it takes connections (reaper() in its postmaster.c).
+_SAID_READY = b"database system is ready to accept connections"
 
 
 class PostgresUnavailable(Exception):
@@ -155,11 +157,22 @@ def running(place: Place) -> psutil.Process | None:
         return None
 
 
-def came_up(place: Place) -> bool:
-    """Whether the server that was started last has come to take connections, as its last line in postmaster.pid says: there
-    it stands although that server was killed since, until the next is started."""
+def ready(place: Place) -> bool:
+    """Whether the last line of postmaster.pid says of the server that was started last that it takes connections. So it goes on
+    to say of one that was killed, until the next is started; one that is asked to end takes it back."""
     try:
         return (place.data / "postmaster.pid").read_text().rstrip().endswith("\nready")
+    except FileNotFoundError:
+        return False
+
+
+def said_ready(place: Place, since: int) -> bool:
+    """Whether the server's log says, after its first `since` bytes, that it came to take connections: this stays, however the
+    server ended. It is in English, as our configuration has it."""
+    try:
+        with place.log.open("rb") as log:
+            log.seek(since)
+            return _SAID_READY in log.read()
     except FileNotFoundError:
         return False
 

@@ -49,16 +49,23 @@ class Guardian:
 
     def _watch(self, users: IO[bytes]) -> None:
         starts, since, child = 0, -math.inf, None
+        came_up, written = False, self._written()
         while not self._told and not embedded.lock(users):
+            # Whoever ends it between two looks, in whatever way, leaves either this or what it wrote to its log.
+            came_up = came_up or embedded.ready(self._place)
             if (child is None or child.poll() is not None) and not embedded.running(self._place):
                 lived = time.monotonic() - since > LIVED_SECONDS
-                # It may have come up and been killed between two looks.
-                starts = 1 if lived or embedded.came_up(self._place) else starts + 1
+                starts = 1 if lived or came_up or embedded.said_ready(self._place, written) else starts + 1
                 if starts > STARTS_MAX:
                     raise embedded.PostgresUnavailable(f"PostgreSQL ended {STARTS_MAX} times in a row")
                 time.sleep(0 if lived else RESTART_SECONDS)
+                came_up, written = False, self._written()
                 child, since = embedded.start(self._place, durable=self._durable), time.monotonic()
             time.sleep(LOOK_SECONDS)
+
+    def _written(self) -> int:
+        """How many bytes the server's log has."""
+        return self._place.log.stat().st_size if self._place.log.exists() else 0
 
     def _stop(self) -> None:
         """Cut the sessions off and write everything out; what cannot be done in time is recovered at the next start."""
