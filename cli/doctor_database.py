@@ -13,6 +13,7 @@ from cli.doctor_service import is_served
 from cli.finding import Finding
 from eventstore.embedded import Place
 from eventstore.embedded import running as server_of
+from eventstore.session import LOST
 from eventstore.wrapping import BY_TENANT_KEY, KINDS, key_id_of
 from migrations.upgrade import newest
 from process.master_key import MasterKeyUnusable, former_master_keys, has_own, key_for, master_key
@@ -79,16 +80,16 @@ def _not_running(settings: Settings, place: Place) -> Finding:
 async def _examined(url: str, what: str, remedy: str, settings: Settings) -> list[Finding]:
     try:
         connection = await asyncpg.connect(url, timeout=LOOK_SECONDS_MAX, command_timeout=LOOK_SECONDS_MAX)
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+    except (*LOST, ValueError, asyncpg.PostgresError) as problem:
         said = str(problem) or type(problem).__name__
         return [Finding("database", "fail", f"{what} does not answer: {said}", remedy)]
     try:
         return await _asked(connection, what, settings)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+    except (*LOST, asyncpg.PostgresError) as problem:
         said = str(problem) or type(problem).__name__
         return [Finding("database", "fail", f"{what} cannot be asked: {said}", remedy)]
     finally:
-        await connection.close(timeout=LOOK_SECONDS_MAX)
+        connection.terminate()
 
 
 async def _asked(connection: asyncpg.Connection[asyncpg.Record], what: str, settings: Settings) -> list[Finding]:

@@ -21,6 +21,8 @@ import structlog
 
 from eventstore import embedded
 from eventstore.embedded import DATABASE, Place, PostgresUnavailable
+from eventstore.log import OutcomeUnknown, StoreUnavailable
+from eventstore.session import CUT, LOST
 from process.settings import Settings
 
 # Making the cluster, and recovering a crashed one, on a slow machine.
@@ -31,9 +33,6 @@ _AWAY_LOOK_SECONDS = 0.5
 _GUARD_LOOK_SECONDS = 1.0
 _GUARD_PAUSE_SECONDS_MAX = 30.0
 _LOG_TAIL_BYTES = 2000
-
-# What a connection meets while the server is starting, recovering or ending.
-_NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
 
 
 async def once_there(settings: Settings, run: Callable[[], Awaitable[None]]) -> None:
@@ -59,7 +58,7 @@ def _is_away_for_now(problem: Exception, *, ours: bool) -> bool:
     if isinstance(problem, asyncpg.CannotConnectNowError):
         return True
     missing = isinstance(problem, FileNotFoundError) and problem.filename is None  # The server's socket.
-    return ours and (missing or isinstance(problem, (ConnectionError, asyncpg.ConnectionDoesNotExistError)))
+    return ours and (missing or isinstance(problem, (ConnectionError, StoreUnavailable, OutcomeUnknown, *CUT)))
 
 
 @asynccontextmanager
@@ -170,16 +169,17 @@ def _start_guardian(place: Place, *, durable: bool) -> None:
 async def _answers(place: Place) -> bool:
     try:
         connection = await asyncpg.connect(place.url("postgres"), timeout=2)
-    except _NOT_YET:
+    except LOST:
         return False
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
             with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):  # Another process was faster.
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
-    except _NOT_YET:
+        await connection.close()
+    except LOST:
         return False
     finally:
-        await connection.close()
+        connection.terminate()
     return True
 
 

@@ -11,10 +11,9 @@ from eventstore.database import CONNECT_SECONDS_MAX, STATEMENT_SECONDS_MAX, Role
 Session = asyncpg.Connection
 OpenSession = Callable[[], Awaitable[Session]]
 
-# The session is gone, or was never there. What it was doing may have happened.
-LOST = (
-    OSError,
-    TimeoutError,
+# What asyncpg raises where the server takes a session away, or does not give one yet. In the middle of an answer it may call
+# it an error of its own (InternalClientError).
+CUT = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -24,6 +23,8 @@ LOST = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.StatementCompletionUnknownError,
 )
+# The session is gone, or was never there. What it was doing may have happened.
+LOST = (OSError, TimeoutError, *CUT)
 # It did not happen, and may well happen when tried again.
 HINDERED = (
     asyncpg.TransactionRollbackError,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
+from eventstore.session import LOST
+
 CONNECT_SECONDS_MAX = 10
 # Of the one process that applies steps: any number, the same for ever.
 LOCK = 7_305_441_210_001
@@ -48,14 +50,15 @@ async def _revision(url: str) -> str | None:
         connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
     except asyncpg.CannotConnectNowError:
         raise
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (*LOST, asyncpg.PostgresError):
         return None  # Who applies the steps says why.
     try:
         found: str | None = await connection.fetchval(_REVISION)
-    except asyncpg.PostgresError:
+        await connection.close()
+    except (*LOST, asyncpg.PostgresError):
         return None
     finally:
-        await connection.close()
+        connection.terminate()
     return found
 
 

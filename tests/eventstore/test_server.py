@@ -18,6 +18,7 @@ import pytest
 
 from eventstore import embedded
 from eventstore.embedded import Place, PostgresUnavailable
+from eventstore.log import OutcomeUnknown, StoreUnavailable
 from eventstore.server import once_there, postgres
 from migrations.upgrade import DatabaseUnreachable
 from process.secret import Secret
@@ -324,6 +325,11 @@ class TestOnceThere:
             ConnectionRefusedError(111, "Connection refused"),
             FileNotFoundError(2, "No such file or directory"),
             DatabaseUnreachable("connection failed: the database system is starting up"),
+            asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+            asyncpg.InterfaceError("connection is closed"),
+            asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+            StoreUnavailable(),
+            OutcomeUnknown(),
         ],
         ids=lambda problem: type(problem).__name__,
     )

@@ -48,6 +48,13 @@ class TestMigrate:
         with pytest.raises(MigrationFailed, match=r"refused|failed"):
             await migrate("postgresql://nobody@127.0.0.1:1/nothing")
 
+    async def test_knows_a_server_that_ends_before_it_is_asked_anything(self) -> None:
+        """The driver may call what the server says then an error of its own."""
+        async with _ending(at_once=False) as soon, _ending(at_once=True) as at_once:
+            for url in (soon, at_once):
+                with pytest.raises(DatabaseUnreachable, match=r"shutting down|closed"):
+                    await migrate(url)
+
     async def test_tells_a_server_that_goes_away_from_a_step_that_fails(self, empty_database_url: str) -> None:
         """
         Goal: who waits for a server of their own can know that another try may help.
@@ -156,3 +163,41 @@ class TestRoles:
             for schema in ("log", "work", "vault", "public"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await database.execute(f"CREATE TABLE {schema}.mine (id integer)")
+
+
+@asynccontextmanager
+async def _ending(*, at_once: bool) -> AsyncIterator[str]:
+    """A server that lets anybody in, and ends, as PostgreSQL does when it is told to: before it is asked, or then."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int.from_bytes(await reader.readexactly(4))
+        if await reader.readexactly(size - 4) == _WANTS_TLS:
+            writer.write(b"N")
+            size = int.from_bytes(await reader.readexactly(4))
+            await reader.readexactly(size - 4)
+        writer.write(_LET_IN)
+        if at_once:
+            writer.write(_ENDED)
+        else:
+            await reader.read(1)
+            writer.write(_ENDED)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"postgresql://anybody@127.0.0.1:{server.sockets[0].getsockname()[1]}/any"
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4) + body
+
+
+# PostgreSQL's protocol, version 3: https://www.postgresql.org/docs/18/protocol-message-formats.html
+_WANTS_TLS = (80_877_103).to_bytes(4)
+_LET_IN = (
+    _message(b"R", (0).to_bytes(4))
+    + _message(b"S", b"server_version\x0018.0\x00")
+    + _message(b"K", (1).to_bytes(4) + (2).to_bytes(4))
+    + _message(b"Z", b"I")
+)
+_ENDED = _message(b"E", b"SFATAL\x00VFATAL\x00C57P01\x00Mthe database system is shutting down\x00\x00")
