@@ -216,7 +216,7 @@ _TEMPLATE = ArmTemplate(
     schema="https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
     content_version="1.0.0.0",
     parameters={"location": {"type": "string", "defaultValue": "[resourceGroup().location]"}},
-    resources=[{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}],
+    resources=[{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2024-11-30"}],
     outputs={"clientId": {"type": "string", "value": "[reference('dcf').clientId]"}},
 )
 _QUEUED = Deployment(

@@ -20,9 +20,9 @@ from providers.provider import ProviderBusy, ProviderRefused
 from providers.walk import MaySpread, NotSeen, Spreading, Walk
 
 REGISTRY_VERSION = "2023-07-01"
-GROUP_VERSION = "2021-04-01"
-IDENTITY_VERSION = "2023-01-31"
-STORAGE_VERSION = "2023-05-01"
+GROUP_VERSION = "2025-04-01"
+IDENTITY_VERSION = "2024-11-30"
+STORAGE_VERSION = "2026-09-01"
 RIGHTS_VERSION = "2022-04-01"
 BUSY = "AZURE_PENDING"
 # Microsoft: roles and federated credentials take up to ten minutes.

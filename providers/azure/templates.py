@@ -16,7 +16,7 @@ _IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _STORAGE = "Microsoft.Storage/storageAccounts"
 _REGISTRY = "Microsoft.ContainerRegistry/registries"
 _ENVIRONMENT = "Microsoft.App/managedEnvironments"
-_IDENTITY_VERSION = "2023-01-31"
+_IDENTITY_VERSION = "2024-11-30"
 _TAGS = {"managed-by": MANAGED_BY}
 _LOCATION = "[parameters('location')]"
 
@@ -98,7 +98,7 @@ def resources_template(names: Names) -> dict[str, Any]:
             },
             {
                 "type": _ENVIRONMENT,
-                "apiVersion": "2024-03-01",
+                "apiVersion": "2026-07-01",
                 "name": "[parameters('environmentName')]",
                 "location": _LOCATION,
                 "tags": _TAGS,
@@ -161,7 +161,7 @@ def _storage() -> list[dict[str, Any]]:
     return [
         {
             "type": _STORAGE,
-            "apiVersion": "2023-05-01",
+            "apiVersion": "2026-09-01",
             "name": "[parameters('storageAccount')]",
             "location": _LOCATION,
             "tags": _TAGS,
@@ -177,14 +177,14 @@ def _storage() -> list[dict[str, Any]]:
         },
         {
             "type": f"{_STORAGE}/blobServices",
-            "apiVersion": "2023-05-01",
+            "apiVersion": "2026-09-01",
             "name": "[format('{0}/default', parameters('storageAccount'))]",
             "dependsOn": [f"[{_id('storage_account')}]"],
             "properties": {},
         },
         {
             "type": f"{_STORAGE}/blobServices/containers",
-            "apiVersion": "2023-05-01",
+            "apiVersion": "2026-09-01",
             "name": "[format('{0}/default/{1}', parameters('storageAccount'), parameters('container'))]",
             "dependsOn": [f"[resourceId('{_STORAGE}/blobServices', parameters('storageAccount'), 'default')]"],
             "properties": {"publicAccess": "None"},

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -13,10 +14,18 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import WorkloadIdentityCredential
 from azure.mgmt.appcontainers import ContainerAppsAPIClient
+from azure.mgmt.authorization.v2022_04_01 import AuthorizationManagementClient
 from azure.mgmt.containerregistry import ContainerRegistryManagementClient
 from azure.mgmt.containerregistry.v2019_06_01_preview.models import DockerBuildRequest
+from azure.mgmt.msi import ManagedServiceIdentityClient
+from azure.mgmt.resource.deployments import DeploymentsMgmtClient
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.resource.subscriptions import SubscriptionClient
+from azure.mgmt.storage import StorageManagementClient
 
 from providers.archive import archive
+from providers.azure import roles
+from providers.azure.templates import Names, identity_template, resources_template
 from providers.issuer import Issuer, Keyring
 from tests.emulators.azure.cloud import AzureCloud
 from tests.emulators.azure.customer import (
@@ -29,7 +38,9 @@ from tests.emulators.azure.customer import (
     PULLER,
     REGISTRY,
     SUBSCRIPTION,
+    client_of,
     path_of,
+    principal_of,
 )
 from tests.emulators.background import Background
 from tests.emulators.workshop import workshop
@@ -97,18 +108,13 @@ class Customer:
         )
         return made
 
+    def of(self, client: Any, **rest: Any) -> Any:
+        """Any other of the clients."""
+        return self._kept(client(self.credential(), SUBSCRIPTION, transport=_Here(self.cloud), retry_total=0, **rest))
+
     @property
     def registry(self) -> Any:
-        return self._kept(
-            ContainerRegistryManagementClient(
-                self.credential(),
-                SUBSCRIPTION,
-                api_version="2019-06-01-preview",
-                transport=_Here(self.cloud),
-                polling_interval=0,
-                retry_total=0,
-            )
-        )
+        return self.of(ContainerRegistryManagementClient, api_version="2019-06-01-preview", polling_interval=0)
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +215,84 @@ def test_what_azure_would_not_take_is_not_taken_and_an_operation_that_fails_says
     with pytest.raises(HttpResponseError, match="MANIFEST_UNKNOWN"):
         apps.begin_create_or_update(GROUP, "theirs", _app(image)).result()  # type: ignore[call-overload]
     apps.begin_delete(GROUP, "theirs").result()
+
+
+@pytest.fixture
+def owner(tmp_path: Path, customer: Customer) -> Iterator[Customer]:
+    """Microsoft's clients as the owner of the subscription."""
+    before = set(customer.cloud.customer.assignments)
+    customer.cloud.customer.grant("Owner", f"/subscriptions/{SUBSCRIPTION}")
+    yield customer
+    customer.cloud.customer.assignments = before
+
+
+def test_the_services_templates_are_deployed_by_microsofts_client(owner: Customer) -> None:
+    """Method: by the client of deployments; what they made is then looked at by the clients of each kind."""
+    deployments = owner.of(DeploymentsMgmtClient, polling_interval=0).deployments
+    templates = {
+        "dcf": identity_template("their-dcf", "https://dcf.example", "tenant:t:project:p"),
+        "theirs": resources_template(
+            Names(
+                identity="their-dcf",
+                account="theirfiles",
+                container="sources",
+                registry="theirimages",
+                environment="theirs",
+                pull_identity="their-pull",
+            )
+        ),
+    }
+    outputs = {}
+    for name, template in templates.items():
+        asked = {"properties": {"mode": "Incremental", "template": template}}
+        deployments.begin_create_or_update(GROUP, name, asked).result()
+        outputs[name] = {key: one["value"] for key, one in deployments.get(GROUP, name).properties.outputs.items()}
+    identities = owner.of(ManagedServiceIdentityClient).user_assigned_identities
+    storage = owner.of(StorageManagementClient).storage_accounts
+    identity = identities.get(GROUP, "their-dcf")
+    registry = path_of("Microsoft.ContainerRegistry/registries", "theirimages")
+    rights = owner.of(AuthorizationManagementClient)
+    given = list(rights.role_assignments.list_for_scope(registry, filter=f"principalId eq '{identity.principal_id}'"))
+
+    assert outputs["dcf"] == {
+        "azureTenantId": DIRECTORY,
+        "clientId": identity.client_id,
+        "principalId": identity.principal_id,
+        "subscriptionId": SUBSCRIPTION,
+    }
+    assert outputs["theirs"]["pullIdentity"] == identities.get(GROUP, "their-pull").id
+    assert storage.get_properties(GROUP, "theirfiles").allow_shared_key_access is False
+    assert "sources" in owner.cloud.customer.containers
+    assert {one.role_definition_id.rpartition("/")[2] for one in given} >= {roles.BUILDER.id, roles.PUSHER.id}
+
+
+def test_an_identity_its_trust_its_rights_and_a_storage_are_made_and_found_by_microsofts_clients(
+    owner: Customer,
+) -> None:
+    identities, storage = owner.of(ManagedServiceIdentityClient), owner.of(StorageManagementClient, polling_interval=0)
+    rights, groups = owner.of(AuthorizationManagementClient), owner.of(ResourceManagementClient).resource_groups
+    subscriptions = owner._kept(SubscriptionClient(owner.credential(), transport=_Here(owner.cloud), retry_total=0))
+
+    made = identities.user_assigned_identities.create_or_update(GROUP, "another", {"location": LOCATION})
+    trust = {"properties": {"issuer": "https://dcf.example", "subject": "s", "audiences": ["api://x"]}}
+    trusted = identities.federated_identity_credentials.create_or_update(GROUP, "another", "dcf", trust)
+    sku = {"location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+    account = storage.storage_accounts.begin_create(GROUP, "otherfiles", sku).result()
+    storage.blob_containers.create(GROUP, "otherfiles", "kept", {"properties": {"publicAccess": "None"}})
+    definition = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{roles.BLOBS.id}"
+    given = {"properties": {"roleDefinitionId": definition, "principalId": made.principal_id}}
+    rights.role_assignments.create(account.id, str(UUID(int=9)), given)
+    with pytest.raises(HttpResponseError, match="audiences"):
+        identities.federated_identity_credentials.create_or_update(GROUP, "another", "dcf", {"properties": {}})
+
+    path = path_of(IDENTITY_TYPE, "another")
+    assert (made.client_id, made.principal_id) == (client_of(path), principal_of(path))
+    assert trusted.audiences == ["api://x"]
+    assert path in [one.id for one in identities.user_assigned_identities.list_by_subscription()]
+    assert "otherfiles" in [one.name for one in storage.storage_accounts.list()]
+    assert [one.name for one in groups.list()] == [groups.get(GROUP).name]
+    assert [one.subscription_id for one in subscriptions.subscriptions.list()] == [SUBSCRIPTION]
+    assert (made.principal_id, "Storage Blob Data Contributor", account.id.lower()) in owner.cloud.customer.assignments
+    held = list(rights.permissions.list_for_resource(GROUP, "Microsoft.Storage", "", "storageAccounts", "otherfiles"))
+    assert ["*"] in [one.actions for one in held]
+    assert rights.role_definitions.get(f"subscriptions/{SUBSCRIPTION}", roles.BLOBS.id).permissions[0].data_actions

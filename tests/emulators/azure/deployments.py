@@ -7,40 +7,54 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from azure.mgmt.appcontainers.models import ManagedEnvironment
-from azure.mgmt.containerregistry.v2023_07_01.models import Registry
-
-from tests.emulators.azure.customer import (
-    DIRECTORY,
-    GROUP,
-    GROUP_PATH,
-    IDENTITY_TYPE,
-    LOCATION,
-    SUBSCRIPTION,
-    Customer,
-    path_of,
-)
+from tests.emulators.azure.answers import Problem, not_found
+from tests.emulators.azure.customer import DIRECTORY, GROUP, GROUP_PATH, LOCATION, SUBSCRIPTION, Customer
 from tests.emulators.azure.expressions import Functions, evaluated
-from tests.emulators.azure.models import misfits
-from tests.emulators.azure.roles import NAMES
+from tests.emulators.azure.resources import Resources
+from tests.emulators.azure.routes import Answer, Call, Methods
 
-_MODELS = {"Microsoft.ContainerRegistry/registries": Registry, "Microsoft.App/managedEnvironments": ManagedEnvironment}
+# What of a resource in a template says where it is, and is not sent there.
+_PLACE = frozenset({"type", "apiVersion", "name", "scope", "dependsOn"})
 
 
-class DeploymentFailed(Exception):
-    """The template is not one that Azure takes, or what it makes is not."""
+class Deployments:
+    """Those that clients ask for; each is over when it is answered."""
+
+    def __init__(self, customer: Customer) -> None:
+        self._customer, self._made = customer, dict[str, dict[str, Any]]()
+        self.methods: Methods = {"deployments.put": self._put, "deployments.get": self._get}
+
+    def _put(self, call: Call) -> Answer:
+        wanted = call.body["properties"]
+        given = {name: one["value"] for name, one in wanted.get("parameters", {}).items()}
+        outputs = Deployment(self._customer, wanted["template"], given).run()
+        self._made[call.path.lower()] = {
+            "id": call.path,
+            "name": call.named["deployment_name"],
+            "properties": {
+                "mode": wanted["mode"],
+                "provisioningState": "Succeeded",
+                "outputs": {name: {"type": "String", "value": value} for name, value in outputs.items()},
+            },
+        }
+        return Answer(self._made[call.path.lower()], 201)
+
+    def _get(self, call: Call) -> Answer:
+        if call.path.lower() not in self._made:
+            raise not_found(call.path)
+        return Answer(self._made[call.path.lower()])
 
 
 class Deployment:
-    """One deployment of a template."""
+    """One deployment of a template. Raises Problem for what Azure does not take of it."""
 
     def __init__(self, customer: Customer, template: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-        self._customer, self._template = customer, template
+        self._customer, self._template, self._resources = customer, template, Resources(customer)
         self._given = dict(parameters)
         if "schemas/2019-04-01/deploymentTemplate.json" not in template.get("$schema", ""):
-            raise DeploymentFailed("The schema is not that of a deployment of a group.")
+            raise _invalid("The schema is not that of a deployment of a group.")
         if unknown := self._given.keys() - template.get("parameters", {}).keys():
-            raise DeploymentFailed(f"The template has no parameters {', '.join(sorted(unknown))}.")
+            raise _invalid(f"The template has no parameters {', '.join(sorted(unknown))}.")
 
     def run(self) -> dict[str, Any]:
         """Make everything; the outputs."""
@@ -49,9 +63,7 @@ class Deployment:
         while waiting:
             ready = [one for one in waiting if self._depends_on(one) <= made]
             if not ready:
-                raise DeploymentFailed(
-                    f"What these depend on is not in the template: {[one['name'] for one in waiting]}"
-                )
+                raise _invalid(f"What these depend on is not in the template: {[one['name'] for one in waiting]}")
             for one in ready:
                 made.add(self._make(one).lower())
                 waiting.remove(one)
@@ -63,49 +75,10 @@ class Deployment:
 
     def _make(self, resource: Mapping[str, Any]) -> str:
         found = evaluated({**resource, "dependsOn": []}, self._functions)
-        kind, name, properties = found["type"], found["name"], found.get("properties", {})
-        if "apiVersion" not in found:
-            raise DeploymentFailed(f"{kind} has no apiVersion.")
-        match kind:
-            case "Microsoft.Authorization/roleAssignments":
-                return self._assign(found)
-            case "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials":
-                identity, _, credential = name.partition("/")
-                known = self._customer.identities[path_of(IDENTITY_TYPE, identity).lower()]
-                known.trusts[credential] = (properties["issuer"], properties["subject"])
-                known.audiences[credential] = properties["audiences"]
-            case "Microsoft.Storage/storageAccounts/blobServices/containers":
-                self._customer.containers.add(name.split("/")[2])
-            case "Microsoft.Storage/storageAccounts/blobServices":
-                pass
-            case _:
-                self._make_whole(kind, name, found, properties)
-        return _path(kind, name)
-
-    def _make_whole(self, kind: str, name: str, found: Mapping[str, Any], properties: dict[str, Any]) -> None:
-        rest = {key: found[key] for key in ("sku", "kind", "tags", "identity") if key in found}
-        if (model := _MODELS.get(kind)) is not None:
-            body = {**rest, "location": found["location"], "properties": properties}
-            if wrong := misfits(body, model):
-                raise DeploymentFailed(f"{name}: {'; '.join(wrong)}")
-        if kind == "Microsoft.ContainerRegistry/registries":
-            properties = {**properties, "loginServer": f"{name.lower()}.azurecr.io"}
-        if kind == "Microsoft.App/managedEnvironments":
-            properties = {**properties, "defaultDomain": f"happysea-1a2b3c4d.{LOCATION}.azurecontainerapps.io"}
-        self._customer.make(kind, name, properties, **rest)
-
-    def _assign(self, found: Mapping[str, Any]) -> str:
-        properties = found["properties"]
-        role = properties["roleDefinitionId"].rpartition("/")[2]
-        if role not in NAMES:
-            raise DeploymentFailed(f"There is no role {role}.")
-        scope = found.get("scope") or GROUP_PATH
-        self._customer.grant(
-            NAMES[role],
-            scope if scope.startswith("/") else f"{GROUP_PATH}/providers/{scope}",
-            to=properties["principalId"],
-        )
-        return _path(found["type"], found["name"])
+        path = _path(found["type"], found["name"], found.get("scope") or GROUP_PATH)
+        body = {name: value for name, value in found.items() if name not in _PLACE}
+        self._resources.put(path, found.get("apiVersion", ""), body)
+        return path
 
     @property
     def _functions(self) -> Functions:
@@ -144,19 +117,23 @@ class Deployment:
     def _parameter(self, name: str) -> Any:
         described = self._template["parameters"][name]
         if name not in self._given and "defaultValue" not in described:
-            raise DeploymentFailed(f"The parameter {name} has no value.")
+            raise _invalid(f"The parameter {name} has no value.")
         value = self._given[name] if name in self._given else evaluated(described["defaultValue"], self._functions)
         if "allowedValues" in described and value not in described["allowedValues"]:
-            raise DeploymentFailed(f"The parameter {name} must be one of {described['allowedValues']}.")
+            raise _invalid(f"The parameter {name} must be one of {described['allowedValues']}.")
         return value
+
+
+def _invalid(text: str) -> Problem:
+    return Problem(400, "InvalidTemplate", f"Deployment template validation failed: {text}")
 
 
 def _kind(words: tuple[str, ...]) -> str:
     return next(word for word in words if "/" in word)
 
 
-def _path(kind: str, name: str) -> str:
+def _path(kind: str, name: str, scope: str = GROUP_PATH) -> str:
     """`…/providers/A/b/x/c/y` of `A/b/c` and `x/y`."""
     namespace, *kinds = kind.split("/")
     pairs = [word for pair in zip(kinds, name.split("/"), strict=True) for word in pair]
-    return f"{GROUP_PATH}/providers/{'/'.join([namespace, *pairs])}"
+    return f"{scope}/providers/{'/'.join([namespace, *pairs])}"

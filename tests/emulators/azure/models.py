@@ -1,7 +1,7 @@
 """Microsoft's SDK models as law: which fields there are, of which types, with which values, and which are Azure's own.
 
-The models of Container Apps say so by their annotations, those of the registry by maps beside them. Both leave enumerations open
-in Python; here they are closed.
+The models of some packages say so by their annotations, those of others by maps beside them. Both leave enumerations open in
+Python; here they are closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from azure.mgmt.appcontainers import models as app_models
 
 # `iso-8601` and the like are only what a text means.
 _SIMPLE: Mapping[Any, tuple[type, ...]] = {
@@ -43,6 +42,11 @@ class Tree(msgspec.Struct, frozen=True):
     """The fields of an object that has no model of its own."""
 
     fields: Mapping[str, Field]
+
+
+def page_of(model: Any) -> Tree:
+    """The form of an answer that lists these."""
+    return Tree({"value": Field(hint=list[model], required=True), "nextLink": Field(hint=str)})
 
 
 def misfits(value: Any, model: Any, *, answer: bool = False) -> list[str]:
@@ -125,12 +129,12 @@ def beyond(value: Any, bounds: Mapping[str, Any], place: str) -> typing.Iterator
             yield f"{place} must match {bounds['pattern']}"
 
 
+@cache
 def _is_model(hint: Any) -> bool:
-    return isinstance(hint, type) and (hasattr(hint, "_attribute_map") or issubclass(hint, _MODEL))
-
-
-# What all models of Container Apps have in common.
-_MODEL = next(one for one in app_models.ContainerApp.__mro__ if one.__name__ == "Model")
+    if not isinstance(hint, type):
+        return False
+    # Each package brings a class of its own that all its models have in common.
+    return hasattr(hint, "_attribute_map") or any(one.__module__.endswith(".model_base") for one in hint.__mro__)
 
 
 @cache
@@ -141,7 +145,7 @@ def fields_of(model: Any) -> Mapping[str, Field]:
 
 def _annotated(model: Any) -> dict[str, Field]:
     model()  # It works its own fields out when one is made first.
-    hints = get_type_hints(model, localns={"_models": app_models})
+    hints = get_type_hints(model, localns={"_models": sys.modules[model.__module__.rpartition(".")[0]]})
     found = {}
     for name, described in model._attr_to_rest_field.items():
         hint = hints[name]
@@ -169,7 +173,12 @@ def _mapped(model: Any) -> dict[str, Field]:
             nested.setdefault(outer, {})[inner] = field
         else:
             found[outer] = field
-    return found | {outer: Field(hint=Tree(fields)) for outer, fields in nested.items()}
+    return found | {outer: _outer(fields) for outer, fields in nested.items()}
+
+
+def _outer(fields: Mapping[str, Field]) -> Field:
+    """Without it, what it must hold would be missing."""
+    return Field(hint=Tree(fields), required=any(one.required and not one.read_only for one in fields.values()))
 
 
 def _closed(hint: Any) -> Any:

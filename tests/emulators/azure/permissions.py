@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
-from aiohttp import web
-
-from tests.emulators.azure.answers import Problem, not_found
-from tests.emulators.azure.customer import IDENTITY_TYPE, MANAGEMENT, SUBSCRIPTION, Customer
+from tests.emulators.azure.answers import Problem
+from tests.emulators.azure.customer import SUBSCRIPTION, Customer
 from tests.emulators.azure.roles import NAMES, ROLES
-from tests.emulators.azure.routes import Answer
+from tests.emulators.azure.routes import Answer, Call, Methods
 
 _RIGHTS = "/providers/microsoft.authorization/"
-# What can be listed over all groups, and the version that says how.
-_VERSIONS = {IDENTITY_TYPE: "2023-01-31", "Microsoft.Storage/storageAccounts": "2023-05-01"}
 _FILTER = re.compile(r"principalId eq '([0-9a-f-]{36})'")
 
 
@@ -23,38 +18,32 @@ class Permissions:
 
     def __init__(self, customer: Customer) -> None:
         self.customer, self.slow = customer, frozenset[str]()
+        self.methods: Methods = {
+            "rights.permissions": self._permissions,
+            "rights.assignments": self._assigned,
+            "rights.definition": self._definition,
+            "everywhere.list": self._all,
+        }
 
-    def answer(self, request: web.Request) -> Answer | None:
-        """The answer to a question about rights, or about all identities or storage accounts; None to any other."""
-        path = f"/{request.match_info['path']}".rstrip("/")
-        scope, found, what = unquote(path).lower().rpartition(_RIGHTS)
-        listed = next((kind for kind in _VERSIONS if path.lower() == _all_of(kind).lower()), "")
-        if not found and not listed:
-            return None
-        if request.method != "GET" or request.query.get("api-version") != _VERSIONS.get(listed, "2022-04-01"):
-            raise Problem(400, "InvalidApiVersionParameter")
-        principal = self.customer.admit(request, MANAGEMENT)
-        if not found:
-            return self._all(listed, principal)
-        return self._rights(request, principal, scope, what)
+    def _permissions(self, call: Call) -> Answer:
+        scope = self._scope(call)
+        return Answer({"value": [_shown(role) for role in self._held(call.principal, scope)]})
 
-    def _rights(self, request: web.Request, principal: str, scope: str, what: str) -> Answer:
-        kind, _, name = what.partition("/")
-        if kind == "roledefinitions":
-            return self._definition(name)
+    def _assigned(self, call: Call) -> Answer:
+        scope = self._scope(call)
+        wanted = _FILTER.fullmatch(call.query.get("$filter", ""))
+        if wanted is None:
+            raise Problem(400, "InvalidFilter")
+        return Answer({"value": self._assignments(wanted[1], scope)})
+
+    def _scope(self, call: Call) -> str:
+        """Where it is asked about. Raises Problem where nothing is, or whoever asks may not look."""
+        # The SDK leaves a second slash where nothing is above the resource.
+        scope, _, what = call.path.lower().replace("//", "/").rpartition(_RIGHTS)
         if "/providers/" in scope:
             self.customer.found(scope)
-        self.customer.require(principal, f"Microsoft.Authorization/{kind}/read", scope)
-        match kind:
-            case "permissions":
-                return Answer({"value": [_shown(role) for role in self._held(principal, scope)]})
-            case "roleassignments":
-                wanted = _FILTER.fullmatch(request.query.get("$filter", ""))
-                if wanted is None:
-                    raise Problem(400, "InvalidFilter")
-                return Answer({"value": self._assignments(wanted[1], scope)})
-            case _:
-                raise not_found(scope)
+        self.customer.require(call.principal, f"Microsoft.Authorization/{what}/read", scope)
+        return scope
 
     def _held(self, principal: str, scope: str) -> list[str]:
         place = f"{scope}/"
@@ -78,19 +67,17 @@ class Permissions:
             if who == principal and (f"{scope}/".startswith(f"{at}/") or at.startswith(f"{scope}/"))
         ]
 
-    def _definition(self, id: str) -> Answer:
+    def _definition(self, call: Call) -> Answer:
+        id = call.named["role_definition_id"]
         if id not in NAMES:
             raise Problem(404, "RoleDefinitionDoesNotExist")
         return Answer({"id": _definition_path(id), "properties": {"permissions": [_shown(NAMES[id])]}})
 
-    def _all(self, kind: str, principal: str) -> Answer:
-        """Those of the kind that the caller may read."""
-        mine = [one for one in self.customer.resources.values() if one["type"] == kind]
-        return Answer({"value": [one for one in mine if self.customer.may(principal, f"{kind}/read", one["id"])]})
-
-
-def _all_of(kind: str) -> str:
-    return f"/subscriptions/{SUBSCRIPTION}/providers/{kind}"
+    def _all(self, call: Call) -> Answer:
+        """Those of the kind that the caller may read, in all groups."""
+        kind = call.path.partition("/providers/")[2]
+        mine = [one for one in self.customer.resources.values() if one["type"].lower() == kind.lower()]
+        return Answer({"value": [one for one in mine if self.customer.may(call.principal, f"{kind}/read", one["id"])]})
 
 
 def _definition_path(id: str) -> str:

@@ -1,11 +1,10 @@
 """The operations of Resource Manager that are emulated: paths, verbs and versions as Microsoft's SDKs make requests of them.
 
-What no SDK at hand describes (groups, identities, storage accounts, operations that go on) is written by hand.
+Operations that go on are written by hand: no SDK names their paths, since Azure's answers do.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
@@ -13,37 +12,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from azure.mgmt.appcontainers import models as app
-from azure.mgmt.appcontainers.operations import _operations as apps
-from azure.mgmt.containerregistry.v2019_06_01_preview import models as acr
-from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _registries_operations as acr_registries
-from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _runs_operations as acr_runs
-from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _tasks_operations as acr_tasks
-from azure.mgmt.containerregistry.v2023_07_01 import models as registry
-from azure.mgmt.containerregistry.v2023_07_01.operations import _registries_operations as registries
 
 from tests.emulators.azure.answers import Problem
-from tests.emulators.azure.models import beyond, misfits
+from tests.emulators.azure.models import beyond, misfits, page_of
+from tests.emulators.azure.sdk import Route, of
 
-_GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
+_OF_APPS = "/subscriptions/{subscription}/providers/Microsoft.App/locations/{location}"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation. `version` is empty where any will do; `takes` and `answers` are models, or None without any."""
-
-    id: str
-    method: str
-    path: str
-    version: str = ""
-    takes: Any = None
-    answers: Any = None
-    bounds: Mapping[str, Mapping[str, Any]] = {}
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        parts = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
-        return re.compile(parts, re.IGNORECASE)  # Resource Manager does not tell cases apart.
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,118 +44,167 @@ class Answer(msgspec.Struct, frozen=True):
 Methods = Mapping[str, Callable[[Call], Answer | Awaitable[Answer]]]
 
 
-class _Recording:
-    """A serializer of the SDK that keeps what it is told of each part of a path; the SDK itself leaves that to Azure."""
-
-    def __init__(self, real: Any) -> None:
-        self._real, self.bounds = real, dict[str, Mapping[str, Any]]()
-
-    def url(self, name: str, data: Any, kind: str, **bounds: Any) -> Any:
-        self.bounds[name] = bounds
-        return self._real.url(name, data, kind)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+def routes(path: str) -> tuple[Route, ...]:
+    """Those among which a path's is. Microsoft's packages take long to load: each is when the first asks for its part."""
+    namespace = path.lower().rpartition("/providers/")[2].partition("/")[0] if "/providers/" in path else ""
+    return _PARTS.get(namespace, tuple)()
 
 
-def _of(module: Any, name: str, id: str, takes: Any = None, answers: Any = None) -> Route:
-    """The route of which the SDK makes requests by this function."""
-    request, real = getattr(module, name), module._SERIALIZER
-    parameters = inspect.signature(request).parameters
-    names = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
-    module._SERIALIZER = recording = _Recording(real)
-    try:
-        made = request(**{name: name.replace("_", "") for name in names})
-    finally:
-        module._SERIALIZER = real
-    path, _, query = made.url.partition("?")
-    for name in names:
-        path = path.replace(f"/{name.replace('_', '')}", f"/{{{name}}}")
-    version = dict(pair.split("=", 1) for pair in query.split("&"))["api-version"]
-    return Route(
-        id=id,
-        method=made.method,
-        path=path,
-        version=version,
-        takes=takes,
-        answers=answers,
-        bounds=recording.bounds,
+@cache
+def _resources() -> tuple[Route, ...]:
+    from azure.mgmt.resource.resources import models as group
+    from azure.mgmt.resource.resources.operations import _operations as groups
+    from azure.mgmt.resource.subscriptions import models as subscription
+    from azure.mgmt.resource.subscriptions.operations import _operations as subscriptions
+
+    return (
+        of(
+            subscriptions,
+            "build_subscriptions_list_request",
+            "subscriptions.list",
+            None,
+            page_of(subscription.Subscription),
+        ),
+        of(groups, "build_resource_groups_get_request", "groups.get", None, group.ResourceGroup),
+        of(groups, "build_resource_groups_list_request", "groups.list", None, page_of(group.ResourceGroup)),
     )
 
 
 @cache
-def routes() -> tuple[Route, ...]:
-    """All there are."""
-    in_group = f"{_GROUP}/providers"
+def _deployments() -> tuple[Route, ...]:
+    from azure.mgmt.resource.deployments import models as deployment
+    from azure.mgmt.resource.deployments.operations import _operations as deployments
+
+    shown, made = deployment.DeploymentExtended, "build_deployments_create_or_update_request"
     return (
-        Route(id="subscriptions.list", method="GET", path="/subscriptions"),
-        Route(id="groups.get", method="GET", path=_GROUP),
-        Route(id="groups.list", method="GET", path="/subscriptions/{subscription}/resourceGroups"),
-        Route(id="resources.get", method="GET", path=f"{in_group}/Microsoft.Storage/storageAccounts/{{name}}"),
-        Route(
-            id="resources.get",
-            method="GET",
-            path=f"{in_group}/Microsoft.ManagedIdentity/userAssignedIdentities/{{name}}",
-        ),
-        Route(
-            id="operations.status",
-            method="GET",
-            path="/subscriptions/{subscription}/providers/Microsoft.App/locations/{location}/containerappOperationStatuses/{name}",
-        ),
-        Route(
-            id="operations.result",
-            method="GET",
-            path="/subscriptions/{subscription}/providers/Microsoft.App/locations/{location}/containerappOperationResults/{name}",
-        ),
-        _of(apps, "build_managed_environments_get_request", "resources.get", None, app.ManagedEnvironment),
-        _of(registries, "build_get_request", "resources.get", None, registry.Registry),
-        _of(acr_registries, "build_schedule_run_request", "registries.scheduleRun", acr.RunRequest, acr.Run),
-        _of(
-            acr_registries,
-            "build_get_build_source_upload_url_request",
-            "registries.uploadUrl",
-            None,
-            acr.SourceUploadDefinition,
-        ),
-        _of(acr_runs, "build_list_request", "runs.list", None, acr.RunListResult),
-        _of(acr_runs, "build_get_request", "runs.get", None, acr.Run),
-        _of(acr_runs, "build_get_log_sas_url_request", "runs.log", None, acr.RunGetLogResult),
-        _of(acr_runs, "build_cancel_request", "runs.cancel"),
-        _of(acr_tasks, "build_create_request", "tasks.put", acr.Task, acr.Task),
-        _of(acr_tasks, "build_get_request", "tasks.get", None, acr.Task),
-        _of(acr_tasks, "build_delete_request", "tasks.delete"),
-        *_of_apps(),
+        of(deployments, made, "deployments.put", deployment.Deployment, shown),
+        of(deployments, "build_deployments_get_request", "deployments.get", None, shown),
     )
 
 
-def _of_apps() -> tuple[Route, ...]:
-    a = "build_container_apps"
+@cache
+def _identities() -> tuple[Route, ...]:
+    from azure.mgmt.msi.v2024_11_30 import models as msi
+    from azure.mgmt.msi.v2024_11_30.operations import _federated_identity_credentials_operations as trusts
+    from azure.mgmt.msi.v2024_11_30.operations import _user_assigned_identities_operations as identities
+
+    trust, made = msi.FederatedIdentityCredential, "build_create_or_update_request"
+    all_of_them = msi.UserAssignedIdentitiesListResult
     return (
-        _of(apps, f"{a}_list_by_resource_group_request", "apps.list", None, app.ContainerApp),
-        _of(apps, f"{a}_get_request", "apps.get", None, app.ContainerApp),
-        _of(apps, f"{a}_create_or_update_request", "apps.put", app.ContainerApp, app.ContainerApp),
-        _of(apps, f"{a}_update_request", "apps.patch", app.ContainerApp),
-        _of(apps, f"{a}_delete_request", "apps.delete"),
-        _of(apps, f"{a}_list_secrets_request", "apps.secrets", None, app.SecretsCollection),
-        _of(apps, f"{a}_get_auth_token_request", "apps.pass", None, app.ContainerAppAuthToken),
-        _of(apps, f"{a}_revisions_list_revisions_request", "revisions.list", None, app.Revision),
-        _of(apps, f"{a}_revisions_get_revision_request", "revisions.get", None, app.Revision),
-        _of(apps, f"{a}_revisions_deactivate_revision_request", "revisions.deactivate"),
-        _of(apps, f"{a}_revisions_activate_revision_request", "revisions.activate"),
-        _of(apps, f"{a}_revision_replicas_list_replicas_request", "replicas.list", None, app.ReplicaCollection),
-        _of(apps, "build_jobs_get_request", "jobs.get", None, app.Job),
-        _of(apps, "build_jobs_create_or_update_request", "jobs.put", app.Job, app.Job),
-        _of(apps, "build_jobs_delete_request", "jobs.delete"),
+        of(identities, "build_list_by_subscription_request", "everywhere.list", None, all_of_them),
+        of(identities, "build_get_request", "resources.get", None, msi.Identity),
+        of(identities, made, "identities.put", msi.Identity, msi.Identity),
+        of(trusts, made, "trusts.put", trust, trust),
     )
+
+
+@cache
+def _storage() -> tuple[Route, ...]:
+    from azure.mgmt.storage import models as storage
+    from azure.mgmt.storage.operations import _operations as accounts
+
+    account, given = storage.StorageAccount, storage.StorageAccountCreateParameters
+    blobs, container = storage.BlobServiceProperties, storage.BlobContainer
+    return (
+        of(accounts, "build_storage_accounts_list_request", "everywhere.list", None, page_of(account)),
+        of(accounts, "build_storage_accounts_get_properties_request", "resources.get", None, account),
+        of(accounts, "build_storage_accounts_create_request", "accounts.put", given, account),
+        of(accounts, "build_blob_services_set_service_properties_request", "services.put", blobs, blobs),
+        of(accounts, "build_blob_containers_create_request", "containers.put", container, container),
+    )
+
+
+@cache
+def _rights() -> tuple[Route, ...]:
+    from azure.mgmt.authorization.v2022_04_01 import models as rights
+    from azure.mgmt.authorization.v2022_04_01.operations import _permissions_operations as permissions
+    from azure.mgmt.authorization.v2022_04_01.operations import _role_assignments_operations as assignments
+    from azure.mgmt.authorization.v2022_04_01.operations import _role_definitions_operations as definitions
+
+    held, given = rights.PermissionGetResult, rights.RoleAssignment
+    return (
+        of(permissions, "build_list_for_resource_group_request", "rights.permissions", None, held),
+        of(permissions, "build_list_for_resource_request", "rights.permissions", None, held),
+        of(assignments, "build_list_for_scope_request", "rights.assignments", None, rights.RoleAssignmentListResult),
+        of(assignments, "build_create_request", "assignments.put", rights.RoleAssignmentCreateParameters, given),
+        of(definitions, "build_get_request", "rights.definition", None, rights.RoleDefinition),
+    )
+
+
+@cache
+def _registry() -> tuple[Route, ...]:
+    from azure.mgmt.containerregistry.v2019_06_01_preview import models as acr
+    from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _registries_operations as acr_registries
+    from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _runs_operations as runs
+    from azure.mgmt.containerregistry.v2019_06_01_preview.operations import _tasks_operations as tasks
+    from azure.mgmt.containerregistry.v2023_07_01 import models as registry
+    from azure.mgmt.containerregistry.v2023_07_01.operations import _registries_operations as registries
+
+    upload = acr.SourceUploadDefinition
+    return (
+        of(registries, "build_get_request", "resources.get", None, registry.Registry),
+        of(registries, "build_create_request", "registries.put", registry.Registry, registry.Registry),
+        of(acr_registries, "build_schedule_run_request", "registries.scheduleRun", acr.RunRequest, acr.Run),
+        of(acr_registries, "build_get_build_source_upload_url_request", "registries.uploadUrl", None, upload),
+        of(runs, "build_list_request", "runs.list", None, acr.RunListResult),
+        of(runs, "build_get_request", "runs.get", None, acr.Run),
+        of(runs, "build_get_log_sas_url_request", "runs.log", None, acr.RunGetLogResult),
+        of(runs, "build_cancel_request", "runs.cancel"),
+        of(tasks, "build_create_request", "tasks.put", acr.Task, acr.Task),
+        of(tasks, "build_get_request", "tasks.get", None, acr.Task),
+        of(tasks, "build_delete_request", "tasks.delete"),
+    )
+
+
+@cache
+def _apps() -> tuple[Route, ...]:
+    from azure.mgmt.appcontainers import models as app
+    from azure.mgmt.appcontainers.operations import _operations as apps
+
+    a, environments, environment = "build_container_apps", "build_managed_environments", app.ManagedEnvironment
+    return (
+        Route(id="operations.status", method="GET", path=f"{_OF_APPS}/containerappOperationStatuses/{{name}}"),
+        Route(id="operations.result", method="GET", path=f"{_OF_APPS}/containerappOperationResults/{{name}}"),
+        of(apps, f"{environments}_get_request", "resources.get", None, environment),
+        of(apps, f"{environments}_create_or_update_request", "environments.put", environment, environment),
+        of(apps, f"{a}_list_by_resource_group_request", "apps.list", None, page_of(app.ContainerApp)),
+        of(apps, f"{a}_get_request", "apps.get", None, app.ContainerApp),
+        of(apps, f"{a}_create_or_update_request", "apps.put", app.ContainerApp, app.ContainerApp),
+        of(apps, f"{a}_update_request", "apps.patch", app.ContainerApp),
+        of(apps, f"{a}_delete_request", "apps.delete"),
+        of(apps, f"{a}_list_secrets_request", "apps.secrets", None, app.SecretsCollection),
+        of(apps, f"{a}_get_auth_token_request", "apps.pass", None, app.ContainerAppAuthToken),
+        of(apps, f"{a}_revisions_list_revisions_request", "revisions.list", None, page_of(app.Revision)),
+        of(apps, f"{a}_revisions_get_revision_request", "revisions.get", None, app.Revision),
+        of(apps, f"{a}_revisions_deactivate_revision_request", "revisions.deactivate"),
+        of(apps, f"{a}_revisions_activate_revision_request", "revisions.activate"),
+        of(apps, f"{a}_revision_replicas_list_replicas_request", "replicas.list", None, app.ReplicaCollection),
+        of(apps, "build_jobs_get_request", "jobs.get", None, app.Job),
+        of(apps, "build_jobs_create_or_update_request", "jobs.put", app.Job, app.Job),
+        of(apps, "build_jobs_delete_request", "jobs.delete"),
+    )
+
+
+# By the namespace that a path names last.
+_PARTS: Mapping[str, Callable[[], tuple[Route, ...]]] = {
+    "": _resources,
+    "microsoft.app": _apps,
+    "microsoft.authorization": _rights,
+    "microsoft.containerregistry": _registry,
+    "microsoft.managedidentity": _identities,
+    "microsoft.resources": _deployments,
+    "microsoft.storage": _storage,
+}
 
 
 def match(method: str, path: str, query: Mapping[str, str]) -> tuple[Route, dict[str, str]]:
     """The route of a request and what its path names. Raises Problem."""
-    for route in routes():
+    for route in routes(path):
         if route.method == method and (found := route.pattern.fullmatch(path)):
-            named = {name: unquote(text) for name, text in found.groupdict().items()}
+            named = {name: unquote(text or "") for name, text in found.groupdict().items()}
             _check_version(route, query)
             _check_path(route, named)
+            _check_query(route, query)
             return route, named
     raise Problem(404, "InvalidResourceType", f"The emulator has no {method} {path}.")
 
@@ -202,12 +226,8 @@ def check_answer(route: Route, answer: Answer) -> None:
     """Raise AssertionError for an answer that the model does not know."""
     if route.answers is None or answer.body is None:
         return
-    shown = (
-        answer.body["value"] if route.answers in (app.ContainerApp, app.Revision) and "value" in answer.body else None
-    )
-    for one in [answer.body] if shown is None else shown:
-        wrong = misfits(one, route.answers, answer=True)
-        assert not wrong, f"the emulator's answer to {route.id} is none of Azure's: {wrong}"
+    wrong = misfits(answer.body, route.answers, answer=True)
+    assert not wrong, f"the emulator's answer to {route.id} is none of Azure's: {wrong}"
 
 
 def _check_version(route: Route, query: Mapping[str, str]) -> None:
@@ -223,3 +243,16 @@ def _check_path(route: Route, named: Mapping[str, str]) -> None:
     wrong = [one for name, text in named.items() for one in beyond(text, route.bounds.get(name, {}), name)]
     if wrong:
         raise Problem(400, "InvalidParameter", "; ".join(wrong))
+
+
+def _check_query(route: Route, query: Mapping[str, str]) -> None:
+    wrong = [f"{name} is not known" for name in query.keys() - {"api-version", *route.query}]
+    for name, one in route.query.items():
+        if name not in query:
+            wrong += [f"{name} is missing"] if one.required else []
+        elif one.kind == "int" and not query[name].isdecimal():
+            wrong.append(f"{name} must be a whole number")
+        else:
+            wrong += beyond(int(query[name]) if one.kind == "int" else query[name], one.bounds, name)
+    if wrong:
+        raise Problem(400, "InvalidQueryParameter", "; ".join(wrong))

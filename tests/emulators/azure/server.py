@@ -11,15 +11,18 @@ from tests.emulators.azure.answers import Problem
 from tests.emulators.azure.apps import ContainerApps
 from tests.emulators.azure.blobs import Blobs
 from tests.emulators.azure.customer import GROUP, LOCATION, MANAGEMENT, SUBSCRIPTION, Customer
+from tests.emulators.azure.deployments import Deployments
 from tests.emulators.azure.images import Images
 from tests.emulators.azure.jobs import Jobs
 from tests.emulators.azure.operations import Operations
 from tests.emulators.azure.permissions import Permissions
+from tests.emulators.azure.resources import Resources
 from tests.emulators.azure.routes import Answer, Call, Methods, check_answer, check_body, match
 from tests.emulators.azure.tasks import Tasks
 from tests.emulators.background import Background
 from tests.emulators.images import Workshop
 
+_ALWAYS_REGISTERED = {"microsoft.authorization", "microsoft.resources"}
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -42,7 +45,9 @@ class Azure:
             "subscriptions.list": self._subscriptions,
             "groups.get": self._group,
             "groups.list": self._groups,
-            "resources.get": lambda call: Answer(self.customer.found(call.path)),
+            **self.permissions.methods,
+            **Resources(customer).methods,
+            **Deployments(customer).methods,
             **self.operations.methods,
             **self.tasks.methods,
             **self.apps.methods,
@@ -74,7 +79,7 @@ class Azure:
         return await kept(request)
 
     async def _managed(self, request: web.Request) -> web.StreamResponse:
-        answer = self.permissions.answer(request) or await self._answered(request)
+        answer = await self._answered(request)
         return web.Response(
             status=answer.status,
             body=b"" if answer.body is None else msgspec.json.encode(answer.body),
@@ -109,6 +114,8 @@ class Azure:
         """Raise Problem unless the subscription has the resources, and the caller a role that allows the action."""
         if id == "subscriptions.list" or id.startswith("operations."):
             return
+        if id.startswith(("rights.", "everywhere.")):
+            return  # They look by themselves.
         subscription = path.split("/")[2]
         if subscription.lower() != SUBSCRIPTION:
             raise Problem(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
@@ -118,7 +125,7 @@ class Azure:
             principal, f"{kind}/{verb}", path if "/providers/" in path else "/".join(path.split("/")[:5])
         )
         namespace = kind.partition("/")[0]
-        if namespace.lower() not in self.customer.registered | {"microsoft.resources"}:
+        if namespace.lower() not in self.customer.registered | _ALWAYS_REGISTERED:
             raise Problem(
                 409,
                 "MissingSubscriptionRegistration",
@@ -132,7 +139,7 @@ class Azure:
         return Answer({"value": [shown] if seen else []})
 
     def _group(self, call: Call) -> Answer:
-        name = call.named["group"]
+        name = call.named["resource_group_name"]
         if name.lower() not in self.customer.groups:
             raise Problem(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
         return Answer(_shown_group(name))
