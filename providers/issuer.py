@@ -53,6 +53,11 @@ class TokenSource(Protocol):
         """The URL that clouds know the tokens' issuer by."""
         ...
 
+    @property
+    def keys_url(self) -> str:
+        """Where the keys that prove the tokens are to be had."""
+        ...
+
 
 class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
     """One RSA key. `signs_from` is in seconds since 1970."""
@@ -131,6 +136,10 @@ class Issuer:
     def issuer(self) -> str:
         return self._url().rstrip("/")
 
+    @property
+    def keys_url(self) -> str:
+        return f"{self.issuer}/.well-known/jwks.json"
+
     def subject(self, tenant_id: UUID, project_id: UUID) -> str:
         return f"tenant:{tenant_id}:project:{project_id}"
 
@@ -153,7 +162,7 @@ class Issuer:
         """What stands at /.well-known/openid-configuration."""
         return {
             "issuer": self.issuer,
-            "jwks_uri": f"{self.issuer}/.well-known/jwks.json",
+            "jwks_uri": self.keys_url,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
@@ -175,6 +184,11 @@ class ProjectedToken:
     @property
     def issuer(self) -> str:
         return str(self._claims().get("iss", ""))
+
+    @property
+    def keys_url(self) -> str:
+        """As every cluster of Kubernetes has it."""
+        return f"{self.issuer}/openid/v1/jwks"
 
     def subject(self, tenant_id: UUID, project_id: UUID) -> str:
         return str(self._claims().get("sub", ""))

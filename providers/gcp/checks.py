@@ -12,7 +12,7 @@ import msgspec
 from domain.clouds import GcpIdentity
 from providers.gcp import gke, schedules, secrets
 from providers.gcp.account import Account
-from providers.gcp.errors import Answered, command, told
+from providers.gcp.errors import Answered, command, is_about_billing, told
 from providers.gcp.grants import Permissions, require_act_as, require_permissions
 from providers.gcp.identity import Tokens
 from providers.provider import ProviderRefused
@@ -134,7 +134,7 @@ class Checks:
         return "This service signed a token that names the tenant and the project."
 
     async def _look_at_exchange(self) -> str:
-        self._federated = await self._tokens.exchange(self._own, self._account.identity)
+        self._federated = await self._tokens.exchange(self._own, *self._whose)
         return "The workload identity provider took the token."
 
     async def _look_at_service_account(self) -> str:
@@ -192,7 +192,8 @@ def _of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
     if error.http_status == 404:
         return ProviderRefused(
             "GCP_BUCKET_NOT_FOUND",
-            f"There is no bucket gs://{name}.",
+            f"There is no bucket gs://{name}. The remedy makes it in the United States, as Google does unasked: put another "
+            "location into it for the files to lie elsewhere.",
             command(
                 "gcloud",
                 "storage",
@@ -200,11 +201,12 @@ def _of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
                 "create",
                 f"gs://{name}",
                 f"--project={identity.gcp_project_id}",
+                "--location=us",
                 "--uniform-bucket-level-access",
             )
             + f" && {_bucket_grant(name, identity)}",
         )
-    if error.http_status == 403 and error.reason != "SERVICE_DISABLED":
+    if error.http_status == 403 and error.reason != "SERVICE_DISABLED" and not is_about_billing(error):
         return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, _bucket_grant(name, identity))
     return error
 

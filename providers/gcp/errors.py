@@ -130,11 +130,13 @@ def _forbidden(error: Answered, identity: GcpIdentity) -> ProviderRefused:
             f"The API {service} is not enabled in the project {project}.",
             command("gcloud", "services", "enable", service, f"--project={project}"),
         )
-    if error.reason == "BILLING_DISABLED":
+    if is_about_billing(error):
+        found = "gcloud billing accounts list --filter=open=true --limit=1 --format='value(name.basename())'"
         return ProviderRefused(
             "GCP_BILLING_DISABLED",
-            f"Billing is not enabled for the project {project}.",
-            f"Link a billing account: {command('gcloud', 'billing', 'projects', 'link', project)} --billing-account=ACCOUNT",
+            f"Billing is not enabled for the project {project}. The remedy links the first open billing account that the "
+            "command line sees; of several, name the one that is to pay.",
+            f'{command("gcloud", "billing", "projects", "link", project)} --billing-account="$({found})"',
         )
     if error.reason == "SECURITY_POLICY_VIOLATED":
         return ProviderRefused(
@@ -144,6 +146,11 @@ def _forbidden(error: Answered, identity: GcpIdentity) -> ProviderRefused:
         )
     permission = error.metadata.get("permission") or _permission_in(error.message)
     return missing(permission, identity, _short(error.message))
+
+
+def is_about_billing(error: Answered) -> bool:
+    """Whether it was refused since nobody pays. Cloud Storage has words for it only."""
+    return error.reason == "BILLING_DISABLED" or (error.http_status == 403 and "billing account" in error.message)
 
 
 def missing(permission: str, identity: GcpIdentity, message: str = "") -> ProviderRefused:

@@ -13,6 +13,7 @@ import msgspec
 
 from domain.clouds import GcpIdentity
 from providers.gcp.errors import Answered, command, told
+from providers.gcp.pools import Pools
 from providers.gcp.wire import Wire
 from providers.issuer import TokenSource, TokenUnavailable
 from providers.provider import ProviderRefused
@@ -54,6 +55,7 @@ class Tokens:
 
     def __init__(self, wire: Wire, source: TokenSource, *, clock: Callable[[], float] = time.time) -> None:
         self._wire, self._source, self._clock = wire, source, clock
+        self._pools = Pools(source)
         self._kept: OrderedDict[Whose, AccessToken] = OrderedDict()
         self._turns: dict[Whose, asyncio.Lock] = {}
 
@@ -66,7 +68,7 @@ class Tokens:
             async with self._turns.setdefault(whose, asyncio.Lock()):
                 if (kept := self._fresh(whose)) is not None:
                     return kept
-                made = await self.generate(await self.exchange(self.own(*whose), identity), *whose)
+                made = await self.generate(await self.exchange(self.own(*whose), *whose), *whose)
                 self._keep(whose, made)
                 return made.text
         finally:
@@ -85,7 +87,7 @@ class Tokens:
                 "OWN_TOKEN_UNAVAILABLE", str(error), "The operator of this service mends it."
             ) from error
 
-    async def exchange(self, own: str, identity: GcpIdentity) -> str:
+    async def exchange(self, own: str, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> str:
         """The federated token that Google's STS gives for ours. Raises ProviderRefused or ProviderBusy."""
         body = {
             "grantType": _EXCHANGE,
@@ -98,7 +100,7 @@ class Tokens:
         try:
             return (await self._wire.call("POST", "sts", "/v1/token", _Exchanged, body=body)).access_token
         except Answered as error:
-            raise self._not_exchanged(error, identity) from error
+            raise self._not_exchanged(error, (tenant_id, project_id, identity)) from error
 
     async def generate(self, federated: str, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> AccessToken:
         """A token of the service account itself. Raises ProviderRefused (WORKLOAD_IDENTITY_BINDING_MISSING) or ProviderBusy."""
@@ -124,54 +126,28 @@ class Tokens:
             f"--member=principal://iam.googleapis.com/{identity.pool_name}/subject/{subject}",
         )
 
-    def provider_command(self, identity: GcpIdentity, verb: str = "create-oidc", *more: str) -> str:
-        """What makes the workload identity provider that trusts this service."""
-        return command(
-            "gcloud",
-            "iam",
-            "workload-identity-pools",
-            "providers",
-            verb,
-            identity.workload_identity_provider,
-            f"--project={identity.workload_identity_project_number}",
-            "--location=global",
-            f"--workload-identity-pool={identity.workload_identity_pool}",
-            f"--issuer-uri={self._source.issuer}",
-            "--attribute-mapping=google.subject=assertion.sub",
-            *more,
-        )
-
-    def _not_exchanged(self, error: Answered, identity: GcpIdentity) -> Exception:
-        match error.status:
-            case "invalid_target":
-                return ProviderRefused(
-                    "WORKLOAD_IDENTITY_PROVIDER_NOT_FOUND", error.message, self._provider_remedy(identity)
-                )
-            case "invalid_grant" | "invalid_request" | "unauthorized_client":
-                return ProviderRefused(
-                    "WORKLOAD_IDENTITY_TOKEN_REFUSED",
-                    error.message,
-                    "See that the provider's issuer, audience, attribute mapping and condition are these: "
-                    + self.provider_command(identity, "update-oidc", f"--allowed-audiences={identity.audience}"),
-                )
-            case _:
-                return told(error, identity)
-
-    def _provider_remedy(self, identity: GcpIdentity) -> str:
-        """Google does not say which of the two is missing: the pool is made unless it is there."""
-        there, made = (
-            command(
-                "gcloud",
-                "iam",
-                "workload-identity-pools",
-                verb,
-                identity.workload_identity_pool,
-                f"--project={identity.workload_identity_project_number}",
-                "--location=global",
+    def _not_exchanged(self, error: Answered, whose: Whose) -> Exception:
+        if error.status == "invalid_target":
+            return ProviderRefused("WORKLOAD_IDENTITY_PROVIDER_NOT_FOUND", error.message, self._pools.restore(whose[2]))
+        if error.status not in ("invalid_grant", "invalid_request", "unauthorized_client"):
+            return told(error, whose[2])
+        if "credential's issuer" in error.message:
+            return self._pools.unreachable(error.message, whose[2])
+        if "attribute condition" in error.message:
+            return ProviderRefused(
+                "WORKLOAD_IDENTITY_CONDITION_REFUSED",
+                f"{error.message} The remedy puts another in its place, which all projects of the tenant meet.",
+                self._pools.admit(*whose),
             )
-            for verb in ("describe", "create")
+        if "stale" in error.message:
+            return ProviderRefused(
+                "OWN_TOKEN_STALE", error.message, "The operator of this service sets its clock right."
+            )
+        return ProviderRefused(
+            "WORKLOAD_IDENTITY_TOKEN_REFUSED",
+            f"{error.message} If others use this provider too, make another one for this service.",
+            self._pools.correct(whose[2]),
         )
-        return f"{there} || {made} && {self.provider_command(identity)}"
 
     def _not_generated(self, error: Answered, tenant_id: UUID, project_id: UUID, identity: GcpIdentity) -> Exception:
         email = identity.service_account_email

@@ -15,7 +15,8 @@ from providers.issuer import Issuer, Keyring
 from tests.api.steps import a_project, ask, fields_of, is_problem
 from tests.api.world import World
 from tests.emulators.background import Background
-from tests.emulators.gcp.cloud import EMAIL, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
+from tests.emulators.gcp.names import EMAIL
 from tests.emulators.workshop import workshop
 from tests.providers.grounds import TOOLCHAIN_DIR, well_known
 

@@ -21,8 +21,9 @@ from providers.archive import archive
 from providers.gcp.identity import SCOPE
 from providers.issuer import Issuer, Keyring
 from tests.emulators.background import Background
-from tests.emulators.gcp.cloud import BUCKET, EMAIL, PROJECT, REGION, REPOSITORY, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.discovery import document
+from tests.emulators.gcp.names import BUCKET, EMAIL, PROJECT, REGION, REPOSITORY
 from tests.emulators.workshop import workshop
 from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, sources, well_known
 from tests.support import a

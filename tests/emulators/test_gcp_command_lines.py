@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from domain.clouds import GcpTarget
 from domain.release import Trigger
-from tests.emulators.gcp.cloud import EMAIL, PROJECT, REGION, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
+from tests.emulators.gcp.names import EMAIL, PROJECT, REGION
 from tests.providers.grounds import HELLO, Ground, deployed, gcp, order, settled, sources, withdrawn
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

@@ -34,6 +34,7 @@ TENANT, PROJECT = UUID(int=1), UUID(int=2)
 
 class _Source:
     issuer = "https://dcf.example"
+    keys_url = "https://dcf.example/.well-known/jwks.json"
 
     def subject(self, tenant_id: UUID, project_id: UUID) -> str:
         return f"tenant:{tenant_id}:project:{project_id}"

@@ -24,12 +24,13 @@ from providers.gcp.cluster import Kubernetes
 from providers.gcp.gke import GkeReleases
 from providers.gcp.provider import GcpProvider
 from providers.provider import NO_SECRETS, Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Secrets, Service
-from tests.emulators.gcp.cloud import EMAIL, REGION, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.kube_answers import KubeRefused
 from tests.emulators.gcp.kube_cron import called as called_by
 from tests.emulators.gcp.kube_schema import check_fields
 from tests.emulators.gcp.kubernetes import KubernetesApi
+from tests.emulators.gcp.names import EMAIL, REGION
 from tests.providers.grounds import PROBE, Ground, built, gke, order, settled, sources, until, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -16,8 +16,9 @@ from domain.release import PinnedImage, Trigger
 from providers.gcp.provider import GcpProvider
 from providers.gcp.schedules import expression
 from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Service
-from tests.emulators.gcp.cloud import EMAIL, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
+from tests.emulators.gcp.names import EMAIL
 from tests.providers.grounds import PROBE, Ground, built, deployed, gcp, gone_back, order, settled, sources, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

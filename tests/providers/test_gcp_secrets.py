@@ -12,8 +12,9 @@ import pytest_asyncio
 
 from process.secret import Secret
 from providers.provider import Order, ProviderRefused, ProviderUnreachable
-from tests.emulators.gcp.cloud import EMAIL, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
+from tests.emulators.gcp.names import EMAIL
 from tests.providers.grounds import PROBE, Ground, applied, deployed, gcp, order, sources, withdrawn
 
 SENTINEL = "sentinel-7c11-never-to-be-seen"

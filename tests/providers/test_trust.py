@@ -20,7 +20,8 @@ from providers.provider import Finding
 from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.azure.cloud import AzureCloud
 from tests.emulators.background import Background
-from tests.emulators.gcp.cloud import EMAIL, POOL, PROVIDER, GcpCloud
+from tests.emulators.gcp.cloud import GcpCloud
+from tests.emulators.gcp.names import EMAIL, POOL, PROVIDER
 from tests.emulators.oidc_issuer import OidcIssuer
 from tests.providers.grounds import GROUNDS, Ground, well_known
 
@@ -63,7 +64,7 @@ class Place(msgspec.Struct, frozen=True):
                 self.cloud.customer.trust(issuer, subject)
             case GcpCloud():
                 self.cloud.account.service_accounts[EMAIL].bindings["roles/iam.workloadIdentityUser"].clear()
-                self.cloud.account.pools[POOL][PROVIDER].issuer = issuer
+                self.cloud.account.pools[POOL].providers[PROVIDER].issuer = issuer
                 self.cloud.prepare(issuer, subject)
 
     async def look(self, source: TokenSource, tenant: UUID = TENANT, project: UUID = PROJECT) -> Finding:
@@ -122,7 +123,7 @@ class Held:
 
     def __init__(self, source: Issuer, audience: str) -> None:
         self._source, self._text = source, source.token(TENANT, PROJECT, audience)
-        self.issuer = source.issuer
+        self.issuer, self.keys_url = source.issuer, source.keys_url
 
     def subject(self, tenant_id: UUID, project_id: UUID) -> str:
         return self._source.subject(tenant_id, project_id)

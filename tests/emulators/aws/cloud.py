@@ -40,6 +40,7 @@ class Trusted:
 
     def __init__(self, issuer: str, subject: str) -> None:
         self.issuer, self._subject = issuer, subject
+        self.keys_url = f"{issuer}/.well-known/jwks.json"
 
     def subject(self, tenant_id: UUID, project_id: UUID) -> str:
         return self._subject

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
+from typing import Any
 
 import msgspec
 
-from tests.emulators.gcp.answers import Refused, denied, disabled
+from tests.emulators.gcp.answers import Refused, denied, disabled, unbilled
 from tests.emulators.gcp.roles import ROLES
 
 APIS = (
@@ -36,6 +37,17 @@ class PoolProvider(msgspec.Struct):
     audiences: list[str]
     mapping: dict[str, str]
     condition: str = ""
+    keys: dict[str, Any] | None = None  # Handed over: then the issuer's are not fetched.
+    disabled: bool = False
+    deleted: bool = False
+
+
+class Pool(msgspec.Struct):
+    """Its providers by name. For thirty days a deleted one keeps its name, and can be had back."""
+
+    providers: dict[str, PoolProvider] = {}
+    disabled: bool = False
+    deleted: bool = False
 
 
 class Policy:
@@ -73,7 +85,9 @@ class Account:
         self.apis = set(APIS)
         self.policy = Policy()
         self.service_accounts: dict[str, Policy] = {}
-        self.pools: dict[str, dict[str, PoolProvider]] = {}
+        self.pools: dict[str, Pool] = {}
+        self.reaches_issuers = True
+        self.unbilled: set[str] = set()
         self.buckets: dict[str, Policy] = {}
         self._tokens: dict[str, Token] = {}
 
@@ -96,6 +110,8 @@ class Account:
     def require_api(self, service: str) -> None:
         if service not in self.apis:
             raise disabled(service, self.project)
+        if service in self.unbilled:
+            raise unbilled(self.number)
 
     def may(self, member: str, permission: str, *policies: Policy) -> bool:
         """Whether the project, or one of the narrower policies, allows it."""

@@ -90,3 +90,14 @@ def disabled(service: str, project: str) -> Refused:
         reason="SERVICE_DISABLED",
         metadata={"service": name, "consumer": f"projects/{project}"},
     )
+
+
+def unbilled(number: str) -> Refused:
+    """What is told of an API that costs money, in a project for which nobody pays."""
+    return Refused(
+        403,
+        f"This API method requires billing to be enabled. Please enable billing on project #{number} by visiting "
+        f"https://console.developers.google.com/billing/enable?project={number} then retry.",
+        reason="BILLING_DISABLED",
+        metadata={"consumer": f"projects/{number}"},
+    )

@@ -177,6 +177,8 @@ class Buckets:
 
     async def _check(self, request: web.Request, member: str, raw_path: str) -> None:
         """Permissions, and the precondition that nothing is there yet. Raises Refused."""
+        if "storage" in self._account.unbilled:
+            raise Refused(403, "The billing account for the owning project is disabled in state absent")
         if (found := _OBJECT.fullmatch(raw_path)) is not None:
             self._require(member, f"storage.objects.{_VERBS[request.method]}", found[1])
         elif (found := _UPLOAD.fullmatch(raw_path)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -11,16 +11,14 @@ from domain.clouds import ProviderName
 from tests.emulators.background import Background
 from tests.emulators.cloud import Break
 from tests.emulators.gcp.account import Account
+from tests.emulators.gcp.breaks import Breaks
 from tests.emulators.gcp.kubernetes import KubernetesApi
+from tests.emulators.gcp.names import BUCKET, EMAIL, NUMBER, POOL, POOL_NAME, PROJECT, PROVIDER, REGION, REPOSITORY
 from tests.emulators.gcp.server import Google
 from tests.emulators.gcp.shell import Shell
 from tests.emulators.images import Workshop
 from tests.support.service import HELLO
 
-PROJECT, NUMBER, REGION = "acme-prod", "123456789012", "europe-west1"
-POOL, PROVIDER, BUCKET, REPOSITORY = "dcf-pool", "dcf-provider", "acme-functions", "functions"
-_POOL_NAME = f"projects/{NUMBER}/locations/global/workloadIdentityPools/{POOL}"
-EMAIL = f"dcf@{PROJECT}.iam.gserviceaccount.com"
 ROLES = (
     "roles/run.admin",
     "roles/cloudbuild.builds.editor",
@@ -85,92 +83,16 @@ class GcpCloud:
         if not self._issuer:
             self._issuer = issuer
             self._set_up()
-        self._bind(f"principal://iam.googleapis.com/{_POOL_NAME}/subject/{subject}")
+        self._bind(f"principal://iam.googleapis.com/{POOL_NAME}/subject/{subject}")
 
     def prepare_for_all(self, issuer: str) -> None:
         """The same for the tokens of any project."""
         self._issuer = issuer
         self._set_up()
-        self._bind(f"principalSet://iam.googleapis.com/{_POOL_NAME}/*")
+        self._bind(f"principalSet://iam.googleapis.com/{POOL_NAME}/*")
 
     def breaks(self) -> tuple[Break, ...]:
-        sa = self.account.service_accounts
-        bindings, project = dict(sa[EMAIL].bindings), self.account.policy
-        member = f"serviceAccount:{EMAIL}"
-
-        def broken(what: str, act: Callable[[], object], asked: Any, step: str, code: str) -> Break:
-            return Break(what=what, act=act, asked=asked, step=step, code=code, mend=self.shell.obey)
-
-        def without_binding() -> None:
-            sa[EMAIL].bindings["roles/iam.workloadIdentityUser"].clear()
-
-        def without_provider() -> None:
-            self.account.pools[POOL].clear()
-
-        def without_right_to_the_bucket() -> None:
-            self.account.buckets[BUCKET].bindings.clear()
-
-        def without_api(service: str) -> Callable[[], None]:
-            return lambda: self.account.apis.discard(service)
-
-        def without_account() -> None:
-            del sa[EMAIL]
-
-        def with_the_account_again(remedy: str) -> None:
-            self.shell.obey(remedy)
-            sa[EMAIL].bindings.update(bindings)
-
-        identity, token = "identity", "WORKLOAD_IDENTITY_TOKEN_REFUSED"
-        return (
-            broken(
-                "no pool", self.account.pools.clear, identity, "token_exchange", "WORKLOAD_IDENTITY_PROVIDER_NOT_FOUND"
-            ),
-            broken(
-                "no provider",
-                without_provider,
-                identity,
-                "token_exchange",
-                "WORKLOAD_IDENTITY_PROVIDER_NOT_FOUND",
-            ),
-            broken("another issuer", lambda: self._set_issuer("http://127.0.0.1:9"), identity, "token_exchange", token),
-            broken("another audience", lambda: self._set_audience("api://other"), identity, "token_exchange", token),
-            broken("no binding", without_binding, identity, "service_account", "WORKLOAD_IDENTITY_BINDING_MISSING"),
-            broken("no API", without_api("iamcredentials"), identity, "service_account", "GCP_SERVICE_DISABLED"),
-            Break(
-                what="no service account",
-                act=without_account,
-                asked="identity",
-                step="service_account",
-                code="SERVICE_ACCOUNT_NOT_FOUND",
-                mend=with_the_account_again,
-            ),
-            broken("no bucket", self.account.buckets.clear, "bucket", "bucket", "GCP_BUCKET_NOT_FOUND"),
-            broken(
-                "no right to the bucket",
-                without_right_to_the_bucket,
-                "bucket",
-                "bucket",
-                "GCP_BUCKET_PERMISSION_DENIED",
-            ),
-            broken(
-                "no right to run",
-                lambda: project.remove("roles/run.admin", member),
-                "diagnosis",
-                "project_permissions",
-                "GCP_PERMISSION_DENIED",
-            ),
-            broken(
-                "no right to act as itself",
-                lambda: sa[EMAIL].remove("roles/iam.serviceAccountUser", member),
-                "diagnosis",
-                "act_as",
-                "GCP_ACT_AS_DENIED",
-            ),
-            broken("Cloud Run not enabled", without_api("run"), "diagnosis", "cloud_run", "GCP_SERVICE_DISABLED"),
-            broken(
-                "Cloud Build not enabled", without_api("cloudbuild"), "diagnosis", "cloud_build", "GCP_SERVICE_DISABLED"
-            ),
-        )
+        return Breaks(self.account, self.shell).all()
 
     @contextmanager
     def slowly(self) -> Iterator[bytes]:
@@ -219,12 +141,6 @@ class GcpCloud:
         self._background.close()
         self._workshop.close()
 
-    def _set_issuer(self, issuer: str) -> None:
-        self.account.pools[POOL][PROVIDER].issuer = issuer
-
-    def _set_audience(self, audience: str) -> None:
-        self.account.pools[POOL][PROVIDER].audiences = [audience]
-
     def _set_up(self) -> None:
         place = f"--project={PROJECT} --location=global"
         member = f"--member=serviceAccount:{EMAIL}"
@@ -244,7 +160,7 @@ class GcpCloud:
                 f"gcloud artifacts repositories create {REPOSITORY} --project={PROJECT} --location={REGION} "
                 "--repository-format=docker"
             ),
-            f"gcloud storage buckets create gs://{BUCKET} --project={PROJECT}",
+            f"gcloud storage buckets create gs://{BUCKET} --project={PROJECT} --location={REGION}",
             f"gcloud storage buckets add-iam-policy-binding gs://{BUCKET} {member} --role=roles/storage.admin",
         ):
             self.shell.obey(line)

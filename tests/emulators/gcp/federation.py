@@ -29,6 +29,8 @@ _TARGET = (
     "provider is disabled or deleted or because it doesn't exist."
 )
 
+_UNREACHABLE = "Error connecting to the given credential's issuer."
+
 
 class Federation:
     """The services sts and iamcredentials, and the policies on service accounts and projects."""
@@ -58,13 +60,13 @@ class Federation:
                 'Invalid value for "audience". This value should be the full resource name of the Identity Provider.',
             )
         number, pool, name = found.groups()
-        provider = self._account.pools.get(pool, {}).get(name) if number == self._account.number else None
-        if provider is None:
-            raise NotExchanged("invalid_target", _TARGET)
+        provider = self._provider(number, pool, name)
+        if not (provider.keys or self._account.reaches_issuers):
+            raise NotExchanged("invalid_grant", _UNREACHABLE)
         claims = await _checked(asked.get("subjectToken", ""), provider, asked["audience"])
         subject = _mapped(provider.mapping.get("google.subject", ""), claims)
         if not subject:
-            raise NotExchanged("invalid_grant", "The mapped google.subject attribute is empty.")
+            raise NotExchanged("unauthorized_client", "The mapped attribute 'google.subject' must be of type STRING.")
         if provider.condition and not _holds(provider.condition, claims):
             raise NotExchanged("unauthorized_client", "The given credential is rejected by the attribute condition.")
         member = f"principal://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}/subject/{subject}"
@@ -74,6 +76,14 @@ class Federation:
             "token_type": "Bearer",
             "expires_in": 3600,
         }
+
+    def _provider(self, number: str, pool: str, name: str) -> PoolProvider:
+        """One that exchanges tokens. Raises NotExchanged."""
+        of = self._account.pools.get(pool) if number == self._account.number else None
+        found = of.providers.get(name) if of is not None else None
+        if of is None or found is None or any(one.disabled or one.deleted for one in (of, found)):
+            raise NotExchanged("invalid_target", _TARGET)
+        return found
 
     def _generate(self, call: Call) -> dict[str, Any]:
         email = call.path["name"].rpartition("/")[2]
@@ -100,18 +110,12 @@ class Federation:
 
 async def _checked(token: str, provider: PoolProvider, audience: str) -> dict[str, Any]:
     """The claims, with the signature checked by the keys that the issuer publishes."""
+    keys = KeySet.import_key_set(provider.keys or await _fetched(provider.issuer))  # type: ignore[arg-type] # it is one
     try:
-        async with aiohttp.ClientSession() as session:
-            url = f"{provider.issuer}/.well-known/openid-configuration"
-            async with session.get(url) as answer:
-                configuration = await answer.json()
-            async with session.get(configuration["jwks_uri"]) as answer:
-                keys = KeySet.import_key_set(await answer.json())
         claims: dict[str, Any] = jwt.decode(token, keys, algorithms=["RS256"]).claims
-    except (aiohttp.ClientError, JoseError, KeyError, ValueError) as error:
-        message = f"Error connecting to the given credential's issuer, or its signature is invalid: {error}"
-        raise NotExchanged("invalid_grant", message) from error
-    if claims.get("iss") != provider.issuer or configuration["issuer"] != provider.issuer:
+    except (JoseError, ValueError) as error:
+        raise NotExchanged("invalid_grant", f"Invalid JWT signature: {error}") from error
+    if claims.get("iss") != provider.issuer:
         message = f"The issuer in ID Token {claims.get('iss')} does not match the expected ones: {provider.issuer}"
         raise NotExchanged("invalid_grant", message)
     allowed = provider.audiences or [audience, f"https:{audience}"]
@@ -120,8 +124,24 @@ async def _checked(token: str, provider: PoolProvider, audience: str) -> dict[st
         raise NotExchanged("invalid_grant", message)
     now = time.time()
     if not claims.get("iat", now + 99) - 60 <= now < claims.get("exp", 0):
-        raise NotExchanged("invalid_grant", "ID Token is stale, or used too early.")
+        raise NotExchanged("invalid_grant", f"ID Token issued at {claims.get('iat')} is stale to sign-in.")
     return claims
+
+
+async def _fetched(issuer: str) -> dict[str, Any]:
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{issuer}/.well-known/openid-configuration") as answer:
+                configuration = await answer.json()
+            if configuration["issuer"] != issuer:
+                message = (
+                    "`issuer` claim in OIDC discovery document does not match the issuer specified in the request."
+                )
+                raise NotExchanged("invalid_grant", message)
+            async with session.get(configuration["jwks_uri"]) as answer:
+                return dict(await answer.json())
+    except (aiohttp.ClientError, KeyError, ValueError) as error:
+        raise NotExchanged("invalid_grant", _UNREACHABLE) from error
 
 
 def _mapped(expression: str, claims: dict[str, Any]) -> str:
@@ -130,6 +150,13 @@ def _mapped(expression: str, claims: dict[str, Any]) -> str:
 
 
 def _holds(condition: str, claims: dict[str, Any]) -> bool:
-    """Of CEL only equalities with `&&` between them."""
-    parts = [re.fullmatch(r"\s*assertion\.(\w+)\s*==\s*['\"]([^'\"]*)['\"]\s*", part) for part in condition.split("&&")]
-    return all(part is not None and str(claims.get(part[1])) == part[2] for part in parts)
+    """Of CEL only equalities and beginnings, with `&&` between them."""
+    for part in condition.split("&&"):
+        equal = re.fullmatch(r"\s*assertion\.(\w+)\s*==\s*['\"]([^'\"]*)['\"]\s*", part)
+        begins = re.fullmatch(r"\s*assertion\.(\w+)\.startsWith\(['\"]([^'\"]*)['\"]\)\s*", part)
+        if not (
+            (equal and str(claims.get(equal[1])) == equal[2])
+            or (begins and str(claims.get(begins[1])).startswith(begins[2]))
+        ):
+            return False
+    return True

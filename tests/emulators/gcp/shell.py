@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 from collections.abc import Callable
-from typing import NoReturn
 
-from tests.emulators.gcp.account import Account, Policy, PoolProvider
+import httpx
+
+from tests.emulators.gcp.account import Account, Policy
 from tests.emulators.gcp.answers import Refused
 from tests.emulators.gcp.clusters import Clusters
+from tests.emulators.gcp.command_line import NotACommand, Parser, parsed
+from tests.emulators.gcp.pools import Pools
 from tests.emulators.late import LateShell
 
-
-class NotACommand(Exception):
-    """`gcloud` does not know it so, or it failed."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise NotACommand(message)
+BILLING_ACCOUNT = "012345-6789AB-CDEF01"
 
 
 class Shell(LateShell):
@@ -35,22 +30,52 @@ class Shell(LateShell):
     ) -> None:
         super().__init__()
         self._clusters = clusters
+        self._files: dict[str, str] = {}
+        self._pools = Pools(account, self._files)
         self._account, self._make_bucket, self._make_repository = account, make_bucket, make_repository
 
     def _run(self, words: str) -> None:
-        """Do what the text says from its first `gcloud` or `kubectl` on. Raises NotACommand."""
-        begins = re.search(r"\b(gcloud|kubectl) ", words)
+        """Do what the text says from its first command on. Raises NotACommand."""
+        begins = re.search(r"\b(gcloud|kubectl|curl) ", words)
         if begins is None:
             raise NotACommand(f"there is no command in: {words}")
-        line = words[begins.start() :].strip()
-        succeeded, connector = True, ""
-        for part in re.split(r"\s+(&&|\|\|)\s+", line):
-            if part in ("&&", "||"):
+        line = self._substituted(words[begins.start() :].strip())
+        succeeded, connector = True, ";"
+        for part in re.split(r"\s*(&&|\|\||;)\s+", line):
+            if part in ("&&", "||", ";"):
                 connector = part
-            elif connector == "" or (connector == "&&") == succeeded:
+            elif connector == ";" or (connector == "&&") == succeeded:
                 succeeded = self._attempt(part)
         if not succeeded:
             raise NotACommand(f"this did not succeed: {line}")
+
+    def _substituted(self, line: str) -> str:
+        """The line with what the commands in `$(…)` print in their places."""
+        while (start := line.find("$(")) >= 0:
+            depth, end = 1, start + 2
+            while depth:
+                depth += {"(": 1, ")": -1}.get(line[end], 0)
+                end += 1
+            line = line[:start] + self._printed(shlex.split(line[start + 2 : end - 1])) + line[end:]
+        return line
+
+    def _printed(self, words: list[str]) -> str:
+        match words:
+            case [
+                "gcloud",
+                "billing",
+                "accounts",
+                "list",
+                "--filter=open=true",
+                "--limit=1",
+                "--format=value(name.basename())",
+            ]:
+                return BILLING_ACCOUNT
+            case ["gcloud", "projects", "describe", project, "--format=value(projectNumber)"]:
+                self._check_project(project)
+                return self._account.number
+            case _:
+                raise NotACommand(shlex.join(words))
 
     def _attempt(self, command: str) -> bool:
         try:
@@ -60,64 +85,58 @@ class Shell(LateShell):
         return True
 
     def _one(self, words: list[str]) -> None:
-        given = _Parser(prog=" ".join(words[:5]))
+        given = Parser(prog=" ".join(words[:5]))
         match words:
             case ["gcloud", "iam", "service-accounts", "create", *rest]:
                 given.add_argument("name")
-                self._create_service_account(_parsed(given, rest, "project").name)
+                self._create_service_account(parsed(given, rest, "project").name)
             case ["gcloud", "iam", "service-accounts", "add-iam-policy-binding", *rest]:
                 given.add_argument("email")
-                asked = _parsed(given, rest, "project", "role", "member")
+                asked = parsed(given, rest, "project", "role", "member")
                 self._account.service_account(asked.email).add(asked.role, self._member(asked.member))
-            case ["gcloud", "iam", "workload-identity-pools", "describe", *rest]:
-                given.add_argument("pool")
-                if _parsed(given, rest, "project", "location").pool not in self._account.pools:
+            case ["gcloud", "iam", "workload-identity-pools", *rest]:
+                self._pools.do(given, rest)
+            case ["gcloud", "billing", "projects", "link", *rest]:
+                given.add_argument("project")
+                asked = parsed(given, rest, "billing-account")
+                self._check_project(asked.project)
+                if asked.billing_account != BILLING_ACCOUNT:
                     raise Refused(404, "Requested entity was not found.")
-            case ["gcloud", "iam", "workload-identity-pools", "create", *rest]:
-                given.add_argument("pool")
-                self._create_pool(_parsed(given, rest, "project", "location"))
-            case [
-                "gcloud",
-                "iam",
-                "workload-identity-pools",
-                "providers",
-                ("create-oidc" | "update-oidc") as verb,
-                *rest,
-            ]:
-                self._put_provider(given, rest, create=verb == "create-oidc")
+                self._account.unbilled.clear()
+            case ["curl", *rest]:
+                self._fetch(given, rest)
             case ["gcloud", "projects", "add-iam-policy-binding", *rest]:
                 given.add_argument("project")
                 given.add_argument("--condition", choices=["None"])
-                asked = _parsed(given, rest, "role", "member")
+                asked = parsed(given, rest, "role", "member")
                 self._check_project(asked.project)
                 self._account.policy.add(asked.role, self._member(asked.member))
             case ["gcloud", "services", "enable", *rest]:
                 given.add_argument("names", nargs="+")
-                names = _parsed(given, rest, "project").names
+                names = parsed(given, rest, "project").names
                 self._account.apis |= {name.removesuffix(".googleapis.com") for name in names}
             case ["gcloud", "storage", "buckets", "create", *rest]:
                 given.add_argument("url")
                 given.add_argument("--uniform-bucket-level-access", action="store_true")
-                given.add_argument("--location")
-                self._make_bucket(_parsed(given, rest, "project").url.removeprefix("gs://"))
+                self._make_bucket(parsed(given, rest, "project", "location").url.removeprefix("gs://"))
             case ["gcloud", "storage", "buckets", "add-iam-policy-binding", *rest]:
                 given.add_argument("url")
-                asked = _parsed(given, rest, "member", "role")
+                asked = parsed(given, rest, "member", "role")
                 self._bucket(asked.url).add(asked.role, self._member(asked.member))
             case ["gcloud", "artifacts", "repositories", "create", *rest]:
                 given.add_argument("name")
-                asked = _parsed(given, rest, "project", "location", "repository-format")
+                asked = parsed(given, rest, "project", "location", "repository-format")
                 self._make_repository(asked.location, asked.name)
             case _:
                 self._about_clusters(given, words)
 
-    def _about_clusters(self, given: _Parser, words: list[str]) -> None:
+    def _about_clusters(self, given: Parser, words: list[str]) -> None:
         match words:
             case ["gcloud", "container", "clusters", "update", *rest]:
                 given.add_argument("name")
                 given.add_argument("--update-labels", default="")
                 given.add_argument("--enable-dns-access", action="store_true")
-                asked = _parsed(given, rest, "project", "location")
+                asked = parsed(given, rest, "project", "location")
                 self._check_project(asked.project)
                 cluster = self._clusters.named(asked.name, asked.location)
                 cluster.labels.update(one.split("=") for one in asked.update_labels.split(",") if one)
@@ -134,28 +153,13 @@ class Shell(LateShell):
             raise Refused(409, f"Service account {name} already exists within project.")
         self._account.service_accounts[email] = Policy()
 
-    def _create_pool(self, asked: argparse.Namespace) -> None:
-        self._check_project(asked.project)
-        if asked.pool in self._account.pools:
-            raise Refused(409, "Requested entity already exists")
-        self._account.pools[asked.pool] = {}
-
-    def _put_provider(self, given: argparse.ArgumentParser, rest: list[str], *, create: bool) -> None:
-        given.add_argument("name")
-        given.add_argument("--issuer-uri", required=True)
-        given.add_argument("--attribute-mapping", required=True)
-        given.add_argument("--allowed-audiences")
-        given.add_argument("--attribute-condition", default="")
-        asked = _parsed(given, rest, "project", "location", "workload-identity-pool")
-        self._check_project(asked.project)
-        pool = self._account.pools.get(asked.workload_identity_pool)
-        if pool is None or (asked.name in pool) == create:
-            raise Refused(409 if create and pool is not None else 404, "Requested entity was not found, or exists.")
-        mapping = dict(pair.split("=", 1) for pair in asked.attribute_mapping.split(","))
-        audiences = [audience for audience in (asked.allowed_audiences or "").split(",") if audience]
-        if not create and asked.allowed_audiences is None:
-            audiences = pool[asked.name].audiences
-        pool[asked.name] = PoolProvider(asked.issuer_uri, audiences, mapping, asked.attribute_condition)
+    def _fetch(self, given: Parser, words: list[str]) -> None:
+        given.add_argument("url")
+        given.add_argument("--output", required=True)
+        for flag in ("--fail", "--silent", "--show-error"):
+            given.add_argument(flag, action="store_true")
+        asked = given.parse_args(words)
+        self._files[asked.output] = httpx.get(asked.url).raise_for_status().text
 
     def _bucket(self, url: str) -> Policy:
         try:
@@ -176,9 +180,3 @@ class Shell(LateShell):
         ):
             raise Refused(400, f"Invalid member {member}.")
         return member
-
-
-def _parsed(parser: argparse.ArgumentParser, words: list[str], *required: str) -> argparse.Namespace:
-    for name in required:
-        parser.add_argument(f"--{name}", required=True)
-    return parser.parse_args([word for word in words if word not in (">/dev/null", "2>&1", "2>/dev/null")])
