@@ -59,7 +59,7 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
-from process.stopping import stop_requested
+from process.stopping import GONE_SECONDS_MAX, stop_requested
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from projections.upkeep import PostgresUpkeep
@@ -111,7 +111,7 @@ async def _run(settings: Settings) -> None:
         name="functions",
         data_dir=settings.data_dir,
     )
-    with stop_requested() as stop:
+    with stop_requested(GONE_SECONDS_MAX) as stop:
         async with AsyncExitStack() as exits:
             url = await exits.enter_async_context(postgres(settings))
             await migrate(url)
@@ -137,8 +137,9 @@ async def _run(settings: Settings) -> None:
             services = _services(settings, log, reader, database, offered, authenticator, sealing, ring)
             app = create_app(services, _checks(log, reader, database), _note(settings), origins=allowed)
             origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
-            await exits.enter_async_context(serving(app, port))
+            drain = await exits.enter_async_context(serving(app, port))
             await exits.enter_async_context(serving(origin, functions_port))
+            exits.callback(drain)
             # Before the server waits for its answers to end: streams do not end by themselves.
             exits.callback(app.streams.close)
             structlog.get_logger().info(

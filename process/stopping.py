@@ -6,23 +6,31 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 
-log = structlog.get_logger()
+# Whoever runs us often waits ten seconds before killing, and our own supervisor nine.
+GONE_SECONDS_MAX = 8.5
 
 
 @contextmanager
-def stop_requested() -> Iterator[asyncio.Event]:
-    """The event that the first SIGTERM or SIGINT sets. The second one of the same kind ends the process at once."""
+def stop_requested(gone_seconds_max: float | None = None) -> Iterator[asyncio.Event]:
+    """The event that the first SIGTERM or SIGINT sets. The second one of the same kind ends the process at once.
+
+    `gone_seconds_max` after the first the process ends, though the block has not: a database that keeps its connections open and
+    says nothing lets none of them be closed, nor anything begin. What is under way then is as with a process that is killed.
+    """
     event = asyncio.Event()
     loop = asyncio.get_running_loop()
+    timers: list[threading.Timer] = []
 
     def request(number: signal.Signals) -> None:
         event.set()
         loop.remove_signal_handler(number)
+        if gone_seconds_max is not None and not timers:
+            timers.append(_end_in(gone_seconds_max))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, request, number)
@@ -31,30 +39,17 @@ def stop_requested() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def gone_in_time() -> Iterator[Callable[[float], None]]:
-    """What is yielded is told how many seconds are left: after them the process ends, though the block does not.
-
-    For when nothing is left but to close what is open: a database that does not answer has its sessions closed never. Whoever
-    says so has nothing to lose any more.
-    """
-    timers: list[threading.Timer] = []
-
-    def within(seconds: float) -> None:
-        timer = threading.Timer(seconds, _end)
-        timer.daemon = True
-        timer.start()
-        timers.append(timer)
-
-    try:
-        yield within
-    finally:
         for timer in timers:
             timer.cancel()
 
 
+def _end_in(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, _end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def _end() -> None:
-    log.warning("ended_without_closing")
+    structlog.get_logger().warning("ended_without_closing")
     os._exit(0)

@@ -31,7 +31,7 @@ from process.health import Check, Health
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
-from process.stopping import stop_requested
+from process.stopping import GONE_SECONDS_MAX, stop_requested
 from projections.awaited import CHANNEL, Awaited
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, run
@@ -72,7 +72,7 @@ async def _run(settings: Settings) -> None:
         name="projections",
         data_dir=settings.data_dir,
     )
-    with stop_requested() as stop:
+    with stop_requested(GONE_SECONDS_MAX) as stop:
         async with AsyncExitStack() as exits:
             url = await exits.enter_async_context(postgres(settings))
             await migrate(url)

@@ -24,16 +24,17 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
-from process.stopping import gone_in_time, stop_requested
+from process.stopping import stop_requested
 from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
+from runner.loop import LETTING_GO_SECONDS_MAX
 from runner.postgres_stores import stores_on_postgres
 from runner.rewrapping import wrap_anew
 from runner.webhook_sender import HttpSender
 
-# All is handed over by then, and what is open closes by itself when the process ends.
-CLOSING_SECONDS_MAX = 1.0
+# Once all is handed over: what is open closes by itself when the process ends.
+CLOSING_SECONDS_MAX = 0.4
 
 
 def main() -> int:
@@ -65,9 +66,9 @@ async def _run(settings: Settings) -> None:
         name="runner",
         data_dir=settings.data_dir,
     )
-    with stop_requested() as stop:
+    gone_seconds_max = settings.stop_seconds_max + LETTING_GO_SECONDS_MAX + CLOSING_SECONDS_MAX
+    with stop_requested(gone_seconds_max) as stop:
         async with postgres(settings) as url, AsyncExitStack() as exits:
-            gone_within = exits.enter_context(gone_in_time())
             await migrate(url)
             stores = await stores_on_postgres(settings, url, exits)
             offered = clouds(
@@ -93,7 +94,6 @@ async def _run(settings: Settings) -> None:
             await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
             structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
             await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
-            gone_within(CLOSING_SECONDS_MAX)
 
 
 def _checks(stores: Stores) -> dict[str, Check]:

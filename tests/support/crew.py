@@ -22,7 +22,7 @@ from tests.support.service import ROOT, Service
 
 MODULES = {"agent": "providers.local", "projections": "projections", "api": "api"}
 STOP_SECONDS_MAX = 120
-# A runner that is asked to end has handed over eight seconds later at the latest (DCF_STOP_SECONDS_MAX), and is gone after ten.
+# Whoever is asked to end is gone after ten seconds; a runner has handed over after eight (DCF_STOP_SECONDS_MAX).
 GONE_SECONDS_MAX = 10.0
 _LOOK_SECONDS = 0.01
 # Below those that the kernel gives to outgoing connections.
@@ -76,20 +76,29 @@ class Crew(Service):
         process.kill()
         process.wait()
 
-    def replace(self, name: str) -> float:
-        """Ask the process to end, and start another; how many seconds it took. Raises AssertionError beyond ten, less those for
-        which it waited for a processor that others had."""
-        process, began, waited = self._processes[name], time.monotonic(), self._waited_seconds(name)
-        process.send_signal(signal.SIGTERM)
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            assert time.monotonic() - began < STOP_SECONDS_MAX, f"{name} does not end"
+    def replace(self, *names: str) -> dict[str, float]:
+        """Ask these processes at once to end, and start others; how many seconds each took. Raises AssertionError beyond ten,
+        less those for which it waited for a processor that others had."""
+        began, waited = time.monotonic(), {name: self._waited_seconds(name) for name in names}
+        for name in names:
+            self._processes[name].send_signal(signal.SIGTERM)
+        seconds: dict[str, float] = {}
+        while left := [name for name in names if name not in seconds]:
+            assert time.monotonic() - began < STOP_SECONDS_MAX, f"{left} do not end"
             time.sleep(_LOOK_SECONDS)
-        seconds = time.monotonic() - began - (self._waited_seconds(name) - waited)
-        status = process.wait()
-        assert status in (0, -signal.SIGTERM), f"{name} ended with {status}"
-        assert seconds < GONE_SECONDS_MAX, f"{name} took {seconds:.1f} s"
-        self.launch(name)
+            for name in filter(self._has_ended, left):
+                seconds[name] = time.monotonic() - began - (self._waited_seconds(name) - waited[name])
+        for name in names:
+            status = self._processes[name].wait()
+            assert status in (0, -signal.SIGTERM), f"{name} ended with {status}"
+            assert seconds[name] < GONE_SECONDS_MAX, f"{name} took {seconds[name]:.1f} s"
+            self.launch(name)
         return seconds
+
+    def _has_ended(self, name: str) -> bool:
+        """Asked so that what the kernel says of it can still be read."""
+        pid = self._processes[name].pid
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _waited_seconds(self, name: str) -> float:
         """How long the process was ready to run and did not; 0 where the kernel does not say. It says so of a dead one, too."""
