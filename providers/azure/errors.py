@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
 import msgspec
 
 from domain.clouds import AzureIdentity
+from providers.azure import roles
 from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
 
 BUSY_SECONDS = 2.0
@@ -32,6 +34,8 @@ _ROLES = (
     ("/providers/microsoft.containerregistry/", "Container Registry Tasks Contributor"),
     ("/providers/microsoft.managedidentity/", "Managed Identity Operator"),
 )
+# What a denial says was asked for, and where. Of several the last is what was lacking: what is linked to the thing itself.
+_LACKED = re.compile(r"action(?:\(s\))? '([^']+)'[^']*?scope(?:\(s\))? '(/subscriptions/[^']+)'")
 
 
 class Answered(Exception):
@@ -172,6 +176,12 @@ def _known(error: Answered, identity: AzureIdentity) -> ProviderRefused | None:
             return ProviderRefused(
                 "AZURE_POLICY", _short(error.message), "Ask for an exemption from the policy that the message names."
             )
+        case "InvalidResourceLocation":
+            return ProviderRefused(
+                "AZURE_LOCATION_DIFFERS",
+                _short(error.message),
+                "Name the region that the message names, and deploy again.",
+            )
         case "QuotaExceeded" | "MaxNumberOfRegionalEnvironmentsInSubExceeded":
             return ProviderRefused(
                 "AZURE_QUOTA",
@@ -183,13 +193,28 @@ def _known(error: Answered, identity: AzureIdentity) -> ProviderRefused | None:
 
 
 def _forbidden(error: Answered, identity: AzureIdentity) -> ProviderRefused:
-    lowered = error.path.lower()
-    role = next((role for part, role in _ROLES if part in lowered), "Reader")
+    role, scope = _lacked(error.message) or _lacked_at(error.path)
     return ProviderRefused(
         "AZURE_PERMISSION_DENIED",
         _short(error.message) or "The identity lacks a role, or the role has not spread yet (up to ten minutes).",
-        grant(role, _group(error.path), identity),
+        grant(role, scope, identity),
     )
+
+
+def _lacked(message: str) -> tuple[str, str] | None:
+    """Which role it takes, and where. That it is a denial the code says: only what mends it is read from the text, since
+    a call may lack a right for something else than its path is about."""
+    found = _LACKED.findall(message)
+    if not found:
+        return None
+    action, place = found[-1]
+    role = roles.giving(action)
+    return None if role is None else (role.name, _group(place) if role.on == "group" else _resource(place))
+
+
+def _lacked_at(path: str) -> tuple[str, str]:
+    lowered = path.lower()
+    return next((role for part, role in _ROLES if part in lowered), roles.READER.name), _group(path)
 
 
 def grant(role: str, scope: str, identity: AzureIdentity) -> str:
@@ -215,8 +240,13 @@ def seconds(text: str) -> float | None:
 
 def _group(path: str) -> str:
     """`/subscriptions/S/resourceGroups/G` of a longer path."""
-    parts = path.split("/")
+    parts = path[max(path.find("/subscriptions/"), 0) :].split("/")
     return "/".join(parts[:5]) if len(parts) >= 5 and parts[3].lower() == "resourcegroups" else ""
+
+
+def _resource(path: str) -> str:
+    """The id of the thing itself, of a path that may lead to something in it."""
+    return "/".join(path.split("/")[:9])
 
 
 def _namespace(path: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from domain.clouds import AzureIdentity
-from providers.azure.errors import Answered, command, told
+from providers.azure.errors import BUSY_SECONDS, Answered, command, told
 from providers.azure.wire import Wire
 from providers.issuer import TokenSource, TokenUnavailable
 from providers.provider import ProviderBusy, ProviderRefused
@@ -121,6 +121,10 @@ class Tokens:
 
     def _not_issued(self, error: Answered, whose: Whose) -> ProviderBusy | ProviderRefused:
         identity = whose[2]
+        if error.http_status == 429 or error.http_status >= 500:
+            return told(error, identity)
+        if _PASSING.intersection(error.numbers) or error.code == "temporarily_unavailable":
+            return ProviderBusy(f"Entra is busy: {error.message}", retry_in_seconds=BUSY_SECONDS)
         if 70021 in error.numbers:
             return CredentialUnknown(
                 ProviderRefused(
@@ -142,6 +146,8 @@ class Tokens:
         match code:
             case "AZURE_APPLICATION_NOT_FOUND":
                 return "Give the clientId that the template's outputs show: POST …/azure/wif/register, then deploy it."
+            case "AZURE_APPLICATION_DISABLED":
+                return command("az", "ad", "sp", "update", "--id", whose[2].client_id, "--set", "accountEnabled=true")
             case "AZURE_TENANT_NOT_FOUND":
                 return "Give the directory's id, as `az account show --query tenantId` shows it."
             case "AZURE_ISSUER_UNREACHABLE":
@@ -171,9 +177,13 @@ class Tokens:
             self._kept.popitem(last=False)
 
 
+# Of these Entra's pages say that they pass: it did not come to a decision.
+_PASSING = frozenset({50033, 90006, 90012, 90024, 90033})
 # Entra's numbers (AADSTS…), what we call them, and what they mean.
 _REFUSALS = {
     700016: ("AZURE_APPLICATION_NOT_FOUND", "There is no such application in the directory."),
+    7000229: ("AZURE_APPLICATION_NOT_FOUND", "There is no such application in the directory."),
+    7000112: ("AZURE_APPLICATION_DISABLED", "The application is disabled."),
     90002: ("AZURE_TENANT_NOT_FOUND", "There is no such directory."),
     900023: ("AZURE_TENANT_NOT_FOUND", "There is no such directory."),
     700211: ("AZURE_ISSUER_DIFFERS", "The federated credential names another issuer."),

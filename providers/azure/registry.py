@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from providers.azure import naming
+from providers.azure import naming, roles
 from providers.azure.account import Account, target_of
-from providers.azure.errors import Answered
+from providers.azure.errors import Answered, command, grant
 from providers.azure.identity import REGISTRY, AccessToken
 from providers.azure.wire import Reply
-from providers.provider import Image, Order
+from providers.provider import Image, Order, ProviderRefused
 
 MANIFESTS = ", ".join(
     (
@@ -59,7 +59,7 @@ class Passes:
             return kept.text
         root, server = account.wire.registry(registry), f"{registry.lower()}.azurecr.io"
         form = {"grant_type": "access_token", "service": server, "access_token": await account.token(REGISTRY)}
-        refresh = (await account.wire.call("POST", f"{root}/oauth2/exchange", form=form)).read(_Refresh)
+        refresh = await self._exchanged(account, registry, form)
         form = {
             "grant_type": "refresh_token",
             "service": server,
@@ -72,8 +72,31 @@ class Passes:
             self._kept.popitem(last=False)
         return access.access_token
 
+    async def _exchanged(self, account: Account, registry: str, form: dict[str, str]) -> _Refresh:
+        try:
+            reply = await account.wire.call("POST", f"{account.wire.registry(registry)}/oauth2/exchange", form=form)
+        except Answered as error:
+            if error.http_status == 401:
+                account.forget_token(REGISTRY)
+            if error.http_status == 403:  # Whoever has a token is let in here, wherefrom it is allowed.
+                raise _closed(account, registry, error) from error
+            raise
+        return reply.read(_Refresh)
+
     def forget(self, account: Account, registry: str, repository: str) -> None:
         self._kept.pop((account.whose, registry, repository), None)
+
+
+def _closed(account: Account, registry: str, error: Answered) -> ProviderRefused:
+    subscription = account.identity.subscription_id
+    return ProviderRefused(
+        "AZURE_REGISTRY_FIREWALL",
+        f"The registry {registry} lets nobody in from this service's network: {error.message}",
+        command(
+            *("az", "acr", "update", "--subscription", subscription, "--name", registry),
+            *("--public-network-enabled", "true", "--default-action", "Allow"),
+        ),
+    )
 
 
 class Images:
@@ -135,11 +158,24 @@ class Images:
         if content_type:
             headers["Content-Type"] = content_type
         registry = self._target.registry
-        token = await self._passes.of(self._account, registry, self._repository)
         url = f"{self._account.wire.registry(registry)}{path}"
-        try:
-            return await self._account.wire.call(method, url, token=token, headers=headers, content=content)
-        except Answered as error:
-            if error.http_status == 401:
+        for is_fresh in (False, True):
+            token = await self._passes.of(self._account, registry, self._repository)
+            try:
+                return await self._account.wire.call(method, url, token=token, headers=headers, content=content)
+            except Answered as error:
+                if error.http_status not in (401, 403):
+                    raise
+                # A kept pass may be over, or older than a role: a new one tells.
                 self._passes.forget(self._account, registry, self._repository)
-            raise
+                if is_fresh:
+                    raise self._denied(method, error) from error
+        raise AssertionError("a call is answered, or raises")
+
+    def _denied(self, method: str, error: Answered) -> ProviderRefused:
+        role = roles.REMOVER if method == "DELETE" else roles.PUSHER
+        return ProviderRefused(
+            "AZURE_PERMISSION_DENIED",
+            f"The registry {self._target.registry} does not let the application {method} here: {error.message}",
+            grant(role.name, naming.registry_path(self._target), self._account.identity),
+        )

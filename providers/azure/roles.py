@@ -100,6 +100,12 @@ class Permission(msgspec.Struct, rename="camel"):
     not_data_actions: list[str] = []
 
 
+def giving(action: str) -> Role | None:
+    """The role that the action is asked of."""
+    wanted = action.lower()
+    return next((role for role in (*DEPLOYING, READER) if wanted in {one.lower() for one in role.actions}), None)
+
+
 def missing(role: Role, permissions: Iterable[Permission]) -> tuple[str, ...]:
     """What is asked of the role and allowed by none of these."""
     held = tuple(permissions)

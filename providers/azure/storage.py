@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import importlib
 import secrets
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -346,11 +347,18 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
             status or 502, message, code=code, path="/blobs", retry_in_seconds=seconds(retry_after)
         ) from error
     except ServiceRequestError as error:
-        if isinstance(error.inner_exception, aiohttp.ClientConnectorDNSError):
+        if _is_unknown(error.inner_exception):
             raise AccountMissing from error
         raise ProviderUnreachable(f"Azure's storage does not answer: {error.message}.") from error
     except (AzureError, aiohttp.ClientError, TimeoutError) as error:
         raise ProviderUnreachable(f"Azure's storage does not answer: {str(error) or 'it takes too long'}.") from error
+
+
+def _is_unknown(error: BaseException | None) -> bool:
+    """Whether nothing has the name. That nobody could be asked for it, as while the resolver is away, says nothing of it."""
+    if not isinstance(error, aiohttp.ClientConnectorDNSError):
+        return False
+    return error.os_error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
 
 
 def _md5(content: bytes) -> bytearray:

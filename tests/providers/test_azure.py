@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import aiohttp
 import httpx
 import msgspec
 import pytest
@@ -16,11 +19,23 @@ from providers.azure.account import Account
 from providers.azure.errors import Answered, answered, told
 from providers.azure.identity import AUDIENCE, MANAGEMENT, Tokens
 from providers.azure.provider import AzureProvider
-from providers.azure.storage import Container
+from providers.azure.storage import AccountMissing, Container
 from providers.azure.wire import Wire
 from providers.issuer import Issuer, Keyring
-from providers.provider import Finding, ProviderBusy, ProviderRefused
-from tests.emulators.azure.customer import ACCOUNT, CLIENT, CONTAINER, DIRECTORY, SUBSCRIPTION, Customer
+from providers.provider import Finding, ProviderBusy, ProviderRefused, ProviderUnreachable
+from tests.emulators.azure.customer import (
+    ACCOUNT,
+    CLIENT,
+    CONTAINER,
+    DIRECTORY,
+    GROUP_PATH,
+    IDENTITY_TYPE,
+    PULLER,
+    REGISTRY,
+    SUBSCRIPTION,
+    Customer,
+    path_of,
+)
 from tests.emulators.azure.faults import Fault
 from tests.emulators.azure.server import Azure
 from tests.emulators.background import Background
@@ -31,6 +46,7 @@ from tests.providers.grounds import TOOLCHAIN_DIR, well_known
 IDENTITY = AzureIdentity(azure_tenant_id=DIRECTORY, client_id=CLIENT, subscription_id=SUBSCRIPTION)
 STORAGE = AzureStorage(account=ACCOUNT, container=CONTAINER)
 TENANT, PROJECT = uuid4(), uuid4()
+_PULLER, _REGISTRY = path_of(IDENTITY_TYPE, PULLER), path_of("Microsoft.ContainerRegistry/registries", REGISTRY)
 
 
 class Place:
@@ -171,6 +187,81 @@ class TestErrors:
         assert isinstance(refused, ProviderRefused)
         assert refused.code == ours
         assert refused.remedy
+
+    @pytest.mark.parametrize(
+        ("text", "role", "scope"),
+        [
+            (
+                (
+                    f"does not have authorization to perform action 'Microsoft.App/containerApps/write' over scope '{GROUP_PATH}"
+                    "/providers/Microsoft.App/containerApps/hello' or the scope is invalid."
+                ),
+                "Container Apps Contributor",
+                GROUP_PATH,
+            ),
+            (
+                (
+                    f"has permission to perform action 'Microsoft.App/containerApps/write' on scope '{GROUP_PATH}/providers/"
+                    "Microsoft.App/containerApps/hello'; however, it does not have permission to perform action(s) 'Microsoft."
+                    f"ManagedIdentity/userAssignedIdentities/assign/action' on the linked scope(s) '{_PULLER}' (respectively)."
+                ),
+                "Managed Identity Operator",
+                _PULLER,
+            ),
+            (
+                (
+                    "does not have authorization to perform action 'Microsoft.ContainerRegistry/registries/scheduleRun/action' "
+                    f"over scope '{_REGISTRY}'."
+                ),
+                "Container Registry Tasks Contributor",
+                _REGISTRY,
+            ),
+        ],
+        ids=["what the path is about", "what is linked to it", "what is in it"],
+    )
+    def test_that_deny_name_the_role_for_what_was_lacking_and_where(self, text: str, role: str, scope: str) -> None:
+        path = f"{GROUP_PATH}/providers/Microsoft.App/containerApps/hello"
+
+        refused = told(Answered(403, text, code="LinkedAuthorizationFailed", path=path), IDENTITY)
+
+        assert isinstance(refused, ProviderRefused)
+        assert refused.remedy.endswith(shlex.join(("--role", role, "--scope", scope)))
+
+    @pytest.mark.parametrize(("status", "number"), [(400, 90033), (400, 90024), (503, 900144), (429, 50196)])
+    async def test_of_entra_that_pass_are_waited_out(self, place: Place, status: int, number: int) -> None:
+        place.customer.faults.append(Fault("POST", "/oauth2/", status, "invalid_request", number=number))
+
+        assert (await place.verify()).status == "pending"
+        assert (await place.verify()).status == "verified"
+
+    async def test_of_a_disabled_application_say_how_it_is_enabled(self, place: Place) -> None:
+        place.customer.faults.append(Fault("POST", "/oauth2/", 400, "unauthorized_client", number=7000112))
+
+        finding = await place.verify()
+
+        assert _failed(finding) == ("token_exchange", "AZURE_APPLICATION_DISABLED")
+        assert finding.steps[1].remedy == f"az ad sp update --id {CLIENT} --set accountEnabled=true"
+
+    @pytest.mark.parametrize(("number", "is_missing"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)])
+    async def test_of_a_resolver_that_is_away_do_not_count_as_an_account_that_is_not_there(
+        self, place: Place, number: int, is_missing: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Resolver(aiohttp.abc.AbstractResolver):
+            async def resolve(self, *_: object, **__: object) -> list[aiohttp.abc.ResolveResult]:
+                raise socket.gaierror(number, "no answer")
+
+            async def close(self) -> None:
+                pass
+
+        wire = Wire()
+        monkeypatch.setattr(
+            wire, "_session", aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Resolver()))
+        )
+        container = Container(Account(wire, place.tokens, TENANT, PROJECT, IDENTITY), STORAGE)
+
+        with pytest.raises(AccountMissing if is_missing else ProviderUnreachable):
+            await container.look()
+        await wire.close()
 
     def test_that_pass_say_when_to_ask_again(self) -> None:
         busy = told(Answered(429, "slow down", retry_in_seconds=7.0), IDENTITY)

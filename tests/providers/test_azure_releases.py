@@ -277,6 +277,42 @@ async def test_throttling_is_waited_out_and_a_denial_is_final(place: Place, faul
     await withdrawn(place.provider, wanted)
 
 
+async def test_a_pass_that_is_over_is_made_anew_and_a_right_that_lacks_is_named(place: Place) -> None:
+    """
+    Goal: a registry that takes a kept pass no longer costs no try, and one that lets the application not remove says so.
+    Method: refuse the pass once, then take the role while a deployment's image is taken away.
+    """
+    wanted = order(ground=place.ground)
+    await built(place.provider, wanted, sources(HELLO))
+    place.cloud.customer.faults.append(Fault("HEAD", "/manifests/", 401, "UNAUTHORIZED"))
+    pushed = await place.again(place.provider.push, wanted)
+    before = set(place.cloud.customer.assignments)
+    place.cloud.customer.take("AcrDelete")
+    provider = place.restarted()
+
+    with pytest.raises(ProviderRefused) as refused:
+        await provider.withdraw(wanted)
+
+    place.cloud.customer.assignments = before
+    assert pushed.digest
+    assert not [fault for fault in place.cloud.customer.faults if fault.times]
+    assert refused.value.code == "AZURE_PERMISSION_DENIED"
+    assert "--role AcrDelete --scope /subscriptions/" in refused.value.remedy
+    await withdrawn(provider, wanted)
+    await provider.close()
+
+
+async def test_a_registry_that_is_closed_to_the_internet_says_so(place: Place) -> None:
+    wanted, provider = order(ground=place.ground), place.restarted()
+    place.cloud.customer.faults.append(Fault("POST", "/oauth2/exchange", 403, "DENIED"))
+
+    with pytest.raises(ProviderRefused) as refused:
+        await provider.observe(wanted)
+
+    assert refused.value.code == "AZURE_REGISTRY_FIREWALL"
+    await provider.close()
+
+
 async def test_a_slow_answer_is_waited_for(place: Place) -> None:
     wanted = order(ground=place.ground)
     await place.provider.bundle(wanted, sources(HELLO))

@@ -214,7 +214,8 @@ class Customer:
             await asyncio.sleep(fault.seconds)
             if fault.status:
                 headers = {"Retry-After": "1"} if fault.status in (429, 503) else {}
-                return Problem(fault.status, fault.code, headers=headers).response
+                body = {"error": fault.code, "error_codes": [fault.number]} if fault.number else None
+                return Problem(fault.status, fault.code, body=body, headers=headers).response
         try:
             answer: web.StreamResponse = await handler(request)
         except Problem as problem:

@@ -11,7 +11,7 @@ from aiohttp import web
 class Fault:
     """Done `times` times to requests of this method whose path has these words in it.
 
-    Status 0: the answer is lost, unless it is only to come `seconds` later.
+    Status 0: the answer is lost, unless it is only to come `seconds` later. `number` is Entra's, of an error that it answers.
     """
 
     method: str
@@ -20,6 +20,7 @@ class Fault:
     code: str = "Fault"
     times: int = 1
     seconds: float = 0.0
+    number: int = 0
 
     def fits(self, request: web.Request) -> bool:
         return self.times > 0 and request.method == self.method and self.words in request.path
