@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from domain.clouds import AzureIdentity, AzureStorage, AzureTarget
 from providers.azure.errors import Answered, told
 from providers.azure.identity import MANAGEMENT, Tokens
 from providers.azure.wire import Reply, Wire
-from providers.provider import Order, ProviderRefused
+from providers.provider import Order, ProviderRefused, ProviderUnreachable
 
 T = TypeVar("T")
+# Of a list: what would lie behind these is not looked at.
+PAGES_MAX = 50
 
 
 class Account:
@@ -68,6 +72,26 @@ class Account:
             if error.http_status == 404:
                 return None
             raise
+
+    async def all(self, path: str, version: str, item: type[T], *, query: Mapping[str, str] | None = None) -> list[T]:
+        """All of a list, page after page. Raises like `ask`."""
+        held: list[T] = []
+        reply = await self.ask("GET", path, version, query=query)
+        try:
+            for _ in range(PAGES_MAX):
+                page = reply.read(_Page)
+                held += [msgspec.convert(one, item) for one in page.value]
+                if not page.next_link:
+                    break
+                reply = await self.go_on("GET", page.next_link)
+        except msgspec.ValidationError as error:
+            raise ProviderUnreachable(f"Azure answered what cannot be read: {error}.") from error
+        return held
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    value: list[Any] = []
+    next_link: str | None = None
 
 
 class told_apart:  # noqa: N801 - read as a phrase: async with told_apart(identity)

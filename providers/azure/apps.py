@@ -45,9 +45,19 @@ class Secrets(msgspec.Struct):
     value: list[Secret] = []
 
 
+class Credential(msgspec.Struct, rename="camel", omit_defaults=True):
+    """With what images are pulled from a registry: an identity, or what somebody else has put there."""
+
+    server: str = ""
+    identity: str | None = None
+    username: str | None = None
+    password_secret_ref: str | None = None
+
+
 class _Configuration(msgspec.Struct):
     ingress: Ingress | None = None
     secrets: list[Secret] | None = None
+    registries: list[Credential] | None = None
 
 
 class _Container(msgspec.Struct):
@@ -64,7 +74,14 @@ class Template(msgspec.Struct, rename="camel"):
         return self.containers[0].image.partition("@")[2] if self.containers else ""
 
 
+class Identities(msgspec.Struct, rename="camel"):
+    type: str = ""
+    user_assigned_identities: dict[str, Any] | None = None
+
+
 class _AppProperties(msgspec.Struct, rename="camel"):
+    environment_id: str | None = None
+    managed_environment_id: str | None = None
     provisioning_state: str = ""
     configuration: _Configuration | None = None
     template: Template | None = None
@@ -74,7 +91,17 @@ class App(msgspec.Struct):
     """A container app. Its tags say which deployment serves, once one does."""
 
     tags: dict[str, str] | None = None
+    identity: Identities | None = None
     properties: _AppProperties = msgspec.field(default_factory=_AppProperties)
+
+    @property
+    def environment(self) -> str:
+        """The id of the environment it runs in, which it never leaves."""
+        return self.properties.environment_id or self.properties.managed_environment_id or ""
+
+    @property
+    def registries(self) -> list[Credential]:
+        return (self.properties.configuration and self.properties.configuration.registries) or []
 
     @property
     def ingress(self) -> Ingress:
@@ -100,6 +127,7 @@ class App(msgspec.Struct):
 
 
 class _RevisionProperties(msgspec.Struct, rename="camel"):
+    created_time: str | None = None
     active: bool = False
     replicas: int | None = None
     health_state: str = ""
@@ -112,10 +140,6 @@ class _RevisionProperties(msgspec.Struct, rename="camel"):
 class Revision(msgspec.Struct):
     name: str = ""
     properties: _RevisionProperties = msgspec.field(default_factory=_RevisionProperties)
-
-
-class _Revisions(msgspec.Struct):
-    value: list[Revision] = []
 
 
 class _ReplicaContainer(msgspec.Struct, rename="camel"):
@@ -169,8 +193,14 @@ class Apps:
         return await self._account.found("GET", f"{self._path}/revisions/{name}", VERSION, Revision)
 
     async def revisions(self) -> list[Revision]:
-        found = await self._account.found("GET", f"{self._path}/revisions", VERSION, _Revisions)
-        return found.value if found else []
+        """All of them, the oldest first."""
+        try:
+            found = await self._account.all(f"{self._path}/revisions", VERSION, Revision)
+        except Answered as error:
+            if error.http_status == 404:
+                return []
+            raise
+        return sorted(found, key=lambda one: (one.properties.created_time or "", one.name))
 
     async def make(self, body: dict[str, Any]) -> Reply:
         """Make the app. Raises Answered."""

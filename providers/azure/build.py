@@ -49,10 +49,6 @@ class Run(msgspec.Struct):
         return self.properties.status in _RUNNING
 
 
-class _Runs(msgspec.Struct):
-    value: list[Run] = []
-
-
 class _Log(msgspec.Struct, rename="camel"):
     log_link: str = ""
 
@@ -98,8 +94,12 @@ class Builds:
 
     async def _all(self, order: Order) -> list[Run]:
         path, query = f"{_registry(order)}/runs", {"$filter": f"TaskName eq '{naming.task_name(order)}'", "$top": "20"}
-        found = await self._account.found("GET", path, VERSION, _Runs, query=query)
-        return found.value if found else []
+        try:
+            return await self._account.all(path, VERSION, Run, query=query)
+        except Answered as error:
+            if error.http_status == 404:
+                return []
+            raise
 
     async def forget(self, order: Order) -> None:
         """Remove the task; what its runs did stays on record in the registry."""

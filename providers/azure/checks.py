@@ -31,7 +31,7 @@ SPREADS_SECONDS = 600.0
 _MAY_SPREAD = frozenset({"AZURE_ISSUER_DIFFERS", "AZURE_SUBJECT_DIFFERS"})
 # For all that one look asks, however many calls that takes.
 LOOK_SECONDS_MAX = 60.0
-# Of these the rest of a list is not looked at.
+# Roles of the customer's own that are looked into.
 ASSIGNMENTS_MAX = 20
 _TEMPLATE = "POST …/azure/resources/template gives a template and commands for all."
 _T = TypeVar("_T")
@@ -39,10 +39,6 @@ _T = TypeVar("_T")
 
 class _Subscription(msgspec.Struct, rename="camel"):
     subscription_id: str = ""
-
-
-class _Subscriptions(msgspec.Struct):
-    value: list[_Subscription] = []
 
 
 class _Properties(msgspec.Struct, rename="camel"):
@@ -59,14 +55,6 @@ class _Resource(msgspec.Struct):
     properties: _Properties = msgspec.field(default_factory=_Properties)
 
 
-class _Resources(msgspec.Struct):
-    value: list[_Resource] = []
-
-
-class _Permissions(msgspec.Struct):
-    value: list[Permission] = []
-
-
 class _AssignmentProperties(msgspec.Struct, rename="camel"):
     principal_id: str = ""
     role_definition_id: str = ""
@@ -75,10 +63,6 @@ class _AssignmentProperties(msgspec.Struct, rename="camel"):
 
 class _Assignment(msgspec.Struct):
     properties: _AssignmentProperties = msgspec.field(default_factory=_AssignmentProperties)
-
-
-class _Assignments(msgspec.Struct):
-    value: list[_Assignment] = []
 
 
 class _DefinitionProperties(msgspec.Struct):
@@ -261,8 +245,8 @@ class Checks:
 
     async def _look_at_subscription(self) -> str:
         wanted = self._account.identity.subscription_id
-        found = await self._account.call("GET", "/subscriptions", "2022-12-01", _Subscriptions)
-        if wanted.lower() not in {one.subscription_id.lower() for one in found.value}:
+        found = await self._account.all("/subscriptions", "2022-12-01", _Subscription)
+        if wanted.lower() not in {one.subscription_id.lower() for one in found}:
             raise MaySpread(
                 ProviderRefused(
                     "AZURE_ROLE_MISSING",
@@ -360,7 +344,7 @@ class Checks:
         for definition in found:
             if definition.rpartition("/")[2] in roles.PULLING:
                 return f"The pull identity may pull from {name}."
-        for definition in found:
+        for definition in found[:ASSIGNMENTS_MAX]:
             shown = await self._account.call("GET", definition, RIGHTS_VERSION, _Definition)
             if not roles.missing(roles.PULLER, shown.properties.permissions):
                 return f"The pull identity may pull from {name}."
@@ -377,7 +361,7 @@ class Checks:
     async def _permissions(self, scope: str) -> list[Permission]:
         if scope not in self._seen:
             path = f"{scope}/providers/Microsoft.Authorization/permissions"
-            self._seen[scope] = (await self._account.call("GET", path, RIGHTS_VERSION, _Permissions)).value
+            self._seen[scope] = await self._account.all(path, RIGHTS_VERSION, Permission)
         return self._seen[scope]
 
     async def _told_apart(self, refused: ProviderRefused, role: Role, scope: str) -> Exception:
@@ -397,7 +381,7 @@ class Checks:
                 f"/subscriptions/{identity.subscription_id}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
             )
             try:
-                found = (await self._account.call("GET", path, IDENTITY_VERSION, _Resources)).value
+                found = await self._account.all(path, IDENTITY_VERSION, _Resource)
             except Answered:
                 found = []
             client = identity.client_id.lower()
@@ -409,15 +393,14 @@ class Checks:
         """The definitions of the roles that the principal has there, or above."""
         path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
         query = {"$filter": f"principalId eq '{principal}'"}
-        found = await self._account.call("GET", path, RIGHTS_VERSION, _Assignments, query=query)
+        found = await self._account.all(path, RIGHTS_VERSION, _Assignment, query=query)
         place = f"{scope}/".lower()
-        mine = [
+        return [
             one.properties.role_definition_id
-            for one in found.value
+            for one in found
             if one.properties.principal_id.lower() == principal.lower()
             and place.startswith(f"{one.properties.scope.rstrip('/')}/".lower())
         ]
-        return mine[:ASSIGNMENTS_MAX]
 
     async def _spreading(self, looking: Awaitable[str], place: Callable[[], Awaitable[str]]) -> str:
         """What was seen in the storage, which heeds a role some minutes later than Resource Manager shows it. `place` is
@@ -436,7 +419,7 @@ class Checks:
         """The path of the storage account in Resource Manager; none for one that the application may not see there."""
         path = f"/subscriptions/{self._account.identity.subscription_id}/providers/Microsoft.Storage/storageAccounts"
         try:
-            found = (await self._account.call("GET", path, STORAGE_VERSION, _Resources)).value
+            found = await self._account.all(path, STORAGE_VERSION, _Resource)
         except Answered:
             return ""
         return next((one.id for one in found if one.name.lower() == name.lower()), "")

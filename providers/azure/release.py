@@ -60,6 +60,8 @@ class Releases:
         app = await self._apps.app()
         if app is not None and not self._is_ours(app):
             raise self._taken()
+        if app is not None and not self._is_in_place(app):
+            raise self._elsewhere(app)
         revision = await self._apps.revision(self._own) if app else None
         if revision is None and (app is None or not self._is_newest(app)):
             if app is None:
@@ -238,6 +240,10 @@ class Releases:
         mine = tags.get("managed-by") == naming.MANAGED_BY
         return mine and tags.get("dcf-function") == str(self._order.release.function_id)
 
+    def _is_in_place(self, app: App) -> bool:
+        """Whether it runs where the target says; of names Azure keeps no case."""
+        return app.environment.lower() in ("", naming.environment_path(target_of(self._order)).lower())
+
     def _is_newest(self, app: App) -> bool:
         template = app.properties.template
         return template is not None and template.revision_suffix == naming.mark(self._order)
@@ -253,6 +259,14 @@ class Releases:
             "service_taken",
             f"The container app {target.app_name} in {target.resource_group} is not this function's.",
             "Choose another appName, or remove the container app that has it.",
+        )
+
+    def _elsewhere(self, app: App) -> ProviderRefused:
+        target = target_of(self._order)
+        return ProviderRefused(
+            "service_elsewhere",
+            f"The container app {target.app_name} runs in {app.environment}, which it cannot leave.",
+            f"Choose another appName, or {app.environment.rpartition('/')[2]} as environmentName.",
         )
 
     def _not_healthy(self, message: str) -> ProviderRefused:
@@ -297,7 +311,25 @@ class Releases:
             # A change names all that is to stay, with its value; those of revisions that are stopped go.
             others = [one for one in await self._apps.secrets() if one.name in kept] if kept else []
             configuration["secrets"] = [*({"name": one.name, "value": one.value} for one in others), *own]
-        return {"properties": {"configuration": configuration, "template": self._template(image, secrets)}}
+        return {
+            **self._pulling(app, configuration),
+            "properties": {"configuration": configuration, "template": self._template(image, secrets)},
+        }
+
+    def _pulling(self, app: App, configuration: dict[str, Any]) -> dict[str, Any]:
+        """What the app lacks to pull from the target's registry as the target's identity: a target may name others than
+        the app was made with. Former revisions keep what they are pulled with."""
+        target, pull = target_of(self._order), naming.pull_identity(target_of(self._order))
+        server = naming.login_server(target)
+        wanted = {"server": server, "identity": pull}
+        others = [one for one in app.registries if one.server != server]
+        if not any(one.server == server and (one.identity or "").lower() == pull.lower() for one in app.registries):
+            configuration["registries"] = [*others, wanted]
+        held = (app.identity and app.identity.user_assigned_identities) or {}
+        if pull.lower() in {one.lower() for one in held}:
+            return {}
+        kind = app.identity.type if app.identity and "UserAssigned" in app.identity.type else "UserAssigned"
+        return {"identity": {"type": kind, "userAssignedIdentities": {pull: {}}}}
 
     async def _marks_in_use(self) -> set[str]:
         """Of the revisions that are not stopped: Azure lets nobody take their secrets away."""

@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 import pytest_asyncio
 
 from domain.release import PinnedImage
 from process.secret import Secret
 from providers.azure import naming
-from providers.azure.account import storage_of
+from providers.azure.account import storage_of, target_of
 from providers.azure.build import Builds
 from providers.azure.provider import AzureProvider
 from providers.azure.storage import Container
@@ -21,7 +22,7 @@ from providers.issuer import Issuer
 from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.azure.apps import App
 from tests.emulators.azure.cloud import AzureCloud
-from tests.emulators.azure.customer import REGISTRY
+from tests.emulators.azure.customer import IDENTITY_TYPE, REGISTRY
 from tests.emulators.azure.faults import Fault
 from tests.providers.grounds import (
     HELLO,
@@ -337,6 +338,37 @@ async def test_a_subscription_that_may_not_build_is_told_so(place: Place) -> Non
     place.cloud.azure.tasks.allowed = True
     assert refused.value.code == "AZURE_TASKS_NOT_ALLOWED"
     await withdrawn(place.provider, wanted)
+
+
+async def test_a_later_target_is_pulled_for_as_it_says_and_cannot_name_another_environment(place: Place) -> None:
+    """
+    Goal: what an app was first made with is not taken for what a later release asks for.
+    Method: have the app pull from another registry as another identity, and deploy to it again; then name another environment.
+    """
+    first = order(ground=place.ground)
+    await deployed(place.provider, first, sources(HELLO))
+    other = place.cloud.customer.make(IDENTITY_TYPE, "other-pull")["id"]
+    place.app.given["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {other: {}}}
+    before = {"server": "other.azurecr.io", "identity": other}
+    place.app.given["properties"]["configuration"]["registries"] = [before]
+    again = order(ground=place.ground, number=2, function_id=first.release.function_id)
+
+    await applied(place.provider, again, sources(HELLO))
+    target = msgspec.structs.replace(target_of(again), environment_name="elsewhere")
+    release = msgspec.structs.replace(again.release, target=target)
+    with pytest.raises(ProviderRefused) as refused:
+        await place.provider.apply(msgspec.structs.replace(again, release=release))
+
+    pull = naming.pull_identity(target_of(again))
+    server = naming.login_server(target_of(again))
+    assert place.app.given["properties"]["configuration"]["registries"] == [
+        before,
+        {"server": server, "identity": pull},
+    ]
+    assert set(place.app.given["identity"]["userAssignedIdentities"]) == {other, pull}
+    assert refused.value.code == "service_elsewhere"
+    await withdrawn(place.provider, again)
+    await withdrawn(place.provider, first)
 
 
 async def test_an_app_of_somebody_else_is_left_alone(place: Place) -> None:

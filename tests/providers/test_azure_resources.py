@@ -87,6 +87,14 @@ async def test_everything_passes_step_by_step_and_nothing_is_left_behind(place: 
     assert place.azure.blobs.kept == {}
 
 
+async def test_lists_are_read_to_their_ends(place: Place) -> None:
+    place.customer.page_items = 1
+
+    finding = await place.look()
+
+    assert [step.name for step in finding.steps if step.status != "passed"] == []
+
+
 BROKEN: tuple[tuple[str, Callable[[Place], object], str, str, str], ...] = (
     ("no group", lambda p: p.customer.groups.clear(), "resource_group", "AZURE_RESOURCE_GROUP_NOT_FOUND", "az group create"),
     ("no account", lambda p: p.without(STORAGE), "storage_account", "AZURE_STORAGE_ACCOUNT_NOT_FOUND", "az storage account create"),

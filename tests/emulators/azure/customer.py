@@ -76,6 +76,7 @@ class Customer:
     spreading: bool = False
     tokens: dict[str, tuple[str, str, float]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    page_items: int = 0  # As many of a list are answered at once; all, if none.
     answers: LostAnswers = field(default_factory=LostAnswers)
     asked: list[tuple[str, str]] = field(default_factory=list)
 

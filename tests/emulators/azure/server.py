@@ -25,6 +25,8 @@ from tests.emulators.images import Workshop
 _ALWAYS_REGISTERED = {"microsoft.authorization", "microsoft.resources"}
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
+_SKIP = "$skiptoken"
+
 
 class Azure:
     """All emulated services of one customer, served from the loop of the background until that is closed."""
@@ -79,7 +81,7 @@ class Azure:
         return await kept(request)
 
     async def _managed(self, request: web.Request) -> web.StreamResponse:
-        answer = await self._answered(request)
+        answer = self._page(request, await self._answered(request))
         return web.Response(
             status=answer.status,
             body=b"" if answer.body is None else msgspec.json.encode(answer.body),
@@ -90,7 +92,7 @@ class Azure:
     async def _answered(self, request: web.Request) -> Answer:
         path = f"/{request.match_info['path']}"
         principal = self.customer.admit(request, MANAGEMENT)
-        route, named = match(request.method, path, request.query)
+        route, named = match(request.method, path, _asked(request))
         self._require(route.id, request.method, path, principal)
         body = _decoded(await request.read())
         check_body(route, body)
@@ -99,7 +101,7 @@ class Azure:
             method=request.method,
             path=path,
             named=named,
-            query=dict(request.query),
+            query=_asked(request),
             body=body,
             principal=principal,
         )
@@ -109,6 +111,18 @@ class Azure:
         check_answer(route, answer)
         self.calls.append(route.id)
         return answer
+
+    def _page(self, request: web.Request, answer: Answer) -> Answer:
+        """The part of a list that is asked for, and where the next one is, if the customer's lists come in pages."""
+        size = self.customer.page_items
+        if not size or request.method != "GET" or not isinstance(answer.body, dict) or "value" not in answer.body:
+            return answer
+        first = int(request.query.get(_SKIP, "0"))
+        shown = {**answer.body, "value": answer.body["value"][first : first + size]}
+        if first + size < len(answer.body["value"]):
+            url = request.url.update_query({_SKIP: str(first + size)})
+            shown["nextLink"] = str(url)
+        return msgspec.structs.replace(answer, body=shown)
 
     def _require(self, id: str, method: str, path: str, principal: str) -> None:
         """Raise Problem unless the subscription has the resources, and the caller a role that allows the action."""
@@ -151,6 +165,11 @@ class Azure:
 def _shown_group(name: str) -> dict[str, object]:
     path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
     return {"id": path, "name": name, "location": LOCATION, "properties": {"provisioningState": "Succeeded"}}
+
+
+def _asked(request: web.Request) -> dict[str, str]:
+    """What is asked for, whichever page of it."""
+    return {name: value for name, value in request.query.items() if name != _SKIP}
 
 
 def _kind(path: str) -> str:
