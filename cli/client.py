@@ -18,6 +18,7 @@ from cli import exits
 from cli.account import Account
 from cli.trouble import Trouble
 from process.release import release
+from process.trust import trusted_at
 
 ATTEMPTS_MAX = 4
 BACKOFF_SECONDS = 0.25
@@ -87,6 +88,7 @@ class Api:
             timeout=httpx.Timeout(answer_seconds_max, connect=min(answer_seconds_max, CONNECT_SECONDS_MAX)),
             # A proxy of the environment is for the world outside.
             trust_env=not account.is_local,
+            verify=trusted_at(account.url),
         )
 
     def close(self) -> None:

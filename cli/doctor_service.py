@@ -12,6 +12,7 @@ from cli.finding import Finding
 from process import ports
 from process.ports import AddressUnusable, PortTaken
 from process.settings import Settings
+from process.trust import trusted_at
 
 LOOK_SECONDS_MAX = 5.0
 # Deployments that wait longer than this wait for a runner that is not there, or too busy.
@@ -90,7 +91,7 @@ def _listens(port: int) -> bool:
 
 def _ready(name: str, port: int, variable: str) -> Finding:
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=LOOK_SECONDS_MAX, trust_env=False)
+        answer = _asked(port, "/health/ready")
         checks = answer.json()["checks"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as problem:
         message = f"port {port} does not answer as it should ({type(problem).__name__})"
@@ -103,10 +104,15 @@ def _ready(name: str, port: int, variable: str) -> Finding:
     return Finding(name, "ok", f"ready on port {port}")
 
 
+def _asked(port: int, path: str) -> httpx.Response:
+    url = f"http://127.0.0.1:{port}{path}"
+    return httpx.get(url, timeout=LOOK_SECONDS_MAX, trust_env=False, verify=trusted_at(url))
+
+
 def _functions(port: int) -> Finding:
     """Any answer will do: there is no function without a name."""
     try:
-        httpx.get(f"http://127.0.0.1:{port}/", timeout=LOOK_SECONDS_MAX, trust_env=False)
+        _asked(port, "/")
     except httpx.HTTPError as problem:
         message = f"the functions' port {port} does not answer ({type(problem).__name__})"
         return Finding("functions", "fail", message, "dcf serve; another port is chosen with DCF_FUNCTIONS_PORT")
@@ -115,7 +121,7 @@ def _functions(port: int) -> Finding:
 
 def _queue(port: int) -> Iterator[Finding]:
     try:
-        told = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=LOOK_SECONDS_MAX, trust_env=False).text
+        told = _asked(port, "/metrics").text
     except httpx.HTTPError:
         return  # The runner's own finding says so.
     ages = [float(line.removeprefix(_QUEUE_AGE)) for line in told.splitlines() if line.startswith(_QUEUE_AGE)]

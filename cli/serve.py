@@ -26,6 +26,7 @@ from process.ports import AddressUnusable, PortTaken
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
 from process.stopping import stop_requested
+from process.trust import trusted_at
 
 READY_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 9.0
@@ -138,7 +139,7 @@ async def _supervise(settings: Settings, environment: Mapping[str, str], stop: a
 
 async def _announce(settings: Settings) -> None:
     """Say where everything is, once all of it is ready; say what is missing when that takes long."""
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=5, trust_env=False, verify=trusted_at("http://")) as http:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while waiting_for := await _unready(http, settings):
             if time.monotonic() > deadline:
