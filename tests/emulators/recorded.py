@@ -16,6 +16,9 @@ from providers.local.stand_in_fetch import StandInFiles, fetch
 from tests.emulators.images import BuildFailed
 from tests.emulators.processes import Running
 
+# What this process has compiled, by its source: it takes seconds, and many tests build the same in clouds of their own.
+_COMPILED: dict[str, bytes] = {}
+
 _INSTRUCTION = re.compile(r"^\s*(FROM|COPY|ADD|RUN|ENTRYPOINT|CMD)\s+(.+)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -70,13 +73,17 @@ class Recorded:
         """Nothing is kept outside of the folder."""
 
     def _compiled(self, folder: Path, running: Running) -> Path:
-        """The program as the VM runs it; compiled only once, since many tests build the same."""
+        """The program as the VM runs it."""
         source = hashlib.sha256((folder / "main.dart").read_bytes()).hexdigest()
         kept, compiled = self._folder / f"source-{source}.dill", folder / "main.dill"
         if not kept.exists():
-            argv = (*self._vm.command, f"--snapshot={compiled}", "--snapshot-kind=kernel", "main.dart")
-            if running.run(argv, cwd=folder) != 0 or not compiled.exists():
-                raise BuildFailed("ERROR: build step failed: dart compile exe main.dart: non-zero status")
+            if source in _COMPILED:
+                compiled.write_bytes(_COMPILED[source])
+            else:
+                argv = (*self._vm.command, f"--snapshot={compiled}", "--snapshot-kind=kernel", "main.dart")
+                if running.run(argv, cwd=folder) != 0 or not compiled.exists():
+                    raise BuildFailed("ERROR: build step failed: dart compile exe main.dart: non-zero status")
+                _COMPILED[source] = compiled.read_bytes()
             compiled.replace(kept)
         return kept
 

@@ -16,22 +16,25 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 
+from process.trust import trusted_at
+
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = ROOT / "examples" / "hello"
 START_SECONDS_MAX = 120
-LOOK_SECONDS = 0.05
+# Nobody is hurried by looks: what takes long is looked at less and less often.
+LOOK_SECONDS, LOOK_SECONDS_MAX = 0.05, 0.25
 T = TypeVar("T")
 
 
 def until(look: Callable[[], T | None], *, seconds: float, what: str | Callable[[], str]) -> T:
     """What `look` returns as soon as it is neither None nor False. Raises AssertionError when the time is up, with `what`
     did not happen, or what that says then."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
         found = look()
         if found is not None and found is not False:
             return found
-        time.sleep(LOOK_SECONDS)
+        time.sleep(min(LOOK_SECONDS_MAX, LOOK_SECONDS + waited / 20))
     raise AssertionError(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
 
 
@@ -97,7 +100,8 @@ class Service:
         """A client with the owner's key, or with another credential. Connection failures are tried again: an API that was
         killed comes back."""
         bearer = credential or self.key("owner")
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60)
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=trusted_at(self.url))
 
     def key(self, name: Literal["owner", "operator"]) -> str:
         """One of the keys of the first start; there is no owner's where people sign in."""
@@ -124,11 +128,15 @@ class Service:
     def _is_ready(self) -> bool:
         self.must_run()
         try:
-            ready = httpx.get(f"http://127.0.0.1:{self.ports['api']}/health/ready", timeout=5)
+            ready = _asked(f"{self.url}/health/ready")
         except (httpx.HTTPError, FileNotFoundError, KeyError, ValueError):
             return False
         first = "operator.key" if "DCF_SIGN_IN_ISSUERS" in self.environment else "owner.key"
         return ready.status_code == 200 and (self.data_dir / first).exists()
+
+
+def _asked(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=5, verify=trusted_at(url))
 
 
 def _children(parent: int) -> list[int]:
@@ -241,7 +249,7 @@ def another_api(service: Service, **environment: str) -> Iterator[str]:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{url}/health/live", timeout=5).status_code == 200
+            return _asked(f"{url}/health/live").status_code == 200
         except httpx.HTTPError:
             return False
 
