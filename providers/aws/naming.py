@@ -89,7 +89,11 @@ def function_arn(target: AwsTarget) -> str:
 
 def release_alias(order: Order) -> str:
     """The alias that stands for this deployment's release, whatever its version's number."""
-    return f"d-{order.deployment_id.hex}"
+    return alias_of(str(order.deployment_id))
+
+
+def alias_of(deployment_id: str) -> str:
+    return f"d-{deployment_id.replace('-', '')}"
 
 
 def place(order: Order) -> str:

@@ -26,7 +26,9 @@ from providers.together import together
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10_240
 REQUEST_SECONDS_MAX = 900
 HEALTHY_MAX = 1000
-SERVED = "served"
+# What the alias of a release says besides its number: that everybody may call it; and, at its end, that it served.
+_PUBLIC, SERVED = "public", "served"
+_OPEN_TO_ALL = {URL_STATEMENT, INVOKE_STATEMENT}
 # The adapter's and ours, which releases of old may name.
 _OWN = frozenset({*LAMBDA_OWN, "AWS_LWA_READINESS_CHECK_PORT", VARIABLE})
 # What $LATEST is and the live alias says when they stand for no deployment of ours.
@@ -57,6 +59,15 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
     live: Alias | None
     url: tuple[str, str] | None
     statements: set[str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may call the URL."""
+        return self.url is not None and self.statements >= _OPEN_TO_ALL and self.url[1] == "NONE"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.url is not None and not _OPEN_TO_ALL & self.statements and self.url[1] == "AWS_IAM"
 
 
 class Releases:
@@ -106,7 +117,7 @@ class Releases:
         seen = await self._look()
         if seen is None or seen.own is None or seen.live is None or not self._is_ours(seen.function):
             raise self._not_healthy("There is no such release.")
-        if _number(seen.live) > self._order.number:
+        if _number(seen.live.description) > self._order.number:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
@@ -126,7 +137,10 @@ class Releases:
         there = await self._function.versions()
         own = {one.version for one in there if one.mark == self._mark and one.version != LATEST}
         own |= {seen.own.version} if seen.own else set()
-        if self._is_alone(seen, own):
+        former = await self._former(seen, there, own)
+        if former is not None:
+            await self._give_back(seen, *former, own)
+        elif self._is_alone(seen, own):
             return await self._remove_all(there, was_applied=seen.own is not None)
         if seen.function.mark == self._mark:
             # It serves nobody; but what is withdrawn leaves neither its variables nor the names of its secrets there.
@@ -139,6 +153,32 @@ class Releases:
         if seen.own:
             await self._function.remove_version(seen.own.version)
         return ()
+
+    async def _former(self, seen: _Seen, there: list[Published], own: set[str]) -> tuple[Published, Alias] | None:
+        """Whom this release was to take the place of, unless it did so to the end: the newest of the others that served."""
+        if seen.own is None or seen.own.description.endswith(SERVED) or seen.live is None:
+            return None
+        others = [one for one in there if one.version not in own and one.version != LATEST]
+        for one in sorted(others, key=lambda one: _number(one.mark), reverse=True):
+            marked = _MARK.search(one.mark)
+            alias = await self._function.alias(naming.alias_of(marked[1])) if marked else None
+            if alias is not None and alias.version == one.version and alias.description.endswith(SERVED):
+                return one, alias
+        return None
+
+    async def _give_back(self, seen: _Seen, former: Published, alias: Alias, own: set[str]) -> None:
+        """Let the former serve as it did, where this release took its place, or closed its URL, before it was refused."""
+        assert seen.live is not None, "without it there is nothing to give back"
+        leads = seen.live.version in own
+        if not leads and seen.live.version != former.version:
+            return
+        public = f" {_PUBLIC} " in f" {alias.description} "
+        if leads and not public and not seen.is_closed:
+            await self._function.close()
+        if leads:
+            await self._function.move_alias(naming.LIVE, former.version, former.mark, seen.live.revision_id)
+        if public and not seen.is_open:
+            await self._function.open()
 
     async def _blank(self, latest: Code) -> None:
         nothing = {"Description": _NONE, "Environment": {"Variables": {}}}
@@ -190,22 +230,33 @@ class Releases:
         # From here on $LATEST names the secrets, so that no other release takes them away with it.
         await self._secrets.keep(secrets)
         version = await self._function.publish(latest)
-        await self._function.name_version(self._own, version, f"dcf number={self._order.number}")
+        access = f" {_PUBLIC}" if self._order.release.access == "public" else ""
+        await self._function.name_version(self._own, version, f"dcf number={self._order.number}{access}")
 
     async def _settled(self) -> Code:
         return await self._function.settled()
 
     async def _lead(self, own: Alias, live: Alias) -> None:
-        # Nobody who may not call the new release gets at it, and nobody who may is turned away from the old one.
+        # Nobody who may not call the new release gets at it, and nobody who may is turned away from the old one. Before
+        # each call that Lambda does not hold against a revision it is asked again who serves: a runner that stood still
+        # meanwhile changes nothing of a later release.
         if self._order.release.access != "public":
+            await self._require(live.description)
             await self._function.close()
         await self._function.move_alias(naming.LIVE, own.version, self._mark, live.revision_id)
         if self._order.release.access == "public":
+            await self._require(self._mark)
             await self._function.open()
+        await self._require(self._mark)
         await self._schedules.put()
         if not own.description.endswith(SERVED):
             description = f"{own.description} {SERVED}"
             await self._function.move_alias(self._own, own.version, description, own.revision_id)
+
+    async def _require(self, mark: str) -> None:
+        live = await self._function.alias(naming.LIVE)
+        if live is None or live.description != mark:
+            raise ProviderBusy("Another deployment of the function was let serve meanwhile.")
 
     async def _look(self) -> _Seen | None:
         function, own, live, url, statements = await together(
@@ -260,9 +311,7 @@ class Releases:
         if seen.own is None or seen.live is None or seen.url is None:
             return False
         leads = seen.live.version == seen.own.version and seen.live.description == self._mark
-        open_to_all = {URL_STATEMENT, INVOKE_STATEMENT} <= seen.statements and seen.url[1] == "NONE"
-        closed = not {URL_STATEMENT, INVOKE_STATEMENT} & seen.statements and seen.url[1] == "AWS_IAM"
-        as_said = open_to_all if self._order.release.access == "public" else closed
+        as_said = seen.is_open if self._order.release.access == "public" else seen.is_closed
         finished = seen.own.description.endswith(SERVED)
         return leads and as_said and finished and await self._schedules.are_as_said()
 
@@ -312,8 +361,8 @@ class Releases:
         return ProviderRefused("release_not_healthy", message, "Deploy again.")
 
 
-def _number(live: Alias) -> int:
-    found = _MARK.search(live.description)
+def _number(mark: str) -> int:
+    found = _MARK.search(mark)
     return int(found[2]) if found else 0
 
 

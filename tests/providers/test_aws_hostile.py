@@ -1,0 +1,135 @@
+"""What is AWS's own where it is not well: refusals half-way, two runners at once, and things that somebody else took away.
+
+Images are put into the repository as they are, and releases count as healthy: nothing is built or run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.clouds import AwsTarget
+from domain.release import PinnedImage
+from providers.aws.errors import Answered
+from providers.aws.provider import AwsProvider
+from providers.provider import Order, ProviderBusy, ProviderRefused
+from tests.emulators.aws.cloud import AwsCloud
+from tests.providers.grounds import Ground, aws_place, gone_back, order, until, withdrawn
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The account, and the provider that meets it."""
+
+    cloud: AwsCloud
+    ground: Ground
+
+    @property
+    def provider(self) -> AwsProvider:
+        assert isinstance(self.ground.provider, AwsProvider)
+        return self.ground.provider
+
+    def order(self, name: str, *, number: int = 1, function_id: UUID | None = None, **changes: Any) -> Order:
+        """For a Lambda function of this name, of an image that is there."""
+        digest = self.cloud.amazon.images.repositories["dcf-functions"].push("made", "there")
+        made = order(ground=self.ground, number=number, function_id=function_id, **changes)
+        target = msgspec.structs.replace(self.ground.target, function_name=name)
+        release = msgspec.structs.replace(made.release, target=target)
+        pinned = PinnedImage(reference=f"there@{digest}", digest=digest)
+        self.provider._healthy.add(made.deployment_id)
+        return gone_back(msgspec.structs.replace(made, release=release), pinned)
+
+    def after(self, former: Order, *, number: int, **changes: Any) -> Order:
+        """A later deployment of the same."""
+        assert isinstance(former.release.target, AwsTarget)
+        name, function = former.release.target.function_name, former.release.function_id
+        later = self.order(name, number=number, function_id=function, **changes)
+        return msgspec.structs.replace(later, tenant_id=former.tenant_id, project_id=former.project_id)
+
+    async def applied(self, wanted: Order) -> None:
+        await self.provider.apply(wanted)
+        await until(
+            lambda: self.provider.observe(wanted), lambda seen: seen.service and seen.service.status == "healthy"
+        )
+
+    async def serving(self, wanted: Order) -> Order:
+        await self.applied(wanted)
+        assert (await self.provider.promote(wanted)).serving
+        return wanted
+
+    async def is_serving(self, wanted: Order) -> bool:
+        service = (await self.provider.observe(wanted)).service
+        return service is not None and service.serving
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with aws_place(tmp_path_factory.mktemp("aws")) as (cloud, ground, _):
+        yield Place(cloud, ground)
+
+
+class TestAReleaseThatIsRefusedWhileItIsLetServe:
+    @pytest.mark.parametrize(
+        ("before", "after", "call"),
+        [
+            ("private", "public", "lambda.AddPermission"),
+            ("public", "private", "lambda.UpdateAlias"),
+            ("public", "public", "scheduler.DeleteSchedule"),
+        ],
+    )
+    async def test_gives_its_place_back_to_the_one_before(
+        self, place: Place, before: Any, after: Any, call: str
+    ) -> None:
+        """*Goal:* what the organisation forbids costs the new release, and never the one that serves."""
+        faults, first = place.cloud.amazon.faults, await place.serving(place.order("given-back", access=before))
+        second = place.after(first, number=2, access=after)
+        await place.applied(second)
+
+        faults.add("refuse", call, says=("InvalidParameterValueException", "An organization forbids it."))
+        with pytest.raises(ProviderRefused):
+            await place.provider.promote(second)
+        was_serving = await place.is_serving(first)
+        left = await place.provider.withdraw(second)
+
+        assert (was_serving, left) == (False, ())
+        assert await place.is_serving(first)
+        assert str(second.deployment_id) not in str(place.cloud.remains())
+        await withdrawn(place.provider, first)
+        assert "given-back" not in place.cloud.amazon.functions.there
+
+    async def test_and_that_has_none_before_it_takes_the_function_away(self, place: Place) -> None:
+        wanted = place.order("first-of-all")
+        await place.applied(wanted)
+        place.cloud.amazon.faults.add("deny", "lambda.AddPermission")
+        with pytest.raises(ProviderRefused):
+            await place.provider.promote(wanted)
+
+        assert await place.provider.withdraw(wanted) == ()
+        assert "first-of-all" not in place.cloud.amazon.functions.there
+
+
+class TestARunnerThatStoodStill:
+    async def test_opens_and_closes_nothing_of_a_later_release(self, place: Place) -> None:
+        """*Method:* the older runner goes on from the look that it took before the later release."""
+        first = await place.serving(place.order("overtaken", access="private"))
+        second = place.after(first, number=2)
+        await place.applied(second)
+        releases = place.provider._work(first).releases
+        seen = await releases._look()
+        assert seen is not None
+        assert seen.own is not None
+        assert seen.live is not None
+        await place.serving(second)
+
+        with pytest.raises((ProviderBusy, Answered)):
+            await releases._lead(seen.own, seen.live)
+
+        assert await place.is_serving(second)
+        await withdrawn(place.provider, first)
+        await withdrawn(place.provider, second)
