@@ -179,6 +179,7 @@ class Builds:
             page, following = await self._page(build, token)
             if following == token:
                 break
+            # A page may be empty though more follows; only the same token again says that nothing does.
             text, token = text + page, following
             if first + len(text) - cursor >= LOG_BYTES_MAX:
                 break
@@ -186,8 +187,18 @@ class Builds:
         new = text[max(cursor - first, 0) :]
         return LogChunk(text=new.decode(errors="replace"), next_cursor=cursor + len(new))
 
+    async def running(self) -> list[_Found]:
+        """All that still run: two of them, when an answer was lost for longer than Amazon keeps the token of the first."""
+        noted = await self.noted()
+        builds = [*([noted] if noted else []), *await self._listed()]
+        return list({build["id"]: build for build in builds if is_running(build)}.values())
+
     async def _unnoted(self) -> _Found | None:
-        """The newest builds of the project are looked through, the first one when a lost answer led to two."""
+        """The first one, when a lost answer led to two."""
+        return min(await self._listed(), key=lambda build: (build["startTime"], build["id"]), default=None)
+
+    async def _listed(self) -> list[_Found]:
+        """Those of the deployment among the newest builds of the project."""
         found = await self._account.found(
             "codebuild",
             "list_builds_for_project",
@@ -197,8 +208,7 @@ class Builds:
         )
         ids = found.get("ids", [])[:LISTED_MAX] if found else []
         builds = (await self._call("batch_get_builds", ids=ids))["builds"] if ids else []
-        own = [build for build in builds if _deployment(build) == str(self._order.deployment_id)]
-        return min(own, key=lambda build: (build["startTime"], build["id"]), default=None)
+        return [build for build in builds if _deployment(build) == str(self._order.deployment_id)]
 
     async def _last_words(self, build: _Found) -> str:
         said = [
@@ -207,7 +217,12 @@ class Builds:
             for context in phase.get("contexts", [])
             if context.get("message") and phase.get("phaseStatus") not in ("SUCCEEDED", None)
         ]
-        page, _ = await self._page(build, "", last=True)
+        try:
+            page, _ = await self._page(build, "", last=True)
+        except Answered as error:
+            if not error.is_denied:  # That the build failed is known without its log.
+                raise
+            page = f"The log cannot be read: {error.message}".encode()
         said.append(page.decode(errors="replace")[-LAST_WORDS_CHARACTERS:].strip())
         return "\n".join(part for part in said if part) or f"CodeBuild ended with {build['buildStatus']}."
 
@@ -228,7 +243,7 @@ class Builds:
         if found is None:
             return b"", token
         text = "".join(event["message"] for event in found["events"])
-        return text.encode(), str(found["nextForwardToken"]) if found["events"] else token
+        return text.encode(), str(found["nextForwardToken"])
 
     async def _call(self, call: str, **parameters: Any) -> Any:
         return await self._account.call("codebuild", call, region=self._target.region, **parameters)

@@ -29,11 +29,15 @@ MISSING_POLICY = "dcf-missing"
 
 _THROTTLED = frozenset(
     {
+        "AccountLimitExceededException",  # As many builds wait as CodeBuild lets.
+        "BandwidthLimitExceeded",
         "EC2ThrottledException",
         "LimitExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "RequestThrottledException",
         "SlowDown",
+        "ThrottledException",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
@@ -52,6 +56,8 @@ _IN_CONFLICT = frozenset(
         "ResourceNotReadyException",
     }
 )
+# What was sent did not arrive whole, or not in time, which comes as a 400.
+_CUT_OFF = frozenset({"IncompleteBody", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"})
 _CREDENTIALS_OVER = frozenset(
     {
         "ExpiredToken",
@@ -153,7 +159,7 @@ def told(error: Answered, identity: AwsIdentity) -> ProviderBusy | ProviderRefus
     """What the runner is told of it. Only a refusal is final."""
     if error.http_status == 429 or error.code in _THROTTLED:
         return _busy(f"AWS throttles: {_short(error.message)}", error, THROTTLED_SECONDS)
-    if error.http_status >= 500:
+    if error.http_status >= 500 or error.code in _CUT_OFF:
         return ProviderUnreachable(f"AWS failed: {_short(error.message)}", retry_in_seconds=_wait(error, BUSY_SECONDS))
     if error.code in _IN_CONFLICT or error.http_status == 412:
         return _busy(f"AWS is busy: {_short(error.message)}", error, BUSY_SECONDS)

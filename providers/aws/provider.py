@@ -10,7 +10,7 @@ from domain.clouds import AwsIdentity, AwsStorage, Identity, Storage
 from providers.archive import source_of, zipped
 from providers.aws import naming
 from providers.aws.account import Account, check_places, identity_of, storage_of, target_of, told_apart
-from providers.aws.builds import Builds, LogPlaces, is_running
+from providers.aws.builds import Builds, LogPlaces
 from providers.aws.checks import SPREADS_SECONDS, Checks, Named
 from providers.aws.identity import Roles
 from providers.aws.images import Images
@@ -197,8 +197,7 @@ class _Work:
         """Only what was bundled can have been built."""
         if await self.staged() is None:
             return
-        build = await self.builds.find()
-        if build is not None and is_running(build):
+        for build in await self.builds.running():
             await self.builds.stop(build)
 
     async def built(self) -> Image:

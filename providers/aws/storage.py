@@ -136,8 +136,13 @@ class Bucket:
             return str((await body.read()).decode())
 
     async def clear(self, prefix: str) -> None:
-        """Take away all objects whose names begin so, and what was begun of any."""
-        uploads = (await self._call("list_multipart_uploads", Prefix=prefix)).get("Uploads", [])
+        """Take away all objects whose names begin so, and what was begun of any; with the bucket they are gone."""
+        try:
+            uploads = (await self._call("list_multipart_uploads", Prefix=prefix)).get("Uploads", [])
+        except Answered as error:
+            if error.is_missing:
+                return
+            raise
         await together(*(self._abort(str(upload["Key"]), str(upload["UploadId"])) for upload in uploads))
         await together(*(self._call("delete_object", Key=name) for name in await self.names(prefix)))
 

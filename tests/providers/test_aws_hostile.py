@@ -6,8 +6,9 @@ Images are put into the repository as they are, and releases count as healthy: n
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -15,9 +16,13 @@ import pytest_asyncio
 
 from domain.clouds import AwsTarget
 from domain.release import PinnedImage
+from providers.aws import naming
+from providers.aws.builds import DEPLOYMENT_VARIABLE
 from providers.aws.errors import Answered
 from providers.aws.provider import AwsProvider
 from providers.provider import Order, ProviderBusy, ProviderRefused
+from tests.emulators.aws.account import REGION
+from tests.emulators.aws.builds import Running
 from tests.emulators.aws.cloud import AwsCloud
 from tests.providers.grounds import Ground, aws_place, gone_back, order, until, withdrawn
 
@@ -133,3 +138,65 @@ class TestARunnerThatStoodStill:
         assert await place.is_serving(second)
         await withdrawn(place.provider, first)
         await withdrawn(place.provider, second)
+
+
+class TestABuild:
+    async def test_is_read_on_behind_pages_of_its_log_with_nothing_on_them(self, place: Place) -> None:
+        builds, key = place.cloud.amazon.builds, f"dcf-build:{uuid4()}"
+        said = "".join(f"line {number}\n" for number in range(12))
+        builds.made[key] = Running(key, 1, {}, builds.projects["dcf-build"], failure=said)
+        [found] = place.cloud.amazon.client("codebuild").batch_get_builds(ids=[key])["builds"]
+        builds.empty_pages = 2
+
+        chunk = await place.provider._work(place.order("silent")).builds.log(found, 0)
+
+        assert chunk.text == said
+
+    async def test_that_failed_says_so_though_nobody_may_read_its_log(self, place: Place) -> None:
+        builds, key = place.cloud.amazon.builds, f"dcf-build:{uuid4()}"
+        builds.made[key] = Running(key, 1, {}, builds.projects["dcf-build"], failure="It does not compile.")
+        [found] = place.cloud.amazon.client("codebuild").batch_get_builds(ids=[key])["builds"]
+        place.cloud.amazon.faults.add("deny", "logs.GetLogEvents")
+
+        shown = await place.provider._work(place.order("unread")).builds.shown(found, None)
+
+        assert shown.status == "failed"
+        assert "It does not compile." in shown.message
+        assert "logs:GetLogEvents" in shown.message
+
+    async def test_of_which_a_lost_answer_made_two_is_stopped_twice(self, place: Place) -> None:
+        """*Method:* the second was started after Amazon had forgotten the first; neither has found a machine yet."""
+        wanted, builds = place.order("twice"), place.cloud.amazon.builds
+        given = {"environmentVariablesOverride": [{"name": DEPLOYMENT_VARIABLE, "value": str(wanted.deployment_id)}]}
+        later = datetime.now(UTC) + timedelta(hours=1)
+        both = [f"dcf-build:{uuid4()}" for _ in range(2)]
+        for key in both:
+            builds.made[key] = Running(key, 1, given, builds.projects["dcf-build"], at=later)
+        await place.provider._work(wanted).bucket.put(naming.bundle_name(wanted), b"sources", {}, "application/zip")
+
+        await place.provider.stop_build(wanted)
+
+        assert [builds.made[key].stopped for key in both] == [True, True]
+        await withdrawn(place.provider, wanted)
+
+
+class TestABucketThatIsGone:
+    async def test_keeps_nothing_from_being_taken_away(self, place: Place) -> None:
+        wanted, s3 = await place.serving(place.order("no-bucket")), place.cloud.amazon.client("s3")
+        s3.delete_bucket(Bucket=place.cloud.bucket_name)
+
+        try:
+            left = await place.provider.withdraw(wanted)
+        finally:
+            s3.create_bucket(Bucket=place.cloud.bucket_name, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+        assert left == ()
+        assert "no-bucket" not in place.cloud.amazon.functions.there
+
+
+@pytest.mark.parametrize("code", ["RequestTimeout", "AccountLimitExceededException", "ThrottledException"])
+async def test_what_passes_by_itself_is_no_refusal(place: Place, code: str) -> None:
+    place.cloud.amazon.faults.add("refuse", "lambda.GetFunction", says=(code, "Not now"))
+
+    with pytest.raises(ProviderBusy):
+        await place.provider.observe(place.order("later"))
