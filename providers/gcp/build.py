@@ -10,8 +10,9 @@ from domain.release import Toolchain
 from providers.characters import whole_characters
 from providers.dockerfile import VERSION_ARGUMENT
 from providers.gcp import naming
-from providers.gcp.account import Account, identity_of, target_of
+from providers.gcp.account import Account, bucket_of, identity_of, target_of
 from providers.gcp.errors import Answered
+from providers.gcp.grants import bucket_grant, create_repository, repository_grant
 from providers.gcp.storage import Bucket, Staged
 from providers.provider import Build, LogChunk, Order, ProviderRefused
 
@@ -24,18 +25,19 @@ LAST_WORDS_BYTES = 4000
 LOG_BYTES_MAX = 256 * 1024
 
 _RUNNING = ("PENDING", "QUEUED", "WORKING", "STATUS_UNKNOWN")
-_REMEDIES = {
-    "USER_BUILD_STEP": "Mend what the build's log names, and deploy again.",
-    "PUSH_NOT_AUTHORIZED": "Give the service account roles/artifactregistry.repoAdmin on the repository.",
-    "PUSH_IMAGE_NOT_FOUND": "See that the repository exists in the region, and deploy again.",
-    "LOGGING_FAILURE": "Give the service account roles/storage.objectAdmin on the bucket.",
-    "FETCH_SOURCE_FAILED": "Give the service account roles/storage.objectAdmin on the bucket.",
-}
 
 
 class _Info(msgspec.Struct):
     type: str = ""
     detail: str = ""
+
+
+class _BuiltImage(msgspec.Struct):
+    digest: str = ""
+
+
+class _Results(msgspec.Struct):
+    images: list[_BuiltImage] = []
 
 
 class CloudBuild(msgspec.Struct, rename="camel"):
@@ -46,6 +48,12 @@ class CloudBuild(msgspec.Struct, rename="camel"):
     status_detail: str = ""
     failure_info: _Info | None = None
     create_time: str = ""
+    results: _Results | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the images that it left."""
+        return tuple(image.digest for image in self.results.images) if self.results else ()
 
     @property
     def is_running(self) -> bool:
@@ -101,7 +109,7 @@ class Builds:
             id=build.id,
             status=status,
             message=message,
-            remedy=_REMEDIES.get(info.type if info else "", "") if status == "failed" else "",
+            remedy=_remedy(order, info) if status == "failed" and info else "",
             toolchain=Toolchain(engine=ENGINE, version=version),
         )
 
@@ -116,6 +124,23 @@ class Builds:
         info = build.failure_info
         said = [build.status_detail, info.detail if info else "", log.decode(errors="replace").strip()]
         return "\n".join(part for part in said if part) or f"Cloud Build ended with {build.status}."
+
+
+def _remedy(order: Order, info: _Info) -> str:
+    """What mends it, after which the function is deployed again."""
+    identity = identity_of(order)
+    match info.type:
+        case "USER_BUILD_STEP":
+            return "Mend what the build's log names, and deploy again."
+        case "PUSH_NOT_AUTHORIZED":
+            member = f"serviceAccount:{identity.service_account_email}"
+            return repository_grant(target_of(order), member, "roles/artifactregistry.repoAdmin")
+        case "PUSH_FAILED" if "not found" in info.detail.lower():
+            return create_repository(target_of(order))
+        case "LOGGING_FAILURE" | "FETCH_SOURCE_FAILED":
+            return bucket_grant(bucket_of(order), identity)
+        case _:
+            return ""
 
 
 def _path(order: Order) -> str:

@@ -13,7 +13,7 @@ from domain.clouds import GcpIdentity
 from providers.gcp import gke, schedules, secrets
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, command, is_about_billing, told
-from providers.gcp.grants import Permissions, require_act_as, require_permissions
+from providers.gcp.grants import Permissions, bucket_grant, require_act_as, require_permissions
 from providers.gcp.identity import Tokens
 from providers.provider import ProviderRefused
 from providers.walk import MaySpread, NotSeen, Walk
@@ -156,7 +156,7 @@ class Checks:
             raise ProviderRefused(
                 "GCP_BUCKET_PERMISSION_DENIED",
                 f"The service account lacks {', '.join(missing)} on gs://{name}.",
-                _bucket_grant(name, self._account.identity),
+                bucket_grant(name, self._account.identity),
             )
         return "Files can be put, read, listed and removed."
 
@@ -204,20 +204,8 @@ def _of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
                 "--location=us",
                 "--uniform-bucket-level-access",
             )
-            + f" && {_bucket_grant(name, identity)}",
+            + f" && {bucket_grant(name, identity)}",
         )
     if error.http_status == 403 and error.reason != "SERVICE_DISABLED" and not is_about_billing(error):
-        return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, _bucket_grant(name, identity))
+        return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, bucket_grant(name, identity))
     return error
-
-
-def _bucket_grant(name: str, identity: GcpIdentity) -> str:
-    return command(
-        "gcloud",
-        "storage",
-        "buckets",
-        "add-iam-policy-binding",
-        f"gs://{name}",
-        f"--member=serviceAccount:{identity.service_account_email}",
-        "--role=roles/storage.admin",
-    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domain.clouds import GcpIdentity
+from domain.clouds import GcpIdentity, GcpTarget
 from providers.gcp.account import Account
 from providers.gcp.errors import command, grant, role_for
 from providers.provider import ProviderRefused
@@ -45,6 +45,40 @@ async def require_act_as(account: Account) -> None:
             f"Nothing can run as {email}: it lacks {_ACT_AS} on itself.",
             _act_as_grant(account.identity),
         )
+
+
+def bucket_grant(name: str, identity: GcpIdentity) -> str:
+    """The command that lets the service account use a bucket."""
+    return command(
+        "gcloud",
+        "storage",
+        "buckets",
+        "add-iam-policy-binding",
+        f"gs://{name}",
+        f"--member=serviceAccount:{identity.service_account_email}",
+        "--role=roles/storage.admin",
+    )
+
+
+def create_repository(target: GcpTarget) -> str:
+    """The command that makes the repository of the target's images."""
+    return f"{_of_repository(target, 'create')} --repository-format=docker"
+
+
+def repository_grant(target: GcpTarget, member: str, role: str) -> str:
+    """The command that gives somebody a role on the repository of the target's images."""
+    return f'{_of_repository(target, "add-iam-policy-binding")} --member="{member}" --role={role}'
+
+
+def run_agent(target: GcpTarget) -> str:
+    """Who pulls images for Cloud Run, for a shell, which asks for the number in its name."""
+    number = f"gcloud projects describe {target.project_id} --format='value(projectNumber)'"
+    return f"serviceAccount:service-$({number})@serverless-robot-prod.iam.gserviceaccount.com"
+
+
+def _of_repository(target: GcpTarget, verb: str) -> str:
+    words = ("gcloud", "artifacts", "repositories", verb, target.artifact_repository)
+    return command(*words, f"--project={target.project_id}", f"--location={target.region}")
 
 
 def _act_as_grant(identity: GcpIdentity) -> str:

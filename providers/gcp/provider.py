@@ -16,7 +16,7 @@ from providers.gcp.checks import BUSY, SPREADS_SECONDS, Checks
 from providers.gcp.cluster import KnownClusters
 from providers.gcp.gke import GkeReleases
 from providers.gcp.identity import Tokens
-from providers.gcp.registry import Images
+from providers.gcp.registry import Images, image_gone
 from providers.gcp.release import Releases
 from providers.gcp.storage import Bucket, Staged
 from providers.gcp.wire import Wire
@@ -146,11 +146,12 @@ class GcpProvider:
     async def withdraw(self, order: Order) -> tuple[str, ...]:
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            await work.stop_build(await work.builds.find(order))
+            build = await work.builds.find(order)
+            await work.stop_build(build)
             was_applied = await work.releases.shown() is not None
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
-                await work.images.remove(order)
+                await work.images.remove(order, work.digests(build))
                 await work.releases.sweep(was_applied=was_applied)
             await together(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
@@ -207,6 +208,11 @@ class _Work:
         if build is not None and build.is_running:
             await self.builds.stop(self._order, build)
 
+    def digests(self, build: CloudBuild | None) -> set[str]:
+        """Of the images that this deployment may have: what was built, and the one that the release pins."""
+        pinned = self._order.release.image
+        return {*(build.digests if build else ()), *((pinned.digest,) if pinned else ())}
+
     async def built(self) -> Image:
         image = await self.images.find(self._order)
         if image is None:
@@ -219,9 +225,7 @@ class _Work:
         if pinned is None:
             return await self.built()
         if not await self.images.keeps(self._order, pinned.digest):
-            raise ProviderRefused(
-                "image_missing", "The image is no longer in the registry.", "Deploy from the sources."
-            )
+            raise image_gone()
         await self.images.name(self._order, pinned.digest)
         return Image(reference=pinned.reference, digest=pinned.digest)
 

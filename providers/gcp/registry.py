@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,15 +10,15 @@ import msgspec
 from providers.gcp import naming
 from providers.gcp.account import Account, target_of
 from providers.gcp.errors import Answered
-from providers.provider import Image, Order
+from providers.provider import Image, Order, ProviderRefused
 
 
 class _Tag(msgspec.Struct):
     version: str = ""
 
 
-class _Version(msgspec.Struct, rename="camel"):
-    related_tags: list[dict[str, Any]] = []
+class _Version(msgspec.Struct):
+    name: str = ""
 
 
 class Images:
@@ -49,25 +50,32 @@ class Images:
                 "POST", "artifactregistry", f"{package}/tags", _Tag, query={"tagId": naming.tag(order)}, body=body
             )
         except Answered as error:
+            if error.http_status == 404:  # Whoever had it took it away meanwhile.
+                raise image_gone() from error
             if error.http_status != 409:
                 raise
 
-    async def remove(self, order: Order) -> None:
-        """Take the deployment's tag away, and the image too when no other deployment has one on it."""
-        found = await self.find(order)
-        if found is None:
-            return
-        package = _package(order)
-        version = await self._account.found(
-            "GET", "artifactregistry", f"{package}/versions/{found.digest}", _Version, query={"view": "FULL"}
-        )
-        if version is not None and len(version.related_tags) <= 1:
-            path, query = f"{package}/versions/{found.digest}", {"force": "true"}
-            await self._account.found("DELETE", "artifactregistry", path, dict[str, Any], query=query)
-        else:
-            await self._account.found(
-                "DELETE", "artifactregistry", f"{package}/tags/{naming.tag(order)}", dict[str, Any]
-            )
+    async def remove(self, order: Order, digests: Iterable[str]) -> None:
+        """Take the deployment's tag away, and then the images that no other deployment has one on: Google refuses to give up one
+        that has. `digests` are known without the tag, which is gone already when we died in between."""
+        found, package = await self.find(order), _package(order)
+        if found is not None:
+            tag = f"{package}/tags/{naming.tag(order)}"
+            await self._account.found("DELETE", "artifactregistry", tag, dict[str, Any])
+        for digest in sorted({*digests, found.digest if found else ""} - {""}):
+            await self._remove_unless_tagged(f"{package}/versions/{digest}")
+
+    async def _remove_unless_tagged(self, path: str) -> None:
+        try:
+            await self._account.found("DELETE", "artifactregistry", path, dict[str, Any])
+        except Answered as error:
+            if error.http_status != 400 and error.status != "FAILED_PRECONDITION":
+                raise
+
+
+def image_gone() -> ProviderRefused:
+    """The refusal of a release whose image was taken away."""
+    return ProviderRefused("image_missing", "The image is no longer in the registry.", "Deploy from the sources.")
 
 
 def _package(order: Order) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
 from providers.gcp.errors import Answered, grant
+from providers.gcp.grants import repository_grant, run_agent
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
 from providers.gcp.schedules import Schedules
@@ -199,12 +200,12 @@ class Releases:
         condition = revision.ready if revision else service.terminal_condition
         words = await self._run.last_words(naming.revision_name(self._order))
         said = [condition.message if condition else "", words]
-        remedy = ""
+        remedy, target = "", target_of(self._order)
         reason = "" if condition is None else condition.reason
         if reason == "CONTAINER_PERMISSION_DENIED":
-            remedy = "Let the Cloud Run service agent read the repository: roles/artifactregistry.reader."
+            remedy = repository_grant(target, run_agent(target), "roles/artifactregistry.reader")
         elif reason == "SECRETS_ACCESS_CHECK_FAILED":
-            remedy = grant("roles/secretmanager.secretAccessor", identity_of(self._order))
+            remedy = grant("roles/secretmanager.secretAccessor", identity_of(self._order), project=target.project_id)
         return "\n".join(part for part in said if part), remedy
 
     def _serves(self, service: RunService) -> bool:

@@ -89,7 +89,15 @@ class Account:
         self.reaches_issuers = True
         self.unbilled: set[str] = set()
         self.buckets: dict[str, Policy] = {}
+        self.repositories: dict[str, Policy] = defaultdict(Policy)
+        # Google gives it this as soon as Cloud Run is enabled.
+        self.policy.add("roles/run.serviceAgent", self.run_agent)
         self._tokens: dict[str, Token] = {}
+
+    @property
+    def run_agent(self) -> str:
+        """Who pulls images for Cloud Run."""
+        return f"serviceAccount:service-{self.number}@serverless-robot-prod.iam.gserviceaccount.com"
 
     def new_token(self, member: str, *, audience: str = "", seconds: float = TOKEN_SECONDS) -> str:
         text = f"ya29.{secrets.token_urlsafe(40)}"

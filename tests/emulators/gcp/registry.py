@@ -51,7 +51,7 @@ class Registry:
     def push(self, member: str, image: str, digest: str) -> None:
         """What `docker push` does. Raises Refused."""
         repository, package, tag, _ = self._parsed(image)
-        self._account.require(member, "artifactregistry.repositories.uploadArtifacts", repository)
+        self._require(member, "artifactregistry.repositories.uploadArtifacts", repository)
         held = self._packages(repository).setdefault(package, Package())
         held.versions[digest] = now()
         held.tags[tag or "latest"] = digest
@@ -65,6 +65,18 @@ class Registry:
             raise Refused(404, f"Image '{image}' not found.")
         return found
 
+    def require_pull(self, member: str, image: str) -> None:
+        """Raises Refused, in Cloud Run's words."""
+        repository, _, _, _ = self._parsed(image)
+        policy = self._account.repositories[repository]
+        if not self._account.may(member, "artifactregistry.repositories.downloadArtifacts", policy):
+            raise Refused(
+                403,
+                f"Google Cloud Run Service Agent {member.partition(':')[2]} must have permission to read the image, {image}. "
+                "Ensure that the provided container image URL is correct and that the above account has permission to access "
+                "the image.",
+            )
+
     def images(self) -> list[str]:
         return [
             f"image {package}:{tag}"
@@ -75,28 +87,28 @@ class Registry:
         ]
 
     def _locations(self, call: Call) -> dict[str, Any]:
-        self._account.require(call.member, "artifactregistry.locations.list", call.path["name"])
+        self._require(call.member, "artifactregistry.locations.list", call.path["name"])
         return {"locations": [{"locationId": "europe-west1", "name": f"{call.path['name']}/locations/europe-west1"}]}
 
     def _get(self, call: Call) -> dict[str, Any]:
-        self._account.require(call.member, "artifactregistry.repositories.get", call.path["name"])
+        self._require(call.member, "artifactregistry.repositories.get", call.path["name"])
         self._packages(call.path["name"])
         return {"name": call.path["name"], "format": "DOCKER", "mode": "STANDARD_REPOSITORY"}
 
     def _list(self, call: Call) -> dict[str, Any]:
-        self._account.require(call.member, "artifactregistry.repositories.list", call.path["parent"])
+        self._require(call.member, "artifactregistry.repositories.list", call.path["parent"])
         names = [name for name in self.repositories if name.startswith(f"{call.path['parent']}/")]
         return {"repositories": [{"name": name, "format": "DOCKER"} for name in names]}
 
     def _tag(self, call: Call) -> dict[str, Any]:
         name = call.path["name"]
-        self._account.require(call.member, "artifactregistry.tags.get", name)
+        self._require(call.member, "artifactregistry.tags.get", name)
         parent, _, tag = name.rpartition("/tags/")
         return {"name": name, "version": f"{parent}/versions/{self._named(parent, tag)}"}
 
     def _create_tag(self, call: Call) -> dict[str, Any]:
         parent, tag = call.path["parent"], call.query.get("tagId", "")
-        self._account.require(call.member, "artifactregistry.tags.create", parent)
+        self._require(call.member, "artifactregistry.tags.create", parent)
         package, digest = self._package(parent), call.body.get("version", "").rpartition("/")[2]
         if not tag or not call.body.get("version", "").startswith(f"{parent}/versions/"):
             raise Refused(400, "Invalid tag id or version.")
@@ -108,7 +120,7 @@ class Registry:
         return {"name": f"{parent}/tags/{tag}", "version": call.body["version"]}
 
     def _delete_tag(self, call: Call) -> dict[str, Any]:
-        self._account.require(call.member, "artifactregistry.tags.delete", call.path["name"])
+        self._require(call.member, "artifactregistry.tags.delete", call.path["name"])
         parent, _, tag = call.path["name"].rpartition("/tags/")
         self._named(parent, tag)
         del self._package(parent).tags[tag]
@@ -116,7 +128,7 @@ class Registry:
 
     def _version(self, call: Call) -> dict[str, Any]:
         name = call.path["name"]
-        self._account.require(call.member, "artifactregistry.versions.get", name)
+        self._require(call.member, "artifactregistry.versions.get", name)
         parent, _, digest = name.rpartition("/versions/")
         package = self._package(parent)
         if digest not in package.versions:
@@ -129,7 +141,7 @@ class Registry:
 
     def _delete_version(self, call: Call) -> dict[str, Any]:
         name = call.path["name"]
-        self._account.require(call.member, "artifactregistry.versions.delete", name)
+        self._require(call.member, "artifactregistry.versions.delete", name)
         parent, _, digest = name.rpartition("/versions/")
         package = self._package(parent)
         if digest not in package.versions:
@@ -142,6 +154,10 @@ class Registry:
         del package.versions[digest]
         location = "/".join(name.split("/")[:4])
         return self._operations.begin(location, {}, dict)
+
+    def _require(self, member: str, permission: str, name: str) -> None:
+        repository = "/".join(name.split("/")[:6])
+        self._account.require(member, permission, name, self._account.repositories[repository])
 
     def _named(self, parent: str, tag: str) -> str:
         package = self._package(parent)

@@ -13,6 +13,12 @@ ROLES: dict[str, tuple[str, ...]] = {
         "run.operations.list",
         "run.routes.invoke",
     ),
+    "roles/run.serviceAgent": ("artifactregistry.repositories.downloadArtifacts", "iam.serviceAccounts.getAccessToken"),
+    "roles/artifactregistry.reader": (
+        *(f"artifactregistry.repositories.{verb}" for verb in ("get", "list", "downloadArtifacts")),
+        *(f"artifactregistry.{kind}.{verb}" for kind in ("tags", "versions", "packages") for verb in ("get", "list")),
+        "artifactregistry.locations.list",
+    ),
     "roles/run.invoker": ("run.routes.invoke",),
     "roles/cloudbuild.builds.editor": tuple(
         f"cloudbuild.builds.{verb}" for verb in ("create", "get", "list", "update")

@@ -42,6 +42,7 @@ class Revision(msgspec.Struct):
     created: str
     ready: bool = False
     failed: str = ""
+    reason: str = ""
 
     def look(self) -> None:
         """See whether it has come up."""
@@ -61,6 +62,8 @@ class Revision(msgspec.Struct):
         self.look()
         if self.failed:
             shown = {"state": "CONDITION_FAILED", "message": self.failed}
+            if self.reason:
+                return {"type": "Ready", **shown, "reason": self.reason}
             return {"type": "Ready", **shown, "revisionReason": "HEALTH_CHECK_CONTAINER_ERROR"}
         return {"type": "Ready", "state": "CONDITION_SUCCEEDED" if self.ready else "CONDITION_RECONCILING"}
 
@@ -234,11 +237,13 @@ class CloudRun:
         made = Revision(name, template, None, deadline, now())
         try:
             member = f"serviceAccount:{self._runs_as(template)}"
+            self._registry.require_pull(self._account.run_agent, container["image"])
             made.container = self._workshop.run(
                 self._registry.pulled(container["image"]), self._environment(container, member)
             )
         except Refused as refused:
             made.failed = f"Revision '{name}' is not ready and cannot serve traffic. {refused.message}"
+            made.reason = "CONTAINER_PERMISSION_DENIED" if refused.code == 403 and "Agent" in refused.message else ""
         service.revisions[name] = made
 
     def _environment(self, container: dict[str, Any], member: str) -> dict[str, str]:

@@ -123,10 +123,20 @@ class Shell(LateShell):
                 given.add_argument("url")
                 asked = parsed(given, rest, "member", "role")
                 self._bucket(asked.url).add(asked.role, self._member(asked.member))
+            case _:
+                self._about_images(given, words)
+
+    def _about_images(self, given: Parser, words: list[str]) -> None:
+        match words:
             case ["gcloud", "artifacts", "repositories", "create", *rest]:
                 given.add_argument("name")
                 asked = parsed(given, rest, "project", "location", "repository-format")
                 self._make_repository(asked.location, asked.name)
+            case ["gcloud", "artifacts", "repositories", "add-iam-policy-binding", *rest]:
+                given.add_argument("name")
+                asked = parsed(given, rest, "project", "location", "member", "role")
+                full = f"projects/{asked.project}/locations/{asked.location}/repositories/{asked.name}"
+                self._account.repositories[full].add(asked.role, self._member(asked.member))
             case _:
                 self._about_clusters(given, words)
 
@@ -173,6 +183,8 @@ class Shell(LateShell):
 
     def _member(self, member: str) -> str:
         kind, _, rest = member.partition(":")
+        if member == self._account.run_agent:
+            return member
         if kind == "serviceAccount":
             self._account.service_account(rest)
         elif kind not in ("principal", "principalSet") or not rest.startswith(
