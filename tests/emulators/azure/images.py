@@ -12,9 +12,9 @@ from aiohttp import web
 
 from tests.emulators.azure.answers import Problem
 from tests.emulators.azure.customer import Customer, path_of
+from tests.emulators.registry import MANIFEST_TYPE as MANIFEST
 
 AUDIENCE = "https://containerregistry.azure.net"
-MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _KIND = "Microsoft.ContainerRegistry/registries"
 _REFERENCE = re.compile(
     r"(?P<registry>[a-z0-9]+)\.azurecr\.io/(?P<repository>[^@:]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>.+))?"
@@ -46,10 +46,12 @@ class Images:
         self._access: dict[str, tuple[str, str, set[str]]] = {}
         self.repositories: dict[tuple[str, str], Repository] = {}
 
-    def push(self, registry: str, repository: str, tag: str, made: str) -> str:
-        """Keep what the workshop made under a tag: its digest in the registry."""
-        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"digest": made}, "layers": []}
-        return self._keep(self._repository(registry, repository), tag, json.dumps(manifest).encode(), made)
+    def push(self, registry: str, repository: str, tag: str, made: str, manifest: str | None) -> str:
+        """Keep what the workshop made under a tag: its digest in the registry. Its manifest is made up where no registry
+        is behind the workshop."""
+        made_up = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"digest": made}, "layers": []}
+        content = (manifest or json.dumps(made_up)).encode()
+        return self._keep(self._repository(registry, repository), tag, content, made)
 
     def pulled(self, principal: str, reference: str) -> str:
         """Which image of the workshop a reference names. Raises Problem, as who pulls it is told."""
@@ -152,8 +154,9 @@ class Images:
     async def _put(self, request: web.Request, registry: str, name: str, reference: str) -> web.Response:
         content = await request.read()
         held = self._repository(registry, name)
-        made = json.loads(content).get("config", {}).get("digest")
-        if request.content_type != MANIFEST or made not in held.made.values():
+        made = held.made.get(_digest(content))
+        # Nobody pushes layers here: what is put is a manifest that is there, by another tag.
+        if request.content_type != MANIFEST or made is None:
             raise Problem(400, "MANIFEST_INVALID", "the manifest is invalid, or names what is not there")
         digest = self._keep(held, reference, content, made)
         return web.Response(status=201, headers={"Docker-Content-Digest": digest})
@@ -176,9 +179,13 @@ class Images:
         return web.Response(status=202)
 
     def _keep(self, held: Repository, tag: str, content: bytes, made: str) -> str:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = _digest(content)
         held.manifests[digest], held.made[digest], held.tags[tag] = content, made, digest
         return digest
 
     def _repository(self, registry: str, name: str) -> Repository:
         return self.repositories.setdefault((registry.lower(), name), Repository())
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

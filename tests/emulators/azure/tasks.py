@@ -217,7 +217,7 @@ class Tasks:
             return
         if step.get("isPushEnabled"):
             made.properties["outputImages"] = [
-                self._pushed(registry, name, made.work.digest) for name in step.get("imageNames", [])
+                self._pushed(registry, name, made.work) for name in step.get("imageNames", [])
             ]
         self._end(made, "Succeeded")
 
@@ -229,10 +229,10 @@ class Tasks:
                 raise Problem(400, "DownloadFailed", f"HTTP {answer.status}")
             return await answer.read()
 
-    def _pushed(self, registry: str, name: str, digest: str) -> dict[str, str]:
+    def _pushed(self, registry: str, name: str, work: Build) -> dict[str, str]:
         named = _IMAGE.fullmatch(name)
         assert named is not None, f"no image name: {name}"
-        pushed = self._images.push(registry, named["repository"], named["tag"], digest)
+        pushed = self._images.push(registry, named["repository"], named["tag"], work.digest, work.manifest)
         return {"registry": f"{registry.lower()}.azurecr.io", **named.groupdict(), "digest": pushed}
 
     def _end(self, made: Made, status: str, error: str = "") -> None:
