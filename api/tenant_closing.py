@@ -71,6 +71,7 @@ async def close_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID
     asked_for, content = await read(request, ClosingRequest)
     writing, services = Writing(request, content), services_of(request)
     known = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_id)).row
+    writing.is_about(tenant_id)
     functions = [found.row async for found in _functions(services, tenant_id)]
     await _require_still(services, tenant_id, functions, asked_for)
     command = CloseTenant(tenant_id=tenant_id, at=writing.asked["at"], reason=asked_for.reason)

@@ -90,6 +90,8 @@ class Writing:
         header = self._exchange.header
         self._if_match = header(b"if-match")
         self._respond_async = _prefers_async(header(b"prefer") or "")
+        # Whose log has what comes of it.
+        self._tenant_id = self.principal.tenant_id
         self._command_id = _command_id(self.principal, request, header(b"idempotency-key"))
         self._address = f"{request.method} {request.scope['path']}?".encode() + request.scope["query_string"]
         self._request = request
@@ -108,6 +110,10 @@ class Writing:
         self._request_hash = self._hash(content)
         self._exchange.keep = self._kept
 
+    def is_about(self, tenant_id: UUID) -> None:
+        """Another tenant, which exists: what is recorded under the key is kept there, refusals from before the decision too."""
+        self._tenant_id = tenant_id
+
     def _hash(self, content: bytes) -> bytes:
         return hashlib.sha256(self._address + b"\n" + content).digest()
 
@@ -122,7 +128,7 @@ class Writing:
 
     async def answered_before(self) -> Answer | None:
         """What this very request was answered under its key; None: nothing was recorded. Raises KeyReused for another."""
-        found = await self._services.log.find(self.principal.tenant_id, self._command_id)
+        found = await self._services.log.find(self._tenant_id, self._command_id)
         if found is None:
             return None
         if not self._was_asked(found.request_hash):
@@ -229,7 +235,7 @@ class Writing:
         """Record a refusal from before the decision; raises it, or gives what the request was answered the first time."""
         ids = {name: value for name, value in self._request.path_params.items() if isinstance(value, UUID)}
         named = Named(
-            tenant_id=self.principal.tenant_id,
+            tenant_id=self._tenant_id,
             name=self._exchange.operation,
             project_id=ids.get("project_id"),
             about=named_ids(ids),

@@ -100,6 +100,18 @@ class TestCloseTenant:
         assert kept["value"]["status"] == "undeploy_queued"
         assert is_problem(resumed, 409, "tenant_is_closed")
 
+    async def test_with_the_key_of_another_closing_is_refused_as_that(
+        self, world: World, client: httpx.AsyncClient
+    ) -> None:
+        await _live(world, client)
+        once = {"Idempotency-Key": uuid4().hex}
+        async with world.client(world.operator_key) as operator:
+            closed = await operator.post(f"{PLACE}/close", json={"undeployFirst": True}, headers=once)
+            other = await operator.post(f"{PLACE}/close", json={"reason": "moved"}, headers=once)
+
+        assert closed.status_code == 200
+        assert is_problem(other, 409, "idempotency_key_reused")
+
     async def test_is_for_operators(self, client: httpx.AsyncClient) -> None:
         assert is_problem(await client.post(f"{PLACE}/close", json={}), 403, "permission_missing")
 
