@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import structlog
@@ -59,7 +61,7 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
-from process.stopping import GONE_SECONDS_MAX, stop_requested
+from process.stopping import GONE_SECONDS_MAX
 from projections.postgres_reader import PostgresReader
 from projections.reader import Reader
 from projections.upkeep import PostgresUpkeep
@@ -83,7 +85,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("api", style=settings.log_format, level=settings.log_level)
-        uvloop.run(once_there(settings, lambda: _run(settings)))
+        uvloop.run(once_there(settings, partial(_run, settings), gone_seconds_max=GONE_SECONDS_MAX))
     except (
         AddressUnusable,
         FirstKeysExposed,
@@ -100,7 +102,7 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, stop: asyncio.Event) -> None:
     allowed = origins(settings.cors_origins)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     port = listen_again(settings.host, settings.port, variable="DCF_PORT", name="api", data_dir=settings.data_dir)
@@ -111,42 +113,41 @@ async def _run(settings: Settings) -> None:
         name="functions",
         data_dir=settings.data_dir,
     )
-    with stop_requested(GONE_SECONDS_MAX) as stop:
-        async with AsyncExitStack() as exits:
-            url = await exits.enter_async_context(postgres(settings))
-            await migrate(url)
-            database = await exits.enter_async_context(_pool(settings, url))
-            log = await exits.enter_async_context(_log(settings, url, database))
-            reader = await exits.enter_async_context(_reader(settings, url, database))
-            ring = key_ring(settings, PostgresWrappedKeys(database))
-            if ring is not None:
-                exits.push_async_callback(ring.close)
-            sealing = person_sealing(settings, database, ring)
-            await _first_start(settings, log, sealing)
-            offered = clouds(
-                settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
-            )
-            exits.push_async_callback(offered.close)
-            authenticator = Authenticator(
-                reader,
-                log,
-                PostgresKeyUses(database),
-                _now,
-                sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, sealing)),
-            )
-            services = _services(settings, log, reader, database, offered, authenticator, sealing, ring)
-            app = create_app(services, _checks(log, reader, database), _note(settings), origins=allowed)
-            origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
-            drain = await exits.enter_async_context(serving(app, port))
-            await exits.enter_async_context(serving(origin, functions_port))
-            exits.callback(drain)
-            # Before the server waits for its answers to end: streams do not end by themselves.
-            exits.callback(app.streams.close)
-            structlog.get_logger().info(
-                "api_ready", port=port.getsockname()[1], functions_port=functions_port.getsockname()[1]
-            )
-            _spare_the_garbage()
-            await stop.wait()
+    async with AsyncExitStack() as exits:
+        url = await exits.enter_async_context(postgres(settings))
+        await migrate(url)
+        database = await exits.enter_async_context(_pool(settings, url))
+        log = await exits.enter_async_context(_log(settings, url, database))
+        reader = await exits.enter_async_context(_reader(settings, url, database))
+        ring = key_ring(settings, PostgresWrappedKeys(database))
+        if ring is not None:
+            exits.push_async_callback(ring.close)
+        sealing = person_sealing(settings, database, ring)
+        await _first_start(settings, log, sealing)
+        offered = clouds(
+            settings, public_url=lambda: public_url(settings), functions_url=lambda: functions_url(settings)
+        )
+        exits.push_async_callback(offered.close)
+        authenticator = Authenticator(
+            reader,
+            log,
+            PostgresKeyUses(database),
+            _now,
+            sign_in=await exits.enter_async_context(_sign_in(settings, log, reader, sealing)),
+        )
+        services = _services(settings, log, reader, database, offered, authenticator, sealing, ring)
+        app = create_app(services, _checks(log, reader, database), _note(settings), origins=allowed)
+        origin = FunctionsOrigin(Functions(offered.agent), services.authenticator)
+        drain = await exits.enter_async_context(serving(app, port))
+        await exits.enter_async_context(serving(origin, functions_port))
+        exits.callback(drain)
+        # Before the server waits for its answers to end: streams do not end by themselves.
+        exits.callback(app.streams.close)
+        structlog.get_logger().info(
+            "api_ready", port=port.getsockname()[1], functions_port=functions_port.getsockname()[1]
+        )
+        _spare_the_garbage()
+        await stop.wait()
 
 
 def _spare_the_garbage() -> None:

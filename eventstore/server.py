@@ -24,6 +24,7 @@ from eventstore.embedded import DATABASE, Place, PostgresUnavailable
 from eventstore.log import OutcomeUnknown, StoreUnavailable
 from eventstore.session import CUT, LOST
 from process.settings import Settings
+from process.stopping import stop_requested
 
 # Making the cluster, and recovering a crashed one, on a slow machine.
 START_SECONDS_MAX = 90.0
@@ -35,22 +36,31 @@ _GUARD_PAUSE_SECONDS_MAX = 30.0
 _LOG_TAIL_BYTES = 2000
 
 
-async def once_there(settings: Settings, run: Callable[[], Awaitable[None]]) -> None:
-    """Run it; and once more from its beginning when the server went away while it began, START_SECONDS_MAX at most.
+async def once_there(
+    settings: Settings, run: Callable[[asyncio.Event], Awaitable[None]], *, gone_seconds_max: float
+) -> None:
+    """Run it until the process is asked to stop, which sets the event (see process.stopping.stop_requested); and once more
+    from its beginning when the server went away while it began, START_SECONDS_MAX at most.
 
-    What it raises then or otherwise is raised.
+    What it raises then or otherwise is raised, but that the server is away of one that was asked to stop.
     """
     deadline = time.monotonic() + START_SECONDS_MAX
-    while True:
-        try:
-            return await run()
-        except Exception as problem:
-            if time.monotonic() > deadline or not _is_away_for_now(problem, ours=settings.database_url is None):
-                raise
-            said = str(problem)
-        structlog.get_logger().warning("database_away", problem=said)
-        gc.collect()  # What the run had open, its ports among it.
-        await asyncio.sleep(_AWAY_LOOK_SECONDS)
+    with stop_requested(gone_seconds_max) as stop:
+        while True:
+            try:
+                return await run(stop)
+            except Exception as problem:
+                is_away = _is_away_for_now(problem, ours=settings.database_url is None)
+                if not is_away or (time.monotonic() > deadline and not stop.is_set()):
+                    raise
+                said = str(problem)
+            structlog.get_logger().warning("database_away", problem=said)
+            gc.collect()  # What the run had open, its ports among it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AWAY_LOOK_SECONDS):
+                    await stop.wait()
+            if stop.is_set():
+                return None
 
 
 def _is_away_for_now(problem: Exception, *, ours: bool) -> bool:

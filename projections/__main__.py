@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import structlog
 import uvloop
@@ -31,7 +33,7 @@ from process.health import Check, Health
 from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
-from process.stopping import GONE_SECONDS_MAX, stop_requested
+from process.stopping import GONE_SECONDS_MAX
 from projections.awaited import CHANNEL, Awaited
 from projections.catalogue import QUERIES
 from projections.engine import LEASE_NAME, Parts, run
@@ -56,14 +58,14 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("projections", style=settings.log_format, level=settings.log_level)
-        uvloop.run(once_there(settings, lambda: _run(settings)))
+        uvloop.run(once_there(settings, partial(_run, settings), gone_seconds_max=GONE_SECONDS_MAX))
     except (SettingInvalid, PortTaken, AddressUnusable, MigrationFailed, PostgresUnavailable) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, stop: asyncio.Event) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     port = listen_again(
         settings.host,
@@ -72,26 +74,25 @@ async def _run(settings: Settings) -> None:
         name="projections",
         data_dir=settings.data_dir,
     )
-    with stop_requested(GONE_SECONDS_MAX) as stop:
-        async with AsyncExitStack() as exits:
-            url = await exits.enter_async_context(postgres(settings))
-            await migrate(url)
-            database = await _pool(settings, url, exits)
-            parts = await _parts(settings, url, database, exits)
-            monitor = parts.monitor
-            keeper = await _keeper(settings, url, parts.log, exits)
-            checks = {
-                "database": _database_check(database),
-                "lease": monitor.check_lease,
-                "parked": monitor.check_parked,
-                "log tree": keeper.monitor.check,
-            }
-            await exits.enter_async_context(serving(Health(checks), port))
-            commands_kept = timedelta(days=settings.idempotency_days)
-            await exits.enter_async_context(housekeeping(lambda: _owner(settings, url), commands_kept=commands_kept))
-            await exits.enter_async_context(keeping(keeper))
-            structlog.get_logger().info("projections_ready", health_port=port.getsockname()[1])
-            await run(parts, stop)
+    async with AsyncExitStack() as exits:
+        url = await exits.enter_async_context(postgres(settings))
+        await migrate(url)
+        database = await _pool(settings, url, exits)
+        parts = await _parts(settings, url, database, exits)
+        monitor = parts.monitor
+        keeper = await _keeper(settings, url, parts.log, exits)
+        checks = {
+            "database": _database_check(database),
+            "lease": monitor.check_lease,
+            "parked": monitor.check_parked,
+            "log tree": keeper.monitor.check,
+        }
+        await exits.enter_async_context(serving(Health(checks), port))
+        commands_kept = timedelta(days=settings.idempotency_days)
+        await exits.enter_async_context(housekeeping(lambda: _owner(settings, url), commands_kept=commands_kept))
+        await exits.enter_async_context(keeping(keeper))
+        structlog.get_logger().info("projections_ready", health_port=port.getsockname()[1])
+        await run(parts, stop)
 
 
 async def _pool(settings: Settings, url: str, exits: AsyncExitStack) -> Pool:

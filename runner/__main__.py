@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from random import SystemRandom
 
 import structlog
@@ -24,7 +25,6 @@ from process.ports import AddressUnusable, PortTaken, listen_again
 from process.serving import serving
 from process.settings import SettingInvalid, Settings
 from process.sockets import SocketDirectoryUnsafe
-from process.stopping import stop_requested
 from projections.work import WORK_READY
 from providers.catalogue import clouds
 from runner.composition import Stores, make_runner
@@ -42,7 +42,8 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up("runner", style=settings.log_format, level=settings.log_level)
-        asyncio.run(once_there(settings, lambda: _run(settings)))
+        gone_seconds_max = settings.stop_seconds_max + LETTING_GO_SECONDS_MAX + CLOSING_SECONDS_MAX
+        asyncio.run(once_there(settings, partial(_run, settings), gone_seconds_max=gone_seconds_max))
     except (
         SettingInvalid,
         PortTaken,
@@ -57,7 +58,7 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, stop: asyncio.Event) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     port = listen_again(
         settings.host,
@@ -66,34 +67,32 @@ async def _run(settings: Settings) -> None:
         name="runner",
         data_dir=settings.data_dir,
     )
-    gone_seconds_max = settings.stop_seconds_max + LETTING_GO_SECONDS_MAX + CLOSING_SECONDS_MAX
-    with stop_requested(gone_seconds_max) as stop:
-        async with postgres(settings) as url, AsyncExitStack() as exits:
-            await migrate(url)
-            stores = await stores_on_postgres(settings, url, exits)
-            offered = clouds(
-                settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
-            )
-            exits.push_async_callback(offered.close)
-            if stores.ring is not None or former_master_keys(settings):
-                await wrap_anew(stores.secrets, stores.sealing, stores.ring, now=_now())
-            sender = HttpSender(reachable(settings.webhook_networks))
-            await exits.enter_async_context(sender)
-            runner = make_runner(
-                stores,
-                dict(offered.providers.items()),
-                clock=_now,
-                random=SystemRandom(),
-                new_id=new_id,
-                registry=REGISTRY,
-                sender=sender,
-                deployments_max=settings.runner_deployments_max,
-                drift_seconds=settings.drift_seconds,
-                retention_seconds=settings.retention_seconds,
-            )
-            await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
-            structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
-            await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
+    async with postgres(settings) as url, AsyncExitStack() as exits:
+        await migrate(url)
+        stores = await stores_on_postgres(settings, url, exits)
+        offered = clouds(
+            settings, public_url=lambda: _public_url(settings), functions_url=lambda: _functions_url(settings)
+        )
+        exits.push_async_callback(offered.close)
+        if stores.ring is not None or former_master_keys(settings):
+            await wrap_anew(stores.secrets, stores.sealing, stores.ring, now=_now())
+        sender = HttpSender(reachable(settings.webhook_networks))
+        await exits.enter_async_context(sender)
+        runner = make_runner(
+            stores,
+            dict(offered.providers.items()),
+            clock=_now,
+            random=SystemRandom(),
+            new_id=new_id,
+            registry=REGISTRY,
+            sender=sender,
+            deployments_max=settings.runner_deployments_max,
+            drift_seconds=settings.drift_seconds,
+            retention_seconds=settings.retention_seconds,
+        )
+        await exits.enter_async_context(serving(Health(_checks(stores)), port, drain_seconds=1))
+        structlog.get_logger().info("runner_ready", health_port=port.getsockname()[1])
+        await runner.run(stop, stop_seconds_max=settings.stop_seconds_max)
 
 
 def _checks(stores: Stores) -> dict[str, Check]:

@@ -345,6 +345,13 @@ class TestOnceThere:
         with pytest.raises(type(problem)):
             await _tries(Settings(data_dir=tmp_path), problem)
 
+    async def test_does_not_begin_again_once_it_was_asked_to_stop(self, tmp_path: Path) -> None:
+        away = ConnectionRefusedError(111, "Connection refused")
+
+        assert await _tries(Settings(data_dir=tmp_path), away, asked_to_stop=True) == 1
+        with pytest.raises(KeyError):
+            await _tries(Settings(data_dir=tmp_path), KeyError("a defect"), asked_to_stop=True)
+
     async def test_waits_for_no_server_that_may_have_been_named_wrongly(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, database_url=Secret("postgresql://nowhere.invalid/dcf"))
 
@@ -353,15 +360,18 @@ class TestOnceThere:
             await _tries(settings, ConnectionRefusedError(111, "Connection refused"))
 
 
-async def _tries(settings: Settings, problem: Exception) -> int:
+async def _tries(settings: Settings, problem: Exception, *, asked_to_stop: bool = False) -> int:
     """How often it is run when this stops it the first time."""
     tries = 0
 
-    async def run() -> None:
+    async def run(stop: asyncio.Event) -> None:
         nonlocal tries
         tries += 1
+        if asked_to_stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await stop.wait()
         if tries == 1:
             raise problem
 
-    await once_there(settings, run)
+    await once_there(settings, run, gone_seconds_max=60)
     return tries

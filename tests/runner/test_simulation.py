@@ -26,9 +26,9 @@ from tests.support.limits import Violated
 A = TypeVar("A")
 
 # `make test` plays some times as many as any defect below needs; the proof begins where it ends.
-SEEDS = 100
+SEEDS = 200
 SEEDS_PER_TEST = 20
-SEEDS_OF_PROOF = 2_100
+SEEDS_OF_PROOF = 2_200
 SEEDS_PER_TEST_OF_PROOF = 500
 # How many seeds a defect may need to show.
 DEFECT_SEEDS_MAX = 30
