@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -17,6 +18,7 @@ from domain.integration import INTEGRATION, Integration, integration_id
 from domain.refusal import Busy, Conflict, FieldError
 from providers import files
 from providers.provider import KeepsFiles, Place, ProviderBusy, ProviderRefused
+from providers.spool import spool
 
 # A request waits no longer for a storage; what was on its way is cut off.
 STORAGE_SECONDS_MAX = 20.0
@@ -63,7 +65,7 @@ async def keep(
     known_as = artifact.kept.name if artifact.kept is not None and is_there else ""
     async with _asked(integration.provider):
         place = _place(tenant_id, integration, Kept(storage=storage, name=known_as))
-        name = await files.keep(keeper, place, digest, content, known_as=known_as, now=services.clock())
+        name = await files.keep(keeper, place, digest, io.BytesIO(content), known_as=known_as, now=services.clock())
     return Kept(storage=storage, name=name)
 
 
@@ -85,13 +87,10 @@ async def content_of(services: Services, tenant_id: UUID, artifact_id: UUID) -> 
         )
     async with _asked(provider):
         try:
-            return await files.fetch(
-                keeper,
-                _place(tenant_id, integration, artifact.kept),
-                artifact.kept.name,
-                artifact.digest,
-                size_bytes=artifact.size_bytes,
-            )
+            place, name = _place(tenant_id, integration, artifact.kept), artifact.kept.name
+            with spool() as content:
+                await files.fetch(keeper, place, name, artifact.digest, content, size_bytes=artifact.size_bytes)
+                return content.read()
         except files.FileLost as lost:
             structlog.get_logger().warning("artifact_lost", artifact_id=str(artifact_id), problem=str(lost))
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal, Protocol, runtime_checkable
+from typing import IO, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -196,15 +196,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     storage: Storage
 
 
-class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file, and since when it has been there."""
-
-    content: bytes
-    at: datetime
-
-
 class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The same without its bytes."""
+    """A file, and since when it has been there."""
 
     name: str
     at: datetime
@@ -224,12 +217,14 @@ class KeepsFiles(Protocol):
     Without it the service's own store keeps them. Raises what the port's verbs raise.
     """
 
-    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
-        """Put the bytes there, checked as they arrive. False: something has the name, and stays as it is."""
+    async def put_file(self, place: Place, name: str, content: IO[bytes]) -> bool:
+        """Put the bytes there, checked as they arrive, a few parts in memory at a time. False: something has the name,
+        and stays as it is."""
         ...
 
-    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
-        """What has the name, or None. What is longer than `bytes_max` is cut off somewhere behind that."""
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        """Write down what has the name, a few parts in memory at a time, and tell since when it has been there; None:
+        nothing has it. What is longer than `bytes_max` is cut off somewhere behind that."""
         ...
 
     async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage: ...

@@ -29,6 +29,7 @@ from providers.provider import (
     Secrets,
     Source,
 )
+from providers.spool import spool
 from runner import plan
 from runner.discretion import Discretion, no_master_key
 from runner.world import World
@@ -201,7 +202,9 @@ async def _content(order: Order, wanted: SourceRef, world: World) -> bytes | Non
     if artifact.kept is None:
         return await world.contents.get(order.tenant_id, wanted.digest)
     keeper, place = await _keeper(order, artifact.kept, world)
-    return await files.fetch(keeper, place, artifact.kept.name, wanted.digest, size_bytes=wanted.size_bytes)
+    with spool() as content:
+        await files.fetch(keeper, place, artifact.kept.name, wanted.digest, content, size_bytes=wanted.size_bytes)
+        return content.read()
 
 
 async def _keeper(order: Order, kept: Kept, world: World) -> tuple[KeepsFiles, Place]:

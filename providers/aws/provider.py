@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import IO
 from uuid import UUID
 
 from domain.clouds import AwsIdentity, AwsStorage, Identity, Storage
@@ -26,7 +28,6 @@ from providers.provider import (
     Bundle,
     FilePage,
     Finding,
-    FoundFile,
     Image,
     LogChunk,
     Observation,
@@ -149,13 +150,13 @@ class AwsProvider:
             await work.bucket.clear(naming.folder(order))
             return remaining
 
-    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+    async def put_file(self, place: Place, name: str, content: IO[bytes]) -> bool:
         async with self._storage(place) as bucket:
             return await bucket.put(name, content, {}, FILE_MEDIA_TYPE)
 
-    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
         async with self._storage(place) as bucket:
-            return await bucket.read(name, bytes_max=bytes_max)
+            return await bucket.read_into(name, into, bytes_max=bytes_max)
 
     async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
         async with self._storage(place) as bucket:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
+import aiohttp
 import msgspec
+from botocore.exceptions import BotoCoreError
 
 from domain.clouds import AwsStorage
 from providers.aws.account import Account
-from providers.aws.errors import Answered
+from providers.aws.errors import Answered, unanswered
 from providers.provider import (
     Bundle,
     FilePage,
-    FoundFile,
     ListedFile,
     ProviderBusy,
     ProviderRefused,
     ProviderUnreachable,
 )
+from providers.spool import fill, piece_at, pieces, size_of
 from providers.together import together
 
 # Larger ones are sent in parts, and go on after a cut where it left off.
@@ -57,24 +60,25 @@ class Bucket:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DART: dart}
-        if not await self.put(name, content, metadata, "application/zip"):
+        if not await self.put(name, io.BytesIO(content), metadata, "application/zip"):
             return await self._there_before(name, digest)
         return self._staged(name, metadata)
 
-    async def put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> bool:
+    async def put(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> bool:
         """Put the bytes there, unless something has the name: whether they were."""
         try:
-            if len(content) >= MULTIPART_BYTES_MIN:
+            if (size := size_of(content)) >= MULTIPART_BYTES_MIN:
                 await self._put_in_parts(name, content, metadata, media_type)
             else:
+                whole = piece_at(content, 0, size)
                 await self._call(
                     "put_object",
                     Key=name,
-                    Body=content,
+                    Body=whole,
                     ContentType=media_type,
                     Metadata=metadata,
                     IfNoneMatch="*",
-                    ChecksumSHA256=_checksum(content),
+                    ChecksumSHA256=_checksum(whole),
                 )
         except Answered as error:
             if error.code == "NoSuchUpload":
@@ -86,18 +90,29 @@ class Bucket:
             return False
         return True
 
-    async def read(self, name: str, *, bytes_max: int) -> FoundFile | None:
-        """The object, cut off behind so many bytes; None when there is none."""
+    async def read_into(self, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        """Write the object down, cut off somewhere behind so many bytes, and tell its age; None when there is none."""
+        since: datetime | None = None
+
+        async def read(first: int, size_bytes: int) -> bytes:
+            nonlocal since
+            try:
+                found = await self._call("get_object", Key=name, Range=f"bytes={first}-{first + size_bytes - 1}")
+            except Answered as error:
+                if error.http_status == 416:  # There is nothing behind what was read.
+                    since = since or datetime.now(UTC)
+                    return b""
+                raise
+            since = found["LastModified"]
+            return await _body(found)
+
         try:
-            found = await self._call("get_object", Key=name, Range=f"bytes=0-{bytes_max}")
+            await fill(into, read, piece_bytes=PART_BYTES, bytes_max=bytes_max)
         except Answered as error:
             if error.is_missing:
                 return None
-            if error.http_status == 416:  # There is nothing in it.
-                return FoundFile(content=b"", at=datetime.now(UTC))
             raise
-        async with found["Body"] as body:
-            return FoundFile(content=await body.read(), at=found["LastModified"])
+        return since
 
     async def page(self, prefix: str, cursor: str) -> FilePage:
         """The objects whose names begin so, OBJECTS_MAX at a time."""
@@ -132,8 +147,7 @@ class Bucket:
             if error.is_missing:
                 return None
             raise
-        async with found["Body"] as body:
-            return str((await body.read()).decode())
+        return (await _body(found)).decode()
 
     async def clear(self, prefix: str) -> None:
         """Take away all objects whose names begin so, and what was begun of any; with the bucket they are gone."""
@@ -163,11 +177,10 @@ class Bucket:
         # The two oldest regions are written otherwise.
         return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(found, str(found))
 
-    async def _put_in_parts(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> None:
+    async def _put_in_parts(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> None:
         upload, there = await self._begun(name, metadata, media_type)
         parts = []
-        for number, first in enumerate(range(0, len(content), PART_BYTES), 1):
-            part = content[first : first + PART_BYTES]
+        for number, part in enumerate(pieces(content, PART_BYTES), 1):
             checksum = _checksum(part)
             tag = there.get((number, checksum)) or await self._put_part(name, upload, number, part, checksum)
             parts.append({"PartNumber": number, "ETag": tag, "ChecksumSHA256": checksum})
@@ -248,6 +261,20 @@ class Bucket:
 
     async def _call(self, call: str, **parameters: Any) -> Any:
         return await self._account.call("s3", call, region=self._region, Bucket=self._name, **parameters)
+
+
+async def _body(found: dict[str, Any]) -> bytes:
+    """What an object's answer carries. Raises ProviderUnreachable when it is cut off."""
+    try:
+        async with found["Body"] as body:
+            content: bytes = await body.read()
+            return content
+    except BotoCoreError as error:
+        raise unanswered(error) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise ProviderUnreachable(
+            f"S3 stopped in the midst of an object: {str(error) or 'it takes too long'}."
+        ) from error
 
 
 def _checksum(content: bytes) -> str:

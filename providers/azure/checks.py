@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -264,7 +265,7 @@ class Checks:
 
     async def _look_at_blobs(self, container: Container, storage: AzureStorage) -> str:
         name = probe_name()
-        await self._asked_of(container.put(name, b"dcf", {}), storage)
+        await self._asked_of(container.put(name, io.BytesIO(b"dcf"), {}), storage)
         read = await self._asked_of(container.read(name), storage)
         listed = await self._asked_of(container.names(name), storage)
         await self._asked_of(container.remove(name), storage)

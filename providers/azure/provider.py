@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import IO
 from uuid import UUID
 
 from domain.clouds import AzureIdentity, AzureResources, AzureStorage, Identity, Storage
@@ -27,7 +29,6 @@ from providers.provider import (
     Bundle,
     FilePage,
     Finding,
-    FoundFile,
     Image,
     LogChunk,
     Observation,
@@ -155,13 +156,13 @@ class AzureProvider:
             await together(*(work.container.remove(name) for name in names))
             return remaining
 
-    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+    async def put_file(self, place: Place, name: str, content: IO[bytes]) -> bool:
         async with self._storage(place) as container:
             return await container.put_new(name, content, {}, FILE_MEDIA_TYPE)
 
-    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
         async with self._storage(place) as container:
-            return await container.found(name, bytes_max=bytes_max)
+            return await container.read_into(name, into, bytes_max=bytes_max)
 
     async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
         async with self._storage(place) as container:

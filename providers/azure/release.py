@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import Any, Literal
 
 from providers.azure import naming
@@ -193,7 +194,7 @@ class Releases:
         if not url:
             return
         try:
-            await self._container.put(naming.operation_note(self._order), url.encode(), {})
+            await self._container.put(naming.operation_note(self._order), io.BytesIO(url.encode()), {})
         except Answered as error:
             if error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
                 raise

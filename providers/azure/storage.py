@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import io
 import secrets
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -20,7 +21,8 @@ from domain.clouds import AzureStorage
 from providers.azure.account import Account
 from providers.azure.errors import Answered, seconds
 from providers.azure.identity import STORAGE
-from providers.provider import Bundle, FilePage, FoundFile, ListedFile, ProviderRefused, ProviderUnreachable
+from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
+from providers.spool import fill, md5_in, piece_at, pieces, size_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,11 +85,11 @@ class Container:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
-        if not await self.put_new(name, content, metadata, BUNDLE_MEDIA_TYPE):
+        if not await self.put_new(name, io.BytesIO(content), metadata, BUNDLE_MEDIA_TYPE):
             return await self._there_before(name, digest)
         return self._staged(name, metadata)
 
-    async def put_new(self, name: str, content: bytes, metadata: Mapping[str, str], media_type: str) -> bool:
+    async def put_new(self, name: str, content: IO[bytes], metadata: Mapping[str, str], media_type: str) -> bool:
         """Put the bytes there, unless something has the name: whether they were."""
         try:
             await self.put(name, content, metadata, media_type)
@@ -109,19 +111,19 @@ class Container:
             return self._staged(name, properties.metadata or {})
 
     async def put(
-        self, name: str, content: bytes, metadata: Mapping[str, str], media_type: str = BUNDLE_MEDIA_TYPE
+        self, name: str, content: IO[bytes], metadata: Mapping[str, str], media_type: str = BUNDLE_MEDIA_TYPE
     ) -> None:
         """Put a blob there if nothing has the name. Raises Answered (409, BlobAlreadyExists)."""
         async with self._blob(name) as blob:
             from azure.storage.blob import ContentSettings
 
-            settings = ContentSettings(content_type=media_type, content_md5=_md5(content))
-            if len(content) >= BLOCKS_BYTES_MIN:
+            settings = ContentSettings(content_type=media_type, content_md5=bytearray(md5_in(content)))
+            if (size := size_of(content)) >= BLOCKS_BYTES_MIN:
                 await self._put_in_blocks(blob, content, settings, dict(metadata))
                 return
             await _asked(
                 lambda: blob.upload_blob(
-                    content,
+                    piece_at(content, 0, size),
                     metadata=dict(metadata),
                     content_settings=settings,
                     overwrite=False,
@@ -141,8 +143,8 @@ class Container:
                 raise
             return content
 
-    async def found(self, name: str, *, bytes_max: int) -> FoundFile | None:
-        """The blob, cut off somewhere behind so many bytes; None when there is none."""
+    async def read_into(self, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        """Write the blob down, cut off somewhere behind so many bytes, and tell its age; None when there is none."""
         async with self._blob(name) as blob:
             try:
                 properties = await _asked(blob.get_blob_properties)
@@ -150,10 +152,13 @@ class Container:
                 if error.http_status == 404:
                     return None
                 raise
-        content = b""
-        while len(content) <= bytes_max and (piece := await self.read(name, first=len(content))):
-            content += piece
-        return FoundFile(content=content, at=properties.last_modified)
+
+        async def read(first: int, _: int) -> bytes:
+            return await self.read(name, first=first)
+
+        await fill(into, read, piece_bytes=READ_BYTES_MAX, bytes_max=bytes_max)
+        since: datetime = properties.last_modified
+        return since
 
     async def page(self, prefix: str, cursor: str) -> FilePage:
         """The blobs whose names begin so, NAMES_MAX at a time."""
@@ -213,17 +218,16 @@ class Container:
         return f"{self._url}/{self._storage.container}/{name}"
 
     async def _put_in_blocks(
-        self, blob: BlobClient, content: bytes, settings: ContentSettings, metadata: dict[str, str]
+        self, blob: BlobClient, content: IO[bytes], settings: ContentSettings, metadata: dict[str, str]
     ) -> None:
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock
 
-        pieces = [content[start : start + BLOCK_BYTES] for start in range(0, len(content), BLOCK_BYTES)]
-        wanted = {_block_id(number, piece): piece for number, piece in enumerate(pieces)}
+        wanted = [_block_id(number, piece) for number, piece in enumerate(pieces(content, BLOCK_BYTES))]
         for cuts in range(CUTS_MAX + 1):
             try:
                 there = await self._arrived(blob)
-                for block_id, piece in wanted.items():
+                for block_id, piece in zip(wanted, pieces(content, BLOCK_BYTES), strict=True):
                     if there.get(block_id) != len(piece):
                         await _asked(
                             lambda id=block_id, data=piece: blob.stage_block(id, data, validate_content=True)  # type: ignore[misc]
@@ -359,11 +363,6 @@ def _is_unknown(error: BaseException | None) -> bool:
     if not isinstance(error, aiohttp.ClientConnectorDNSError):
         return False
     return error.os_error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-
-
-def _md5(content: bytes) -> bytearray:
-    """It tells damage, not forgery, apart."""
-    return bytearray(hashlib.md5(content, usedforsecurity=False).digest())
 
 
 def _block_id(number: int, piece: bytes) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import IO
 from uuid import UUID
 
 from domain.clouds import GcpIdentity, GcpStorage, Identity, Storage
@@ -28,7 +30,6 @@ from providers.provider import (
     Bundle,
     FilePage,
     Finding,
-    FoundFile,
     Image,
     LogChunk,
     Observation,
@@ -156,13 +157,13 @@ class GcpProvider:
             await together(*(work.bucket.remove(name) for name in await work.bucket.names(naming.folder(order))))
             return remaining
 
-    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+    async def put_file(self, place: Place, name: str, content: IO[bytes]) -> bool:
         async with self._storage(place) as bucket:
             return await bucket.put(name, content, {}, FILE_MEDIA_TYPE)
 
-    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
         async with self._storage(place) as bucket:
-            return await bucket.found(name, bytes_max=bytes_max)
+            return await bucket.read_into(name, into, bytes_max=bytes_max)
 
     async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
         async with self._storage(place) as bucket:

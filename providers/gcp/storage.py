@@ -7,7 +7,7 @@ import base64
 import hashlib
 import io
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import msgspec
@@ -15,7 +15,8 @@ from gcloud.aio.storage import Storage
 
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, answered
-from providers.provider import Bundle, FilePage, FoundFile, ListedFile, ProviderRefused, ProviderUnreachable
+from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
+from providers.spool import fill, md5_in, piece_at, size_of
 
 # Larger ones are sent in pieces, and go on after a cut where it left off.
 RESUMABLE_BYTES_MIN = 8 * 1024 * 1024
@@ -71,21 +72,25 @@ class Bucket:
         """
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
-        made = await self._put_new(name, content, metadata, "application/gzip")
+        made = await self._put_new(name, io.BytesIO(content), metadata, "application/gzip")
         return await self._there_before(name, digest) if made is None else self._staged(name, made)
 
-    async def put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> bool:
+    async def put(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> bool:
         """Put the bytes there, unless something has the name: whether they were. Raises ProviderUnreachable when they
         arrived damaged."""
         return await self._put_new(name, content, metadata, media_type) is not None
 
-    async def found(self, name: str, *, bytes_max: int) -> FoundFile | None:
-        """The object, cut off behind so many bytes; None when there is none."""
+    async def read_into(self, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        """Write the object down, cut off somewhere behind so many bytes, and tell its age; None when there is none."""
         metadata = await self._metadata(name)
         if metadata is None:
             return None
-        content = await self.read(name, first=0, last=bytes_max)
-        return FoundFile(content=content, at=datetime.fromisoformat(metadata["updated"]))
+
+        async def read(first: int, size_bytes: int) -> bytes:
+            return await self.read(name, first=first, last=first + size_bytes - 1)
+
+        await fill(into, read, piece_bytes=PIECE_BYTES, bytes_max=bytes_max)
+        return datetime.fromisoformat(metadata["updated"])
 
     async def page(self, prefix: str, cursor: str) -> FilePage:
         """The objects whose names begin so, OBJECTS_MAX at a time."""
@@ -134,7 +139,7 @@ class Bucket:
                 raise
 
     async def _put_new(
-        self, name: str, content: bytes, metadata: dict[str, str], media_type: str
+        self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str
     ) -> dict[str, Any] | None:
         """The object as it is there now; None when something has had the name."""
         try:
@@ -149,14 +154,14 @@ class Bucket:
             raise ProviderUnreachable(self._damaged(name))
         return made
 
-    async def _put(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> dict[str, Any]:
-        if len(content) >= RESUMABLE_BYTES_MIN:
+    async def _put(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> dict[str, Any]:
+        if (size := size_of(content)) >= RESUMABLE_BYTES_MIN:
             return await self._put_in_pieces(name, content, metadata, media_type)
         found: dict[str, Any] = await self._asked(
             self._storage.upload(
                 self._name,
                 name,
-                io.BytesIO(content),
+                io.BytesIO(piece_at(content, 0, size)),
                 content_type=media_type,
                 parameters={"ifGenerationMatch": "0"},
                 # The library writes the name of a field anew: this one becomes `md5Hash`, and `md5Hash` would not.
@@ -167,13 +172,13 @@ class Bucket:
         return found
 
     async def _put_in_pieces(
-        self, name: str, content: bytes, metadata: dict[str, str], media_type: str
+        self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str
     ) -> dict[str, Any]:
         place = await self._begin(name, content, metadata, media_type)
-        sent, cuts, is_known = 0, 0, True
+        size, sent, cuts, is_known = size_of(content), 0, 0, True
         while True:
-            piece = content[sent : sent + PIECE_BYTES] if is_known else b""
-            span = f"bytes {sent}-{sent + len(piece) - 1}/{len(content)}" if is_known else f"bytes */{len(content)}"
+            piece = piece_at(content, sent, PIECE_BYTES) if is_known else b""
+            span = f"bytes {sent}-{sent + len(piece) - 1}/{size}" if is_known else f"bytes */{size}"
             try:
                 done, sent = await self._continue(place, piece, span, sent + len(piece) if is_known else 0)
             except (aiohttp.ClientError, TimeoutError) as cut:
@@ -186,7 +191,7 @@ class Bucket:
             if done is not None:
                 return done
 
-    async def _begin(self, name: str, content: bytes, metadata: dict[str, str], media_type: str) -> str:
+    async def _begin(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> str:
         async with self._account.wire.session.post(
             f"{self._account.wire.root('storage')}/upload/storage/v1/b/{self._name}/o",
             params={"uploadType": "resumable", "name": name, "ifGenerationMatch": "0"},
@@ -194,7 +199,7 @@ class Bucket:
                 "Authorization": f"Bearer {await self._account.token()}",
                 "Content-Type": "application/json; charset=UTF-8",
                 "X-Upload-Content-Type": media_type,
-                "X-Upload-Content-Length": str(len(content)),
+                "X-Upload-Content-Length": str(size_of(content)),
             },
             data=msgspec.json.encode({"name": name, "metadata": metadata, "md5Hash": _md5(content)}),
         ) as response:
@@ -255,9 +260,9 @@ class Bucket:
             raise ProviderUnreachable(f"Cloud Storage does not answer: {str(error) or 'it takes too long'}.") from error
 
 
-def _md5(content: bytes) -> str:
-    """As Google writes it; it tells damage, not forgery, apart."""
-    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+def _md5(content: IO[bytes]) -> str:
+    """As Google writes it."""
+    return base64.b64encode(md5_in(content)).decode()
 
 
 def _next_byte(range_header: str, expected: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec
@@ -27,6 +28,13 @@ class Shown(Generic[T]):
             if visible_at <= time:
                 shown = value
         return shown
+
+
+class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in a storage, and since when it has been there."""
+
+    content: bytes
+    at: datetime
 
 
 class MadeBundle(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
-from typing import TypeVar
+from typing import IO, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,7 +25,6 @@ from providers.provider import (
     Call,
     FilePage,
     Finding,
-    FoundFile,
     Image,
     ListedFile,
     LogChunk,
@@ -41,8 +40,9 @@ from providers.provider import (
     Source,
     Step,
 )
-from providers.simulated.made import Made, MadeBuild, MadeBundle, MadeImage, MadeService
+from providers.simulated.made import FoundFile, Made, MadeBuild, MadeBundle, MadeImage, MadeService
 from providers.simulated.weather import FAIR, Behaviour, Weather
+from providers.spool import piece_at, size_of
 
 Address = tuple[str, ...]
 
@@ -98,16 +98,20 @@ class SimulatedProvider:
     async def check_storage(self, tenant_id: UUID, project_id: UUID, identity: Identity, storage: Storage) -> Finding:
         return Finding(status="verified", steps=(Step(name="storage", status="passed", message="It is there."),))
 
-    async def put_file(self, place: Place, name: str, content: bytes) -> bool:
+    async def put_file(self, place: Place, name: str, content: IO[bytes]) -> bool:
         async with self._stormy():
             before = len(self.files)
-            self.files.setdefault((place.storage, name), FoundFile(content=content, at=self._now()))
+            whole = piece_at(content, 0, size_of(content))
+            self.files.setdefault((place.storage, name), FoundFile(content=whole, at=self._now()))
             return len(self.files) > before
 
-    async def read_file(self, place: Place, name: str, *, bytes_max: int) -> FoundFile | None:
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
         async with self._stormy():
             found = self.files.get((place.storage, name))
-            return found and FoundFile(content=found.content[: bytes_max + 1], at=found.at)
+            if found is None:
+                return None
+            into.write(found.content[: bytes_max + 1])
+            return found.at
 
     async def list_files(self, place: Place, folder: str, cursor: str = "") -> FilePage:
         async with self._stormy():

@@ -16,7 +16,8 @@ from api.first_start import TENANT_ID
 from api.resumable_uploads import PARTIAL
 from domain.clouds import GcpStorage
 from providers.files import FRESH, digest_of
-from providers.provider import FoundFile, ProviderRefused, ProviderUnreachable
+from providers.provider import ProviderRefused, ProviderUnreachable
+from providers.simulated.made import FoundFile
 from providers.simulated.provider import SimulatedProvider
 from tests.api.steps import a_project, ask, connected, fields_of, is_problem, upload
 from tests.api.world import MAIN_DART, World

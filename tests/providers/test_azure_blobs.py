@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -70,6 +71,7 @@ class Stand:
         )
 
 
+BYTES_MAX = 1 << 30
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 
 
@@ -153,6 +155,12 @@ def name() -> str:
     return f"dcf/{uuid4()}/source.tar.gz"
 
 
+async def _whole(stand: Stand, name: str) -> bytes | None:
+    into = io.BytesIO()
+    since = await stand.container.read_into(name, into, bytes_max=BYTES_MAX)
+    return into.getvalue() if since else None
+
+
 async def test_what_is_there_already_is_neither_put_again_nor_overwritten(stand: Stand, name: str) -> None:
     first = await stand.container.stage(name, b"one", deployment_id="1", dart="3.11.0")
 
@@ -165,12 +173,11 @@ async def test_what_is_there_already_is_neither_put_again_nor_overwritten(stand:
 
 
 async def test_is_read_from_a_byte_on_and_to_a_limit(stand: Stand, name: str) -> None:
-    assert await stand.container.found(name, bytes_max=9) is None
-    await stand.container.put(name, b"0123456789", {})
+    assert await _whole(stand, name) is None
+    await stand.container.put(name, io.BytesIO(b"0123456789"), {})
 
-    found = await stand.container.found(name, bytes_max=10)
-    assert found is not None
-    assert found.content == b"0123456789"
+    found = await _whole(stand, name)
+    assert found == b"0123456789"
     assert await stand.container.read(name, first=7) == b"789"
     assert await stand.container.read(name, first=10) == b""
 
@@ -178,12 +185,11 @@ async def test_is_read_from_a_byte_on_and_to_a_limit(stand: Stand, name: str) ->
 async def test_what_is_large_goes_in_blocks_and_overwrites_nothing(stand: Stand, name: str) -> None:
     content = bytes(range(256)) * (2 * BLOCK_BYTES // 256) + b"and a bit"
 
-    assert await stand.container.put_new(name, content, {}, "text/plain")
-    assert not await stand.container.put_new(name, content[::-1], {}, "text/plain")
+    assert await stand.container.put_new(name, io.BytesIO(content), {}, "text/plain")
+    assert not await stand.container.put_new(name, io.BytesIO(content[::-1]), {}, "text/plain")
 
-    found = await stand.container.found(name, bytes_max=len(content))
-    assert found is not None
-    assert found.content == content
+    found = await _whole(stand, name)
+    assert found == content
 
 
 async def test_what_was_damaged_on_its_way_is_not_taken(stand: Stand, name: str) -> None:
@@ -206,7 +212,7 @@ async def test_is_listed_by_prefix_and_taken_away_twice(stand: Stand) -> None:
 
 
 async def test_a_link_opens_one_blob_for_whoever_has_it_and_only_to_read(stand: Stand, name: str) -> None:
-    await stand.container.put(name, b"four", {})
+    await stand.container.put(name, io.BytesIO(b"four"), {})
     await stand.container.put(f"{name}.other", b"five", {})
 
     link = await stand.container.link(name)
@@ -219,7 +225,7 @@ async def test_a_link_opens_one_blob_for_whoever_has_it_and_only_to_read(stand: 
 
 
 async def test_nothing_is_told_to_whoever_has_no_token_for_it(stand: Stand, name: str) -> None:
-    await stand.container.put(name, b"four", {})
+    await stand.container.put(name, io.BytesIO(b"four"), {})
 
     for header in ({}, {"Authorization": f"Bearer {bearer(audience='https://management.azure.com')}"}):
         answer = await stand.asked(
@@ -269,9 +275,8 @@ class TestBehindTheDoor:
         await stand.container.stage(name, content, deployment_id="3", dart="")
 
         puts = [path for method, path in stand.customer.asked if method == "PUT" and path.endswith(name)]
-        found = await stand.container.found(name, bytes_max=len(content))
-        assert found is not None
-        assert found.content == content
+        found = await _whole(stand, name)
+        assert found == content
         assert len(puts) == 5  # The first block, whose answer was lost twice, is not sent again after that.
 
     async def test_who_has_no_role_is_refused(self, stand: Stand, name: str) -> None:
@@ -280,7 +285,7 @@ class TestBehindTheDoor:
         stand.customer.take("Storage Blob Data Contributor")
         try:
             with pytest.raises(Answered) as refusal:
-                await stand.container.put(name, b"one", {})
+                await stand.container.put(name, io.BytesIO(b"one"), {})
         finally:
             stand.customer.assignments |= kept
         assert (refusal.value.http_status, refusal.value.code) == (403, "AuthorizationPermissionMismatch")

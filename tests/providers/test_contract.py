@@ -39,7 +39,7 @@ from tests.providers.grounds import (
     sources,
     withdrawn,
 )
-from tests.providers.keeping import check_keeping
+from tests.providers.keeping import check_damage, check_keeping, check_large
 from tests.runner.town import Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -85,14 +85,26 @@ class TestVerifying:
         assert all(step.name and step.message for step in (*identity.steps, *storage.steps))
 
 
-async def test_keeps_files_apart_under_their_names_and_overwrites_none(ground: Ground) -> None:
+def _keeper(ground: Ground) -> tuple[KeepsFiles, Place]:
     if not isinstance(ground.provider, KeepsFiles):
         pytest.skip("its storage is the service's own store")
-    tenant, project = uuid4(), uuid4()
-    await check_keeping(
-        ground.provider,
-        Place(tenant_id=tenant, project_id=project, identity=ground.identity, storage=ground.storage),
+    return ground.provider, Place(
+        tenant_id=uuid4(), project_id=uuid4(), identity=ground.identity, storage=ground.storage
     )
+
+
+async def test_keeps_files_apart_under_their_names_and_overwrites_none(ground: Ground) -> None:
+    await check_keeping(*_keeper(ground))
+
+
+async def test_hands_out_no_file_that_was_damaged(ground: Ground) -> None:
+    await check_damage(*_keeper(ground))
+
+
+async def test_holds_a_few_parts_of_a_large_file_at_a_time(ground: Ground) -> None:
+    if isinstance(ground.provider, SimulatedProvider):
+        pytest.skip("it is in memory altogether")
+    await check_large(*_keeper(ground))
 
 
 class TestADeployment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -9,7 +10,8 @@ import pytest
 
 from domain.clouds import GcpIdentity, GcpStorage
 from providers import files
-from providers.provider import FoundFile, Place, ProviderBusy
+from providers.provider import Place, ProviderBusy
+from providers.simulated.made import FoundFile
 from providers.simulated.provider import SimulatedProvider
 from tests.providers.keeping import check_keeping
 
@@ -37,7 +39,7 @@ def cloud() -> SimulatedProvider:
 
 
 async def _kept(cloud: SimulatedProvider, *, known_as: str = "", after: timedelta = timedelta(0)) -> str:
-    return await files.keep(cloud, PLACE, DIGEST, CONTENT, known_as=known_as, now=NOW + after)
+    return await files.keep(cloud, PLACE, DIGEST, io.BytesIO(CONTENT), known_as=known_as, now=NOW + after)
 
 
 async def test_the_simulated_cloud_keeps_files_as_the_others_do() -> None:
@@ -92,4 +94,4 @@ class TestFetch:
             cloud.files[PLACE.storage, PLAIN] = FoundFile(content=content, at=NOW)
 
         with pytest.raises(files.FileLost):
-            await files.fetch(cloud, PLACE, PLAIN, DIGEST, size_bytes=len(CONTENT))
+            await files.fetch(cloud, PLACE, PLAIN, DIGEST, io.BytesIO(), size_bytes=len(CONTENT))

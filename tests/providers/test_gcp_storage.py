@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from providers.provider import Place, ProviderUnreachable
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.providers.grounds import Ground, gcp
+from tests.providers.keeping import read_back
 
 CONTENT = bytes(range(256)) * ((RESUMABLE_BYTES_MIN + 4096) // 256)
 PIECES = -(-len(CONTENT) // PIECE_BYTES)
@@ -45,13 +47,12 @@ async def test_goes_on_where_it_was_cut_off(ground: Ground, lost: int, sent: int
     if lost:
         cloud.google.faults.add(Fault("lose", "storage.put", times=lost))
 
-    assert await provider.put_file(place, name, CONTENT)
+    assert await provider.put_file(place, name, io.BytesIO(CONTENT))
 
     assert cloud.google.calls.count("storage.put") - before == sent
-    found = await provider.read_file(place, name, bytes_max=len(CONTENT))
-    assert found is not None
-    assert found.content == CONTENT
-    assert not await provider.put_file(place, name, CONTENT[:-1] + b"x")
+    found = await read_back(provider, place, name)
+    assert found == CONTENT
+    assert not await provider.put_file(place, name, io.BytesIO(CONTENT[:-1] + b"x"))
 
 
 @pytest.mark.parametrize(
@@ -67,11 +68,10 @@ async def test_what_was_damaged_on_its_way_is_refused_and_sent_again(
     cloud.google.faults.add(Fault("damage", method))
 
     with pytest.raises(ProviderUnreachable, match="did not arrive as it was sent"):
-        await provider.put_file(place, name, content)
-    kept = await provider.read_file(place, name, bytes_max=len(content))
-    assert await provider.put_file(place, name, content)
-    found = await provider.read_file(place, name, bytes_max=len(content))
+        await provider.put_file(place, name, io.BytesIO(content))
+    kept = await read_back(provider, place, name)
+    assert await provider.put_file(place, name, io.BytesIO(content))
+    found = await read_back(provider, place, name)
 
     assert kept is None
-    assert found is not None
-    assert found.content == content
+    assert found == content

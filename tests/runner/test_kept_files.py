@@ -24,7 +24,8 @@ from domain.integration import (
     integration_id,
 )
 from providers import files
-from providers.provider import FilePage, FoundFile, Place, ProviderRefused
+from providers.provider import FilePage, Place, ProviderRefused
+from providers.simulated.made import FoundFile
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import STORMY
 from tests.providers.test_files import PLACE
