@@ -15,7 +15,7 @@ from providers.spool import digest_in
 MEBIBYTE = 1024 * 1024
 # More than two parts of any storage, and far less than the whole.
 HELD_BYTES_MAX = 12 * MEBIBYTE
-LARGE_BYTES = 24 * MEBIBYTE
+LARGE_BYTES = 16 * MEBIBYTE
 
 
 async def read_back(keeper: KeepsFiles, place: Place, name: str) -> bytes | None:
