@@ -200,8 +200,8 @@ async def test_what_was_damaged_on_its_way_is_not_taken(stand: Stand, name: str)
 async def test_is_listed_by_prefix_and_taken_away_twice(stand: Stand) -> None:
     folder = f"dcf/{uuid4()}/"
     for letter in "ba":
-        await stand.container.put(f"{folder}{letter}", b"x", {})
-    await stand.container.put(f"dcf/{uuid4()}/c", b"x", {})
+        await stand.container.put(f"{folder}{letter}", io.BytesIO(b"x"), {})
+    await stand.container.put(f"dcf/{uuid4()}/c", io.BytesIO(b"x"), {})
 
     page = await stand.container.page(folder, "")
     assert [item.name for item in page.items] == [f"{folder}a", f"{folder}b"]
@@ -213,7 +213,7 @@ async def test_is_listed_by_prefix_and_taken_away_twice(stand: Stand) -> None:
 
 async def test_a_link_opens_one_blob_for_whoever_has_it_and_only_to_read(stand: Stand, name: str) -> None:
     await stand.container.put(name, io.BytesIO(b"four"), {})
-    await stand.container.put(f"{name}.other", b"five", {})
+    await stand.container.put(f"{name}.other", io.BytesIO(b"five"), {})
 
     link = await stand.container.link(name)
 
