@@ -5,6 +5,7 @@ Images are put into the repository as they are, and releases count as healthy: n
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -172,7 +173,8 @@ class TestABuild:
         both = [f"dcf-build:{uuid4()}" for _ in range(2)]
         for key in both:
             builds.made[key] = Running(key, 1, given, builds.projects["dcf-build"], at=later)
-        await place.provider._work(wanted).bucket.put(naming.bundle_name(wanted), b"sources", {}, "application/zip")
+        bucket, sources = place.provider._work(wanted).bucket, io.BytesIO(b"sources")
+        await bucket.put(naming.bundle_name(wanted), sources, {}, "application/zip")
 
         await place.provider.stop_build(wanted)
 
