@@ -208,6 +208,8 @@ class Tasks:
         except (Problem, ValueError, aiohttp.ClientError) as error:
             self._end(made, "Failed", f"failed to download context: {error}")
             return
+        if made.is_canceled:  # While there was nothing yet to be stopped.
+            await asyncio.to_thread(made.work.stop)
         while not made.work.is_over:
             await asyncio.sleep(LOOK_SECONDS)
         if made.is_canceled:
@@ -236,6 +238,9 @@ class Tasks:
         return {"registry": f"{registry.lower()}.azurecr.io", **named.groupdict(), "digest": pushed}
 
     def _end(self, made: Made, status: str, error: str = "") -> None:
+        """One that is over stays as it is: what it was stopped in the middle of may fail then."""
+        if made.is_over:
+            return
         made.properties.update({"status": status, "finishTime": _now(), "lastUpdatedTime": _now()})
         if error:
             made.properties["runErrorMessage"] = error
