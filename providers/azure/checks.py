@@ -15,12 +15,12 @@ from providers.azure.account import Account
 from providers.azure.errors import Answered, command, grant, told
 from providers.azure.identity import MANAGEMENT, STORAGE, CredentialUnknown, Tokens
 from providers.azure.making import make
+from providers.azure.registry import REGISTRY_VERSION
 from providers.azure.roles import Permission, Place, Role
 from providers.azure.storage import AccountMissing, Container, probe_name
 from providers.provider import ProviderBusy, ProviderRefused
 from providers.walk import MaySpread, NotSeen, Spreading, Walk
 
-REGISTRY_VERSION = "2023-07-01"
 GROUP_VERSION = "2025-04-01"
 IDENTITY_VERSION = "2024-11-30"
 STORAGE_VERSION = "2026-09-01"

@@ -152,7 +152,7 @@ class AzureProvider:
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
                 await work.images.remove()
-            names = await work.container.names(naming.folder(order))
+            names = await work.container.left(naming.folder(order))
             await together(*(work.container.remove(name) for name in names))
             return remaining
 

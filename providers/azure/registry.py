@@ -13,7 +13,9 @@ from providers.azure.account import Account, target_of
 from providers.azure.errors import Answered, command, grant
 from providers.azure.identity import REGISTRY, AccessToken
 from providers.azure.wire import Reply
-from providers.provider import Image, Order, ProviderRefused
+from providers.provider import Image, Order, ProviderRefused, ProviderUnreachable
+
+REGISTRY_VERSION = "2023-07-01"
 
 MANIFESTS = ", ".join(
     (
@@ -128,8 +130,14 @@ class Images:
         return self._image(digest)
 
     async def remove(self) -> None:
-        """Take the deployment's tag away, and the image too when no other deployment has one on it."""
-        found = await self.find()
+        """Take the deployment's tag away, and the image too when no other deployment has one on it. In a registry that the
+        customer removed there is none."""
+        try:
+            found = await self.find()
+        except ProviderUnreachable:
+            if await self._is_there():  # Else nothing has its name.
+                raise
+            return
         if found is None:
             return
         place = f"/acr/v1/{self._repository}"
@@ -139,6 +147,10 @@ class Images:
             await self._found("DELETE", f"/v2/{self._repository}/manifests/{found.digest}")
         else:
             await self._found("DELETE", f"{place}/_tags/{self._tag}")
+
+    async def _is_there(self) -> bool:
+        path = naming.registry_path(self._target)
+        return await self._account.found("GET", path, REGISTRY_VERSION, dict[str, Any]) is not None
 
     def _image(self, digest: str) -> Image:
         return Image(reference=f"{naming.login_server(self._target)}/{self._repository}@{digest}", digest=digest)

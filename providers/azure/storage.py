@@ -185,6 +185,17 @@ class Container:
 
             return await _asked(page)
 
+    async def left(self, prefix: str) -> list[str]:
+        """The same; where the customer removed the container or the account, none is."""
+        try:
+            return await self.names(prefix)
+        except AccountMissing:
+            return []
+        except Answered as error:
+            if error.http_status == 404:
+                return []
+            raise
+
     async def remove(self, name: str) -> None:
         """Take the blob away; it may be gone already."""
         async with self._blob(name) as blob:

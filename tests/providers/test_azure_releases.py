@@ -22,7 +22,7 @@ from providers.issuer import Issuer
 from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.azure.apps import App
 from tests.emulators.azure.cloud import AzureCloud
-from tests.emulators.azure.customer import IDENTITY_TYPE, REGISTRY
+from tests.emulators.azure.customer import CONTAINER, IDENTITY_TYPE, REGISTRY, path_of
 from tests.emulators.azure.faults import Fault
 from tests.providers.grounds import (
     HELLO,
@@ -369,6 +369,23 @@ async def test_a_later_target_is_pulled_for_as_it_says_and_cannot_name_another_e
     assert refused.value.code == "service_elsewhere"
     await withdrawn(place.provider, again)
     await withdrawn(place.provider, first)
+
+
+async def test_what_the_customer_removed_before_keeps_nothing_from_being_taken_away(place: Place) -> None:
+    """The registry, at whose name nothing answers then, and the storage's container."""
+    wanted, customer = order(ground=place.ground), place.cloud.customer
+    await deployed(place.provider, wanted, sources(HELLO))
+    registry = path_of("Microsoft.ContainerRegistry/registries", REGISTRY).lower()
+    removed = customer.resources.pop(registry)
+    customer.containers.clear()
+    try:
+        await withdrawn(place.provider, wanted)
+        assert place.cloud.azure.apps.names() == []
+    finally:
+        customer.resources[registry] = removed
+        customer.containers.add(CONTAINER)
+    await withdrawn(place.provider, wanted)
+    assert [name for name in place.cloud.remains() if str(wanted.deployment_id) in name] == []
 
 
 async def test_an_app_of_somebody_else_is_left_alone(place: Place) -> None:

@@ -79,6 +79,8 @@ class Images:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         registry, path = request.match_info["registry"], request.match_info["path"]
+        if path_of(_KIND, registry).lower() not in self._customer.resources and request.transport is not None:
+            request.transport.abort()  # Nothing has the name of one that is not there.
         try:
             match path.split("/"):
                 case ["oauth2", "exchange"]:
