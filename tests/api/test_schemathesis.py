@@ -31,7 +31,7 @@ from tests.emulators.oidc_issuer import CLIENT_ID, oidc_issuer
 from tests.support.service import ROOT
 
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
-SECONDS_MAX = 240
+SECONDS_MAX = 480
 # The rest need a cloud that is not offered, or somebody who was invited.
 DONE_MIN = 0.8
 # Headers mean the same wherever they are taken: they are tried on these, and left out of what else is tried, where a key
