@@ -91,6 +91,7 @@ def test_whoever_is_asked_to_stop_while_the_database_is_silent_is_gone_within_te
         for session in sessions:
             with suppress(ProcessLookupError):
                 os.kill(session, signal.SIGCONT)
+    crew.await_ready()
 
     assert sessions
     assert min(seconds.values()) > 1, f"one was kept by nothing: {seconds}"
