@@ -88,6 +88,17 @@ class Account:
             raise ProviderUnreachable(f"Azure answered what cannot be read: {error}.") from error
         return held
 
+    async def found_all(
+        self, path: str, version: str, item: type[T], *, query: Mapping[str, str] | None = None
+    ) -> list[T]:
+        """The same; none where what would have them is not there."""
+        try:
+            return await self.all(path, version, item, query=query)
+        except Answered as error:
+            if error.http_status == 404:
+                return []
+            raise
+
 
 class _Page(msgspec.Struct, rename="camel"):
     value: list[Any] = []

@@ -194,12 +194,7 @@ class Apps:
 
     async def revisions(self) -> list[Revision]:
         """All of them, the oldest first."""
-        try:
-            found = await self._account.all(f"{self._path}/revisions", VERSION, Revision)
-        except Answered as error:
-            if error.http_status == 404:
-                return []
-            raise
+        found = await self._account.found_all(f"{self._path}/revisions", VERSION, Revision)
         return sorted(found, key=lambda one: (one.properties.created_time or "", one.name))
 
     async def make(self, body: dict[str, Any]) -> Reply:

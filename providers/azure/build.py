@@ -94,12 +94,7 @@ class Builds:
 
     async def _all(self, order: Order) -> list[Run]:
         path, query = f"{_registry(order)}/runs", {"$filter": f"TaskName eq '{naming.task_name(order)}'", "$top": "20"}
-        try:
-            return await self._account.all(path, VERSION, Run, query=query)
-        except Answered as error:
-            if error.http_status == 404:
-                return []
-            raise
+        return await self._account.found_all(path, VERSION, Run, query=query)
 
     async def forget(self, order: Order) -> None:
         """Remove the task; what its runs did stays on record in the registry."""

@@ -145,7 +145,8 @@ class Tokens:
             )
         return ProviderRefused(
             "WORKLOAD_IDENTITY_TOKEN_REFUSED",
-            f"{error.message} If others use this provider too, make another one for this service.",
+            f"{error.message} If others use this provider too, make another one for this service. If our keys were handed over "
+            f"to it, hand those at {self._source.keys_url} over anew.",
             self._pools.correct(whose[2]),
         )
 

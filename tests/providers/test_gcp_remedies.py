@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from domain.clouds import GcpIdentity
 from providers.gcp.provider import GcpProvider
@@ -16,22 +14,10 @@ from providers.provider import Order, ProviderRefused
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.names import EMAIL
-from tests.providers.grounds import HELLO, Ground, applied, built, deployed, gcp, order, sources, withdrawn
+from tests.providers.grounds import HELLO, Ground, applied, built, deployed, order, sources, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _DELETE = "artifactregistry.projects.locations.repositories.packages.versions.delete"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with gcp(tmp_path_factory.mktemp("gcp")) as ready:
-        yield ready
-
-
-@pytest.fixture
-def cloud(ground: Ground) -> GcpCloud:
-    assert isinstance(ground.cloud, GcpCloud)
-    return ground.cloud
 
 
 def _images(ground: Ground, wanted: Order) -> Images:

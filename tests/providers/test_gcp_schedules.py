@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from domain.release import PinnedImage, Trigger
 from providers.gcp.provider import GcpProvider
@@ -19,7 +17,7 @@ from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnr
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.names import EMAIL
-from tests.providers.grounds import PROBE, Ground, built, deployed, gcp, gone_back, order, settled, sources, withdrawn
+from tests.providers.grounds import PROBE, Ground, built, deployed, gone_back, order, settled, sources, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,18 +26,6 @@ DUE = datetime(2026, 11, 27, 2, 0, tzinfo=UTC)
 NOT_DUE = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
 TRIGGER = Trigger(type="schedule", settings={"cron": "0 3 * * 1-5", "timeZone": "Europe/Madrid"})
 MEMBER = f"serviceAccount:{EMAIL}"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with gcp(tmp_path_factory.mktemp("gcp")) as ready:
-        yield ready
-
-
-@pytest.fixture
-def cloud(ground: Ground) -> GcpCloud:
-    assert isinstance(ground.cloud, GcpCloud)
-    return ground.cloud
 
 
 async def test_call_what_serves_when_they_are_due_and_go_with_it(ground: Ground, cloud: GcpCloud) -> None:

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import uuid4
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from process.secret import Secret
 from providers.provider import Order, ProviderRefused, ProviderUnreachable
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.names import EMAIL
-from tests.providers.grounds import PROBE, Ground, applied, deployed, gcp, order, sources, withdrawn
+from tests.providers.grounds import PROBE, Ground, applied, deployed, order, sources, withdrawn
 
 SENTINEL = "sentinel-7c11-never-to-be-seen"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with gcp(tmp_path_factory.mktemp("gcp")) as ready:
-        yield ready
-
-
-@pytest.fixture
-def cloud(ground: Ground) -> GcpCloud:
-    assert isinstance(ground.cloud, GcpCloud)
-    return ground.cloud
 
 
 async def _password(url: str) -> str:
