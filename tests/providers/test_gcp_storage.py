@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from providers.gcp.provider import GcpProvider
 from providers.gcp.storage import PIECE_BYTES, RESUMABLE_BYTES_MIN
 from providers.provider import Place, ProviderUnreachable
 from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.faults import Fault
-from tests.providers.grounds import Ground, gcp
+from tests.providers.grounds import Ground
 from tests.providers.keeping import read_back
 
 CONTENT = bytes(range(256)) * ((RESUMABLE_BYTES_MIN + 4096) // 256)
 PIECES = -(-len(CONTENT) // PIECE_BYTES)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with gcp(tmp_path_factory.mktemp("gcp")) as ready:
-        yield ready
 
 
 @pytest.mark.parametrize(
