@@ -30,7 +30,8 @@ from projections.tables import install
 
 # Rows are the same as ours without the history, which the library does not have.
 MODEL = msgspec.structs.replace(DEPLOYMENTS, build=1, keeps_history=False)
-INSERTED_TOGETHER = 500
+# Few enough: see EVENTS_AT_ONCE in eventsourcing_application.py.
+INSERTED_TOGETHER = 100
 WAIT_SECONDS_MAX = 10.0
 _TRACKING = "deploymentsprojection_tracking"
 _FORGET = f"DELETE FROM {_TRACKING} WHERE application_name = %s"  # noqa: S608 - constants of this file
