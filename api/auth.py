@@ -66,7 +66,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    """Checks credentials, remembering each good one for CACHE_SECONDS.
+    """Checks credentials, remembering each good one for CACHE_SECONDS, unless its caller may nothing yet.
 
     A credential is an API key, or an ID token where people may sign in. The read model says whose a key is; whether it was
     revoked is asked of the log, which is never behind.
@@ -103,8 +103,8 @@ class Authenticator:
             return None
         return (await self._sign_in.tokens.identity(text)).email
 
-    async def principal(self, authorization: str | None, chosen: str | None = None) -> Principal:
-        """The caller an Authorization header names, acting in the tenant a Dcf-Tenant header chose.
+    async def principal(self, authorization: str | None, chosen: str | None = None, *, anew: bool = False) -> Principal:
+        """The caller an Authorization header names, acting in the tenant a Dcf-Tenant header chose; `anew`: not as remembered.
 
         Raises CredentialMissing, CredentialUnknown, NotAMember, IssuerAway.
         """
@@ -116,11 +116,15 @@ class Authenticator:
         # Kept under a hash, so that no credential stays in memory.
         digest = hashlib.sha256(text.encode()).digest()
         known = self._known.get((digest, chosen))
-        if known is None or known.until <= self._monotonic():
+        if anew or known is None or known.until <= self._monotonic():
             known = await self._looked_up((digest, chosen), text)
         if known.expires_at is not None and known.expires_at <= self._clock():
             raise _expired("ID token" if known.principal.actor.type == "person" else "API key", known.expires_at)
         return known.principal
+
+    def forget(self, actor_id: UUID) -> None:
+        """Remember nothing of a caller about whom something changed just now."""
+        self._known = {key: known for key, known in self._known.items() if known.principal.actor.id != str(actor_id)}
 
     async def _looked_up(self, key: _Key, text: str) -> _Known:
         """Look it up once for all who ask at the same time, whoever of them leaves meanwhile."""
@@ -134,9 +138,12 @@ class Authenticator:
         del self._looking[key]
         if ended.cancelled() or ended.exception() is not None:
             return
+        known = ended.result()
+        if known.principal.role == "none":
+            return  # Whoever was just invited in would be told for a while that they are not.
         if len(self._known) >= CACHED_MAX:
             self._known.clear()
-        self._known[key] = ended.result()
+        self._known[key] = known
 
     async def _look_up(self, text: str, chosen: str | None) -> _Known:
         if self._sign_in is not None and looks_like_one(text):
@@ -212,7 +219,11 @@ async def authorize(request: Request[Any, Any, Any]) -> None:
     if operation.permission == "public":
         return
     authenticator: Authenticator = request.app.state["authenticator"]
-    principal = await authenticator.principal(exchange.header(b"authorization"), exchange.header(b"dcf-tenant"))
+    credential, chosen = exchange.header(b"authorization"), exchange.header(b"dcf-tenant")
+    principal = await authenticator.principal(credential, chosen)
+    if operation.permission not in principal.permissions and principal.memberships and principal.role != "none":
+        # What is remembered of a member is no ground to refuse them: their role may have changed since.
+        principal = await authenticator.principal(credential, chosen, anew=True)
     exchange.principal = principal
     rate_limits: RateLimits = request.app.state["rate_limits"]
     exchange.limits = await rate_limits.spend(principal)

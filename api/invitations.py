@@ -293,6 +293,7 @@ async def accept_invitation(request: Request[Any, Any, Any]) -> Answer:
         answered = await writing.do(command, answer, record_refusals=False)
     except TenantUnknown:
         raise InvitationUnknown from None
+    services.authenticator.forget(person_id)
     if answered.status == 200:
         await services.sealing.erase(tenant_id, invitation_id)
     return answered
@@ -340,10 +341,12 @@ async def leave_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUID
     if not is_member:
         writing.records_nothing()
     try:
-        return await writing.do(command, lambda _: Reply(body=body), record_refusals=is_member)
+        answered = await writing.do(command, lambda _: Reply(body=body), record_refusals=is_member)
     except TenantUnknown:
         # Whether there is such a tenant is none of a stranger's business.
         raise MemberUnknown from None
+    services_of(request).authenticator.forget(person_id)
+    return answered
 
 
 def _is_member(request: Request[Any, Any, Any], tenant_id: UUID) -> bool:

@@ -291,7 +291,9 @@ async def revoke_key(request: Request[Any, Any, Any], key_id: FromPath[UUID]) ->
         )
         return Reply(body=body, position="last" if state.revoked_at is None else "unchanged")
 
-    return await writing.do(command, answer, entity=stream)
+    answered = await writing.do(command, answer, entity=stream)
+    services_of(request).authenticator.forget(key_id)
+    return answered
 
 
 def _require_own(asked_for: KeyRequest, principal: Principal) -> None:

@@ -210,7 +210,9 @@ async def add_member(request: Request[Any, Any, Any]) -> Answer:
     )
     body = Member(person_id=command.person_id, role=command.role, added_at=recorded_time(None))
     reply = Reply(status=201, location=f"/api/v1/tenant/members/{command.person_id}", body=body)
-    return await writing.do(command, lambda _: reply)
+    answered = await writing.do(command, lambda _: reply)
+    services_of(request).authenticator.forget(command.person_id)
+    return answered
 
 
 _CHANGE = Operation(
@@ -285,7 +287,9 @@ async def _act(services: Services, writing: Writing, command: ChangeRole | Remov
 
     # A member's ETag is the last event about the person; what If-Match is held against is the tenant's stream.
     versions = {known.position: known.end} if known else {}
-    return await writing.do(command, answer, entity=stream, versions=versions)
+    answered = await writing.do(command, answer, entity=stream, versions=versions)
+    services.authenticator.forget(command.person_id)
+    return answered
 
 
 async def _membership(services: Services, stream: StreamRef, person_id: UUID) -> _Membership | None:

@@ -16,13 +16,14 @@ from api.answer import JSON, PROBLEM, Answer, Header, encoded, etag
 from api.compression import plain_tag
 from api.errors import headers_of, problem_of
 from api.exchange import Exchange, exchange_of
+from api.operation import operation_of
 from api.principal import Principal
 from api.refusals import ParameterInvalid
 from api.services import Services, services_of
 from commands.command import Command, States
 from commands.execute import Context, Done, KeyReused, Named, RefusedBefore, execute, named_ids, refuse
 from commands.ids import random_id
-from domain.event import StreamRef
+from domain.event import SYSTEM_TENANT, StreamRef
 from domain.refusal import FieldError, PreconditionFailed, Refusal
 from domain.uuids import named_uuid
 
@@ -318,7 +319,9 @@ def _command_id(principal: Principal, request: Request[Any, Any, Any], key: str 
         )
     route = f"{request.method} {request.scope['path_template']}"
     actor = f"{principal.actor.type}/{principal.actor.id}"
-    return named_uuid(principal.tenant_id, f"{actor}\n{route}\n{key}")
+    # What is about oneself may change in which tenant one acts: repeated after that, it is still the same request.
+    acting_in = SYSTEM_TENANT if operation_of(request.route_handler).permission == "self" else principal.tenant_id
+    return named_uuid(acting_in, f"{actor}\n{route}\n{key}")
 
 
 def _line(kept: _Kept) -> bytes:
