@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -19,6 +20,7 @@ from domain.refusal import FieldError
 T = TypeVar("T")
 
 _GOT_FLOAT = "got `float`"
+_CHARSET = re.compile(r"""charset\s*=\s*"?([^\s;"]+)""", re.IGNORECASE)
 
 
 async def read(request: Request[Any, Any, Any], type: type[T]) -> tuple[T, bytes]:
@@ -74,6 +76,13 @@ def _check_announced(request: Request[Any, Any, Any], bytes_max: int) -> None:
             f"This request takes a body as it is, not in the encoding {coding[:40].decode('latin-1')}.",
             errors=(FieldError(field="Content-Encoding", message="not taken"),),
             remedy="Send the body without Content-Encoding.",
+        )
+    transfer = headers.get(b"transfer-encoding")
+    if transfer is not None and transfer.strip().lower() != b"chunked":
+        raise MediaTypeNotTaken(
+            f"This request takes a body as it is, not in the transfer encoding {transfer[:40].decode('latin-1')}.",
+            errors=(FieldError(field="Transfer-Encoding", message="only chunked is taken"),),
+            remedy="Send the body with a Content-Length, or with Transfer-Encoding: chunked.",
         )
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > bytes_max:
@@ -140,10 +149,17 @@ def _decoder(type: Hashable) -> msgspec.json.Decoder[Any]:
 
 def _check_media_type(request: Request[Any, Any, Any]) -> None:
     header = exchange_of(request.scope).header(b"content-type")
-    given = "application/json" if header is None else header.partition(";")[0].strip().lower()
+    given, _, parameters = ("application/json" if header is None else header).partition(";")
+    given = given.strip().lower()
     if given != "application/json" and not given.endswith("+json"):
         raise MediaTypeNotTaken(
             f"This request takes application/json, not {given[:100]}.", remedy="Send Content-Type: application/json."
+        )
+    charset = _CHARSET.search(parameters)
+    if charset is not None and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise MediaTypeNotTaken(
+            f"JSON is UTF-8 (RFC 8259, 8.1), not {charset[1][:40]}.",
+            remedy="Send the body in UTF-8, and Content-Type: application/json.",
         )
 
 

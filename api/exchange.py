@@ -27,6 +27,7 @@ SINGLE = frozenset(
         b"authorization",
         b"content-type",
         b"dcf-tenant",
+        b"host",
         b"idempotency-key",
         b"if-match",
         b"if-position",

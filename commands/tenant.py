@@ -300,7 +300,7 @@ def require_other_owner(tenant: Tenant, person_id: UUID) -> None:
 
 def _require_plan(name: str, states: States) -> None:
     if states.at(PLAN, plan_stream(name)).limits is None:
-        raise PlanUnknown
+        raise PlanUnknown(errors=(FieldError(field="plan", message="no such plan"),))
 
 
 def _record(command: TenantCommand, event: TenantEvent) -> Decision:

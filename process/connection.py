@@ -45,7 +45,10 @@ _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+ HTTP/1\.[
 _ANSWER = b"HTTP/1.1 "
 _NO_ANSWER_YET = b"HTTP/1.1 1"
 
-_HEAD = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+_HEAD = (
+    b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
+    b"x-request-id: %b\r\nx-correlation-id: %b\r\nconnection: close\r\n\r\n"
+)
 
 
 class _HeadTooLarge(Exception):
@@ -295,6 +298,8 @@ class Connection(HttpToolsProtocol):
         )
 
     def _refuse(self, status: bytes, code: str, title: str, detail: str, remedy: str) -> None:
+        # Nothing was read by which the caller could have named the request.
+        request_id = str(uuid4())
         body = msgspec.json.encode(
             {
                 "type": f"urn:dcf:problem:{code}",
@@ -304,10 +309,11 @@ class Connection(HttpToolsProtocol):
                 "code": code,
                 "errors": [],
                 "remedy": remedy,
-                "correlationId": str(uuid4()),
+                "correlationId": request_id,
             }
         )
-        answer = _HEAD % (status, len(body)) + body
+        named = request_id.encode()
+        answer = _HEAD % (status, len(body), named, named) + body
         if self._awaits_body and self.pipeline:
             self.pipeline.popleft()  # The one that is refused, which waits behind others.
         elif self._awaits_body or getattr(self.cycle, "response_complete", True):

@@ -97,7 +97,7 @@ HEADERS = {
     "AcceptEncoding": _header("Accept-Encoding", "`gzip`: answers that are not small come compressed.", "gzip"),
     "IdempotencyKey": _header(
         "Idempotency-Key",
-        "The same key and request again get the first answer; another request with it is refused.",
+        "The same key and request again get the first answer; with another body or address it is refused. It counts for its caller and this operation.",
         "7b0c1f0e-deploy-42",
         _KEY_SCHEMA,
     ),

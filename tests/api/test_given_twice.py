@@ -62,6 +62,7 @@ class TestHeaders:
         [
             ("Authorization", "Bearer dcf_x"),
             ("Content-Type", "application/json"),
+            ("Host", "test"),
             ("Dcf-Tenant", "01890a5d-ac96-774b-bcce-b302099a8057"),
             ("Idempotency-Key", "key-1"),
             ("If-Match", '"1"'),

@@ -9,7 +9,7 @@ import httpx
 
 from api.first_start import TENANT_ID
 from tests.api.runs import succeeded
-from tests.api.steps import a_function, a_project, ask, connected, is_problem, the_files
+from tests.api.steps import a_function, a_project, ask, connected, fields_of, is_problem, the_files
 from tests.api.world import World
 
 PLACE = f"/api/v1/operations/tenants/{TENANT_ID}"
@@ -34,6 +34,7 @@ class TestCreateTenant:
 
         assert is_problem(taken, 409, "tenant_name_taken")
         assert is_problem(unknown, 404, "plan_not_found")
+        assert fields_of(unknown) == ["plan"]
 
 
 class TestSuspendTenant:

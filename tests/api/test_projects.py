@@ -71,10 +71,26 @@ class TestCreateProject:
         assert fields_of(answer) == fields
         assert (await ask(client, "GET", "/projects"))["items"] == []
 
-    async def test_refuses_another_media_type(self, client: httpx.AsyncClient) -> None:
-        answer = await client.post("/api/v1/projects", content=b"{}", headers={"Content-Type": "text/plain"})
+    @pytest.mark.parametrize(
+        "given", ["text/plain", "application/json; charset=utf-16", 'application/json;Charset="latin1"']
+    )
+    async def test_refuses_another_media_type(self, client: httpx.AsyncClient, given: str) -> None:
+        answer = await client.post("/api/v1/projects", content=b'{"name":"shop"}', headers={"Content-Type": given})
 
         assert is_problem(answer, 415, "media_type_not_taken")
+
+    async def test_takes_utf_8_by_its_name(self, client: httpx.AsyncClient) -> None:
+        named = {"Content-Type": "application/json; charset=UTF-8"}
+
+        assert (await client.post("/api/v1/projects", content=b'{"name":"shop"}', headers=named)).status_code == 201
+
+    async def test_refuses_a_transfer_encoding_it_would_not_undo(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post(
+            "/api/v1/projects", content=b'{"name":"shop"}', headers={"Transfer-Encoding": "gzip, chunked"}
+        )
+
+        assert is_problem(answer, 415, "media_type_not_taken")
+        assert fields_of(answer) == ["Transfer-Encoding"]
 
     async def test_refuses_a_body_in_an_encoding(self, client: httpx.AsyncClient) -> None:
         """By what it is called, not as broken JSON, and says which encodings are taken (RFC 9110, 15.5.16)."""

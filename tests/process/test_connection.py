@@ -160,7 +160,9 @@ class TestConnection:
 
         assert head.startswith(b"HTTP/1.1 400")
         assert b"application/problem+json" in head
-        assert json.loads(body)["code"] == "request_malformed"
+        problem = json.loads(body)
+        assert problem["code"] == "request_malformed"
+        assert f"x-request-id: {problem['correlationId']}".encode() in head
 
     @pytest.mark.parametrize("method", [b"BREW", b"get", b"GETTER", b"A" * 40])
     async def test_with_a_method_that_nobody_knows_is_told_so(self, port: int, method: bytes) -> None:
