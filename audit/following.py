@@ -52,8 +52,10 @@ async def following(
             page = await reader.page(query, tenant_id, *values, after=seen, limit=_PAGE_EVENTS)
             for found in page.items:
                 yield Followed(found, found.position)
-            # What was looked through need not be looked through again, however little of it was wanted.
-            seen = head if page.next_after is None else page.next_after
+            # What was looked through need not be looked through again, however little of it was wanted. The page may hold more
+            # than there was when the head was asked for.
+            last = page.items[-1].position if page.items else 0
+            seen = max(head, last) if page.next_after is None else page.next_after
             await asyncio.sleep(PAUSE_SECONDS if page.next_after is None else 0)
         elif not await log.wait_beyond(seen, seconds_max=min(SILENCE_SECONDS_MAX, max(0.0, end - time.monotonic()))):
             yield Followed(None, seen)

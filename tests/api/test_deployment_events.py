@@ -16,11 +16,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.first_start import TENANT_ID
+from audit.following import following
 from commands.execute import Context, execute
 from commands.ids import new_id
 from commands.progress import ClaimDeployment, RecordWaiting
 from eventstore.leases import MemoryLeases
+from eventstore.log import Log
 from eventstore.meta import Actor
+from projections.deployment_events import TIMELINE
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import Behaviour
 from runner.composition import Stores, make_runner
@@ -55,6 +58,21 @@ async def waiting(world: World, deployment: Any, times: int) -> None:
         context = Context(actor=Actor("runner", "a runner"), command_id=new_id(), correlation_id=new_id())
         await execute(world.log, command, context)
         await asyncio.sleep(0)
+
+
+class LateOnce:
+    """A log that tells of its last event from the second question on."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._behind = 1
+
+    async def head(self) -> int:
+        behind, self._behind = self._behind, 0
+        return await self._log.head() - behind
+
+    async def wait_beyond(self, position: int, *, seconds_max: float) -> bool:
+        return await self._log.wait_beyond(position, seconds_max=seconds_max)
 
 
 @asynccontextmanager
@@ -110,6 +128,18 @@ class TestFollow:
         assert [message.data for message in told] == listed["items"][: len(told)]
         assert [message.id for message in told] == [item["position"] for item in listed["items"][: len(told)]]
         assert {message.event for message in told} <= {item["type"] for item in listed["items"]}
+
+    async def test_what_is_recorded_while_it_looks_is_told_once(self, world: World, deployment: Any) -> None:
+        """Goal: no event twice, also of those between the head that was asked for and the page that was read.
+        Method: a log whose head is asked for just before the last event was recorded."""
+        await waiting(world, deployment, 3)
+        log, of = LateOnce(world.log), UUID(deployment["deploymentId"])
+
+        followed = following(log, world.services.reader, TIMELINE, TENANT_ID, (of,), after=0, seconds_max=0.2)  # type: ignore[arg-type]
+        told = [item.position async for item in followed if item.event is not None]
+
+        assert told == sorted(set(told))
+        assert told[-1] == await world.log.head()
 
     async def test_a_project_tells_of_all_its_deployments(self, world: World, deployment: Any) -> None:
         path = f"/projects/{deployment['projectId']}/events"
