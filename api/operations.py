@@ -283,11 +283,14 @@ async def choose_tenant_plan(request: Request[Any, Any, Any], tenant_id: FromPat
     """What the tenant has already stays, also what is more than the plan allows; there will be no more of it."""
     asked_for, content = await read(request, PlanChoice)
     writing = Writing(request, content)
-    known = found_or(TenantUnknown, await services_of(request).reader.one(TENANT_GET, tenant_id)).row
+    services = services_of(request)
+    known = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_id)).row
     command = ChoosePlan(tenant_id=tenant_id, at=writing.asked["at"], plan=asked_for.plan)
     stream = TENANT.stream(tenant_id, tenant_id)
 
-    return await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
+    answered = await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
+    services.rate_limits.look_again(tenant_id)
+    return answered
 
 
 _USAGE = Operation(

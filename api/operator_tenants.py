@@ -136,9 +136,12 @@ async def resume_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[UUI
 
 async def _changed(request: Request[Any, Any, Any], writing: Writing, command: SuspendTenant | ResumeTenant) -> Answer:
     tenant_id = command.tenant_id
-    known = found_or(TenantUnknown, await services_of(request).reader.one(TENANT_GET, tenant_id)).row
+    services = services_of(request)
+    known = found_or(TenantUnknown, await services.reader.one(TENANT_GET, tenant_id)).row
     stream = TENANT.stream(tenant_id, tenant_id)
-    return await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
+    answered = await writing.do(command, lambda states: tenant_reply(known, stream, states), entity=stream)
+    services.rate_limits.look_again(tenant_id)
+    return answered
 
 
 OPERATOR_TENANT_ROUTES = (create_tenant, invite_owner, suspend_tenant, resume_tenant)

@@ -85,6 +85,12 @@ class RateLimits:
         if bucket is not None and bucket.suspended is not None:
             raise TenantIsSuspended(f"The tenant is suspended: {bucket.suspended or 'no reason was given'}.")
 
+    def look_again(self, tenant_id: UUID) -> None:
+        """Ask with the tenant's next request what it may: its plan was changed just now, or it was suspended or resumed."""
+        bucket = self._buckets.get(tenant_id)
+        if bucket is not None:
+            bucket.quota_until = 0
+
     async def spend(self, principal: Principal) -> tuple[Header, ...]:
         """Count one request; the headers of its answer. Raises TooManyRequests."""
         if principal.is_operator:

@@ -75,7 +75,7 @@ def decide(command: RuntimeCommand, states: States) -> Decision:
             require_in_order(dates)
             return Decision() if dates == before else _record(RuntimeDatesSet(version=command.version, dates=dates))
         case SetDefaultRuntime():
-            require_selectable(runtimes, command.version, command.at)
+            require_selectable(runtimes, command.version, command.at, field="version")
             changed = runtimes.default != command.version
             return _record(RuntimeDefaultSet(version=command.version)) if changed else Decision()
         case _:

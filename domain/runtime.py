@@ -158,17 +158,22 @@ def standing(dates: Dates, at: datetime) -> Standing:
 def require_in_order(dates: Dates) -> None:
     """Raise DatesOutOfOrder unless each phase begins no earlier than the one before it."""
     given = [
-        instant
-        for instant in (
-            dates.released_at,
-            dates.deprecation_announced_at,
-            dates.block_new_deploys_after,
-            dates.disable_execution_after,
+        (field, instant)
+        for field, instant in (
+            ("releasedAt", dates.released_at),
+            ("deprecationAnnouncedAt", dates.deprecation_announced_at),
+            ("blockNewDeploysAfter", dates.block_new_deploys_after),
+            ("disableExecutionAfter", dates.disable_execution_after),
         )
         if instant is not None
     ]
-    if any(later < earlier for earlier, later in pairwise(given)):
-        raise DatesOutOfOrder
+    errors = tuple(
+        FieldError(field=field, message=f"before {former}")
+        for (former, earlier), (field, later) in pairwise(given)
+        if later < earlier
+    )
+    if errors:
+        raise DatesOutOfOrder(errors=errors)
 
 
 def days_until(instant: datetime, at: datetime) -> int:
@@ -176,18 +181,18 @@ def days_until(instant: datetime, at: datetime) -> int:
     return max(0, (instant - at).days)
 
 
-def require_selectable(runtimes: Runtimes, version: str, at: datetime) -> None:
-    """Raise unless a new draft may choose the version at this instant."""
+def require_selectable(runtimes: Runtimes, version: str, at: datetime, *, field: str = "runtime") -> None:
+    """Raise unless a new draft may choose the version at this instant; `field` is what the request calls it."""
     dates = runtimes.dates.get(version)
     if dates is None:
         raise RuntimeUnknown(
-            f"There is no runtime {version!r}.", errors=(FieldError(field="runtime", message="unknown runtime"),)
+            f"There is no runtime {version!r}.", errors=(FieldError(field=field, message="unknown runtime"),)
         )
     phase = standing(dates, at).phase
     if phase != "supported":
         raise RuntimeNotSelectable(
             f"Runtime {version} is {phase}; new drafts can only choose a supported one.",
-            errors=(FieldError(field="runtime", message=f"{version} is {phase}"),),
+            errors=(FieldError(field=field, message=f"{version} is {phase}"),),
         )
 
 

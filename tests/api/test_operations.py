@@ -62,15 +62,16 @@ class TestRuntimes:
         assert chosen["version"] == "3.10.0"
         assert (await ask(operator, "GET", "/runtimes"))["default"] == "3.10.0"
         assert is_problem(refused, 422, "runtime_not_selectable")
+        assert fields_of(refused) == ["version"]
 
     async def test_refuses_by_name(self, operator: httpx.AsyncClient) -> None:
         again = {"version": "3.11.0", "releasedAt": "2026-02-11T00:00:00Z"}
         early = {"disableExecutionAfter": "2020-01-01T00:00:00Z"}
 
         assert is_problem(await operator.post("/api/v1/operations/runtimes", json=again), 409, "runtime_exists")
-        assert is_problem(
-            await operator.patch("/api/v1/operations/runtimes/3.11.0", json=early), 422, "dates_out_of_order"
-        )
+        refused = await operator.patch("/api/v1/operations/runtimes/3.11.0", json=early)
+        assert is_problem(refused, 422, "dates_out_of_order")
+        assert fields_of(refused) == ["disableExecutionAfter"]
         assert is_problem(await operator.patch("/api/v1/operations/runtimes/9.9.9", json={}), 404, "runtime_not_found")
 
 

@@ -41,11 +41,13 @@ class TestSuspendTenant:
     async def test_lets_nothing_be_changed_until_it_is_resumed(self, world: World) -> None:
         async with world.client(world.operator_key) as operator:
             place = f"/operations/tenants/{TENANT_ID}"
-            suspended = await ask(operator, "POST", f"{place}/suspend", {"reason": "unpaid"})
             async with world.client() as owner:
+                await a_project(owner, "before")
+                suspended = await ask(operator, "POST", f"{place}/suspend", {"reason": "unpaid"})
                 refused = await owner.post("/api/v1/projects", json={"name": "shop"})
                 read = await owner.get("/api/v1/projects")
-            resumed = await ask(operator, "POST", f"{place}/resume")
+                resumed = await ask(operator, "POST", f"{place}/resume")
+                await a_project(owner, "after")
 
         assert (suspended["suspended"], resumed["suspended"]) == ("unpaid", None)
         assert is_problem(refused, 403, "tenant_suspended")

@@ -98,7 +98,7 @@ class TestSetDefaultRuntime:
 
     def test_refuses_one_that_new_drafts_cannot_choose(self) -> None:
         given(a.runtime_added(deprecation_announced_at=a.AT)).when(a.set_default_runtime()).then_refused(
-            RuntimeNotSelectable, fields=("runtime",)
+            RuntimeNotSelectable, fields=("version",)
         )
 
     def test_refuses_a_runtime_that_was_never_added(self) -> None:
