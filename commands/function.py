@@ -315,7 +315,8 @@ def _check_environment(environment: dict[str, str]) -> None:
     size = sum(len(name) + len(value.encode()) for name, value in environment.items())
     if len(environment) > ENVIRONMENT_VARIABLES_MAX or size > ENVIRONMENT_BYTES_MAX:
         most = f"Keep to {ENVIRONMENT_VARIABLES_MAX} variables and {ENVIRONMENT_BYTES_MAX} bytes in all."
-        raise EnvironmentTooLarge(remedy=most)
+        held = f"{len(environment)} variables, {size} bytes"
+        raise EnvironmentTooLarge(errors=(FieldError(field="environment", message=held),), remedy=most)
     for name, value in environment.items():
         field = f"environment.{name}"[:160]
         check_variable_name(name, field=field)

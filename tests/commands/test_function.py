@@ -79,8 +79,12 @@ WRONG: list[tuple[dict[str, Any], type[Exception], tuple[str, ...] | None]] = [
     ({"environment": {"A=B": "1"}}, EnvironmentNameNotAllowed, None),
     ({"environment": {"": "1"}}, EnvironmentNameNotAllowed, None),
     ({"environment": {"A": "nul\0"}}, EnvironmentValueNotAllowed, ("environment.A",)),
-    ({"environment": {f"A{n}": "" for n in range(ENVIRONMENT_VARIABLES_MAX + 1)}}, EnvironmentTooLarge, None),
-    ({"environment": {"A": "ä" * (ENVIRONMENT_BYTES_MAX // 2)}}, EnvironmentTooLarge, None),
+    (
+        {"environment": {f"A{n}": "" for n in range(ENVIRONMENT_VARIABLES_MAX + 1)}},
+        EnvironmentTooLarge,
+        ("environment",),
+    ),
+    ({"environment": {"A": "ä" * (ENVIRONMENT_BYTES_MAX // 2)}}, EnvironmentTooLarge, ("environment",)),
     ({"artifact_files": ArtifactFiles(code_file=a.id_of(99))}, ArtifactUnknown, ("artifactFiles.code_file",)),
 ]
 
