@@ -16,11 +16,12 @@ from api.onboarding import Verification
 from api.operation import Operation
 from api.patterns import whole
 from api.reading import tenant_of
-from api.services import services_of
+from api.services import Services, services_of
 from api.targets import (
     AwsRegion,
     CodeBuildProject,
     EcrRepository,
+    LambdaName,
     ProviderNotOffered,
     RoleArn,
     offered,
@@ -28,11 +29,11 @@ from api.targets import (
 from api.writing import Writing
 from commands.basis import fold
 from domain.clouds import AwsIdentity, AwsStorage
-from domain.integration import StorageNotChecked
+from domain.integration import IntegrationUnknown, StorageNotChecked
 from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
 from domain.refusal import FieldError, Invalid
 from projections.integrations import Integration
-from providers.aws.checks import ChecksNamed, Named
+from providers.aws.named import ChecksNamed, Named
 from providers.aws.setup import AwsSetup, Wanted, setup
 from providers.provider import Finding
 
@@ -73,6 +74,7 @@ class AwsVerifyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     code_build_project: CodeBuildProject | None = None
     ecr_repository: EcrRepository | None = None
     execution_role_arn: RoleArn | None = None
+    function_name: LambdaName | None = None
 
 
 class AwsBucketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,12 +204,24 @@ async def _identity(request: Request[Any, Any, Any], project_id: UUID, given: Aw
 async def _look(
     request: Request[Any, Any, Any], tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named
 ) -> Finding:
-    provider = offered(services_of(request), "aws")
+    services = services_of(request)
+    provider = offered(services, "aws")
     if named == Named():
         return await provider.verify_identity(tenant_id, project_id, identity)
     if not isinstance(provider, ChecksNamed):
         raise ProviderNotOffered("This service cannot look at what deployments to aws name.")
-    return await provider.verify_named(tenant_id, project_id, identity, named)
+    bucket = await _bucket(services, tenant_id, project_id)
+    return await provider.verify_named(tenant_id, project_id, identity, msgspec.structs.replace(named, bucket=bucket))
+
+
+async def _bucket(services: Services, tenant_id: UUID, project_id: UUID) -> str:
+    """Where the project stages its files, or is going to; empty while nobody said."""
+    try:
+        state = await onboarding.integration_state(services, tenant_id, project_id, "aws")
+    except IntegrationUnknown:
+        return ""
+    storage = state.storage or state.storage_checked
+    return storage.bucket if isinstance(storage, AwsStorage) else ""
 
 
 def _named(given: AwsSetupRequest | AwsVerifyRequest) -> dict[str, Any]:

@@ -26,6 +26,10 @@ THROTTLED_SECONDS = 5.0
 BUSY_SECONDS_MAX = 120.0
 MESSAGE_CHARACTERS_MAX = 1500
 MISSING_POLICY = "dcf-missing"
+DENIED_OUTRIGHT = (
+    "A policy denies it outright: a service control policy of the organization, a permissions boundary, or the role's own; "
+    "whoever keeps that policy mends it."
+)
 
 _THROTTLED = frozenset(
     {
@@ -118,6 +122,11 @@ class Answered(Exception):
     def is_unsigned(self) -> bool:
         """Whether the signature is what it does not take."""
         return self.code in _UNSIGNED
+
+    @property
+    def is_distrusted(self) -> bool:
+        """Whether a role is said not to let one of Amazon's services become it: lastingly, or for some seconds yet."""
+        return "cannot be assumed by" in self.message or "to assume the role" in self.message
 
     @property
     def says_nothing(self) -> bool:
@@ -214,8 +223,7 @@ def denied(
         return ProviderRefused(
             "AWS_PERMISSION_DENIED",
             _short(error.message),
-            "A policy denies it outright: a service control policy of the organization, a permissions boundary, or the "
-            "role's own; whoever keeps that policy mends it.",
+            DENIED_OUTRIGHT,
         )
     if not action:
         return ProviderRefused(
@@ -250,6 +258,22 @@ def grant_to(role_arn: str, action: str | list[str], resource: str) -> str:
         f"{MISSING_POLICY}-{_slug(action, resource)}",
         "--policy-document",
         document([statement]),
+    )
+
+
+def grant_statements(role_arn: str, statements: list[dict[str, Any]]) -> str:
+    """The command that lets a role do several things; its policy takes the place of no other one."""
+    text = document(statements)
+    return command(
+        "aws",
+        "iam",
+        "put-role-policy",
+        "--role-name",
+        role_name(role_arn),
+        "--policy-name",
+        f"{MISSING_POLICY}-{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+        "--policy-document",
+        text,
     )
 
 

@@ -51,10 +51,14 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
         return seen.get("State") == "Pending" or seen.get("LastUpdateStatus") == "InProgress"
 
     @property
+    def could_not_be_made(self) -> bool:
+        return bool(self.configuration.get("State") == "Failed")
+
+    @property
     def failure(self) -> str:
         """Why it cannot run; empty when it can."""
         seen = self.configuration
-        if seen.get("State") == "Failed":
+        if self.could_not_be_made:
             return str(seen.get("StateReason") or "Lambda could not make the function.")
         if seen.get("LastUpdateStatus") == "Failed":
             return str(seen.get("LastUpdateStatusReason") or "Lambda could not update the function.")

@@ -9,6 +9,9 @@ from providers.aws.account import Account, target_of
 from providers.aws.errors import Answered
 from providers.provider import Image, Order, ProviderRefused
 
+# What ECR says of a tag that it does not have.
+_GONE = "ImageNotFound"
+
 
 class Images:
     """The image of one order, as one account sees it."""
@@ -27,6 +30,13 @@ class Images:
         """Let an image that is there have this deployment's tag too. Raises ProviderRefused (`image_missing`)."""
         found = await self._found("batch_get_image", imageIds=[{"imageDigest": digest}])
         images = found["images"] if found else []
+        for one in found.get("failures", []) if found else []:
+            if one["failureCode"] != _GONE:
+                raise ProviderRefused(
+                    "AWS_IMAGE_UNREADABLE",
+                    f"ECR does not give the image {digest}: {one['failureCode']}: {one.get('failureReason', '')}",
+                    "Mend what ECR names, and deploy again.",
+                )
         if not images:
             raise ProviderRefused(
                 "image_missing", "The image is no longer in the repository.", "Deploy from the sources."
@@ -44,9 +54,17 @@ class Images:
                 raise
         return self._image(digest)
 
-    async def remove(self) -> None:
-        """Take the deployment's tag away, and the image with the last one; it may be gone already."""
-        await self._found("batch_delete_image", imageIds=[{"imageTag": naming.tag(self._order)}])
+    async def remove(self) -> tuple[str, ...]:
+        """Take the deployment's tag away, and the image with the last one; it may be gone already. What ECR does not
+        delete is named, with its words."""
+        found = await self._found("batch_delete_image", imageIds=[{"imageTag": naming.tag(self._order)}])
+        failures = found.get("failures", []) if found else []
+        return tuple(
+            f"image {naming.image_path(self._target)}:{one['imageId']['imageTag']}"
+            f" ({one['failureCode']}: {one.get('failureReason', '')})"
+            for one in failures
+            if one["failureCode"] != _GONE
+        )
 
     def _image(self, digest: str) -> Image:
         return Image(reference=f"{naming.image_path(self._target)}@{digest}", digest=digest)

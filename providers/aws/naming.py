@@ -68,6 +68,11 @@ def build_note(order: Order) -> str:
     return f"{folder(order)}build"
 
 
+def former_schedule(order: Order) -> str:
+    """Where the schedule that the deployment's release takes the place of is kept."""
+    return f"{folder(order)}schedule-before"
+
+
 def tag(order: Order) -> str:
     """Each deployment's image has a tag of its own."""
     return str(order.deployment_id)

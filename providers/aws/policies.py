@@ -17,6 +17,57 @@ CODE_BUILD = "codebuild.amazonaws.com"
 # What we do with secrets, whose values we cannot read back, and what the function does.
 KEEPING = ("secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:TagResource")
 OPENING = "secretsmanager:GetSecretValue"
+# Without any of these a build fails; what it may do beside them makes it faster.
+_LOGGING = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
+_FETCHING = "s3:GetObject"
+_SIGNING_IN = "ecr:GetAuthorizationToken"
+_PUSHING = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+)
+_RUNNING = (
+    "lambda:AddPermission",
+    "lambda:CreateAlias",
+    "lambda:CreateFunction",
+    "lambda:CreateFunctionUrlConfig",
+    "lambda:DeleteAlias",
+    "lambda:DeleteFunction",
+    "lambda:DeleteFunctionUrlConfig",
+    "lambda:GetAlias",
+    "lambda:GetFunction",
+    "lambda:GetFunctionConfiguration",
+    "lambda:GetFunctionUrlConfig",
+    "lambda:GetPolicy",
+    "lambda:InvokeFunction",
+    "lambda:ListTags",
+    "lambda:ListVersionsByFunction",
+    "lambda:PublishVersion",
+    "lambda:RemovePermission",
+    "lambda:TagResource",
+    "lambda:UpdateAlias",
+    "lambda:UpdateFunctionCode",
+    "lambda:UpdateFunctionConfiguration",
+    "lambda:UpdateFunctionUrlConfig",
+)
+SCHEDULING = (
+    "scheduler:CreateSchedule",
+    "scheduler:DeleteSchedule",
+    "scheduler:GetSchedule",
+    "scheduler:UpdateSchedule",
+)
+# What lets everybody call a Function URL.
+PUBLISHING = ("lambda:AddPermission", "lambda:UpdateFunctionUrlConfig")
+
+
+class Needed(msgspec.Struct, frozen=True, kw_only=True):
+    """Actions that a role has to be allowed on one thing."""
+
+    resource: str
+    actions: tuple[str, ...]
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +81,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     ecr_repository: str
     execution_role_arn: str
     role_arn: str
+    builder_role_arn: str = ""
     functions: str = "*"
     secrets: str = f"{naming.ROOT}*"
 
@@ -93,28 +145,7 @@ def of_deployer(places: Places) -> list[Statement]:
         _allow(
             "Functions",
             [places.function_arn, f"{places.function_arn}:*"],
-            "lambda:AddPermission",
-            "lambda:CreateAlias",
-            "lambda:CreateFunction",
-            "lambda:CreateFunctionUrlConfig",
-            "lambda:DeleteAlias",
-            "lambda:DeleteFunction",
-            "lambda:DeleteFunctionUrlConfig",
-            "lambda:GetAlias",
-            "lambda:GetFunction",
-            "lambda:GetFunctionConfiguration",
-            "lambda:GetFunctionUrlConfig",
-            "lambda:GetPolicy",
-            "lambda:InvokeFunction",
-            "lambda:ListTags",
-            "lambda:ListVersionsByFunction",
-            "lambda:PublishVersion",
-            "lambda:RemovePermission",
-            "lambda:TagResource",
-            "lambda:UpdateAlias",
-            "lambda:UpdateFunctionCode",
-            "lambda:UpdateFunctionConfiguration",
-            "lambda:UpdateFunctionUrlConfig",
+            *_RUNNING,
         ),
         {
             **_allow("RunAs", places.execution_role_arn, "iam:PassRole"),
@@ -123,13 +154,15 @@ def of_deployer(places: Places) -> list[Statement]:
         _allow(
             "Schedules",
             places.arn("scheduler", "schedule/default/dcf-*"),
-            "scheduler:CreateSchedule",
-            "scheduler:DeleteSchedule",
-            "scheduler:GetSchedule",
-            "scheduler:UpdateSchedule",
+            *SCHEDULING,
         ),
         _allow("Secrets", places.secrets_arn, *KEEPING),
-        _allow("Looking", places.execution_role_arn, "iam:GetRole", "iam:SimulatePrincipalPolicy"),
+        _allow(
+            "Looking",
+            [places.execution_role_arn, places.builder_role_arn],
+            "iam:GetRole",
+            "iam:SimulatePrincipalPolicy",
+        ),
         _allow("LookingAtItself", places.role_arn, "iam:SimulatePrincipalPolicy"),
     ]
 
@@ -156,25 +189,40 @@ def of_builder(places: Places) -> list[Statement]:
         _allow(
             "Log",
             [places.build_log_arn, f"{places.build_log_arn}:*"],
-            "logs:CreateLogGroup",
-            "logs:CreateLogStream",
-            "logs:PutLogEvents",
+            *_LOGGING,
         ),
-        _allow("Sources", f"{places.bucket_arn}/{naming.ROOT}*", "s3:GetObject", "s3:GetObjectVersion"),
+        _allow("Sources", f"{places.bucket_arn}/{naming.ROOT}*", _FETCHING, "s3:GetObjectVersion"),
         _allow("SourcesPlace", places.bucket_arn, "s3:GetBucketLocation", "s3:ListBucket"),
-        _allow("SignIn", "*", "ecr:GetAuthorizationToken"),
+        _allow("SignIn", "*", _SIGNING_IN),
         _allow(
             "Images",
             places.repository_arn,
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:CompleteLayerUpload",
             "ecr:GetDownloadUrlForLayer",
-            "ecr:InitiateLayerUpload",
-            "ecr:PutImage",
-            "ecr:UploadLayerPart",
+            *_PUSHING,
         ),
     ]
+
+
+def needed_to_build(places: Places, log_group: str) -> tuple[Needed, ...]:
+    """What that role cannot do without; of a log, a bucket or a repository that is not named nothing."""
+    needed = [Needed(resource="*", actions=(_SIGNING_IN,))]
+    if log_group:
+        log = places.arn("logs", f"log-group:{log_group}")
+        needed.append(Needed(resource=log, actions=_LOGGING[:1]))
+        needed.append(Needed(resource=f"{log}:log-stream:*", actions=_LOGGING[1:]))
+    if places.bucket:
+        needed.append(Needed(resource=f"{places.bucket_arn}/{naming.ROOT}*", actions=(_FETCHING,)))
+    if places.ecr_repository:
+        needed.append(Needed(resource=places.repository_arn, actions=_PUSHING))
+    return tuple(needed)
+
+
+def needed_to_run(places: Places) -> tuple[Needed, ...]:
+    """What the project's role cannot do without to run functions of these names."""
+    return tuple(
+        Needed(resource=resource, actions=_RUNNING)
+        for resource in (places.function_arn, f"{places.function_arn}:{naming.LIVE}")
+    )
 
 
 def of_function(places: Places) -> list[Statement]:
@@ -216,6 +264,11 @@ def of_repository(places: Places) -> dict[str, Any]:
 def policy(statements: list[Statement]) -> dict[str, Any]:
     """A policy document of these statements."""
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def allow(needed: Needed) -> Statement:
+    """The statement that lets a role do it."""
+    return {"Effect": "Allow", "Action": list(needed.actions), "Resource": needed.resource}
 
 
 def encoded(policy: dict[str, Any]) -> str:

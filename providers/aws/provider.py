@@ -13,9 +13,10 @@ from providers.archive import source_of, zipped
 from providers.aws import naming
 from providers.aws.account import Account, check_places, identity_of, storage_of, target_of, told_apart
 from providers.aws.builds import Builds, LogPlaces
-from providers.aws.checks import SPREADS_SECONDS, Checks, Named
+from providers.aws.checks import SPREADS_SECONDS, Checks
 from providers.aws.identity import Roles
 from providers.aws.images import Images
+from providers.aws.named import Named
 from providers.aws.release import Healthy, Releases
 from providers.aws.storage import Bucket, Staged
 from providers.aws.wire import Wire
@@ -95,6 +96,7 @@ class AwsProvider:
         work = self._work(order)
         work.releases.check()
         async with told_apart(work.account.identity):
+            await work.releases.check_role()
             return (await work.bucket.stage(naming.bundle_name(order), packed, dart=dart)).bundle
 
     async def start_build(self, order: Order) -> Build:
@@ -146,7 +148,7 @@ class AwsProvider:
             await work.stop_build()
             remaining = await work.releases.withdraw()
             if not remaining:  # What still runs needs its image.
-                await work.images.remove()
+                remaining = await work.images.remove()
             await work.bucket.clear(naming.folder(order))
             return remaining
 

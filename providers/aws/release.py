@@ -17,9 +17,10 @@ from providers.aws.account import Account, target_of
 from providers.aws.errors import LET_LAMBDA_READ, Answered, grant_to, lacking
 from providers.aws.events import HEALTH_PATH, request_event
 from providers.aws.functions import INVOKE_STATEMENT, LATEST, URL_STATEMENT, Alias, Code, Function, Invoked, Published
-from providers.aws.policies import OPENING
+from providers.aws.policies import LAMBDA, OPENING, SCHEDULER
 from providers.aws.schedules import Schedules
 from providers.aws.secrets import VARIABLE, KeptSecrets, opened_by
+from providers.aws.trust import Trust
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 from providers.together import together
 
@@ -76,6 +77,7 @@ class Releases:
     def __init__(self, account: Account, healthy: Healthy, order: Order) -> None:
         self._order, self._target, self._healthy = order, target_of(order), healthy
         self._function = Function(account, self._target)
+        self._role = Trust(account, self._target.execution_role_arn, "EXECUTION")
         self._schedules = Schedules(account, order)
         self._secrets = KeptSecrets(account, order)
         self._own = naming.release_alias(order)
@@ -89,6 +91,15 @@ class Releases:
         except Invalid as refusal:  # Of a release that was queued before this was looked at.
             raise ProviderRefused(refusal.code, refusal.detail, refusal.remedy) from refusal
         self._schedules.check()
+
+    async def check_role(self) -> None:
+        """Raises ProviderRefused for an execution role that cannot be used as such, where it may be looked at."""
+        services = [LAMBDA, SCHEDULER] if self._schedules.are_needed else [LAMBDA]
+        try:
+            await self._role.require(*services)
+        except Answered as error:
+            if not error.is_denied:
+                raise
 
     async def shown(self) -> Service | None:
         """The release as it is now; None when there is none of this deployment."""
@@ -179,6 +190,7 @@ class Releases:
             await self._function.move_alias(naming.LIVE, former.version, former.mark, seen.live.revision_id)
         if public and not seen.is_open:
             await self._function.open()
+        await self._schedules.give_back(former.mark)
 
     async def _blank(self, latest: Code) -> None:
         nothing = {"Description": _NONE, "Environment": {"Variables": {}}}
@@ -212,10 +224,13 @@ class Releases:
         """Each step is looked for before it is taken, so that whoever died in between is followed up."""
         configuration = self._configuration()
         function = await self._function.code()
+        if function is not None and not self._is_ours(function):
+            raise self._taken()
+        if function is not None and await self._was_never_made(function):
+            await self._function.remove()
+            function = None
         if function is None:
             await self._function.make(image.reference, configuration, naming.tags(self._order))
-        elif not self._is_ours(function):
-            raise self._taken()
         latest = await self._settled()
         if latest.mark != self._mark:
             await self._function.configure(configuration, latest.configuration["RevisionId"])
@@ -232,6 +247,12 @@ class Releases:
         version = await self._function.publish(latest)
         access = f" {_PUBLIC}" if self._order.release.access == "public" else ""
         await self._function.name_version(self._own, version, f"dcf number={self._order.number}{access}")
+
+    async def _was_never_made(self, function: Code) -> bool:
+        """Whether it is what an earlier deployment left that Lambda could not make, and never changes any more."""
+        if not function.could_not_be_made or _number(function.mark) >= self._order.number:
+            return False
+        return not any(one.version != LATEST for one in await self._function.versions())
 
     async def _settled(self) -> Code:
         return await self._function.settled()

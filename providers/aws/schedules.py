@@ -10,10 +10,13 @@ import msgspec
 from domain.cron import Cron, parse
 from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.aws import naming
-from providers.aws.account import Account, target_of
-from providers.aws.errors import Answered
+from providers.aws.account import Account, storage_of, target_of
+from providers.aws.errors import THROTTLED_SECONDS, Answered
 from providers.aws.events import request_event
-from providers.provider import Order, ProviderRefused
+from providers.aws.policies import SCHEDULER
+from providers.aws.storage import Bucket
+from providers.aws.trust import Trust
+from providers.provider import Order, ProviderBusy, ProviderRefused
 
 RETRIES_MAX = 2
 EVENT_SECONDS_MAX = 3600
@@ -27,7 +30,12 @@ class Schedules:
 
     def __init__(self, account: Account, order: Order) -> None:
         self._account, self._order, self._target = account, order, target_of(order)
+        self._bucket = Bucket(account, storage_of(order))
         self._settings = schedule_of(order.release.trigger)
+
+    @property
+    def are_needed(self) -> bool:
+        return self._settings is not None
 
     def check(self) -> None:
         """Raises ProviderRefused for a schedule that EventBridge cannot express."""
@@ -35,17 +43,24 @@ class Schedules:
             expression(self._settings.cron)
 
     async def put(self) -> None:
-        """Have the function called as its release says: by a schedule, or by none."""
+        """Have the function called as its release says: by a schedule, or by none. The one before is noted first."""
+        await self._note_former()
         if self._settings is None:
             await self.remove()
+        else:
+            await self._set(self._wanted(self._settings))
+
+    async def give_back(self, former: str) -> None:
+        """Let the release whose mark this is have its schedule again, where this one took it or took it away."""
+        there = await self._there()
+        if there is not None and not self._is_own(there):
             return
-        wanted = self._wanted(self._settings)
-        try:
-            await self._call("create_schedule", **wanted)
-        except Answered as error:
-            if error.code != "ConflictException":
-                raise
-            await self._call("update_schedule", **wanted)
+        noted = await self._bucket.text(naming.former_schedule(self._order))
+        before: dict[str, Any] = msgspec.json.decode(noted) if noted else {}
+        if before.get("Description") == former:
+            await self._set(before)
+        elif there is not None:
+            await self.remove()
 
     async def remove(self) -> None:
         """Take it away; it may be gone already. Who may not remove any never made one."""
@@ -61,6 +76,50 @@ class Schedules:
             return True
         found, wanted = await self._found("get_schedule"), self._wanted(self._settings)
         return found is not None and all(found.get(name) == wanted[name] for name in _SHOWN)
+
+    async def _note_former(self) -> None:
+        """In the bucket, since what is taken over is nowhere else afterwards. A note that is there already stays."""
+        there = await self._there()
+        if there is not None and not self._is_own(there):
+            noted = {name: there[name] for name in _KEPT if name in there}
+            await self._bucket.keep(naming.former_schedule(self._order), msgspec.json.encode(noted).decode())
+
+    async def _there(self) -> dict[str, Any] | None:
+        """What calls the function now. Who may not look, and needs none, never made one."""
+        try:
+            found: dict[str, Any] | None = await self._found("get_schedule")
+            return found
+        except Answered as error:
+            if not error.is_denied or self._settings is not None:
+                raise
+            return None
+
+    async def _set(self, wanted: dict[str, Any]) -> None:
+        try:
+            try:
+                await self._call("create_schedule", **wanted)
+            except Answered as error:
+                if error.code != "ConflictException":
+                    raise
+                await self._call("update_schedule", **wanted)
+        except Answered as error:
+            if not error.is_distrusted:
+                raise
+            await self._look_at_role(error)
+
+    async def _look_at_role(self, error: Answered) -> None:
+        """The role may not be the Scheduler's, or may be since a moment ago. Raises ProviderRefused with what mends it,
+        or ProviderBusy."""
+        try:
+            await Trust(self._account, self._target.execution_role_arn, "EXECUTION").require(SCHEDULER)
+        except Answered as unseen:
+            if not unseen.is_denied:
+                raise
+            raise error from unseen
+        raise ProviderBusy(f"AWS is busy: {error.message}", retry_in_seconds=THROTTLED_SECONDS) from error
+
+    def _is_own(self, found: dict[str, Any]) -> bool:
+        return bool(found.get("Description") == naming.mark(self._order))
 
     def _wanted(self, settings: ScheduleSettings) -> dict[str, Any]:
         return {
@@ -103,6 +162,14 @@ class Schedules:
         )
 
 
+_KEPT = (
+    "Description",
+    "ScheduleExpression",
+    "ScheduleExpressionTimezone",
+    "FlexibleTimeWindow",
+    "State",
+    "Target",
+)
 _SHOWN = ("Description", "ScheduleExpression", "ScheduleExpressionTimezone", "State")
 
 

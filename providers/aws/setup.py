@@ -341,6 +341,7 @@ class _Plan:
             ecr_repository=names.ecr_repository,
             execution_role_arn=f"arn:{part}:iam::{account}:role/{names.execution_role_name}",
             role_arn=f"arn:{part}:iam::{account}:role/{names.role_name}",
+            builder_role_arn=f"arn:{part}:iam::{account}:role/{self._builder_name}",
             functions=names.function_names,
             secrets=self._secrets,
         )
@@ -396,7 +397,7 @@ class _Plan:
             "--environment",
             _json(environment),
             "--service-role",
-            f"arn:{places.partition}:iam::{self._account}:role/{self._builder_name}",
+            places.builder_role_arn,
             "--timeout-in-minutes",
             str(BUILD_MINUTES_MAX),
             "--logs-config",

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from domain.clouds import AwsIdentity, Identity
-from providers.aws.checks import Named
+from providers.aws.named import Named
 from providers.provider import Finding, Step
 from providers.simulated.provider import SimulatedProvider
 from tests.api.steps import a_project, ask, fields_of, is_problem
@@ -109,9 +109,14 @@ class TestVerifyAws:
     async def test_looks_at_what_is_named_for_deployments(
         self, client: httpx.AsyncClient, path: str, amazon: Amazon
     ) -> None:
-        await ask(client, "POST", f"{path}/oidc/verify", {**ROLE, "codeBuildProject": "dcf-build"})
+        wanted = {"codeBuildProject": "dcf-build", "functionName": "hello"}
+        await ask(client, "POST", f"{path}/oidc/verify", {**ROLE, **wanted})
+        before = amazon.asked[-1][1]
+        await ask(client, "POST", f"{path}/bucket/check", BUCKET)
+        await ask(client, "POST", f"{path}/oidc/verify", wanted)
 
-        assert amazon.asked[-1][1] == Named(code_build_project="dcf-build")
+        assert before == Named(code_build_project="dcf-build", function_name="hello")
+        assert amazon.asked[-1][1] == msgspec.structs.replace(before, bucket=BUCKET["bucket"])
 
     @pytest.mark.parametrize(("given", "missing"), [("roleArn", "region"), ("region", "roleArn")])
     async def test_refuses_a_role_without_its_region(

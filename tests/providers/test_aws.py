@@ -27,7 +27,7 @@ from domain.release import PinnedImage, Trigger
 from process.secret import Secret
 from providers.aws import builds, naming
 from providers.aws.account import identity_of, storage_of
-from providers.aws.checks import Named
+from providers.aws.named import Named
 from providers.aws.provider import AwsProvider
 from providers.aws.release import Healthy, Releases
 from providers.aws.schedules import expression

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from domain.clouds import AwsTarget
-from domain.release import PinnedImage
+from domain.release import PinnedImage, Trigger
 from providers.aws import naming
 from providers.aws.builds import DEPLOYMENT_VARIABLE
 from providers.aws.errors import Answered
@@ -28,6 +28,10 @@ from tests.emulators.aws.cloud import AwsCloud
 from tests.providers.grounds import Ground, aws_place, gone_back, order, until, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+DAILY, HOURLY = (
+    Trigger(type="schedule", settings={"cron": cron, "timeZone": "Europe/Madrid"})
+    for cron in ("0 3 * * *", "0 * * * *")
+)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -41,12 +45,20 @@ class Place(msgspec.Struct, frozen=True):
         assert isinstance(self.ground.provider, AwsProvider)
         return self.ground.provider
 
-    def order(self, name: str, *, number: int = 1, function_id: UUID | None = None, **changes: Any) -> Order:
+    def order(
+        self,
+        name: str,
+        *,
+        number: int = 1,
+        function_id: UUID | None = None,
+        trigger: Trigger | None = None,
+        **changes: Any,
+    ) -> Order:
         """For a Lambda function of this name, of an image that is there."""
         digest = self.cloud.amazon.images.repositories["dcf-functions"].push("made", "there")
         made = order(ground=self.ground, number=number, function_id=function_id, **changes)
         target = msgspec.structs.replace(self.ground.target, function_name=name)
-        release = msgspec.structs.replace(made.release, target=target)
+        release = msgspec.structs.replace(made.release, target=target, trigger=trigger or Trigger())
         pinned = PinnedImage(reference=f"there@{digest}", digest=digest)
         self.provider._healthy.add(made.deployment_id)
         return gone_back(msgspec.structs.replace(made, release=release), pinned)
@@ -59,7 +71,13 @@ class Place(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(later, tenant_id=former.tenant_id, project_id=former.project_id)
 
     async def applied(self, wanted: Order) -> None:
-        await self.provider.apply(wanted)
+        async def is_applied() -> bool:
+            try:
+                return bool(await self.provider.apply(wanted))
+            except ProviderBusy:
+                return False
+
+        await until(is_applied, bool)
         await until(
             lambda: self.provider.observe(wanted), lambda seen: seen.service and seen.service.status == "healthy"
         )
@@ -68,6 +86,17 @@ class Place(msgspec.Struct, frozen=True):
         await self.applied(wanted)
         assert (await self.provider.promote(wanted)).serving
         return wanted
+
+    async def gone(self, wanted: Order) -> None:
+        """Take it away, as a runner does it: what does not answer is asked again."""
+
+        async def left() -> tuple[str, ...] | None:
+            try:
+                return await self.provider.withdraw(wanted)
+            except ProviderBusy:
+                return None
+
+        await until(left, lambda seen: seen == ())
 
     async def is_serving(self, wanted: Order) -> bool:
         service = (await self.provider.observe(wanted)).service
@@ -109,6 +138,31 @@ class TestAReleaseThatIsRefusedWhileItIsLetServe:
         await withdrawn(place.provider, first)
         assert "given-back" not in place.cloud.amazon.functions.there
 
+    @pytest.mark.parametrize(("before", "after"), [(DAILY, HOURLY), (DAILY, Trigger()), (Trigger(), HOURLY)])
+    async def test_gives_back_the_schedule_that_it_took_or_took_away(
+        self, place: Place, before: Trigger, after: Trigger
+    ) -> None:
+        """*Method:* it is refused at the very last call, when all was taken; the answers to giving back are lost."""
+        amazon, first = place.cloud.amazon, await place.serving(place.order("on-time", trigger=before))
+        was = dict(amazon.schedules.there)
+        second = place.after(first, number=2, trigger=after)
+        await place.applied(second)
+
+        amazon.faults.add("refuse", "lambda.UpdateAlias", after=1)
+        with pytest.raises(ProviderRefused):
+            await place.provider.promote(second)
+        taken = dict(amazon.schedules.there)
+        for call in ("lambda.UpdateAlias", "scheduler."):
+            amazon.faults.add("lose", call)
+        await place.gone(second)
+
+        assert amazon.faults.are_over
+        assert taken != was
+        assert amazon.schedules.there == was
+        assert await place.is_serving(first)
+        await withdrawn(place.provider, first)
+        assert (amazon.schedules.there, str(first.deployment_id) in str(place.cloud.remains())) == ({}, False)
+
     async def test_and_that_has_none_before_it_takes_the_function_away(self, place: Place) -> None:
         wanted = place.order("first-of-all")
         await place.applied(wanted)
@@ -118,6 +172,75 @@ class TestAReleaseThatIsRefusedWhileItIsLetServe:
 
         assert await place.provider.withdraw(wanted) == ()
         assert "first-of-all" not in place.cloud.amazon.functions.there
+
+
+class TestAFunctionThatLambdaCouldNotMake:
+    async def test_is_made_anew_by_the_next_deployment_though_it_could_not_be_taken_away(self, place: Place) -> None:
+        """*Method:* taking it away is denied; of the next deployment each answer is lost once."""
+        amazon, first = place.cloud.amazon, place.order("unmade", number=1)
+        amazon.functions.failure = "The image cannot be unpacked."
+        with pytest.raises(ProviderRefused) as refusal:
+            await place.provider.apply(first)
+        amazon.functions.failure = ""
+        amazon.faults.add("deny", "lambda.DeleteFunction")
+        with pytest.raises(ProviderRefused):
+            await place.provider.withdraw(first)
+
+        for call in ("lambda.DeleteFunction", "lambda.CreateFunction", "lambda.PublishVersion"):
+            amazon.faults.add("lose", call)
+        second = place.after(first, number=2)
+        await place.serving(second)
+
+        assert refusal.value.message == "The image cannot be unpacked."
+        assert amazon.faults.are_over
+        assert await place.provider.withdraw(first) == ()
+        assert await place.is_serving(second)
+        await withdrawn(place.provider, second)
+
+    async def test_is_not_made_anew_by_an_earlier_deployment(self, place: Place) -> None:
+        amazon, first = place.cloud.amazon, place.order("unmade-again", number=1)
+        later = place.after(first, number=2)
+        amazon.functions.failure = "The image cannot be unpacked."
+        with pytest.raises(ProviderRefused):
+            await place.provider.apply(later)
+        amazon.functions.failure = ""
+
+        with pytest.raises(ProviderRefused):
+            await place.provider.apply(first)
+
+        [there] = [one for one in amazon.functions.there.values() if one.name == "unmade-again"]
+        assert str(later.deployment_id) in str(there.latest.configuration)
+        for one in (first, later):
+            await withdrawn(place.provider, one)
+        assert "unmade-again" not in amazon.functions.there
+
+
+class TestAnImageThatEcrKeeps:
+    async def test_is_named_as_remaining_and_goes_at_the_next_try(self, place: Place) -> None:
+        wanted = await place.serving(place.order("kept"))
+        repository = place.cloud.amazon.images.repositories["dcf-functions"]
+
+        repository.holds = "KmsError", "The key of the repository is disabled."
+        left = await place.provider.withdraw(wanted)
+        repository.holds = None
+
+        [image] = left
+        assert image.endswith(
+            f"/dcf-functions:{wanted.deployment_id} (KmsError: The key of the repository is disabled.)"
+        )
+        assert await place.provider.withdraw(wanted) == ()
+        assert str(wanted.deployment_id) not in str(place.cloud.remains())
+
+    async def test_is_not_said_to_be_gone_when_it_is_to_serve_again(self, place: Place) -> None:
+        wanted, repository = place.order("locked"), place.cloud.amazon.images.repositories["dcf-functions"]
+        repository.holds = "KmsError", "The key of the repository is disabled."
+
+        with pytest.raises(ProviderRefused) as refusal:
+            await place.provider.apply(wanted)
+        repository.holds = None
+
+        assert refusal.value.code == "AWS_IMAGE_UNREADABLE"
+        assert "KmsError" in refusal.value.message
 
 
 class TestARunnerThatStoodStill:

@@ -22,7 +22,7 @@ from domain.clouds import AwsIdentity
 from domain.release import PinnedImage
 from process.secret import Secret
 from providers.aws import builds
-from providers.aws.checks import Named
+from providers.aws.named import Named
 from providers.aws.provider import AwsProvider
 from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Step
 from tests.emulators.aws.account import REGION

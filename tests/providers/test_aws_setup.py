@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from domain.clouds import AwsIdentity, AwsStorage
-from providers.aws.checks import Named
+from providers.aws.named import Named
 from providers.aws.naming import session_name
 from providers.aws.provider import AwsProvider
 from providers.aws.setup import AwsSetup, Wanted, setup

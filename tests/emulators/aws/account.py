@@ -42,6 +42,8 @@ class Account:
         self.id = str(uuid4().int)[:12]
         self.lock = threading.RLock()
         self._sessions: dict[str, Session] = {}
+        # What the organization denies to all roles of the account, as statements of a service control policy.
+        self.forbidden: list[Policy] = []
 
     def arn(self, service: str, resource: str, *, region: str = REGION) -> str:
         return f"arn:aws:{service}:{region}:{self.id}:{resource}"
@@ -93,15 +95,30 @@ class Account:
 
     def require(self, session: Session | None, action: str, resource: str, **context: str) -> None:
         """Raises Denied unless the caller is the customer, or the role's policies allow it."""
-        if session is not None and not self.allows(session.role_arn, action, resource, **context):
-            raise Denied(self.user_arn(session), action, resource)
+        if session is None:
+            return
+        decision = self.decision(session.role_arn, action, resource, **context)
+        if decision != "allowed" or self.forbids(action, resource, context):
+            raise Denied(self.user_arn(session), action, resource, outright=decision != "implicitDeny")
 
     def allows(self, role_arn: str, action: str, resource: str, **context: str) -> bool:
-        """Whether the role's own policies do."""
+        """Whether the role's own policies do, and the organization."""
+        may = self.decision(role_arn, action, resource, **context) == "allowed"
+        return may and not self.forbids(action, resource, context)
+
+    def decision(self, role_arn: str, action: str, resource: str, **context: str) -> str:
+        """What the role's own policies say, in the words of IAM's simulation."""
         role = self.role(role_arn)
         statements = [] if role is None else [one for text in role.policies.values() for one in _statements(text)]
         fitting = [one for one in statements if _fits(one, action, resource, context)]
-        return bool(fitting) and all(one["Effect"] == "Allow" for one in fitting)
+        if any(one["Effect"] == "Deny" for one in fitting):
+            return "explicitDeny"
+        return "allowed" if fitting else "implicitDeny"
+
+    def forbids(self, action: str, resource: str, context: dict[str, str], *, conditions: bool = True) -> bool:
+        """Whether the organization does. Without `conditions` what it says under any is left out."""
+        heeded = [one for one in self.forbidden if conditions or not one.get("Condition")]
+        return any(_fits(one, action, resource, context) for one in heeded)
 
     def trusts_service(self, role_arn: str, service: str) -> bool:
         role = self.role(role_arn)

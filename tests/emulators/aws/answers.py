@@ -17,14 +17,14 @@ class Refused(Exception):
 
 
 class Denied(Refused):
-    """What the caller's policies do not allow."""
+    """What the caller's policies do not allow, or some policy forbids."""
 
-    def __init__(self, who: str, action: str, resource: str) -> None:
+    def __init__(self, who: str, action: str, resource: str, *, outright: bool = False) -> None:
+        why = f"because no identity-based policy allows the {action} action"
+        if outright:
+            why = "with an explicit deny in a policy"
         super().__init__(
-            "AccessDenied",
-            f"User: {who} is not authorized to perform: {action} on resource: {resource} because no identity-based "
-            f"policy allows the {action} action",
-            403,
+            "AccessDenied", f"User: {who} is not authorized to perform: {action} on resource: {resource} {why}", 403
         )
 
 

@@ -22,6 +22,18 @@ PROVISION_SECONDS = 0.2
 PAGE_LINES = 5
 LISTED_MAX = 100
 Given = dict[str, Any]
+# What pushing an image takes, by Amazon's pages.
+_PUSHING = tuple(
+    f"ecr:{name}"
+    for name in (
+        "BatchCheckLayerAvailability",
+        "BatchGetImage",
+        "CompleteLayerUpload",
+        "InitiateLayerUpload",
+        "PutImage",
+        "UploadLayerPart",
+    )
+)
 _OPENER = re.compile(r"echo (\S+) \| base64 -d > /tmp/dcf/open\.dart")
 
 
@@ -136,6 +148,12 @@ class Builds:
         if problem := _spec_problem(running.given["buildspecOverride"], variables):
             running.failure = f"YAML_FILE_ERROR: {problem}\n"
             return
+        log = self._account.arn(
+            "logs", f"log-group:/aws/codebuild/{running.project['name']}:log-stream:{running.number}"
+        )
+        if not self._may(role, log, "logs:CreateLogStream", "logs:PutLogEvents"):
+            running.failure = f"ACCESS_DENIED: Service role {role} does not allow AWS CodeBuild to create log streams\n"
+            return
         content = (
             self._read(bucket, key)
             if self._account.allows(role, "s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
@@ -148,6 +166,9 @@ class Builds:
             running.failure = "Cannot connect to the Docker daemon at unix:/var/run/docker.sock.\n"
             return
         running.content = content
+
+    def _may(self, role: str, resource: str, *actions: str) -> bool:
+        return all(self._account.allows(role, action, resource) for action in actions)
 
     def _settle(self, running: Running) -> None:
         """The build, once there is a machine for it; and the push, once the image is made."""
@@ -167,7 +188,12 @@ class Builds:
         path, _, tag = running.variables["DCF_IMAGE"].removeprefix(f"{self._images.host}/").rpartition(":")
         repository = self._images.repositories.get(path)
         arn = self._account.arn("ecr", f"repository/{path}")
-        if repository is None or not self._account.allows(running.project["serviceRole"], "ecr:PutImage", arn):
+        role = running.project["serviceRole"]
+        if (
+            repository is None
+            or not self._may(role, "*", "ecr:GetAuthorizationToken")
+            or not self._may(role, arn, *_PUSHING)
+        ):
             running.failure = f"denied: not authorized to push to {path}\n"
             return
         try:

@@ -74,7 +74,8 @@ class AwsCloud:
     def named(self) -> Mapping[str, Any]:
         """What deployments are going to name, for whoever asks to have it looked at."""
         target = self.target("any")
-        return {name: target[name] for name in ("codeBuildProject", "ecrRepository", "executionRoleArn")}
+        named = ("codeBuildProject", "ecrRepository", "executionRoleArn", "functionName")
+        return {name: target[name] for name in named}
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -138,16 +139,15 @@ class AwsCloud:
                 iam.delete_role_policy(RoleName="dcf-function", PolicyName=name)
             iam.delete_role(RoleName="dcf-function")
 
-        def unprivileged() -> None:
+        def building_on(**changes: object) -> None:
             [project] = build.batch_get_projects(names=["dcf-build"])["projects"]
-            build.update_project(name="dcf-build", environment={**project["environment"], "privilegedMode": False})
+            build.update_project(name="dcf-build", environment={**project["environment"], **changes})
 
-        def anew(step: str, remedy: str, verb: str = "create") -> None:
-            """As the remedy says: the commands of that step, or the same with another verb."""
+        def anew(step: str, remedy: str) -> None:
+            """As the remedy says: the commands of that step."""
             assert step in remedy
-            assert f"{verb}-project" in remedy or verb == "create"
             for line in self._commands(self._issuer, "nobody", step):
-                self.shell.obey(line.replace("create-project", f"{verb}-project"))
+                self.shell.obey(line)
 
         def named(
             what: str, act: Callable[[], object], step: str, code: str, mend: Callable[[str], object] = self.shell.obey
@@ -184,10 +184,27 @@ class AwsCloud:
             ),
             named(
                 "a CodeBuild project that may build no images",
-                unprivileged,
+                lambda: building_on(privilegedMode=False),
                 "code_build_project",
                 "AWS_CODE_BUILD_NOT_PRIVILEGED",
-                lambda remedy: anew("code_build_project", remedy, "update"),
+            ),
+            named(
+                "a CodeBuild project that builds for other processors",
+                lambda: building_on(type="LINUX_CONTAINER"),
+                "code_build_project",
+                "AWS_CODE_BUILD_NOT_ARM",
+            ),
+            named(
+                "builds that may not write their log, read their sources or push their image",
+                lambda: self._builder_without("logs:PutLogEvents", "s3:GetObject", "ecr:PutImage"),
+                "code_build_role",
+                "AWS_BUILD_ROLE_DENIED",
+            ),
+            named(
+                "builds that work as nobody",
+                lambda: self._trusted_by(self._builder, policies.LAMBDA),
+                "code_build_role",
+                "AWS_BUILD_ROLE_UNTRUSTING",
             ),
             named(
                 "no right to look at CodeBuild",
@@ -217,10 +234,7 @@ class AwsCloud:
             ),
             named(
                 "an execution role that Lambda may not be",
-                lambda: iam.update_assume_role_policy(
-                    RoleName="dcf-function",
-                    PolicyDocument=policies.encoded(policies.trusting(self.account.id, policies.SCHEDULER)),
-                ),
+                lambda: self._trusted_by("dcf-function", policies.SCHEDULER),
                 "execution_role",
                 "AWS_EXECUTION_ROLE_UNTRUSTING",
             ),
@@ -257,6 +271,19 @@ class AwsCloud:
         self.amazon.close()
         self._workshop.close()
 
+    @property
+    def _builder(self) -> str:
+        """The role that builds work as, which is not the customer's to name."""
+        return str(self.amazon.builds.projects["dcf-build"]["serviceRole"]).rpartition("/")[2]
+
+    def _builder_without(self, *prefixes: str) -> None:
+        policy = self._policy_without(*prefixes, role=self._builder)
+        self.amazon.client("iam").put_role_policy(RoleName=self._builder, PolicyName=_POLICY, PolicyDocument=policy)
+
+    def _trusted_by(self, role: str, *services: str) -> None:
+        trust = policies.encoded(policies.trusting(self.account.id, *services))
+        self.amazon.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=trust)
+
     def _commands(self, issuer: str, subject: str, only: str = "") -> list[str]:
         wanted = msgspec.structs.replace(NAMES, account_id=self.account.id, bucket=self.bucket_name)
         shown = setup(Trusted(issuer, subject), UUID(int=1), UUID(int=2), wanted)
@@ -272,12 +299,12 @@ class AwsCloud:
 
         return trust_policy(issuer, subject, oidc_provider_arn("aws", self.account.id, issuer))
 
-    def _policy_without(self, prefix: str) -> str:
-        """The role's policy as it is, but for an action, or those of a service."""
-        document = json.loads(self.account.role(self.role_arn("dcf-deployer")).policies[_POLICY])
+    def _policy_without(self, *prefixes: str, role: str = "dcf-deployer") -> str:
+        """The role's policy as it is, but for some actions, or those of a service."""
+        document = json.loads(self.account.role(self.role_arn(role)).policies[_POLICY])
         kept = [
             {**one, "Action": left}
             for one in document["Statement"]
-            if (left := [action for action in one["Action"] if not action.startswith(prefix)])
+            if (left := [action for action in one["Action"] if not action.startswith(prefixes)])
         ]
         return policies.encoded(policies.policy(kept))

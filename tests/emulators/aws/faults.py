@@ -23,6 +23,7 @@ class Fault:
     times: int = 1
     seconds: float = 0.1
     says: tuple[str, str] = ("InvalidRequestException", "Not now")
+    after: int = 0
 
 
 class Faults:
@@ -35,10 +36,17 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(
-        self, kind: Kind, call: str, *, times: int = 1, seconds: float = 0.1, says: tuple[str, str] | None = None
+        self,
+        kind: Kind,
+        call: str,
+        *,
+        times: int = 1,
+        seconds: float = 0.1,
+        says: tuple[str, str] | None = None,
+        after: int = 0,
     ) -> None:
-        """`says` are the code and the message of one that refuses."""
-        self._to_come.append(Fault(kind, call, times, seconds, says or Fault.says))
+        """`says` are the code and the message of one that refuses; so many calls go well before it, `after`."""
+        self._to_come.append(Fault(kind, call, times, seconds, says or Fault.says, after))
 
     def forget(self) -> set[str]:
         """None of them happens any more: the calls whose time did not come."""
@@ -54,6 +62,9 @@ class Faults:
         """Whether the answer is to be lost. Raises Refused."""
         with self._lock:
             fault = next((one for one in self._to_come if call.startswith(one.call)), None)
+            if fault is not None and fault.after:
+                fault.after -= 1
+                return False
             if fault is None:
                 return self.answers.takes(call if _has_an_effect(call) else "")
             fault.times -= 1

@@ -64,6 +64,8 @@ class Function:
     urls: dict[str, Given] = field(default_factory=dict)
     policies: dict[str, dict[str, Given]] = field(default_factory=dict)
     changed: bool = True
+    # Why Lambda could not make it; it is what it is until it is removed.
+    failure: str = ""
 
 
 class Functions:
@@ -75,7 +77,7 @@ class Functions:
         # Where programs find Secrets Manager.
         self.vault = ""
         self.there: dict[str, Function] = {}
-        # Why images cannot be run from now on; what is made meanwhile fails.
+        # Why functions cannot be made from now on; those that are there are not affected.
         self.failure = ""
         self.methods = {
             "AddPermission": self._permit,
@@ -119,6 +121,7 @@ class Functions:
             if name in self.there:
                 raise Refused("ResourceConflictException", f"Function already exist: {name}", 409)
             function = Function(name, version, dict(given.get("Tags", {})), time.monotonic() + SETTLE_SECONDS)
+            function.failure = self.failure
             self.there[name] = function
         return self._shown(function, function.latest)
 
@@ -159,6 +162,10 @@ class Functions:
             )
         if given.get("RevisionId", function.revision) != function.revision:
             raise Refused("PreconditionFailedException", "The Revision Id provided does not match.", 412)
+        if function.failure:
+            raise Refused(
+                "InvalidParameterValueException", "The function is in the Failed state: remove it, make it anew."
+            )
         return function
 
     def _changed(self, function: Function) -> Given:
@@ -424,13 +431,13 @@ class Functions:
             "PackageType": "Image",
             "CodeSha256": version.image.rpartition(":")[2],
             "RevisionId": function.revision,
-            "State": "Pending" if pending else "Failed" if self.failure else "Active",
+            "State": "Pending" if pending else "Failed" if function.failure else "Active",
             "LastUpdateStatus": "Successful" if settled or pending else "InProgress",
             "LastModified": "2026-01-01T00:00:00.000+0000",
             **version.configuration,
         }
-        if self.failure:
-            seen["StateReason"] = self.failure
+        if function.failure and not pending:
+            seen["StateReason"] = function.failure
         return seen
 
     def _function(self, given: Given) -> Function:

@@ -25,6 +25,8 @@ class Repository:
         self.manifests: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.made: dict[str, str] = {}
+        # Why nothing is deleted or given from now on: a code and a reason.
+        self.holds: tuple[str, str] | None = None
 
     def push(self, made: str, tag: str, manifest: str | None = None) -> str:
         """Keep what the workshop made under a tag: its digest. Raises Refused for a tag that is taken."""
@@ -112,7 +114,10 @@ class Images:
         images, failures = [], []
         for one in given["imageIds"]:
             digest = self._digest(repository, one)
-            if digest:
+            if digest and repository.holds is not None:
+                code, reason = repository.holds
+                failures.append({"imageId": one, "failureCode": code, "failureReason": reason})
+            elif digest:
                 images.append(self._image(repository, digest, one.get("imageTag")))
             else:
                 failures.append({"imageId": one, "failureCode": "ImageNotFound", "failureReason": "not found"})
@@ -139,6 +144,10 @@ class Images:
             digest = self._digest(repository, one)
             if not digest:
                 failures.append({"imageId": one, "failureCode": "ImageNotFound", "failureReason": "not found"})
+                continue
+            if repository.holds is not None:
+                code, reason = repository.holds
+                failures.append({"imageId": one, "failureCode": code, "failureReason": reason})
                 continue
             if "imageTag" in one:
                 repository.tags.pop(one["imageTag"], None)

@@ -65,6 +65,13 @@ def resource_of(asked: Asked, account: Account) -> str:
             return "*"
 
 
+def context_of(asked: Asked) -> dict[str, str]:
+    """What conditions may be about, of the actions whose conditions anybody here uses."""
+    given = asked.parameters
+    kinds = {"lambda:FunctionUrlAuthType": given.get("FunctionUrlAuthType") or given.get("AuthType")}
+    return {name: str(value) for name, value in kinds.items() if asked.service == "lambda" and value}
+
+
 def _project(given: dict[str, Any]) -> str:
     if named := given.get("projectName") or given.get("name"):
         return str(named)

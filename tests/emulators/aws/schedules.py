@@ -56,7 +56,8 @@ class Schedules:
         self._account.require(session, "iam:PassRole", role, **{"iam:PassedToService": "scheduler.amazonaws.com"})
         if not self._account.trusts_service(role, "scheduler.amazonaws.com"):
             raise Refused(
-                "ValidationException", "The execution role you provide must allow EventBridge Scheduler to assume it."
+                "ValidationException",
+                "The execution role you provide must allow AWS EventBridge Scheduler to assume the role.",
             )
         fields = _CRON.fullmatch(given["ScheduleExpression"])
         if fields is None or (fields[3] == "?") == (fields[5] == "?"):

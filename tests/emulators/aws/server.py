@@ -29,7 +29,7 @@ from tests.emulators.aws.faults import Faults
 from tests.emulators.aws.functions import Functions
 from tests.emulators.aws.images import Images
 from tests.emulators.aws.kms import Kms
-from tests.emulators.aws.permissions import actions_of, resource_of
+from tests.emulators.aws.permissions import actions_of, context_of, resource_of
 from tests.emulators.aws.schedules import Schedules
 from tests.emulators.aws.schema import Asked, asked, protocol_of
 from tests.emulators.aws.signatures import Sent, signature_of, unsigned
@@ -152,7 +152,7 @@ class Amazon:
         [session] = caller or (None,)
         if wanted.name not in _ALWAYS:
             for action in actions_of(wanted):
-                self.account.require(session, action, resource_of(wanted, self.account))
+                self.account.require(session, action, resource_of(wanted, self.account), **context_of(wanted))
         self.calls.append(f"{wanted.service}.{wanted.name}")
         method = self._methods.get(wanted.service, {}).get(wanted.name)
         if method is None and wanted.service in _MOTO:

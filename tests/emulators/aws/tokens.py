@@ -81,17 +81,22 @@ class Tokens:
             raise Refused("NoSuchEntity", f"The role {role} cannot be found.", 404)
         return {
             "EvaluationResults": [
-                {
-                    "EvalActionName": action,
-                    "EvalResourceName": resource,
-                    "EvalDecision": "allowed"
-                    if self._account.allows(role, action, resource, **context)
-                    else "implicitDeny",
-                }
+                self._evaluated(role, action, resource, context)
                 for action in given["ActionNames"]
                 for resource in given.get("ResourceArns", ["*"])
             ],
             "IsTruncated": False,
+        }
+
+    def _evaluated(self, role: str, action: str, resource: str, context: dict[str, str]) -> Given:
+        """What the organization forbids under conditions is left out, as by Amazon."""
+        forbids = self._account.forbids(action, resource, context, conditions=False)
+        decision = self._account.decision(role, action, resource, **context)
+        return {
+            "EvalActionName": action,
+            "EvalResourceName": resource,
+            "EvalDecision": "explicitDeny" if forbids else decision,
+            "OrganizationsDecisionDetail": {"AllowedByOrganizations": not forbids},
         }
 
     def _claims(self, token: str) -> dict[str, Any]:
