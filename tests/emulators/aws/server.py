@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import boto3
@@ -41,6 +42,8 @@ Environ = dict[str, Any]
 # Answered by moto, once they are permitted.
 _MOTO = ("iam", "s3", "cloudformation", "secretsmanager")
 _URLS = "function-url"
+# How long it takes at most until a server that is closed is.
+_LOOK_SECONDS = 0.05
 # Whoever they are for is not known yet, or may always ask.
 _OPEN = ("AssumeRoleWithWebIdentity",)
 _ALWAYS = ("AssumeRoleWithWebIdentity", "GetCallerIdentity")
@@ -68,11 +71,12 @@ class Amazon:
             "logs": self.builds.log_methods,
             "scheduler": self.schedules.methods,
         }
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._clients: dict[str, Any] = {}
+        self._one_at_a_time = threading.Lock()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self.functions.base = f"http://127.0.0.1:{self.port}/{_URLS}/"
         self.functions.vault = self.endpoints.replace("{service}", "secretsmanager")
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_LOOK_SECONDS,), daemon=True)
         self._thread.start()
 
     @property
@@ -84,14 +88,17 @@ class Amazon:
         return f"http://127.0.0.1:{self.port}/{{service}}"
 
     def client(self, service: str) -> Any:
-        """A client of the customer's own, who may do everything."""
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.endpoints.replace("{service}", service),
-            aws_access_key_id=CUSTOMER_KEY,
-            aws_secret_access_key=CUSTOMER_SECRET,
-        )
+        """A client of the customer's own, who may do everything; the same one for the same service."""
+        with self._one_at_a_time:
+            if service not in self._clients:
+                self._clients[service] = boto3.client(
+                    service,
+                    region_name=REGION,
+                    endpoint_url=self.endpoints.replace("{service}", service),
+                    aws_access_key_id=CUSTOMER_KEY,
+                    aws_secret_access_key=CUSTOMER_SECRET,
+                )
+            return self._clients[service]
 
     def secrets(self) -> dict[str, str]:
         """What Secrets Manager keeps: values by name."""
@@ -101,6 +108,8 @@ class Amazon:
     def close(self) -> None:
         self._server.shutdown()
         self._thread.join(timeout=10)
+        for client in self._clients.values():
+            client.close()
         self._server.server_close()
         self.functions.close()
 
@@ -167,7 +176,7 @@ class Amazon:
         _check_digest(environ, body)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account.id
-        return Response.from_app(self._moto, environ, buffered=True)
+        return Response.from_app(_moto(), environ, buffered=True)
 
     def _answered_url(self, environ: Environ, rest: str, sent: Sent) -> Response:
         url_id, _, path = rest.partition("/")
@@ -188,6 +197,25 @@ class Amazon:
         except Refused as refused:
             return Response(json.dumps({"Message": refused.message}), 403, content_type="application/json")
         return Response(content, status, headers)
+
+
+class _Moto(DomainDispatcherApplication):
+    """Looks up once what answers for a service: moto reads the folder of all its services for every request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._found: dict[str | None, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        if host not in self._found:
+            self._found[host] = super().get_backend_for_host(host)
+        return self._found[host]
+
+
+@cache
+def _moto() -> _Moto:
+    """One for all accounts: it holds nothing of them but their routes."""
+    return _Moto()
 
 
 class _Quiet(WSGIRequestHandler):
