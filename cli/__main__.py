@@ -124,6 +124,8 @@ def _meant(problem: click.ClickException) -> click.ClickException:
 
 
 def main() -> int:
+    # structlog would load it to draw on terminals, as nobody asks it to.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     try:
         return run(sys.argv[1:], os.environ)
     except BrokenPipeError:
