@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 import psutil
-from prometheus_client import CollectorRegistry
 
 from benchmarks.effort import Effort
 from benchmarks.figures import Figures, median, note, ratio, rounded
+from benchmarks.following import follow
 from benchmarks.ground import Ground, ground
 from benchmarks.log_reading import read_rate
 from benchmarks.past import fill
@@ -30,15 +30,11 @@ from projections.catalogue import QUERIES
 from projections.deployments import DEPLOYMENTS
 from projections.dropping import drop_old
 from projections.engine import LEASE_NAME
-from projections.feeding import prepare
-from projections.monitor import Monitor
 from projections.rebuild import lane_process
 from projections.rebuild.jobs import Job, find_job, request_job, take_job
 from projections.rebuild.lane_process import Assignment, LaneProcesses, lane_processes
 from projections.rebuild.steps import Tools, carry_out
 from projections.rebuild.verification import Findings
-from projections.views import PostgresViews
-from projections.worker import Worker
 
 EVENTS = 1_000_000
 EVENTS_QUICK = 25_000
@@ -70,7 +66,7 @@ async def rebuild(effort: Effort) -> Figures:
             runs.append(await yard.rebuild())
         note("twice as many events")
         await fill(place.url, events, first=events + 1)
-        await yard.follow()
+        await asyncio.to_thread(follow, place.url)
         doubled = await yard.rebuild()
     read = median(reads)
     ours = median(run.events_per_second for run in runs)
@@ -115,6 +111,7 @@ class _Yard:
         # Longer than any rebuild here takes; each has a lease of its own.
         (lease,) = await self._leases.acquire([Wanted(f"rebuild {job.id}")], holder=job.id, seconds=30)
         job = await take_job(self._database, job, lease.epoch)
+        _forget_peak()
         watch = _Watch(self._database, job.id)
         began = time.perf_counter()
         watching = asyncio.create_task(watch.run())
@@ -131,15 +128,6 @@ class _Yard:
             scan_per_second=rounded(done.scan_to / watch.scan_seconds),
             peak_memory_mb=rounded(watch.peak_bytes / _MEBIBYTE),
         )
-
-    async def follow(self) -> None:
-        """Bring what is served to the end of the log."""
-        (model,) = await prepare(self._database, [DEPLOYMENTS], QUERIES)
-        monitor = Monitor(CollectorRegistry())
-        worker = Worker(PostgresViews(self._database), self._log, self._codec, [model], epoch=1, monitor=monitor)
-        await worker.start()
-        while await worker.turn():
-            pass
 
     def _tools(self) -> Tools:
         return Tools(
@@ -183,6 +171,12 @@ def _processes() -> Iterable[int]:
         with suppress(psutil.Error):
             if lane_process.__name__ in child.cmdline():
                 yield child.pid
+
+
+def _forget_peak() -> None:
+    """From here on this process's peak is that of what comes: it has filled the log as well."""
+    with suppress(OSError):  # proc(5); where it may not be written the peak is that of both.
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_bytes(process_id: int) -> int:
