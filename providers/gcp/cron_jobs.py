@@ -18,8 +18,9 @@ from providers.provider import Order, ProviderRefused
 
 CRON_JOBS = "apis/batch/v1/cronjobs"
 PERMISSIONS = tuple(f"container.cronJobs.{verb}" for verb in ("create", "delete", "get", "update"))
-# Google's own mirror of it; what it is asked for has not changed in years.
-CALLER_IMAGE = "mirror.gcr.io/library/busybox:1.37"
+# Google's own, which its builds use. Unlike busybox's wget, curl is the same program everywhere, so that the very line that a
+# cluster runs is run in a test.
+CALLER_IMAGE = "gcr.io/cloud-builders/curl"
 # What a run may take beside the call: a node, an image.
 PLACING_SECONDS = 300
 # A run that no node took for so long is left out.
@@ -73,7 +74,7 @@ class CronJobs:
                 f"The CronJob {self._name} in the namespace {self._target.namespace} is not this function's.",
                 "Remove the CronJob that has this name.",
             )
-        await self._kubernetes.apply(CRON_JOBS, self._wanted(self._settings, url))
+        await self._kubernetes.apply(CRON_JOBS, cron_job(self._order, self._settings, url))
 
     async def remove(self) -> None:
         """Take it away; it may be gone already."""
@@ -100,7 +101,7 @@ class CronJobs:
         found = await self._found()
         if found is None or found.spec.suspend or not self._is_ours(found):
             return False
-        wanted = self._wanted(self._settings, url)
+        wanted = cron_job(self._order, self._settings, url)
         labels, spec = wanted["metadata"]["labels"], wanted["spec"]
         return (
             labels.items() <= found.metadata.labels.items()
@@ -115,60 +116,64 @@ class CronJobs:
         wanted = {"managed-by": naming.MANAGED_BY, **workload.of_target(self._order)}
         return wanted.items() <= found.metadata.labels.items()
 
-    def _wanted(self, settings: ScheduleSettings, url: str) -> dict[str, Any]:
-        labels = workload.object_labels(self._order)
-        seconds = self._order.release.request_seconds_max
-        return {
-            "apiVersion": "batch/v1",
-            "kind": "CronJob",
-            "metadata": {"name": self._name, "namespace": self._target.namespace, "labels": labels},
-            "spec": {
-                "schedule": expression(settings.cron),
-                "timeZone": "Etc/UTC" if settings.time_zone == "UTC" else settings.time_zone,
-                "concurrencyPolicy": "Allow",
-                "startingDeadlineSeconds": LATE_SECONDS_MAX,
-                "successfulJobsHistoryLimit": 1,
-                "failedJobsHistoryLimit": 3,
-                "suspend": False,
-                "jobTemplate": {
-                    "spec": {
-                        "backoffLimit": RETRIES_MAX,
-                        "activeDeadlineSeconds": (1 + RETRIES_MAX) * seconds + PLACING_SECONDS,
-                        "ttlSecondsAfterFinished": KEPT_SECONDS,
-                        "template": {
-                            "metadata": {"labels": {**labels, "dcf-role": "calling"}},
-                            "spec": {
-                                "restartPolicy": "Never",
-                                "automountServiceAccountToken": False,
-                                "enableServiceLinks": False,
-                                "containers": [self._caller(settings, url, seconds)],
-                            },
-                        },
-                    }
-                },
-            },
-        }
 
-    def _caller(self, settings: ScheduleSettings, url: str, seconds: int) -> dict[str, Any]:
-        """A CloudEvent in HTTP's binary mode. Kubernetes itself puts the run's name where its variable stands: no shell."""
-        body = msgspec.json.encode({"cron": settings.cron, "timeZone": settings.time_zone}).decode()
-        headers = {
-            "ce-specversion": "1.0",
-            "ce-id": "$(RUN)",
-            "ce-source": f"/projects/{self._order.project_id}/functions/{self._order.release.function_id}",
-            "ce-type": TICK_TYPE,
-            "Content-Type": "application/json",
-        }
-        named = [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
-        size = {"cpu": "50m", "memory": "64Mi"}
-        return {
-            "name": "call",
-            "image": CALLER_IMAGE,
-            "command": ["wget", "-q", "-O", "/dev/null", "-T", str(seconds), *named, "--post-data", body, f"{url}/"],
-            "env": [{"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": _RUN}}}],
-            "resources": {"requests": size, "limits": size},
-            "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": _NOBODY},
-        }
+def cron_job(order: Order, settings: ScheduleSettings, url: str) -> dict[str, Any]:
+    """What calls the URL as the settings say, at the order's target."""
+    labels = workload.object_labels(order)
+    seconds = order.release.request_seconds_max
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": naming.job_name(order), "namespace": target_of(order).namespace, "labels": labels},
+        "spec": {
+            "schedule": expression(settings.cron),
+            "timeZone": "Etc/UTC" if settings.time_zone == "UTC" else settings.time_zone,
+            "concurrencyPolicy": "Allow",
+            "startingDeadlineSeconds": LATE_SECONDS_MAX,
+            "successfulJobsHistoryLimit": 1,
+            "failedJobsHistoryLimit": 3,
+            "suspend": False,
+            "jobTemplate": {
+                "spec": {
+                    "backoffLimit": RETRIES_MAX,
+                    "activeDeadlineSeconds": (1 + RETRIES_MAX) * seconds + PLACING_SECONDS,
+                    "ttlSecondsAfterFinished": KEPT_SECONDS,
+                    "template": {
+                        "metadata": {"labels": {**labels, "dcf-role": "calling"}},
+                        "spec": {
+                            "restartPolicy": "Never",
+                            "automountServiceAccountToken": False,
+                            "enableServiceLinks": False,
+                            "containers": [_caller(order, settings, url, seconds)],
+                        },
+                    },
+                }
+            },
+        },
+    }
+
+
+def _caller(order: Order, settings: ScheduleSettings, url: str, seconds: int) -> dict[str, Any]:
+    """A CloudEvent in HTTP's binary mode. Kubernetes itself puts the run's name where its variable stands: no shell."""
+    body = msgspec.json.encode({"cron": settings.cron, "timeZone": settings.time_zone}).decode()
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "$(RUN)",
+        "ce-source": f"/projects/{order.project_id}/functions/{order.release.function_id}",
+        "ce-type": TICK_TYPE,
+        "Content-Type": "application/json",
+    }
+    named = [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
+    quiet = ("--fail", "--silent", "--show-error", "--output", "/dev/null")
+    size = {"cpu": "50m", "memory": "64Mi"}
+    return {
+        "name": "call",
+        "image": CALLER_IMAGE,
+        "command": ["curl", *quiet, "--max-time", str(seconds), *named, "--data-raw", body, f"{url}/"],
+        "env": [{"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": _RUN}}}],
+        "resources": {"requests": size, "limits": size},
+        "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": _NOBODY},
+    }
 
 
 def _command(job_template: dict[str, Any]) -> Any:

@@ -24,22 +24,29 @@ def is_due(spec: dict[str, Any], at: datetime) -> bool:
     return jobs.is_due({"schedule": spec["schedule"], "timeZone": spec.get("timeZone", "Etc/UTC")}, at)
 
 
-def called(body: dict[str, Any], at: datetime) -> Called:
-    """What busybox's wget is told to send, its variables put in as Kubernetes does: a run is named after its minute."""
+def command_of(body: dict[str, Any], at: datetime) -> list[str]:
+    """What the one container of a run is told, its variables put in as Kubernetes does: a run is named after its minute."""
     run = f"{body['metadata']['name']}-{int(at.astimezone(UTC).timestamp()) // 60}"
     [container] = body["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     known = {one["name"]: run for one in container["env"] if one["valueFrom"]["fieldRef"]["fieldPath"] == _RUN}
     words = list(container["command"])
     for name, value in known.items():
         words = [word.replace(f"$({name})", value) for word in words]
-    assert words.pop(0) == "wget", "no other program is known here"
-    given = argparse.ArgumentParser(exit_on_error=False)
-    given.add_argument("-q", action="store_true")
-    given.add_argument("-O")
-    given.add_argument("-T", type=int)
+    return words
+
+
+def called(body: dict[str, Any], at: datetime) -> Called:
+    """What curl sends that is told so; that the real one does is looked at in test_gcp_gke.py."""
+    program, *words = command_of(body, at)
+    assert program == "curl", "no other program is known here"
+    given = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    for flag in ("--fail", "--silent", "--show-error"):
+        given.add_argument(flag, action="store_true")
+    given.add_argument("--output")
+    given.add_argument("--max-time", type=float)
     given.add_argument("--header", action="append", default=[])
-    given.add_argument("--post-data")
+    given.add_argument("--data-raw")
     given.add_argument("url")
     asked = given.parse_args(words)
     headers = dict(one.split(": ", 1) for one in asked.header)
-    return Called(url=asked.url, headers=headers, body=asked.post_data.encode())
+    return Called(url=asked.url, headers=headers, body=asked.data_raw.encode())
