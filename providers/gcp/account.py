@@ -48,6 +48,7 @@ class Account:
         except Answered as error:
             if error.http_status == 401:
                 self.forget_token()
+            error.of(service, path)
             raise
 
     async def found(

@@ -9,11 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import GcpIdentity
 from providers.gcp import gke, schedules, secrets
 from providers.gcp.account import Account
-from providers.gcp.errors import Answered, command, is_about_billing, told
-from providers.gcp.grants import Permissions, bucket_grant, require_act_as, require_permissions
+from providers.gcp.errors import Answered, told
+from providers.gcp.grants import Permissions, bucket_grant, of_bucket, require_act_as, require_permissions
 from providers.gcp.identity import Tokens
 from providers.provider import ProviderRefused
 from providers.walk import MaySpread, NotSeen, Walk
@@ -145,7 +144,7 @@ class Checks:
         try:
             found = await self._account.call("GET", "storage", f"/storage/v1/b/{name}", _Bucket)
         except Answered as error:
-            raise _of_bucket(error, name, self._account.identity) from error
+            raise of_bucket(error, name, self._account.identity) from error
         return f"The bucket gs://{name} is in {found.location or 'its place'}."
 
     async def _look_at_bucket_permissions(self, name: str) -> str:
@@ -186,26 +185,3 @@ class Checks:
         query = {"pageSize": "1"} if paged else {}
         await self._account.call("GET", service, path.format(project), dict[str, Any], query=query)
         return f"{service}.googleapis.com answers."
-
-
-def _of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
-    if error.http_status == 404:
-        return ProviderRefused(
-            "GCP_BUCKET_NOT_FOUND",
-            f"There is no bucket gs://{name}. The remedy makes it in the United States, as Google does unasked: put another "
-            "location into it for the files to lie elsewhere.",
-            command(
-                "gcloud",
-                "storage",
-                "buckets",
-                "create",
-                f"gs://{name}",
-                f"--project={identity.gcp_project_id}",
-                "--location=us",
-                "--uniform-bucket-level-access",
-            )
-            + f" && {bucket_grant(name, identity)}",
-        )
-    if error.http_status == 403 and error.reason != "SERVICE_DISABLED" and not is_about_billing(error):
-        return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, bucket_grant(name, identity))
-    return error

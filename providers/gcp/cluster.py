@@ -1,39 +1,28 @@
-"""The cluster of GKE that a target means, and calls of its Kubernetes API with the account's own token."""
+"""The cluster of GKE that a target means, and what says which one that is where it is not known."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import lru_cache
-from typing import Any, TypeVar
 
 import msgspec
 
 from domain.clouds import GcpTarget
-from providers.gcp.account import Account
-from providers.gcp.errors import Answered, command
-from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
+from providers.gcp.errors import command
+from providers.provider import ProviderBusy, ProviderRefused
 
 # Says which of several clusters is meant.
 LABEL, LABELED = "dcf", "true"
 CLUSTER_MISSING = "gke_cluster_missing"
-LOG_BYTES_MAX = 16 * 1024
-MANAGER = "dart-cloud-functions"
 # A runner looks at what it deploys every few seconds. What begins a deployment always asks anew.
 KNOWN_SECONDS, KNOWN_MAX = 300.0, 1000
-_CONTEXTS_MAX = 64
-# What does not answer once may only have been slow, or have lost the way for a moment.
-_TRIES, _TRY_AGAIN_SECONDS, _ANSWER_SECONDS_MAX = 3, 1.0, 10.0
 _USABLE = ("RUNNING", "RECONCILING", "DEGRADED")
-_APPLIED = "application/apply-patch+yaml"
-_MERGED = "application/merge-patch+json"
-_JSON = "application/json"
-
-T = TypeVar("T")
+_GOING = "STOPPING"
+# What a cluster is called that a remedy makes; the first name that is free.
+_MADE = "functions"
+# Who the nodes are where nothing else is said.
+_DEFAULT = "default"
 
 
 class _MasterAuth(msgspec.Struct, rename="camel"):
@@ -57,6 +46,18 @@ class _Endpoints(msgspec.Struct, rename="camel"):
     ip_endpoints_config: _Ip | None = None
 
 
+class _Node(msgspec.Struct, rename="camel"):
+    service_account: str = ""
+
+
+class _NodePool(msgspec.Struct):
+    config: _Node = msgspec.field(default_factory=_Node)
+
+
+class _Autoscaling(msgspec.Struct, rename="camel"):
+    autoprovisioning_node_pool_defaults: _Node = msgspec.field(default_factory=_Node)
+
+
 class Cluster(msgspec.Struct, rename="camel"):
     """A cluster as GKE shows it. `location` is a region, or a zone of one."""
 
@@ -67,6 +68,25 @@ class Cluster(msgspec.Struct, rename="camel"):
     resource_labels: dict[str, str] = {}
     master_auth: _MasterAuth = msgspec.field(default_factory=_MasterAuth)
     control_plane_endpoints_config: _Endpoints = msgspec.field(default_factory=_Endpoints)
+    node_pools: list[_NodePool] = []
+    autoscaling: _Autoscaling = msgspec.field(default_factory=_Autoscaling)
+
+    @property
+    def by_name(self) -> str:
+        """The DNS endpoint, which has a certificate that everybody trusts, where it may be used from outside."""
+        dns = self.control_plane_endpoints_config.dns_endpoint_config
+        return dns.endpoint if dns.allow_external_traffic else ""
+
+    @property
+    def is_usable(self) -> bool:
+        return self.status in _USABLE and bool(self.endpoint or self.by_name)
+
+    @property
+    def nodes_accounts(self) -> list[str]:
+        """The service accounts as which its nodes pull images; empty stands for the project's default one."""
+        made = self.autoscaling.autoprovisioning_node_pool_defaults.service_account
+        named = {pool.config.service_account for pool in self.node_pools} or {made}
+        return sorted({"" if one == _DEFAULT else one for one in (*named, *([made] if made else []))})
 
     @property
     def is_inside(self) -> bool:
@@ -78,7 +98,9 @@ class Cluster(msgspec.Struct, rename="camel"):
         return self.location == region or self.location.startswith(f"{region}-")
 
 
-class _Clusters(msgspec.Struct, rename="camel"):
+class Clusters(msgspec.Struct, rename="camel"):
+    """Those of a project, as GKE lists them."""
+
     clusters: list[Cluster] = []
     missing_zones: list[str] = []
 
@@ -104,282 +126,77 @@ class KnownClusters:
         self._known.pop(what, None)
 
 
-class Kubernetes:
-    """The objects of one namespace, as one account sees them.
-
-    The cluster is looked for at the first call, unless it is known of late; one that is known and does not answer is
-    looked for anew, and asked once more.
-    """
-
-    def __init__(
-        self, account: Account, target: GcpTarget, known: KnownClusters, *, cluster: Cluster | None = None
-    ) -> None:
-        """`cluster` is one that the target does not mean now, to look into it all the same."""
-        self._account, self._target, self._known = account, target, known
-        self._what = (account.whose, target.project_id, target.region)
-        self._cluster = cluster
-        self._is_fresh = cluster is not None
-        self._others: list[Cluster] = []
-
-    async def cluster(self) -> Cluster:
-        """The one cluster of the target's region, or the labelled one of several. Raises ProviderRefused or ProviderBusy."""
-        if self._cluster is None:
-            self._cluster = self._known.get(self._what) or await self.renewed()
-        return self._cluster
-
-    async def renewed(self) -> Cluster:
-        """The same as GKE says now."""
-        self._known.forget(self._what)
-        path = f"/v1/projects/{self._target.project_id}/locations/-/clusters"
-        found = await self._account.call("GET", "container", path, _Clusters)
-        self._cluster, self._is_fresh = _chosen(found, self._target), True
-        self._others = [one for one in _usable(found, self._target) if one != self._cluster]
-        self._known.put(self._what, self._cluster)
-        return self._cluster
-
-    def others(self) -> list[Kubernetes]:
-        """The same namespace in the region's other clusters, as GKE said when it was asked last: one of them may have been
-        meant before a label was moved."""
-        return [Kubernetes(self._account, self._target, self._known, cluster=one) for one in self._others]
-
-    async def require(self) -> None:
-        """Raises ProviderRefused where there is no cluster, or none that can be reached from here, or ProviderBusy."""
-        cluster = await self.renewed()
-        if _by_name(cluster) or not cluster.is_inside:
-            return
-        await self._account.token()  # That there is none would say nothing of the cluster.
-        try:
-            await self._answered()
-        except ProviderUnreachable as error:
-            raise ProviderRefused(
-                "gke_cluster_unreachable",
-                f"The cluster {cluster.name} has an address inside its own network only, which this service does not reach.",
-                command(
-                    "gcloud",
-                    "container",
-                    "clusters",
-                    "update",
-                    cluster.name,
-                    f"--project={self._target.project_id}",
-                    f"--location={cluster.location}",
-                    "--enable-dns-access",
-                ),
-            ) from error
-        except Answered:
-            return  # It answers; whether it lets us in shows later, with what it was asked for.
-
-    async def _answered(self) -> None:
-        """Raises ProviderUnreachable when it did not answer several times, or Answered."""
-        for tried in range(1, _TRIES + 1):
-            try:
-                async with asyncio.timeout(_ANSWER_SECONDS_MAX):
-                    await self._exchange("GET", "/version")
-            except (ProviderUnreachable, TimeoutError) as error:
-                if tried == _TRIES:
-                    raise ProviderUnreachable(str(error) or "It did not answer in time.") from error
-                await asyncio.sleep(_TRY_AGAIN_SECONDS)
-            else:
-                return
-
-    async def get(self, resource: str, name: str, answer: type[T]) -> T | None:
-        """An object by its name. `resource` is its kind's path, such as `apis/apps/v1/deployments`."""
-        return await self._found("GET", self._path(resource, name), answer)
-
-    async def listed(self, resource: str, labels: dict[str, str], answer: type[T]) -> T:
-        """Those that carry the labels."""
-        query = {"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())}
-        return await self._called("GET", self._path(resource), answer, query=query)
-
-    async def apply(self, resource: str, body: dict[str, Any]) -> None:
-        """Make the object so, or have it made so; what others wrote into it stays."""
-        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
-        path = self._path(resource, body["metadata"]["name"])
-        await self._called("PATCH", path, dict[str, Any], query=query, body=body, media_type=_APPLIED)
-
-    async def merge(self, resource: str, name: str, body: dict[str, Any]) -> None:
-        """Change these fields of the object."""
-        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
-        path = self._path(resource, name)
-        await self._called("PATCH", path, dict[str, Any], query=query, body=body, media_type=_MERGED)
-
-    async def remove(self, resource: str, name: str, uid: str) -> None:
-        """Take the object away with what it made, if it still is that very one; it may be gone already."""
-        body = {
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
-        }
-        await self._found("DELETE", self._path(resource, name), dict[str, Any], body=body)
-
-    async def log(self, pod: str, container: str, *, lines: int, previous: bool) -> str:
-        """The end of what a container of a pod wrote, or the one before it that ended. Raises Answered."""
-        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES_MAX)}
-        content = await self._exchange(
-            "GET",
-            f"{self._path('api/v1/pods', pod)}/log",
-            query=query | ({"previous": "true"} if previous else {}),
-        )
-        return content.decode(errors="replace").strip()
-
-    async def answers(self, pod: str, port: int, path: str) -> int | None:
-        """The status with which a pod answers GET, asked through the cluster; None when it cannot be asked that way.
-        Raises ProviderBusy when the cluster does not get through to it."""
-        try:
-            await self._exchange("GET", f"{self._path('api/v1/pods', pod)}:{port}/proxy{path}")
-        except Answered as error:
-            if error.status == "Forbidden":
-                return None
-            if error.status == "ServiceUnavailable":
-                raise ProviderBusy(error.message) from error
-            return error.http_status
-        return 200
-
-    def _path(self, resource: str, name: str = "") -> str:
-        group, _, kind = resource.rpartition("/")
-        return f"/{group}/namespaces/{self._target.namespace}/{kind}" + (f"/{name}" if name else "")
-
-    async def _found(self, method: str, path: str, answer: type[T], **rest: Any) -> T | None:
-        try:
-            return await self._called(method, path, answer, **rest)
-        except Answered as error:
-            if error.http_status == 404:
-                return None
-            raise
-
-    async def _called(
-        self,
-        method: str,
-        path: str,
-        answer: type[T],
-        *,
-        query: dict[str, str] | None = None,
-        body: Any = None,
-        media_type: str = _JSON,
-    ) -> T:
-        content = await self._exchange(method, path, query=query, body=body, media_type=media_type)
-        try:
-            return msgspec.json.decode(content or b"{}", type=answer)
-        except msgspec.MsgspecError as error:
-            raise ProviderUnreachable(f"The cluster answered what cannot be read: {error}.") from error
-
-    async def _exchange(self, method: str, path: str, **rest: Any) -> bytes:
-        """The answer's bytes. Every call may be repeated. Raises Answered or ProviderUnreachable."""
-        cluster = await self.cluster()
-        try:
-            return await self._asked(cluster, method, path, **rest)
-        except ProviderUnreachable:
-            if cluster is self._cluster and self._is_fresh:
-                self._known.forget(self._what)
-                raise
-            if cluster is self._cluster:  # Unless a call beside this one has asked meanwhile.
-                await self.renewed()
-        return await self._asked(await self.cluster(), method, path, **rest)
-
-    async def _asked(self, cluster: Cluster, method: str, path: str, **rest: Any) -> bytes:
-        token = await self._account.token()
-        try:
-            return await self._account.wire.exchange(
-                method,
-                _root(cluster) + path,
-                of=f"the cluster {cluster.name}",
-                token=token,
-                context=_context(cluster.master_auth.cluster_ca_certificate, _by_name(cluster)),
-                **rest,
-            )
-        except Answered as error:
-            if error.http_status == 401:
-                self._account.forget_token()
-            raise
+def usable(found: Clusters, target: GcpTarget) -> list[Cluster]:
+    """Those of the target's region that can be looked into."""
+    return [one for one in found.clusters if one.lies_in(target.region) and one.is_usable]
 
 
-def _usable(found: _Clusters, target: GcpTarget) -> list[Cluster]:
-    return [
-        one
-        for one in found.clusters
-        if one.lies_in(target.region) and one.status in _USABLE and (one.endpoint or _by_name(one))
-    ]
-
-
-def _chosen(found: _Clusters, target: GcpTarget) -> Cluster:
-    there = [cluster for cluster in found.clusters if cluster.lies_in(target.region)]
+def chosen(found: Clusters, target: GcpTarget) -> Cluster:
+    """The one that the target means. Raises ProviderRefused or ProviderBusy."""
+    here = [cluster for cluster in found.clusters if cluster.lies_in(target.region)]
+    there = [cluster for cluster in here if cluster.status != _GOING]
     if any(zone.startswith(target.region) for zone in found.missing_zones):
         raise ProviderBusy(f"GKE does not show all clusters of {target.region} at this moment.")
     if not there:
         raise ProviderRefused(
             CLUSTER_MISSING,
-            f"There is no GKE cluster in {target.region} of the project {target.project_id}.",
-            "Make one: "
-            + command(
-                "gcloud",
-                "container",
-                "clusters",
-                "create-auto",
-                "functions",
-                f"--project={target.project_id}",
-                f"--location={target.region}",
-            ),
+            f"There is no GKE cluster in {target.region} of the project {target.project_id}. The remedy makes one that Google "
+            "runs (Autopilot).",
+            _make(here, target),
         )
     labeled = [cluster for cluster in there if cluster.resource_labels.get(LABEL) == LABELED]
     if len(there) > 1 and len(labeled) != 1:
         raise _ambiguous(there, labeled, target)
-    chosen = labeled[0] if labeled else there[0]
-    if chosen.status == "PROVISIONING":
-        raise ProviderBusy(f"The cluster {chosen.name} is being made.", retry_in_seconds=10)
-    if chosen.status not in _USABLE or not (chosen.endpoint or _by_name(chosen)):
-        raise ProviderRefused(
-            "gke_cluster_unusable",
-            f"The cluster {chosen.name} in {chosen.location} is {chosen.status or 'of no known status'}.",
-            "Mend it in the console of GKE, or label another one dcf=true.",
-        )
-    return chosen
+    meant = labeled[0] if labeled else there[0]
+    if meant.status == "PROVISIONING":
+        raise ProviderBusy(f"The cluster {meant.name} is being made.", retry_in_seconds=10)
+    if not meant.is_usable:
+        raise _unusable(meant, here, target)
+    return meant
 
 
 def _ambiguous(there: list[Cluster], labeled: list[Cluster], target: GcpTarget) -> ProviderRefused:
     names = ", ".join(sorted(f"{cluster.name} ({cluster.location})" for cluster in there))
     said = "several are labelled" if labeled else "none is labelled"
-    choose = min(labeled or there, key=lambda cluster: cluster.name)
-    label, of = (
-        ("--remove-labels=dcf", "on all but one") if labeled else ("--update-labels=dcf=true", "on the one meant")
-    )
-    line = command(
-        "gcloud",
-        "container",
-        "clusters",
-        "update",
-        choose.name,
-        f"--project={target.project_id}",
-        f"--location={choose.location}",
-        label,
-    )
+    meant = min(labeled or there, key=lambda cluster: (not cluster.is_usable, cluster.name))
     return ProviderRefused(
         "gke_cluster_ambiguous",
-        f"There are several GKE clusters in {target.region}, and {said} dcf=true: {names}.",
-        f"Say which one is meant, {of}: {line}",
+        f"There are several GKE clusters in {target.region}, and {said} dcf=true: {names}. The remedy says that {meant.name} "
+        "is meant; name another one in it if it is not.",
+        _mean(meant, labeled, target),
     )
 
 
-def _by_name(cluster: Cluster) -> str:
-    """The DNS endpoint, which has a certificate that everybody trusts, where it may be used from outside."""
-    dns = cluster.control_plane_endpoints_config.dns_endpoint_config
-    return dns.endpoint if dns.allow_external_traffic else ""
+def _unusable(chosen: Cluster, here: list[Cluster], target: GcpTarget) -> ProviderRefused:
+    others = sorted((one for one in here if one.is_usable), key=lambda one: one.name)
+    labeled = [chosen] if chosen.resource_labels.get(LABEL) == LABELED else []
+    said = f"The cluster {chosen.name} in {chosen.location} is {chosen.status or 'of no known status'}."
+    if others:
+        said, remedy = f"{said} The remedy has {others[0].name} meant instead.", _mean(others[0], labeled, target)
+    else:
+        made = Cluster(name=_free_name(here), location=target.region)
+        said = f"{said} Mend it in the console of GKE; or the remedy makes another one, which is then meant."
+        remedy = f"{_make(here, target)} && {_mean(made, labeled, target)}"
+    return ProviderRefused("gke_cluster_unusable", said, remedy)
 
 
-def _root(cluster: Cluster) -> str:
-    return f"https://{_by_name(cluster) or cluster.endpoint}"
+def _make(here: list[Cluster], target: GcpTarget) -> str:
+    words = ("gcloud", "container", "clusters", "create-auto", _free_name(here))
+    return command(*words, f"--project={target.project_id}", f"--location={target.region}")
 
 
-@lru_cache(maxsize=_CONTEXTS_MAX)
-def _context(authority: str, by_name: str) -> ssl.SSLContext:
-    """Trusts the cluster's own authority and no other, except where the endpoint has a public certificate."""
-    if by_name:
-        return ssl.create_default_context()
-    try:
-        text = base64.b64decode(authority, validate=True).decode()
-        return ssl.create_default_context(cadata=text)
-    except ValueError as error:
-        raise ProviderRefused(
-            "gke_cluster_unusable",
-            "The certificate of the cluster's authority cannot be read.",
-            "Let the cluster's DNS endpoint be used from outside, or rotate its credentials.",
-        ) from error
+def _free_name(here: list[Cluster]) -> str:
+    taken = {cluster.name for cluster in here}
+    return next(name for name in (_MADE, *(f"{_MADE}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+
+
+def _mean(meant: Cluster, labeled: list[Cluster], target: GcpTarget) -> str:
+    """What labels the one cluster, and no other of those that are."""
+    others = [_relabel(one, target, f"--remove-labels={LABEL}") for one in labeled if one != meant]
+    own = [] if meant in labeled else [_relabel(meant, target, f"--update-labels={LABEL}={LABELED}")]
+    return " && ".join((*own, *others))
+
+
+def _relabel(cluster: Cluster, target: GcpTarget, change: str) -> str:
+    words = ("gcloud", "container", "clusters", "update", cluster.name, f"--project={target.project_id}")
+    return command(*words, f"--location={cluster.location}", change)

@@ -9,9 +9,9 @@ import msgspec
 from domain.trigger import TICK_TYPE, ScheduleSettings, schedule_of
 from providers.gcp import naming, workload
 from providers.gcp.account import Account, target_of
-from providers.gcp.cluster import Kubernetes
 from providers.gcp.errors import Answered
 from providers.gcp.grants import require_permissions
+from providers.gcp.kubernetes import Kubernetes
 from providers.gcp.schedules import RETRIES_MAX, expression
 from providers.gcp.workload import Metadata
 from providers.provider import Order, ProviderRefused
@@ -72,7 +72,8 @@ class CronJobs:
             raise ProviderRefused(
                 "service_taken",
                 f"The CronJob {self._name} in the namespace {self._target.namespace} is not this function's.",
-                "Remove the CronJob that has this name.",
+                "Remove the CronJob that has this name, if nobody needs it: "
+                + await self._kubernetes.in_namespace("delete", "cronjob", self._name),
             )
         await self._kubernetes.apply(CRON_JOBS, cron_job(self._order, self._settings, url))
 

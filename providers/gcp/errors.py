@@ -12,6 +12,9 @@ import msgspec
 from domain.clouds import GcpIdentity
 from providers.provider import ProviderBusy, ProviderRefused, ProviderUnreachable
 
+ACT_AS = "iam.serviceAccounts.actAs"
+# What answers in a cluster, as opposed to GKE, which tells of clusters.
+KUBERNETES = "kubernetes"
 BUSY_SECONDS = 2.0
 THROTTLED_SECONDS = 5.0
 BUSY_SECONDS_MAX = 120.0
@@ -19,7 +22,12 @@ MESSAGE_CHARACTERS_MAX = 1500
 
 
 class Answered(Exception):
-    """A call was answered with an error. `status` is Google's own word for it (`NOT_FOUND`), `reason` that of its ErrorInfo."""
+    """A call was answered with an error. `status` is Google's own word for it (`NOT_FOUND`), `reason` that of its ErrorInfo.
+
+    `service`, `project` and `resource` say what was asked of which, and in whose project, where that is known.
+    """
+
+    service = project = resource = ""
 
     def __init__(
         self,
@@ -36,6 +44,17 @@ class Answered(Exception):
         self.metadata = metadata or {}
         self.retry_in_seconds = retry_in_seconds
 
+    def of(self, service: str, path: str) -> Answered:
+        """The same, which the call of a path of a service was answered with."""
+        self.service, _, self.resource = service, *path.removeprefix("/").partition("/")[1:]
+        if (named := _PROJECT.match(self.resource)) is not None:
+            self.project = named[1]
+        return self
+
+
+# Of a resource's name; `-` stands for whichever it is.
+_PROJECT = re.compile(r"projects/([^/:]{2,})")
+
 
 class Status(msgspec.Struct):
     """A google.rpc.Status. In an operation there is no word in `status`, only gRPC's number in `code`."""
@@ -51,10 +70,19 @@ class _Envelope(msgspec.Struct):
     error_description: str = ""
 
 
+class _Cause(msgspec.Struct):
+    reason: str = ""
+
+
+class _Causes(msgspec.Struct):
+    causes: list[_Cause] = []
+
+
 class _KubernetesStatus(msgspec.Struct):
     kind: Literal["Status"]
     message: str = ""
     reason: str = ""
+    details: _Causes | None = None
 
 
 def answered(http_status: int, body: bytes, retry_after: str = "") -> Answered:
@@ -66,6 +94,7 @@ def answered(http_status: int, body: bytes, retry_after: str = "") -> Answered:
             http_status,
             kubernetes.message,
             status=kubernetes.reason,
+            reason=next((one.reason for one in kubernetes.details.causes), "") if kubernetes.details else "",
             metadata={"permission": held[1]} if held else {},
             retry_in_seconds=_seconds(retry_after),
         )
@@ -115,20 +144,38 @@ def told(error: Answered, identity: GcpIdentity) -> ProviderBusy | ProviderRefus
     if error.http_status == 403:
         return _forbidden(error, identity)
     if error.http_status == 404:
-        return ProviderRefused(
-            "gcp_not_found", _short(error.message), "Make it, or name another one, and deploy again."
-        )
-    return ProviderRefused("gcp_rejected", _short(error.message), "Mend what the message names, and deploy again.")
+        return ProviderRefused("gcp_not_found", _about(error), _what_makes(error))
+    return ProviderRefused("gcp_rejected", _about(error), "Mend what the message names, and deploy again.")
+
+
+def _about(error: Answered) -> str:
+    """What was said, and of what."""
+    said = _short(error.message)
+    return f"{said} (asked of {error.service}: {error.resource})" if error.resource else said
+
+
+def _what_makes(error: Answered) -> str:
+    """The command that makes what is not there, as far as one does."""
+    if (kept := _REPOSITORY.match(error.resource)) is not None:
+        project, location, name = kept.groups()
+        words = ("gcloud", "artifacts", "repositories", "create", name, f"--project={project}")
+        return command(*words, f"--location={location}", "--repository-format=docker")
+    return "Make it, or name another one, and deploy again."
+
+
+_REPOSITORY = re.compile(r"projects/([^/]+)/locations/([^/]+)/repositories/([^/]+)")
 
 
 def _forbidden(error: Answered, identity: GcpIdentity) -> ProviderRefused:
-    project = identity.gcp_project_id
+    project = error.project or identity.gcp_project_id
     if error.reason == "SERVICE_DISABLED" or "has not been used in project" in error.message:
         service = error.metadata.get("service") or _service_in(error.message)
+        # Google asks for it in the project that it bills for the call, which need not be that of the thing.
+        consumer = error.metadata.get("consumer", "").removeprefix("projects/") or project
         return ProviderRefused(
             "GCP_SERVICE_DISABLED",
-            f"The API {service} is not enabled in the project {project}.",
-            command("gcloud", "services", "enable", service, f"--project={project}"),
+            f"The API {service} is not enabled in the project {consumer}.",
+            command("gcloud", "services", "enable", service, f"--project={consumer}"),
         )
     if is_about_billing(error):
         found = "gcloud billing accounts list --filter=open=true --limit=1 --format='value(name.basename())'"
@@ -145,21 +192,17 @@ def _forbidden(error: Answered, identity: GcpIdentity) -> ProviderRefused:
             "Let the service account through the VPC Service Controls perimeter.",
         )
     permission = error.metadata.get("permission") or _permission_in(error.message)
-    return missing(permission, identity, _short(error.message))
+    if permission.lower() == ACT_AS.lower():
+        return ProviderRefused("GCP_ACT_AS_DENIED", _short(error.message), act_as_grant(identity))
+    if not permission and error.service == KUBERNETES:  # GKE names it whenever it is one that lacks.
+        return ProviderRefused("gcp_rejected", _about(error), "Let the cluster admit what the message names.")
+    role = role_for(permission or f"{error.service}.")
+    return ProviderRefused("GCP_PERMISSION_DENIED", _short(error.message), grant(role, identity, project=project))
 
 
 def is_about_billing(error: Answered) -> bool:
     """Whether it was refused since nobody pays. Cloud Storage has words for it only."""
     return error.reason == "BILLING_DISABLED" or (error.http_status == 403 and "billing account" in error.message)
-
-
-def missing(permission: str, identity: GcpIdentity, message: str = "") -> ProviderRefused:
-    """The refusal for a permission the service account lacks."""
-    return ProviderRefused(
-        "GCP_PERMISSION_DENIED",
-        message or f"The service account lacks the permission {permission}.",
-        grant(role_for(permission), identity),
-    )
 
 
 def grant(role: str, identity: GcpIdentity, *, project: str = "") -> str:
@@ -172,6 +215,21 @@ def grant(role: str, identity: GcpIdentity, *, project: str = "") -> str:
         f"--member=serviceAccount:{identity.service_account_email}",
         f"--role={role}",
         "--condition=None",
+    )
+
+
+def act_as_grant(identity: GcpIdentity) -> str:
+    """The command that lets the service account let things run, or be called, as itself."""
+    email = identity.service_account_email
+    return command(
+        "gcloud",
+        "iam",
+        "service-accounts",
+        "add-iam-policy-binding",
+        email,
+        f"--project={identity.gcp_project_id}",
+        f"--member=serviceAccount:{email}",
+        "--role=roles/iam.serviceAccountUser",
     )
 
 
@@ -204,7 +262,7 @@ def command(*words: str) -> str:
 def _permission_in(message: str) -> str:
     found = re.search(r"[Pp]ermission '?([a-z]+\.[A-Za-z.]+)'?|'([a-z]+\.[A-Za-z.]+)'", message)
     if found is None and "actAs" in message:
-        return "iam.serviceAccounts.actAs"
+        return ACT_AS
     return (found[1] or found[2]) if found else ""
 
 

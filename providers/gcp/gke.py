@@ -10,13 +10,16 @@ import msgspec
 from domain.release import Access
 from providers.gcp import naming, workload
 from providers.gcp.account import Account, target_of
-from providers.gcp.cluster import CLUSTER_MISSING, KnownClusters, Kubernetes
+from providers.gcp.cluster import CLUSTER_MISSING, KnownClusters
 from providers.gcp.cron_jobs import CronJobs
-from providers.gcp.errors import Answered, command
-from providers.gcp.grants import require_permissions
+from providers.gcp.errors import Answered
+from providers.gcp.grants import repository_grant, require_permissions
+from providers.gcp.kubernetes import Kubernetes
+from providers.gcp.registry import Images
 from providers.gcp.schedules import Schedules
 from providers.gcp.workload import (
     DEPLOYMENTS,
+    NOT_PULLED,
     PODS,
     SECRETS,
     SERVED,
@@ -100,20 +103,17 @@ class GkeReleases:
         await self._kubernetes.renewed()
         seen = await self._look()
         if seen.main is not None and not self._is_ours(seen.main.metadata):
-            raise self._taken("Deployment", self._target.deployment_name)
+            raise await self._taken("Deployment", seen.main.metadata)
         if seen.service is not None and not self._is_ours(seen.service.metadata):
-            raise self._taken("Service", self._service_name)
+            raise await self._taken("Service", seen.service.metadata)
         if seen.service is not None and seen.service.metadata.deletion_timestamp:
             raise ProviderBusy("The load balancer of a former release is being taken away.", retry_in_seconds=2)
-        try:
-            if seen.service is None:
-                await self._kubernetes.apply(SERVICES, workload.service(self._order))
-            if seen.record is None:
-                if secrets:
-                    await self._kubernetes.apply(SECRETS, workload.secret(self._order, secrets))
-                await self._kubernetes.apply(DEPLOYMENTS, workload.candidate(self._order, image.reference))
-        except Answered as error:
-            raise self._refused(error) from error
+        if seen.service is None:
+            await self._kubernetes.apply(SERVICES, workload.service(self._order))
+        if seen.record is None:
+            if secrets:
+                await self._kubernetes.apply(SECRETS, workload.secret(self._order, secrets))
+            await self._kubernetes.apply(DEPLOYMENTS, workload.candidate(self._order, image.reference))
         return await self._shown(await self._addressed())
 
     async def promote(self) -> Service:
@@ -123,7 +123,7 @@ class GkeReleases:
         if seen.record is None:
             raise self._not_healthy("There is no such release.")
         if seen.main is not None and not self._is_ours(seen.main.metadata):
-            raise self._taken("Deployment", self._target.deployment_name)
+            raise await self._taken("Deployment", seen.main.metadata)
         if seen.main is not None and seen.main.number > self._order.number:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
@@ -331,14 +331,25 @@ class GkeReleases:
             return "stopped", "", ""
         running = main or seen.record
         if not running.spec.replicas:
-            return "stopped", "It was scaled to no pods.", self._scale(running)
+            return "stopped", "It was scaled to no pods.", await self._scale(running)
         if running.is_complete:
             return await self._health() if main is None else ("healthy", "", "")
         return await self._why_not(running, "serving" if main else "candidate")
 
-    def _scale(self, running: Deployment) -> str:
-        name, namespace = running.metadata.name, self._target.namespace
-        return command("kubectl", "scale", "deployment", name, f"--namespace={namespace}", "--replicas=1")
+    async def _scale(self, running: Deployment) -> str:
+        return await self._kubernetes.in_namespace("scale", "deployment", running.metadata.name, "--replicas=1")
+
+    async def _not_pulled(self, running: Deployment) -> str:
+        """What lets the nodes have the image; there may be none any more."""
+        if not await Images(self._account).keeps(self._order, running.digest):
+            return "The image is no longer in the registry: deploy from the sources."
+        project = f"gcloud projects describe {self._target.project_id} --format='value(projectNumber)'"
+        default = f"$({project})-compute@developer.gserviceaccount.com"
+        nodes = (await self._kubernetes.cluster()).nodes_accounts
+        return " && ".join(
+            repository_grant(self._target, f"serviceAccount:{account or default}", "roles/artifactregistry.reader")
+            for account in nodes
+        )
 
     async def _health(self) -> tuple[Literal["starting", "healthy"], str, str]:
         """What listens must answer its health path too, where the cluster may be asked to ask it."""
@@ -358,6 +369,8 @@ class GkeReleases:
             said = f"{pod.waiting.reason}: {pod.waiting.message}" if pod.waiting.reason in STUCK else ""
             ended = f"It ended with exit code {pod.ended.exit_code}, {pod.ended.reason}." if pod.ended else ""
             remedy = _MORE_MEMORY if pod.ended and pod.ended.reason == "OOMKilled" else STUCK.get(pod.waiting.reason)
+            if pod.waiting.reason == NOT_PULLED:
+                remedy = await self._not_pulled(running)
             words = await self._last_words(pod.metadata.name) if pod.ended else ""
             return "unhealthy", "\n".join(part for part in (said, ended, words) if part), remedy or _WRONG
         if not running.trouble:
@@ -366,7 +379,7 @@ class GkeReleases:
         if unplaced:
             return "unhealthy", f"No node takes it: {unplaced}", "Add nodes, or let the cluster's autoscaler add them."
         if "quota" in running.trouble:
-            return "unhealthy", running.trouble, _raise_quota(self._target.namespace)
+            return "unhealthy", running.trouble, await self._kubernetes.raise_quota(running.trouble)
         words = await self._last_words(pods[0].metadata.name) if pods else ""
         return "unhealthy", "\n".join(part for part in (running.trouble, words) if part), _WRONG
 
@@ -443,29 +456,16 @@ class GkeReleases:
         wanted = {"managed-by": naming.MANAGED_BY, **workload.of_target(self._order)}
         return wanted.items() <= metadata.labels.items()
 
-    def _refused(self, error: Answered) -> Exception:
-        """What Kubernetes refuses for reasons of its own."""
-        namespace = self._target.namespace
-        if error.http_status == 404:
-            return ProviderRefused(
-                "gke_namespace_missing",
-                f"There is no namespace {namespace} in the cluster.",
-                command("kubectl", "create", "namespace", namespace),
-            )
-        if error.http_status == 403 and "exceeded quota" in error.message:
-            return ProviderRefused("gke_quota_exceeded", error.message, _raise_quota(namespace))
-        return error
-
-    def _taken(self, kind: str, name: str) -> ProviderRefused:
-        return ProviderRefused(
-            "service_taken",
-            f"The {kind} {name} in the namespace {self._target.namespace} is not this function's.",
-            f"Choose another deploymentName, or remove the {kind} that has it.",
-        )
+    async def _taken(self, kind: str, metadata: Metadata) -> ProviderRefused:
+        """What has the name is nobody's to remove but the customer's, so that it is asked for first."""
+        function, name = metadata.labels.get("dcf-function", ""), metadata.name
+        if metadata.labels.get("managed-by") == naming.MANAGED_BY and function:
+            said, remedy = f"that of the function {function}", "Name another deploymentName, or undeploy that function."
+        else:
+            removing = await self._kubernetes.in_namespace("delete", kind.lower(), name)
+            said, remedy = "not this function's", f"Name another deploymentName, or remove what has it: {removing}"
+        message = f"The {kind} {name} in the namespace {self._target.namespace} is {said}."
+        return ProviderRefused("service_taken", message, remedy)
 
     def _not_healthy(self, message: str) -> ProviderRefused:
         return ProviderRefused("release_not_healthy", message, "Deploy again.")
-
-
-def _raise_quota(namespace: str) -> str:
-    return f"Raise the quota that the message names: kubectl edit resourcequota --namespace={namespace}"

@@ -8,10 +8,8 @@ import msgspec
 
 from domain.clouds import GcpIdentity, GcpTarget
 from providers.gcp.account import Account
-from providers.gcp.errors import command, grant, role_for
+from providers.gcp.errors import ACT_AS, Answered, act_as_grant, command, grant, is_about_billing, role_for
 from providers.provider import ProviderRefused
-
-_ACT_AS = "iam.serviceAccounts.actAs"
 
 
 class Permissions(msgspec.Struct):
@@ -38,12 +36,12 @@ async def require_permissions(account: Account, wanted: Sequence[str], *, projec
 async def require_act_as(account: Account) -> None:
     """Raises ProviderRefused unless the service account may let things run, or be called, as itself, or Answered."""
     email = account.identity.service_account_email
-    path, body = f"/v1/projects/-/serviceAccounts/{email}:testIamPermissions", {"permissions": [_ACT_AS]}
-    if _ACT_AS not in (await account.call("POST", "iam", path, Permissions, body=body)).permissions:
+    path, body = f"/v1/projects/-/serviceAccounts/{email}:testIamPermissions", {"permissions": [ACT_AS]}
+    if ACT_AS not in (await account.call("POST", "iam", path, Permissions, body=body)).permissions:
         raise ProviderRefused(
             "GCP_ACT_AS_DENIED",
-            f"Nothing can run as {email}: it lacks {_ACT_AS} on itself.",
-            _act_as_grant(account.identity),
+            f"Nothing can run as {email}: it lacks {ACT_AS} on itself.",
+            act_as_grant(account.identity),
         )
 
 
@@ -58,6 +56,31 @@ def bucket_grant(name: str, identity: GcpIdentity) -> str:
         f"--member=serviceAccount:{identity.service_account_email}",
         "--role=roles/storage.admin",
     )
+
+
+def bucket_missing(name: str, identity: GcpIdentity) -> ProviderRefused:
+    """The refusal where there is no such bucket."""
+    words = ("gcloud", "storage", "buckets", "create", f"gs://{name}", f"--project={identity.gcp_project_id}")
+    return ProviderRefused(
+        "GCP_BUCKET_NOT_FOUND",
+        f"There is no bucket gs://{name}. The remedy makes it in the United States, as Google does unasked: put another "
+        "location into it for the files to lie elsewhere.",
+        f"{command(*words, '--location=us', '--uniform-bucket-level-access')} && {bucket_grant(name, identity)}",
+    )
+
+
+def of_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
+    """What is told of a call about a bucket as a whole, or about the right to what is in it."""
+    if error.http_status == 404:
+        return bucket_missing(name, identity)
+    return lacking_on_bucket(error, name, identity)
+
+
+def lacking_on_bucket(error: Answered, name: str, identity: GcpIdentity) -> Exception:
+    """The same of a call about what is in it, which need not be there."""
+    if error.http_status == 403 and error.reason != "SERVICE_DISABLED" and not is_about_billing(error):
+        return ProviderRefused("GCP_BUCKET_PERMISSION_DENIED", error.message, bucket_grant(name, identity))
+    return error
 
 
 def create_repository(target: GcpTarget) -> str:
@@ -79,17 +102,3 @@ def run_agent(target: GcpTarget) -> str:
 def _of_repository(target: GcpTarget, verb: str) -> str:
     words = ("gcloud", "artifacts", "repositories", verb, target.artifact_repository)
     return command(*words, f"--project={target.project_id}", f"--location={target.region}")
-
-
-def _act_as_grant(identity: GcpIdentity) -> str:
-    email = identity.service_account_email
-    return command(
-        "gcloud",
-        "iam",
-        "service-accounts",
-        "add-iam-policy-binding",
-        email,
-        f"--project={identity.gcp_project_id}",
-        f"--member=serviceAccount:{email}",
-        "--role=roles/iam.serviceAccountUser",
-    )

@@ -103,7 +103,7 @@ class GcpProvider:
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         work = _Work(self, order)
         async with told_apart(work.account.identity):
-            await work.releases.require()
+            await together(work.images.require(order), work.releases.require())
             staged = await work.bucket.stage(
                 naming.bundle_name(order), packed, deployment_id=str(order.deployment_id), dart=dart
             )
@@ -202,6 +202,7 @@ class _Work:
     async def staged(self) -> Staged:
         staged = await self.bucket.staged(naming.bundle_name(self._order))
         if staged is None:
+            await self.bucket.require()
             raise ProviderRefused("bundle_missing", "There is nothing to build.", "Deploy again.")
         return staged
 
@@ -217,6 +218,7 @@ class _Work:
     async def built(self) -> Image:
         image = await self.images.find(self._order)
         if image is None:
+            await self.images.require(self._order)
             raise ProviderRefused("image_missing", "The build left no image in the registry.", "Deploy again.")
         return image
 
@@ -226,6 +228,7 @@ class _Work:
         if pinned is None:
             return await self.built()
         if not await self.images.keeps(self._order, pinned.digest):
+            await self.images.require(self._order)
             raise image_gone()
         await self.images.name(self._order, pinned.digest)
         return Image(reference=pinned.reference, digest=pinned.digest)

@@ -9,7 +9,8 @@ import msgspec
 
 from providers.gcp import naming
 from providers.gcp.account import Account, target_of
-from providers.gcp.errors import Answered
+from providers.gcp.errors import Answered, Status, of_status
+from providers.gcp.grants import create_repository
 from providers.provider import Image, Order, ProviderRefused
 
 
@@ -17,8 +18,17 @@ class _Tag(msgspec.Struct):
     version: str = ""
 
 
-class _Version(msgspec.Struct):
+class _Repository(msgspec.Struct):
     name: str = ""
+
+
+class _Version(msgspec.Struct, rename="camel"):
+    name: str = ""
+    related_tags: list[_Tag] = []
+
+
+class _Operation(msgspec.Struct):
+    error: Status | None = None
 
 
 class Images:
@@ -26,6 +36,16 @@ class Images:
 
     def __init__(self, account: Account) -> None:
         self._account = account
+
+    async def require(self, order: Order) -> None:
+        """Raises ProviderRefused where there is no repository to keep images in, or Answered."""
+        target = target_of(order)
+        if await self._account.found("GET", "artifactregistry", naming.repository_path(target), _Repository) is None:
+            raise ProviderRefused(
+                "GCP_REPOSITORY_NOT_FOUND",
+                f"There is no repository {target.artifact_repository} in {target.region} of the project {target.project_id}.",
+                create_repository(target),
+            )
 
     async def find(self, order: Order) -> Image | None:
         """What carries the deployment's tag."""
@@ -66,11 +86,19 @@ class Images:
             await self._remove_unless_tagged(f"{package}/versions/{digest}")
 
     async def _remove_unless_tagged(self, path: str) -> None:
+        """Google does not say with which error it refuses: of one that it did refuse, the tags are looked at."""
         try:
-            await self._account.found("DELETE", "artifactregistry", path, dict[str, Any])
+            operation = await self._account.found("DELETE", "artifactregistry", path, _Operation)
+            if operation is not None and operation.error is not None:
+                raise of_status(operation.error, 400).of("artifactregistry", path)
         except Answered as error:
-            if error.http_status != 400 and error.status != "FAILED_PRECONDITION":
+            if error.http_status != 400 or not await self._is_tagged(path):
                 raise
+
+    async def _is_tagged(self, path: str) -> bool:
+        """Whether a deployment needs the image, or it is gone."""
+        shown = await self._account.found("GET", "artifactregistry", path, _Version, query={"view": "FULL"})
+        return shown is None or bool(shown.related_tags)
 
 
 def image_gone() -> ProviderRefused:

@@ -15,6 +15,7 @@ from gcloud.aio.storage import Storage
 
 from providers.gcp.account import Account
 from providers.gcp.errors import Answered, answered
+from providers.gcp.grants import lacking_on_bucket, of_bucket
 from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
 from providers.spool import fill, md5_in, piece_at, size_of
 
@@ -65,6 +66,14 @@ class Bucket:
             api_is_dev=False,
         )
 
+    async def require(self) -> None:
+        """Raises ProviderRefused where there is no such bucket, or Answered."""
+        path = f"/storage/v1/b/{self._name}"
+        try:
+            await self._account.call("GET", "storage", path, dict[str, Any])
+        except Answered as error:
+            raise of_bucket(error, self._name, self._account.identity) from error
+
     async def stage(self, name: str, content: bytes, *, deployment_id: str, dart: str) -> Staged:
         """Put the bundle there, unless it is there already: nothing is ever overwritten.
 
@@ -95,7 +104,7 @@ class Bucket:
     async def page(self, prefix: str, cursor: str) -> FilePage:
         """The objects whose names begin so, OBJECTS_MAX at a time."""
         wanted = {"prefix": prefix, "maxResults": str(OBJECTS_MAX), **({"pageToken": cursor} if cursor else {})}
-        page = await self._asked(self._storage.list_objects(self._name, params=wanted))
+        page = await self._listed(wanted)
         items = [
             ListedFile(name=str(item["name"]), at=datetime.fromisoformat(item["updated"]))
             for item in page.get("items", [])
@@ -124,10 +133,15 @@ class Bucket:
         return content
 
     async def names(self, prefix: str) -> list[str]:
-        """The objects whose names begin so, at most OBJECTS_MAX."""
-        page = await self._asked(
-            self._storage.list_objects(self._name, params={"prefix": prefix, "maxResults": str(OBJECTS_MAX)})
-        )
+        """The objects whose names begin so, at most OBJECTS_MAX; none where there is no bucket any more."""
+        try:
+            page = await self._asked(
+                self._storage.list_objects(self._name, params={"prefix": prefix, "maxResults": str(OBJECTS_MAX)})
+            )
+        except Answered as error:
+            if error.http_status == 404:
+                return []
+            raise
         return [str(item["name"]) for item in page.get("items", [])]
 
     async def remove(self, name: str) -> None:
@@ -137,6 +151,13 @@ class Bucket:
         except Answered as error:
             if error.http_status != 404:
                 raise
+
+    async def _listed(self, wanted: dict[str, str]) -> dict[str, Any]:
+        try:
+            page: dict[str, Any] = await self._asked(self._storage.list_objects(self._name, params=wanted))
+        except Answered as error:
+            raise of_bucket(error, self._name, self._account.identity) from error
+        return page
 
     async def _put_new(
         self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str
@@ -148,7 +169,7 @@ class Bucket:
             if error.http_status == 400 and _DAMAGED in error.message:
                 raise ProviderUnreachable(self._damaged(name)) from error
             if error.http_status != 412:
-                raise
+                raise of_bucket(error, self._name, self._account.identity) from error
             return None
         if made.get("md5Hash") != _md5(content):
             raise ProviderUnreachable(self._damaged(name))
@@ -255,7 +276,8 @@ class Bucket:
                 self._account.forget_token()
             _, _, body = error.message.partition(": ")
             retry_after = error.headers.get("Retry-After", "") if error.headers else ""
-            raise answered(error.status, body.encode() or error.message.encode(), retry_after) from error
+            said = answered(error.status, body.encode() or error.message.encode(), retry_after)
+            raise lacking_on_bucket(said, self._name, self._account.identity) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnreachable(f"Cloud Storage does not answer: {str(error) or 'it takes too long'}.") from error
 

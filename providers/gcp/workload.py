@@ -29,9 +29,10 @@ _ROLLING: dict[str, Any] = {
     "revisionHistoryLimit": 1,
     "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
 }
+NOT_PULLED = "ImagePullBackOff"
 # Waiting for these ends only when somebody changes something.
 STUCK = {
-    "ImagePullBackOff": "Let the nodes' service account read the repository: roles/artifactregistry.reader.",
+    NOT_PULLED: "",
     "InvalidImageName": "Deploy again.",
     "CreateContainerConfigError": "See that nobody removes the Secrets that carry the label dcf-function.",
     "CreateContainerError": "",

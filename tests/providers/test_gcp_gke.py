@@ -16,22 +16,20 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.release import PinnedImage, Trigger
+from domain.release import Trigger
 from domain.trigger import TICK_TYPE
 from process.secret import Secret
-from providers.gcp import cluster
-from providers.gcp.cluster import Kubernetes
+from providers.gcp import cluster, kubernetes
 from providers.gcp.gke import GkeReleases
-from providers.gcp.provider import GcpProvider
-from providers.provider import NO_SECRETS, Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Secrets, Service
-from tests.emulators.gcp.cloud import GcpCloud
+from providers.gcp.kubernetes import Kubernetes
+from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable
 from tests.emulators.gcp.faults import Fault
 from tests.emulators.gcp.kube_answers import KubeRefused
 from tests.emulators.gcp.kube_cron import called as called_by
 from tests.emulators.gcp.kube_schema import check_fields
-from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.emulators.gcp.names import EMAIL, REGION
-from tests.providers.grounds import PROBE, Ground, built, gke, order, settled, sources, until, withdrawn
+from tests.providers.gke_place import Place, gke_place
+from tests.providers.grounds import PROBE, settled, sources, until, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,63 +37,10 @@ MEMBER = f"serviceAccount:{EMAIL}"
 SENTINEL = "sentinel-5e21-never-to-be-seen"
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A cluster, the provider that meets it, and an image that is there already."""
-
-    ground: Ground
-    image: PinnedImage
-    package_of: Order
-
-    @property
-    def provider(self) -> GcpProvider:
-        assert isinstance(self.ground.provider, GcpProvider)
-        return self.ground.provider
-
-    @property
-    def cloud(self) -> GcpCloud:
-        assert isinstance(self.ground.cloud, GcpCloud)
-        return self.ground.cloud
-
-    @property
-    def cluster(self) -> KubernetesApi:
-        return self.cloud.google.clusters.there[0]
-
-    def order(self, number: int = 1, **changes: Any) -> Order:
-        """To run the image as another deployment of the one function."""
-        made = order(ground=self.ground, number=number, function_id=self.package_of.release.function_id, **changes)
-        return msgspec.structs.replace(made, release=msgspec.structs.replace(made.release, image=self.image))
-
-    async def apply(self, wanted: Order, secrets: Secrets = NO_SECRETS) -> None:
-        """As a runner does it, which comes again where a load balancer is still being taken away."""
-
-        async def attempt() -> bool:
-            with suppress(ProviderBusy):
-                await self.provider.apply(wanted, secrets)
-                return True
-            return False
-
-        await until(attempt, bool)
-
-    async def healthy(self, wanted: Order, secrets: dict[str, Secret] | None = None) -> Service:
-        await self.apply(wanted, secrets or {})
-        service = await settled(self.provider, wanted)
-        assert service.status == "healthy", service.message
-        return service
-
-    async def served(self, wanted: Order, secrets: dict[str, Secret] | None = None) -> Service:
-        await self.healthy(wanted, secrets)
-        service = await self.provider.promote(wanted)
-        assert service.serving, service
-        return service
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with gke(tmp_path_factory.mktemp("gke")) as ground:
-        first = order(ground=ground)
-        await built(ground.provider, first, sources(PROBE))
-        image = await ground.provider.push(first)
-        yield Place(ground, PinnedImage(reference=image.reference, digest=image.digest), first)
+    async with gke_place(tmp_path_factory.mktemp("gke")) as ready:
+        yield ready
 
 
 async def _environment(url: str) -> dict[str, str]:
@@ -126,12 +71,6 @@ async def _dies_while_taking_over(
 def _inside(shown: dict[str, Any]) -> dict[str, Any]:
     """A cluster that only its own network leads to, and that is reached all the same: this service is in there."""
     return {**shown, "controlPlaneEndpointsConfig": {"ipEndpointsConfig": {"enabled": True}}}
-
-
-async def _refusal(place: Place, wanted: Order) -> ProviderRefused:
-    with pytest.raises(ProviderRefused) as refusal:
-        await place.provider.apply(wanted)
-    return refusal.value
 
 
 class TestARelease:
@@ -183,17 +122,23 @@ class TestARelease:
         await place.healthy(second)
         failed = await place.provider.promote(second)
         await withdrawn(place.provider, second)
-        place.cluster.pods_max = None
         services = [name for name in place.cluster.names() if name.startswith("Service")]
         service = await settled(place.provider, first)
 
+        greeting = (await _environment(service.url)).get("GREETING")
+        place.cloud.shell.obey(failed.remedy)
+        third = place.order(3)
+        await place.served(third)
+        place.cluster.pods_max = None
+        for wanted in (third, first):
+            await withdrawn(place.provider, wanted)
+
         assert (failed.status, failed.serving) == ("unhealthy", False)
         assert "exceeded quota" in failed.message
-        assert "resourcequota" in failed.remedy
+        assert failed.remedy.startswith("gcloud container clusters get-credentials functions ")
         assert service.serving
         assert services == ["Service hello"]
-        assert "GREETING" not in await _environment(service.url)
-        await withdrawn(place.provider, first)
+        assert greeting is None
 
     async def test_that_is_private_is_called_on_its_schedule_from_inside_the_cluster(self, place: Place) -> None:
         """
@@ -288,17 +233,19 @@ class TestARelease:
             await withdrawn(place.provider, wanted)
 
     async def test_that_may_not_be_pulled_says_who_must_be_let_in(self, place: Place) -> None:
-        wanted = place.order()
-        place.cluster.nodes_may_pull = False
+        wanted, again = place.order(1), place.order(2)
+        place.cloud.account.policy.remove("roles/artifactregistry.reader", place.cloud.account.nodes_agent)
 
         await place.provider.apply(wanted)
         service = await settled(place.provider, wanted)
-        place.cluster.nodes_may_pull = True
-        await withdrawn(place.provider, wanted)
+        place.cloud.shell.obey(service.remedy)
+        await place.healthy(again)
+        for one in (wanted, again):
+            await withdrawn(place.provider, one)
 
         assert service.status == "unhealthy"
         assert service.message.startswith("ImagePullBackOff: ")
-        assert "roles/artifactregistry.reader" in service.remedy
+        assert service.remedy.startswith("gcloud artifacts repositories add-iam-policy-binding ")
 
     async def test_is_healthy_when_its_health_path_answers_and_not_before(self, place: Place) -> None:
         wanted = place.order()
@@ -322,15 +269,19 @@ class TestARelease:
         theirs = {**mine, "dcf-function": str(uuid4())}
         place.cluster.object("Deployment", "hello")["metadata"]["labels"] = theirs
 
-        refused = await _refusal(place, place.order(2))
+        refused = await place.refused(place.order(2))
+        place.cluster.object("Deployment", "hello")["metadata"]["labels"] = {}
+        somebodys = await place.refused(place.order(2))
         await place.provider.withdraw(wanted)
         kept = place.cluster.object("Deployment", "hello")["metadata"]
         kept["labels"] = mine
         await withdrawn(place.provider, place.order(3))
 
-        assert refused.code == "service_taken"
+        assert refused.code == somebodys.code == "service_taken"
+        assert refused.message.endswith(f"is that of the function {theirs['dcf-function']}.")
         assert kept["name"] == "hello"
-        place.cluster.objects.pop(("Deployment", "default", "hello")).workload.stop()  # type: ignore[union-attr] # it has pods
+        place.cloud.shell.obey(somebodys.remedy)
+        assert place.cluster.names() == []
 
     @pytest.mark.parametrize("what", ["scaled", "changed", "removed"])
     async def test_is_seen_to_be_another_when_somebody_changed_it(self, place: Place, what: str) -> None:
@@ -360,23 +311,64 @@ class TestTheCluster:
         there, wanted = place.cloud.google.clusters.there, place.order()
         [kept] = there
         there.clear()
-        none = await _refusal(place, wanted)
+        none = await place.refused(wanted)
         assert (await place.provider.observe(wanted)).service is None
         assert await place.provider.withdraw(wanted) == ()
-        there.append(kept)
+        place.cloud.shell.obey(none.remedy)
+        await place.provider.bundle(wanted, sources(PROBE))
+        there[:] = [kept]
         others = [await asyncio.to_thread(place.cloud.make_cluster, "other", f"{REGION}-b")]
         others.append(await asyncio.to_thread(place.cloud.make_cluster, "abroad", "us-central1"))
-        several = await _refusal(place, wanted)
+        several = await place.refused(wanted)
         place.cloud.shell.obey(several.remedy)
+        others[0].labels["dcf"] = "true"
+        both = await place.refused(wanted)
+        place.cloud.shell.obey(both.remedy)
         await place.provider.apply(wanted)
         await withdrawn(place.provider, wanted)
         for other in others:
             there.remove(other)
         kept.labels.clear()
 
-        assert (none.code, several.code) == ("gke_cluster_missing", "gke_cluster_ambiguous")
+        assert (none.code, several.code, both.code) == (
+            "gke_cluster_missing",
+            "gke_cluster_ambiguous",
+            "gke_cluster_ambiguous",
+        )
         assert "functions (europe-west1), other (europe-west1-b)" in several.message
         assert "abroad" not in several.message
+
+    async def test_that_cannot_be_used_is_replaced_by_one_that_the_remedy_makes(self, place: Place) -> None:
+        there, wanted = place.cloud.google.clusters.there, place.order()
+        [kept] = there
+        kept.labels["dcf"], kept.status = "true", "ERROR"
+
+        refused = await place.refused(wanted)
+        place.cloud.shell.obey(refused.remedy)
+        await place.provider.bundle(wanted, sources(PROBE))
+        made = [one.name for one in there]
+        there[-1].status = "STOPPING"  # Which is as good as gone.
+        alone = await place.refused(wanted)
+        kept.status = "RUNNING"
+        kept.labels.clear()
+        await place.provider.bundle(wanted, sources(PROBE))
+        there[:] = [kept]
+        await withdrawn(place.provider, wanted)
+
+        assert (refused.code, alone.code) == ("gke_cluster_unusable", "gke_cluster_unusable")
+        assert made == ["functions", "functions-2"]
+        assert "functions-3" in alone.remedy
+
+    async def test_says_as_whom_its_nodes_pull_images(self) -> None:
+        shown = {
+            "name": "c",
+            "location": REGION,
+            "nodePools": [{"config": {"serviceAccount": name}} for name in ("default", "a@shop", "a@shop")],
+            "autoscaling": {"autoprovisioningNodePoolDefaults": {"serviceAccount": "b@shop"}},
+        }
+
+        assert msgspec.convert(shown, cluster.Cluster).nodes_accounts == ["", "a@shop", "b@shop"]
+        assert msgspec.convert({"name": "c", "location": REGION}, cluster.Cluster).nodes_accounts == [""]
 
     async def test_that_was_meant_before_is_looked_into_when_a_release_is_taken_away(self, place: Place) -> None:
         """
@@ -419,7 +411,7 @@ class TestTheCluster:
     async def test_that_does_not_answer_once_is_not_refused(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cluster, "_TRY_AGAIN_SECONDS", 0.01)
+        monkeypatch.setattr(kubernetes, "_TRY_AGAIN_SECONDS", 0.01)
         silent, exchange = [2], Kubernetes._exchange
 
         async def flaky(self: Kubernetes, method: str, path: str, **rest: Any) -> bytes:
@@ -503,10 +495,15 @@ class TestTheCluster:
         wanted = place.order()
         place.cluster.namespaces.clear()
 
-        refused = await _refusal(place, wanted)
+        refused = await place.refused(wanted)
         place.cloud.shell.obey(refused.remedy)
         await place.provider.apply(wanted)
+        place.cluster.namespaces.clear()
+        for name in place.cluster.names():
+            if not name.startswith("pod"):
+                place.cluster.discard(name.split()[0], "default", name.split()[1])
         await withdrawn(place.provider, wanted)
+        place.cluster.namespaces.add("default")
 
         assert refused.code == "gke_namespace_missing"
 

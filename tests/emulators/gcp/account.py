@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ APIS = (
     "storage",
 )
 TOKEN_SECONDS = 3600
+_PROJECT = re.compile(r"projects/([^/:]+)")
 
 
 class PoolProvider(msgspec.Struct):
@@ -84,6 +86,8 @@ class Account:
         self.project, self.number = project, number
         self.apis = set(APIS)
         self.policy = Policy()
+        # Those of other projects of the same customer, by their ids.
+        self.others: dict[str, Policy] = {}
         self.service_accounts: dict[str, Policy] = {}
         self.pools: dict[str, Pool] = {}
         self.reaches_issuers = True
@@ -92,12 +96,29 @@ class Account:
         self.repositories: dict[str, Policy] = defaultdict(Policy)
         # Google gives it this as soon as Cloud Run is enabled.
         self.policy.add("roles/run.serviceAgent", self.run_agent)
+        self.policy.add("roles/artifactregistry.reader", self.nodes_agent)
         self._tokens: dict[str, Token] = {}
 
     @property
     def run_agent(self) -> str:
         """Who pulls images for Cloud Run."""
         return f"serviceAccount:service-{self.number}@serverless-robot-prod.iam.gserviceaccount.com"
+
+    @property
+    def nodes_agent(self) -> str:
+        """As whom the nodes of a cluster pull images, unless it was made to be another."""
+        return f"serviceAccount:{self.number}-compute@developer.gserviceaccount.com"
+
+    def new_project(self, name: str) -> Policy:
+        """Another project of the same customer; the policy on it."""
+        self.others[name] = policy = Policy()
+        policy.add("roles/run.serviceAgent", self.run_agent)
+        return policy
+
+    def policy_of(self, resource: str) -> Policy:
+        """That on the project in which the resource lies."""
+        named = _PROJECT.search(resource)
+        return self.others.get(named[1], self.policy) if named else self.policy
 
     def new_token(self, member: str, *, audience: str = "", seconds: float = TOKEN_SECONDS) -> str:
         text = f"ya29.{secrets.token_urlsafe(40)}"
@@ -127,7 +148,7 @@ class Account:
 
     def require(self, member: str, permission: str, resource: str, *policies: Policy) -> None:
         """Raise Refused unless it is allowed."""
-        if not self.may(member, permission, *policies):
+        if not any(one.allows(member, permission) for one in (self.policy_of(resource), *policies)):
             raise denied(permission, resource)
 
     def service_account(self, email: str) -> Policy:

@@ -12,6 +12,7 @@ from tests.emulators.background import Background
 from tests.emulators.cloud import Break
 from tests.emulators.gcp.account import Account
 from tests.emulators.gcp.breaks import Breaks
+from tests.emulators.gcp.cluster_commands import ClusterCommands
 from tests.emulators.gcp.kubernetes import KubernetesApi
 from tests.emulators.gcp.names import BUCKET, EMAIL, NUMBER, POOL, POOL_NAME, PROJECT, PROVIDER, REGION, REPOSITORY
 from tests.emulators.gcp.server import Google
@@ -57,7 +58,7 @@ class GcpCloud:
             self.account,
             lambda name: self._background.run(self.google.buckets.make(name)),
             self.google.registry.make,
-            self.google.clusters,
+            ClusterCommands(self.google.clusters, self.make_cluster),
         )
         self.make_cluster("functions")
         self._issuer = ""

@@ -18,6 +18,7 @@ class Clusters:
     def __init__(self, account: Account) -> None:
         self._account = account
         self.there: list[KubernetesApi] = []
+        self.current: KubernetesApi | None = None
 
     @property
     def methods(self) -> Methods:
@@ -29,6 +30,12 @@ class Clusters:
             if (cluster.name, cluster.location) == (name, location):
                 return cluster
         raise Refused(404, f"Not found: clusters/{name}.")
+
+    def meant_by_kubectl(self) -> KubernetesApi:
+        """The one whose credentials were asked for last. Raises Refused."""
+        if self.current is None or self.current not in self.there:
+            raise Refused(404, "The connection to the server was refused: no cluster is the current one.")
+        return self.current
 
     def _list(self, call: Call) -> dict[str, Any]:
         self._account.require(call.member, "container.clusters.list", call.path["parent"])

@@ -1,4 +1,4 @@
-"""What goes wrong on demand: a number of calls throttled, delayed, denied, damaged, or whose answer is lost after its
+"""What goes wrong on demand: a number of calls throttled, delayed, denied, refused, damaged, or whose answer is lost after its
 effect."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.emulators.gcp.answers import Refused, denied
 from tests.emulators.lost_answers import LostAnswers
 
 _LOOKS = ("get", "list", "wait", "token", "generateAccessToken", "testIamPermissions")
-Kind = Literal["throttle", "delay", "deny", "lose", "damage"]
+Kind = Literal["throttle", "delay", "deny", "refuse", "lose", "damage"]
 
 
 class Fault(msgspec.Struct):
@@ -56,6 +56,8 @@ class Faults:
                 raise Refused(429, "Quota exceeded for quota metric 'Requests'.", retry_seconds=fault.seconds)
             case "deny":
                 raise denied(method, "the resource")
+            case "refuse":
+                raise Refused(400, "Request contains an invalid argument.")
             case "delay":
                 await asyncio.sleep(fault.seconds)
                 return False

@@ -103,9 +103,11 @@ class Federation:
         return {"permissions": [name for name in asked if self._account.may(call.member, name, policy)]}
 
     def _test_project(self, call: Call) -> dict[str, Any]:
-        if call.path["resource"] != self._account.project:
+        project = call.path["resource"]
+        if project not in (self._account.project, *self._account.others):
             raise Refused(403, "The caller does not have permission")
-        return {"permissions": [name for name in call.body["permissions"] if self._account.may(call.member, name)]}
+        policy = self._account.policy_of(f"projects/{project}")
+        return {"permissions": [name for name in call.body["permissions"] if policy.allows(call.member, name)]}
 
 
 async def _checked(token: str, provider: PoolProvider, audience: str) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class Kept(msgspec.Struct):
 
 
 class KubernetesApi:
-    """`name` and `location` are the cluster's. `pods_max` is the namespace's quota, when there is one; `nodes_may_pull`
-    whether the nodes' own account may read the registry."""
+    """`name` and `location` are the cluster's. `pods_max` is the namespace's quota, when there is one; `nodes` is the
+    service account as which its nodes pull images."""
 
     def __init__(
         self,
@@ -124,7 +124,8 @@ class KubernetesApi:
         self.name, self.location, self.labels = name, location, dict[str, str]()
         self.namespaces = {"default"}
         self.pods_max: int | None = None
-        self.nodes_may_pull = True
+        self.nodes = "default"
+        self.status = "RUNNING"
         # Whether only its own network leads to its address, and whether a name leads to it from everywhere.
         self.is_inside = self.has_name = False
         self.objects: dict[tuple[str, str, str], Kept] = {}
@@ -151,7 +152,8 @@ class KubernetesApi:
         return {
             "name": self.name,
             "location": self.location,
-            "status": "RUNNING",
+            "status": self.status,
+            "nodePools": [{"name": "pool", "config": {"serviceAccount": self.nodes}}],
             "endpoint": f"127.0.0.1:{9 if self.is_inside else self._port}",
             "masterAuth": {"clusterCaCertificate": self._authority.certificate},
             "resourceLabels": self.labels,
@@ -174,6 +176,12 @@ class KubernetesApi:
         """Raises KeyError for one that is not there."""
         return self.objects[kind, namespace, name].body
 
+    def discard(self, kind: str, namespace: str, name: str) -> None:
+        """Take an object away, with its pods. Raises KeyError for one that is not there."""
+        kept = self.objects.pop((kind, namespace, name))
+        if kept.workload is not None:
+            kept.workload.stop()
+
     def _forget(self) -> None:
         """Whatever went meanwhile is there no more."""
         for key in [key for key, kept in self.objects.items() if kept.gone_at and kept.gone_at < time.monotonic()]:
@@ -189,7 +197,7 @@ class KubernetesApi:
         return [await self._run_job(namespace, body, at) for namespace, body in due]
 
     async def _run_job(self, namespace: str, body: dict[str, Any], at: datetime) -> int:
-        """What `wget` does that is told so, inside the cluster."""
+        """What `curl` does that is told so, inside the cluster."""
         call = called(body, at)
         address = re.fullmatch(rf"http://([^./]+)\.{namespace}\.svc\.cluster\.local(/.*)", call.url)
         service = address and self.objects.get(("Service", namespace, address[1]))
@@ -228,7 +236,8 @@ class KubernetesApi:
             lost = await self._faults.before(name)
         except Refused as refused:
             raise KubeRefused(refused.code, "TooManyRequests", refused.message) from refused
-        if asked.namespace not in self.namespaces:
+        # Of a namespace that is not there Kubernetes lists nothing.
+        if asked.namespace not in self.namespaces and asked.verb != "list":
             raise missing("namespaces", asked.namespace)
         answer = await self._done(request, asked, member)
         _check_answer(asked.kind, answer)
@@ -403,7 +412,8 @@ class KubernetesApi:
                 f'pods "pod" is forbidden: exceeded quota: pods, requested: pods=1, used: pods={running}, limited: '
                 f"pods={self.pods_max}",
             )
-        if not self.nodes_may_pull:
+        own = f"serviceAccount:{self.nodes}"
+        if not self._registry.may_pull(self._account.nodes_agent if self.nodes == "default" else own, image):
             raise Refused(403, f'failed to pull and unpack image "{image}": 403 Forbidden')
         return self._workshop.run(self._registry.pulled(image), environment)
 

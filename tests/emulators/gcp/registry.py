@@ -42,8 +42,8 @@ class Registry:
             f"{_R}.packages.versions.delete": self._delete_version,
         }
 
-    def make(self, location: str, name: str) -> None:
-        full = f"projects/{self._account.project}/locations/{location}/repositories/{name}"
+    def make(self, location: str, name: str, project: str = "") -> None:
+        full = f"projects/{project or self._account.project}/locations/{location}/repositories/{name}"
         if full in self.repositories:
             raise Refused(409, "the repository already exists")
         self.repositories[full] = {}
@@ -67,15 +67,18 @@ class Registry:
 
     def require_pull(self, member: str, image: str) -> None:
         """Raises Refused, in Cloud Run's words."""
-        repository, _, _, _ = self._parsed(image)
-        policy = self._account.repositories[repository]
-        if not self._account.may(member, "artifactregistry.repositories.downloadArtifacts", policy):
+        if not self.may_pull(member, image):
             raise Refused(
                 403,
                 f"Google Cloud Run Service Agent {member.partition(':')[2]} must have permission to read the image, {image}. "
                 "Ensure that the provided container image URL is correct and that the above account has permission to access "
                 "the image.",
             )
+
+    def may_pull(self, member: str, image: str) -> bool:
+        repository, _, _, _ = self._parsed(image)
+        policies = self._account.policy_of(repository), self._account.repositories[repository]
+        return any(one.allows(member, "artifactregistry.repositories.downloadArtifacts") for one in policies)
 
     def images(self) -> list[str]:
         return [

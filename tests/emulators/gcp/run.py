@@ -239,19 +239,20 @@ class CloudRun:
             member = f"serviceAccount:{self._runs_as(template)}"
             self._registry.require_pull(self._account.run_agent, container["image"])
             made.container = self._workshop.run(
-                self._registry.pulled(container["image"]), self._environment(container, member)
+                self._registry.pulled(container["image"]),
+                self._environment(container, member, service.name.split("/")[1]),
             )
         except Refused as refused:
             made.failed = f"Revision '{name}' is not ready and cannot serve traffic. {refused.message}"
             made.reason = "CONTAINER_PERMISSION_DENIED" if refused.code == 403 and "Agent" in refused.message else ""
         service.revisions[name] = made
 
-    def _environment(self, container: dict[str, Any], member: str) -> dict[str, str]:
+    def _environment(self, container: dict[str, Any], member: str, project: str) -> dict[str, str]:
         given = {}
         for variable in container.get("env", []):
             if (source := variable.get("valueSource")) is not None:
                 reference = source["secretKeyRef"]
-                given[variable["name"]] = self._vault.opened(member, reference["secret"], reference["version"])
+                given[variable["name"]] = self._vault.opened(member, project, reference["secret"], reference["version"])
             else:
                 given[variable["name"]] = variable.get("value", "")
         return given

@@ -43,9 +43,9 @@ class SecretManager:
             f"{_S}.versions.access": self._access,
         }
 
-    def opened(self, member: str, name: str, version: str) -> str:
-        """A version's value, as Cloud Run mounts it for an account. Raises Refused."""
-        full = name if name.startswith("projects/") else f"projects/{self._account.project}/secrets/{name}"
+    def opened(self, member: str, project: str, name: str, version: str) -> str:
+        """A version's value, as Cloud Run mounts it for an account in a project. Raises Refused."""
+        full = name if name.startswith("projects/") else f"projects/{project}/secrets/{name}"
         self._account.require(member, "secretmanager.versions.access", f"{full}/versions/{version}")
         return self._value(full, version).decode()
 
@@ -96,7 +96,8 @@ class SecretManager:
         number = len(kept.versions) if version == "latest" else int(version)
         if not 0 < number <= len(kept.versions):
             raise Refused(404, f"Secret Version [{call.path['name']}] not found.")
-        return {"name": f"{name}/versions/{number}", "state": "ENABLED", "createTime": kept.created}
+        state = "DESTROYED" if kept.versions[number - 1] is None else "ENABLED"
+        return {"name": f"{name}/versions/{number}", "state": state, "createTime": kept.created}
 
     def _versions(self, call: Call) -> dict[str, Any]:
         self._account.require(call.member, "secretmanager.versions.list", call.path["parent"])

@@ -10,7 +10,7 @@ import httpx
 
 from tests.emulators.gcp.account import Account, Policy
 from tests.emulators.gcp.answers import Refused
-from tests.emulators.gcp.clusters import Clusters
+from tests.emulators.gcp.cluster_commands import ClusterCommands
 from tests.emulators.gcp.command_line import NotACommand, Parser, parsed
 from tests.emulators.gcp.pools import Pools
 from tests.emulators.late import LateShell
@@ -25,8 +25,8 @@ class Shell(LateShell):
         self,
         account: Account,
         make_bucket: Callable[[str], None],
-        make_repository: Callable[[str, str], None],
-        clusters: Clusters,
+        make_repository: Callable[[str, str, str], None],
+        clusters: ClusterCommands,
     ) -> None:
         super().__init__()
         self._clusters = clusters
@@ -110,7 +110,7 @@ class Shell(LateShell):
                 given.add_argument("--condition", choices=["None"])
                 asked = parsed(given, rest, "role", "member")
                 self._check_project(asked.project)
-                self._account.policy.add(asked.role, self._member(asked.member))
+                self._account.policy_of(f"projects/{asked.project}").add(asked.role, self._member(asked.member))
             case ["gcloud", "services", "enable", *rest]:
                 given.add_argument("names", nargs="+")
                 names = parsed(given, rest, "project").names
@@ -131,31 +131,15 @@ class Shell(LateShell):
             case ["gcloud", "artifacts", "repositories", "create", *rest]:
                 given.add_argument("name")
                 asked = parsed(given, rest, "project", "location", "repository-format")
-                self._make_repository(asked.location, asked.name)
+                self._check_project(asked.project)
+                self._make_repository(asked.location, asked.name, asked.project)
             case ["gcloud", "artifacts", "repositories", "add-iam-policy-binding", *rest]:
                 given.add_argument("name")
                 asked = parsed(given, rest, "project", "location", "member", "role")
                 full = f"projects/{asked.project}/locations/{asked.location}/repositories/{asked.name}"
                 self._account.repositories[full].add(asked.role, self._member(asked.member))
             case _:
-                self._about_clusters(given, words)
-
-    def _about_clusters(self, given: Parser, words: list[str]) -> None:
-        match words:
-            case ["gcloud", "container", "clusters", "update", *rest]:
-                given.add_argument("name")
-                given.add_argument("--update-labels", default="")
-                given.add_argument("--enable-dns-access", action="store_true")
-                asked = parsed(given, rest, "project", "location")
-                self._check_project(asked.project)
-                cluster = self._clusters.named(asked.name, asked.location)
-                cluster.labels.update(one.split("=") for one in asked.update_labels.split(",") if one)
-                cluster.has_name = cluster.has_name or asked.enable_dns_access
-            case ["kubectl", "create", "namespace", name]:
-                for cluster in self._clusters.there:
-                    cluster.namespaces.add(name)
-            case _:
-                raise NotACommand(shlex.join(words))
+                self._clusters.do(given, words)
 
     def _create_service_account(self, name: str) -> None:
         email = f"{name}@{self._account.project}.iam.gserviceaccount.com"
@@ -178,12 +162,12 @@ class Shell(LateShell):
             raise Refused(404, f"{url} not found: 404.") from None
 
     def _check_project(self, named: str) -> None:
-        if named not in (self._account.project, self._account.number):
+        if named not in (self._account.project, self._account.number, *self._account.others):
             raise Refused(403, f"The caller does not have permission on {named}.")
 
     def _member(self, member: str) -> str:
         kind, _, rest = member.partition(":")
-        if member == self._account.run_agent:
+        if member in (self._account.run_agent, self._account.nodes_agent):
             return member
         if kind == "serviceAccount":
             self._account.service_account(rest)
