@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
-from providers.gcp.errors import Answered, grant
+from providers.gcp.errors import Answered, command, grant
 from providers.gcp.grants import repository_grant, run_agent
 from providers.gcp.registry import Images
 from providers.gcp.run import CloudRun, RunRevision, RunService, Share, image_digest
@@ -80,8 +80,7 @@ class Releases:
         service, revision = await self._run.service(), await self._own_revision()
         if service is None or revision is None or not self._is_ours(service):
             raise self._not_healthy("There is no such release.")
-        serving = int(service.labels.get("dcf-number", "0")) if service.ingress == _ALL else 0
-        if serving > self._order.number:
+        if service.number > self._order.number:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
@@ -204,6 +203,8 @@ class Releases:
         reason = "" if condition is None else condition.reason
         if reason == "CONTAINER_PERMISSION_DENIED":
             remedy = repository_grant(target, run_agent(target), "roles/artifactregistry.reader")
+        elif reason == "CONTAINER_MISSING":
+            remedy = "The image is no longer in the registry: deploy from the sources."
         elif reason == "SECRETS_ACCESS_CHECK_FAILED":
             remedy = grant("roles/secretmanager.secretAccessor", identity_of(self._order), project=target.project_id)
         return "\n".join(part for part in said if part), remedy
@@ -233,10 +234,12 @@ class Releases:
 
     def _taken(self) -> ProviderRefused:
         target = target_of(self._order)
+        words = ("gcloud", "run", "services", "delete", target.service_name)
         return ProviderRefused(
             "service_taken",
             f"The Cloud Run service {target.service_name} in {target.region} is not this function's.",
-            "Choose another serviceName, or remove the service that has it.",
+            "Name another serviceName, or remove the service that has it: "
+            + command(*words, f"--project={target.project_id}", f"--region={target.region}"),
         )
 
     def _not_healthy(self, message: str) -> ProviderRefused:

@@ -18,6 +18,7 @@ WAIT_SECONDS = 10
 LAST_WORDS_LINES = 30
 
 _BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+_LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 
 
 class Condition(msgspec.Struct, rename="camel"):
@@ -77,11 +78,30 @@ class RunService(msgspec.Struct, rename="camel"):
     etag: str = ""
     ingress: str = ""
     invoker_iam_disabled: bool = False
-    traffic: list[Share] = []
+    shown_traffic: list[Share] = msgspec.field(default_factory=list, name="traffic")
     template: _Template = msgspec.field(default_factory=_Template)
     reconciling: bool = False
     terminal_condition: Condition | None = None
     latest_created_revision: str = ""
+    latest_ready_revision: str = ""
+
+    @property
+    def traffic(self) -> list[Share]:
+        """Who gets how much, by name: to lead it to the latest one, as somebody else may have, would let a release in that
+        is not promoted."""
+        latest = self.latest_ready_revision.rpartition("/")[2]
+        return [
+            msgspec.structs.replace(share, type=_BY_REVISION, revision=latest)
+            if share.type == _LATEST and latest
+            else share
+            for share in self.shown_traffic
+        ]
+
+    @property
+    def number(self) -> int:
+        """Of the deployment that serves; 0 until one does."""
+        told = self.labels.get("dcf-number", "")
+        return int(told) if told.isdecimal() else 0
 
 
 class RunRevision(msgspec.Struct, rename="camel"):
@@ -165,7 +185,9 @@ class CloudRun:
         newest revision, which this change is not about, does not come up.
         """
         path, query = naming.service_path(self._target), {"updateMask": ",".join(fields)}
-        operation = await self._account.call("PATCH", "run", path, _Operation, query=query, body=body)
+        operation = await self._account.found("PATCH", "run", path, _Operation, query=query, body=body)
+        if operation is None:
+            raise ProviderBusy("The Cloud Run service was taken away meanwhile.")
         try:
             await self._begun(operation)
         except Answered:

@@ -14,14 +14,14 @@ from providers.gcp import naming
 from providers.gcp.account import Account, identity_of, target_of
 from providers.gcp.errors import Answered
 from providers.gcp.grants import require_act_as, require_permissions
-from providers.provider import Order, ProviderRefused
+from providers.provider import Order, ProviderBusy, ProviderRefused
 
 RETRIES_MAX = 2
 # What Cloud Scheduler gives a call, at least and at most.
 ATTEMPT_SECONDS_MIN, ATTEMPT_SECONDS_MAX = 15, 1800
 PERMISSIONS = tuple(f"cloudscheduler.jobs.{verb}" for verb in ("create", "delete", "enable", "get", "update"))
 _CALLING = "run.routes.invoke"
-_ENABLED, _PAUSED = "ENABLED", "PAUSED"
+_ENABLED, _PAUSED, _DISABLED = "ENABLED", "PAUSED", "DISABLED"
 
 
 class _Token(msgspec.Struct, rename="camel"):
@@ -82,10 +82,25 @@ class Schedules:
         except Answered as error:
             if error.http_status != 409:
                 raise
-            query = {"updateMask": ",".join(sorted(wanted.keys() - {"name"}))}
-            found = await self._account.call("PATCH", "cloudscheduler", self._path, Job, query=query, body=wanted)
-            if found.state == _PAUSED:
-                await self._account.call("POST", "cloudscheduler", f"{self._path}:resume", Job, body={})
+            await self._change(wanted)
+
+    async def _change(self, wanted: dict[str, Any]) -> None:
+        query = {"updateMask": ",".join(sorted(wanted.keys() - {"name"}))}
+        found = await self._account.found("PATCH", "cloudscheduler", self._path, Job, query=query, body=wanted)
+        if found is None:
+            raise ProviderBusy("The job of Cloud Scheduler was taken away meanwhile.")
+        if found.state == _PAUSED:
+            await self._resume()
+        elif found.state == _DISABLED:  # Which Google did, and nobody can undo.
+            await self.remove()
+            raise ProviderBusy("The job of Cloud Scheduler was disabled by Google, and is made anew.")
+
+    async def _resume(self) -> None:
+        try:
+            await self._account.found("POST", "cloudscheduler", f"{self._path}:resume", Job, body={})
+        except Answered as error:
+            if error.status != "FAILED_PRECONDITION":  # Somebody did meanwhile.
+                raise
 
     async def remove(self) -> None:
         """Take the job away; it may be gone already."""

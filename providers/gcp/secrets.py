@@ -14,7 +14,7 @@ from providers.gcp import naming
 from providers.gcp.account import Account, target_of
 from providers.gcp.errors import Answered
 from providers.gcp.grants import require_permissions
-from providers.provider import Order, Secrets
+from providers.provider import Order, ProviderBusy, Secrets
 from providers.together import together
 
 # Each value has a secret of its own, which never gets another one.
@@ -25,9 +25,10 @@ PERMISSIONS = (
     *_OF_PROJECT,
     "secretmanager.secrets.delete",
     "secretmanager.versions.add",
-    "secretmanager.versions.list",
+    "secretmanager.versions.get",
 )
 PAGE_SECRETS = 100
+_ENABLED = "ENABLED"
 
 
 class _Named(msgspec.Struct):
@@ -39,8 +40,8 @@ class _Page(msgspec.Struct, rename="camel"):
     next_page_token: str = ""
 
 
-class _Versions(msgspec.Struct):
-    versions: list[_Named] = []
+class _Version(msgspec.Struct):
+    state: str = ""
 
 
 class KeptSecrets:
@@ -54,6 +55,8 @@ class KeptSecrets:
         """Raises ProviderRefused when the release's values could not be kept, before anything is built, or Answered."""
         if self._order.release.secret_values:
             await require_permissions(self._account, _OF_PROJECT, project=target_of(self._order).project_id)
+            # Whether the API is enabled is not among the permissions.
+            await self._account.call("GET", "secretmanager", self._root, _Page, query={"pageSize": "1"})
 
     async def keep(self, secrets: Secrets) -> None:
         """Write the values that are not there yet."""
@@ -80,11 +83,15 @@ class KeptSecrets:
             if error.http_status != 409:
                 raise
         path = f"{self._root}/{name}"
-        found = await self._account.call("GET", "secretmanager", f"{path}/versions", _Versions, query={"pageSize": "1"})
-        if not found.versions:
+        found = await self._account.found("GET", "secretmanager", f"{path}/versions/{VERSION}", _Version)
+        if found is None:
             data = base64.b64encode(value.reveal().encode()).decode()
             body = {"payload": {"data": data}}
-            await self._account.call("POST", "secretmanager", f"{path}:addVersion", _Named, body=body)
+            if await self._account.found("POST", "secretmanager", f"{path}:addVersion", _Named, body=body) is None:
+                raise ProviderBusy(f"The secret {name} was taken away meanwhile.")
+        elif found.state != _ENABLED:  # Somebody destroyed or disabled the value, and its number is never given anew.
+            await self._account.found("DELETE", "secretmanager", path, dict[str, Any])
+            raise ProviderBusy(f"The secret {name} is made anew: its value was {found.state.lower()}.")
 
     async def _names(self) -> list[str]:
         names: list[str] = []
