@@ -262,6 +262,19 @@ class TestARelease:
         assert seen is not None
         assert (seen.status, seen.message) == ("starting", "/answer?n=503 answers 503.")
 
+    async def test_is_not_taken_for_healthy_where_the_cluster_would_not_ask_it(self, place: Place) -> None:
+        wanted = place.order()
+        await place.healthy(wanted)
+        place.cloud.google.faults.add(Fault("throttle", "kubernetes.pods.proxy"))
+
+        with pytest.raises(ProviderBusy, match="Quota exceeded"):
+            await place.provider.observe(wanted)
+        service = (await place.provider.observe(wanted)).service
+        await withdrawn(place.provider, wanted)
+
+        assert service is not None
+        assert service.status == "healthy"
+
     async def test_leaves_what_is_somebody_elses_alone(self, place: Place) -> None:
         wanted = place.order()
         await place.served(wanted)
@@ -506,6 +519,24 @@ class TestTheCluster:
         place.cluster.namespaces.add("default")
 
         assert refused.code == "gke_namespace_missing"
+
+    async def test_whose_namespace_is_going_or_whose_policy_refuses_is_not_told_to_lack_a_right(
+        self, place: Place
+    ) -> None:
+        wanted = place.order()
+        place.cluster.terminating.add("default")
+        with pytest.raises(ProviderBusy, match="is being taken away"):
+            await place.provider.apply(wanted)
+        place.cluster.terminating.clear()
+        place.cluster.policy = 'services "hello" is forbidden: admission webhook "policy.example" denied the request'
+
+        refused = await place.refused(wanted)
+        place.cluster.policy = ""
+        await withdrawn(place.provider, wanted)
+
+        assert refused.code == "gcp_rejected"
+        assert "admission webhook" in refused.message
+        assert "roles/" not in refused.remedy
 
     @pytest.mark.parametrize("lacking", ["the role", "the API"])
     async def test_that_may_not_be_used_is_named_before_anything_is_built(self, place: Place, lacking: str) -> None:

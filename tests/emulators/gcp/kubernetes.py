@@ -24,7 +24,7 @@ from tests.emulators.front import Front
 from tests.emulators.gcp.account import Account
 from tests.emulators.gcp.answers import Refused
 from tests.emulators.gcp.faults import Faults
-from tests.emulators.gcp.kube_answers import KubeRefused, forbidden, missing
+from tests.emulators.gcp.kube_answers import KubeRefused, forbidden, missing, terminating
 from tests.emulators.gcp.kube_cron import called, is_due
 from tests.emulators.gcp.kube_pods import Workload, shown_pod
 from tests.emulators.gcp.kube_schema import check, check_fields
@@ -123,6 +123,9 @@ class KubernetesApi:
     ) -> None:
         self.name, self.location, self.labels = name, location, dict[str, str]()
         self.namespaces = {"default"}
+        self.terminating: set[str] = set()
+        # What a policy of the cluster's says of whatever is new, if there is one.
+        self.policy = ""
         self.pods_max: int | None = None
         self.nodes = "default"
         self.status = "RUNNING"
@@ -232,10 +235,7 @@ class KubernetesApi:
         asked, member = _asked(request), self._member(request)
         self._require(asked, member, asked.verb)
         name = f"kubernetes.{asked.resource}.{asked.verb}"
-        try:
-            lost = await self._faults.before(name)
-        except Refused as refused:
-            raise KubeRefused(refused.code, "TooManyRequests", refused.message) from refused
+        lost = await self._before(name)
         # Of a namespace that is not there Kubernetes lists nothing.
         if asked.namespace not in self.namespaces and asked.verb != "list":
             raise missing("namespaces", asked.namespace)
@@ -248,10 +248,18 @@ class KubernetesApi:
             raise ConnectionResetError
         return answer if isinstance(answer, web.Response) else web.json_response(answer)
 
+    async def _before(self, name: str) -> bool:
+        """Whether the answer is to be lost. Raises KubeRefused."""
+        try:
+            return await self._faults.before(name)
+        except Refused as refused:
+            raise KubeRefused(refused.code, "TooManyRequests", refused.message) from refused
+
     async def _proxied(self, request: web.Request, to: re.Match[str]) -> web.Response:
         member = self._member(request)
         if not self._account.may(member, "container.pods.proxy"):
             raise forbidden(member, "container.pods.proxy", "pods/proxy", request.method.lower(), to["namespace"])
+        await self._before("kubernetes.pods.proxy")
         for pod in self._pods(to["namespace"]):
             if pod.name == to["pod"] and pod.is_ready and pod.container is not None:
                 url = f"http://127.0.0.1:{pod.container.port}{to['path']}?{request.query_string}"
@@ -366,6 +374,10 @@ class KubernetesApi:
             raise KubeRefused(400, "BadRequest", "the name of the object does not match the name on the URL")
         if kept is None:
             self._require(asked, member, "create")
+            if asked.namespace in self.terminating:
+                raise terminating(asked.resource, asked.name, asked.namespace)
+            if self.policy:
+                raise KubeRefused(403, "Forbidden", self.policy)
             wanted, applied = _defaulted(given), {manager: given}
             made = Kept({}, applied, time.monotonic())
             return await self._keep(asked, made, wanted)
