@@ -24,19 +24,34 @@ _OF_PROJECT = ("secretmanager.secrets.create", "secretmanager.secrets.list")
 PERMISSIONS = (
     *_OF_PROJECT,
     "secretmanager.secrets.delete",
+    "secretmanager.secrets.get",
+    "secretmanager.secrets.update",
     "secretmanager.versions.add",
     "secretmanager.versions.get",
 )
 PAGE_SECRETS = 100
 _ENABLED = "ENABLED"
+_NUMBER = "dcf-number"
 
 
 class _Named(msgspec.Struct):
     name: str
 
 
+class _Kept(msgspec.Struct):
+    name: str
+    labels: dict[str, str] = {}
+    etag: str = ""
+
+    @property
+    def number(self) -> int:
+        """Of the latest deployment that kept it."""
+        told = self.labels.get(_NUMBER, "")
+        return int(told) if told.isdecimal() else 0
+
+
 class _Page(msgspec.Struct, rename="camel"):
-    secrets: list[_Named] = []
+    secrets: list[_Kept] = []
     next_page_token: str = ""
 
 
@@ -64,16 +79,23 @@ class KeptSecrets:
         await together(*(self._keep(values[name], value) for name, value in secrets.items()))
 
     async def sweep(self, used: Collection[str]) -> None:
-        """Take away what is kept for the target and nothing there opens any more."""
-        names = [name for name in await self._names() if name not in used]
-        await together(
-            *(self._account.found("DELETE", "secretmanager", f"{self._root}/{name}", dict[str, Any]) for name in names)
-        )
+        """Take away what is kept for the target and nothing there opens any more. What a later deployment kept it may be
+        about to open: that is its own to take away."""
+        listed = [one for one in await self._listed() if one.number <= self._order.number]
+        await together(*(self._remove(one) for one in listed if one.name.rpartition("/")[2] not in used))
+
+    async def _remove(self, kept: _Kept) -> None:
+        path, query = f"{self._root}/{kept.name.rpartition('/')[2]}", {"etag": kept.etag} if kept.etag else {}
+        try:
+            await self._account.found("DELETE", "secretmanager", path, dict[str, Any], query=query)
+        except Answered as error:
+            if not _is_another(error):  # A later deployment kept it meanwhile.
+                raise
 
     async def _keep(self, value_id: UUID, value: Secret) -> None:
         name = naming.secret_name(self._order, value_id)
         body = {
-            "labels": naming.secret_labels(self._order),
+            "labels": {**naming.secret_labels(self._order), _NUMBER: str(self._order.number)},
             "replication": {"userManaged": {"replicas": [{"location": target_of(self._order).region}]}},
         }
         try:
@@ -82,6 +104,7 @@ class KeptSecrets:
         except Answered as error:
             if error.http_status != 409:
                 raise
+            await self._claim(name)
         path = f"{self._root}/{name}"
         found = await self._account.found("GET", "secretmanager", f"{path}/versions/{VERSION}", _Version)
         if found is None:
@@ -93,12 +116,33 @@ class KeptSecrets:
             await self._account.found("DELETE", "secretmanager", path, dict[str, Any])
             raise ProviderBusy(f"The secret {name} is made anew: its value was {found.state.lower()}.")
 
-    async def _names(self) -> list[str]:
-        names: list[str] = []
+    async def _claim(self, name: str) -> None:
+        """Say of a secret that was there before that this deployment opens it too. Raises ProviderBusy."""
+        path = f"{self._root}/{name}"
+        kept = await self._account.found("GET", "secretmanager", path, _Kept)
+        if kept is None:
+            raise ProviderBusy(f"The secret {name} was taken away meanwhile.")
+        if kept.number >= self._order.number:
+            return
+        body = {"labels": {**kept.labels, _NUMBER: str(self._order.number)}, "etag": kept.etag}
+        try:
+            await self._account.call("PATCH", "secretmanager", path, _Kept, query={"updateMask": "labels"}, body=body)
+        except Answered as error:
+            if error.http_status == 404 or _is_another(error):
+                raise ProviderBusy(f"The secret {name} changed meanwhile.") from error
+            raise
+
+    async def _listed(self) -> list[_Kept]:
+        found: list[_Kept] = []
         query = {"filter": f"labels.dcf-place={naming.place(self._order)}", "pageSize": str(PAGE_SECRETS)}
         while True:
             page = await self._account.call("GET", "secretmanager", self._root, _Page, query=query)
-            names += [secret.name.rpartition("/")[2] for secret in page.secrets]
+            found += page.secrets
             if not page.next_page_token:
-                return names
+                return found
             query["pageToken"] = page.next_page_token
+
+
+def _is_another(error: Answered) -> bool:
+    """Whether it was refused since the etag is not that of what is there."""
+    return error.http_status == 409 or error.status == "FAILED_PRECONDITION"

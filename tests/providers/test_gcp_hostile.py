@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from uuid import uuid4
 
 import httpx
@@ -119,6 +120,30 @@ async def test_a_value_that_was_destroyed_is_kept_anew_under_the_number_that_rel
 
     assert service.status == "healthy"
     assert kept.versions == [b"open sesame"]
+
+
+async def test_a_value_that_a_later_release_is_about_to_open_stays_while_the_one_before_is_taken_away(
+    ground: Ground, cloud: GcpCloud
+) -> None:
+    """*Method:* the later release's service is held up after its value was kept; the earlier one alone opened that."""
+    value = uuid4()
+    first = order(ground=ground, secret_values={"PASSWORD": value})
+    await deployed(ground.provider, first, sources(PROBE), {"PASSWORD": Secret("open sesame")})
+    second = await _next(ground, first, 2, secret_values={"PASSWORD": value})
+    cloud.google.faults.add(Fault("delay", "run.projects.locations.services.patch", seconds=1.0))
+
+    applying = asyncio.create_task(ground.provider.apply(second, {"PASSWORD": Secret("open sesame")}))
+    async with asyncio.timeout(20):
+        while not cloud.google.faults.are_over:
+            await asyncio.sleep(0.01)
+    await withdrawn(ground.provider, first)
+    kept = [one.versions for one in cloud.google.vault.secrets.values()]
+    with suppress(ProviderBusy):
+        await applying
+    await withdrawn(ground.provider, second)
+
+    assert kept == [[b"open sesame"]]
+    assert cloud.remains() == []
 
 
 async def test_secret_manager_that_is_not_enabled_is_seen_before_anything_is_built(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -21,6 +22,12 @@ class Kept(msgspec.Struct):
     given: dict[str, Any]
     created: str
     versions: list[bytes | None] = []
+    etag: str = msgspec.field(default_factory=lambda: f'"{uuid4().hex}"')
+
+    def require(self, etag: str) -> None:
+        """Raises Refused when it is another one by now."""
+        if etag not in ("", self.etag):
+            raise Refused(400, "The etag does not match the current one.", status="FAILED_PRECONDITION")
 
 
 class SecretManager:
@@ -36,6 +43,7 @@ class SecretManager:
             f"{_S}.create": self._create,
             f"{_S}.get": self._get,
             f"{_S}.list": self._list,
+            f"{_S}.patch": self._patch,
             f"{_S}.delete": self._delete,
             f"{_S}.addVersion": self._add,
             f"{_S}.versions.get": self._version,
@@ -76,9 +84,19 @@ class SecretManager:
         ]
         return {"secrets": [self._shown(name) for name in found]}
 
+    def _patch(self, call: Call) -> dict[str, Any]:
+        name = call.path["name"]
+        self._account.require(call.member, "secretmanager.secrets.update", name)
+        kept = self._found(name)
+        kept.require(call.body.get("etag", ""))
+        if call.query.get("updateMask") != "labels":
+            raise Refused(501, "Only labels are changed here.")
+        kept.given, kept.etag = {**kept.given, "labels": call.body.get("labels", {})}, f'"{uuid4().hex}"'
+        return self._shown(name)
+
     def _delete(self, call: Call) -> dict[str, Any]:
         self._account.require(call.member, "secretmanager.secrets.delete", call.path["name"])
-        self._found(call.path["name"])
+        self._found(call.path["name"]).require(call.query.get("etag", ""))
         del self.secrets[call.path["name"]]
         return {}
 
@@ -125,4 +143,4 @@ class SecretManager:
 
     def _shown(self, name: str) -> dict[str, Any]:
         kept = self.secrets[name]
-        return {**kept.given, "name": name, "createTime": kept.created}
+        return {**kept.given, "name": name, "createTime": kept.created, "etag": kept.etag}
