@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from litestar.params import FromPath
 
 from api.answer import Answer, entity, unchanged
 from api.as_of import AS_OF, reached_as_of
-from api.kept_files import READING, content_of
+from api.file_answer import FileAnswer
+from api.kept_files import READING, read_into
 from api.listing import PAGE_PARAMETERS, Listed, asked, page, row_bytes
 from api.operation import Operation
+from api.permit import Permit
 from api.reading import found_or, reached, require_project, tenant_of
 from api.services import Services
 from api.uploads import FileBytes
@@ -23,6 +26,7 @@ from domain.project import ProjectUnknown
 from domain.refusal import NotFound
 from projections.artifacts import ARTIFACT, ARTIFACT_BY_DIGEST, ARTIFACTS_LIST, Artifact
 from projections.query import Found
+from providers.spool import spool
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -104,10 +108,13 @@ async def download_artifact(
     )
     if (same := unchanged(request, tag, headers)) is not None:
         return same
-    content = await content_of(services, tenant_id, known.artifact_id)
-    if content is None:
-        raise ContentGone
-    return Answer(content, media_type=b"application/octet-stream", headers=headers)
+    content = spool()
+    with ExitStack() as until_answered:
+        until_answered.enter_context(content)
+        if not await read_into(services, tenant_id, known.artifact_id, content):
+            raise ContentGone
+        until_answered.pop_all()
+    return FileAnswer(content, media_type=b"application/octet-stream", headers=headers, permit=Permit(request))
 
 
 async def _named(services: Services, tenant_id: UUID, project_id: UUID, reference: str) -> Found[Artifact]:

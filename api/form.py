@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Collection
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from litestar import Request
@@ -28,19 +28,26 @@ _FILE = "file"
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """The part `file`, with the digest computed on the way (`sha256:…`), and the texts of the other parts."""
+    """What the part `file` is called, its digest computed on the way (`sha256:…`), and the texts of the other parts."""
 
     file_name: str
-    content: bytes
     digest: str
     fields: dict[str, str]
 
 
 async def read_form(
-    request: Request[Any, Any, Any], chunks: AsyncIterator[bytes], *, fields: Collection[str], file_bytes_max: int
+    request: Request[Any, Any, Any],
+    chunks: AsyncIterator[bytes],
+    into: IO[bytes],
+    *,
+    fields: Collection[str],
+    file_bytes_max: int,
 ) -> Form:
-    """Read the form to its end. Raises MediaTypeNotTaken, FormMalformed, BodyTooLarge or BodyInvalid."""
-    reading = _Reading(_parser(request), fields, file_bytes_max)
+    """Read the form to its end, and write its file down as it comes.
+
+    Raises MediaTypeNotTaken, FormMalformed, BodyTooLarge or BodyInvalid.
+    """
+    reading = _Reading(_parser(request), into, fields, file_bytes_max)
     try:
         async for chunk in chunks:
             reading.take(chunk)
@@ -54,10 +61,12 @@ async def read_form(
 class _Reading:
     """A form half read."""
 
-    def __init__(self, parser: PushMultipartParser, fields: Collection[str], file_bytes_max: int) -> None:
-        self._parser, self._known, self._file_bytes_max = parser, fields, file_bytes_max
+    def __init__(
+        self, parser: PushMultipartParser, into: IO[bytes], fields: Collection[str], file_bytes_max: int
+    ) -> None:
+        self._parser, self._into, self._known, self._file_bytes_max = parser, into, fields, file_bytes_max
         self._part: MultipartSegment | None = None
-        self._content = bytearray()
+        self._file_bytes = 0
         self._hash = hashlib.sha256()
         self._file_name: str | None = None
         self._fields: dict[str, bytearray] = {}
@@ -78,7 +87,6 @@ class _Reading:
             raise _invalid(_FILE, "the part is missing")
         return Form(
             file_name=self._file_name,
-            content=bytes(self._content),
             digest=f"sha256:{self._hash.hexdigest()}",
             fields={name: text.decode() for name, text in self._fields.items()},
         )
@@ -100,13 +108,16 @@ class _Reading:
     def _add(self, piece: bytes | bytearray) -> None:
         assert self._part is not None, "pieces come between a part's beginning and its end"
         name = self._part.name or ""
-        into = self._content if name == _FILE else self._fields[name]
-        limit = self._file_bytes_max if name == _FILE else FIELD_BYTES_MAX
-        if len(into) + len(piece) > limit:
-            raise _too_large(name, limit)
-        into += piece
         if name == _FILE:
+            self._file_bytes += len(piece)
+            if self._file_bytes > self._file_bytes_max:
+                raise _too_large(name, self._file_bytes_max)
+            self._into.write(piece)
             self._hash.update(piece)
+            return
+        self._fields[name] += piece
+        if len(self._fields[name]) > FIELD_BYTES_MAX:
+            raise _too_large(name, FIELD_BYTES_MAX)
 
 
 def _parser(request: Request[Any, Any, Any]) -> PushMultipartParser:

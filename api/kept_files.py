@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import IO
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,7 @@ from domain.integration import INTEGRATION, Integration, integration_id
 from domain.refusal import Busy, Conflict, FieldError
 from providers import files
 from providers.provider import KeepsFiles, Place, ProviderBusy, ProviderRefused
-from providers.spool import spool
+from providers.spool import digest_in
 
 # A request waits no longer for a storage; what was on its way is cut off.
 STORAGE_SECONDS_MAX = 20.0
@@ -43,7 +43,12 @@ KEEPING = (StorageRefused, StorageAway)
 
 
 async def keep(
-    services: Services, tenant_id: UUID, integration: Integration | None, artifact_id: UUID, digest: str, content: bytes
+    services: Services,
+    tenant_id: UUID,
+    integration: Integration | None,
+    artifact_id: UUID,
+    digest: str,
+    content: IO[bytes],
 ) -> Kept | None:
     """Where the bytes are, once they are durable there; None: in our own store. Doing it twice is doing it once.
 
@@ -65,18 +70,20 @@ async def keep(
     known_as = artifact.kept.name if artifact.kept is not None and is_there else ""
     async with _asked(integration.provider):
         place = _place(tenant_id, integration, Kept(storage=storage, name=known_as))
-        name = await files.keep(keeper, place, digest, io.BytesIO(content), known_as=known_as, now=services.clock())
+        name = await files.keep(keeper, place, digest, content, known_as=known_as, now=services.clock())
     return Kept(storage=storage, name=name)
 
 
-async def content_of(services: Services, tenant_id: UUID, artifact_id: UUID) -> bytes | None:
-    """The artifact's bytes, checked; None when they are gone, or are not what was uploaded any more.
+async def read_into(services: Services, tenant_id: UUID, artifact_id: UUID, into: IO[bytes]) -> bool:
+    """Write the artifact's bytes down, all of them and checked. False: they are gone, or are not what was uploaded any
+    more, and nothing is to be done with what there is.
 
     Raises ArtifactOutOfReach, StorageRefused or StorageAway.
     """
     artifact: Artifact = await fold(services.log, ARTIFACT, ARTIFACT.stream(tenant_id, artifact_id))
     if artifact.kept is None:
-        return await services.contents.get(tenant_id, artifact.digest)
+        is_there = await services.contents.read_into(tenant_id, artifact.digest, into)
+        return is_there and digest_in(into) == artifact.digest
     provider = provider_of(artifact.kept.storage)
     stream = INTEGRATION.stream(tenant_id, integration_id(artifact.project_id, provider))
     integration: Integration = await fold(services.log, INTEGRATION, stream)
@@ -88,12 +95,11 @@ async def content_of(services: Services, tenant_id: UUID, artifact_id: UUID) -> 
     async with _asked(provider):
         try:
             place, name = _place(tenant_id, integration, artifact.kept), artifact.kept.name
-            with spool() as content:
-                await files.fetch(keeper, place, name, artifact.digest, content, size_bytes=artifact.size_bytes)
-                return content.read()
+            await files.fetch(keeper, place, name, artifact.digest, into, size_bytes=artifact.size_bytes)
         except files.FileLost as lost:
             structlog.get_logger().warning("artifact_lost", artifact_id=str(artifact_id), problem=str(lost))
-            return None
+            return False
+    return True
 
 
 def _place(tenant_id: UUID, integration: Integration, kept: Kept) -> Place:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from datetime import datetime
-from typing import Any, cast
+from typing import IO, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -21,13 +21,13 @@ from api.answer import Answer, Header, encoded
 from api.body import streamed
 from api.errors import answer_to, kept_answer
 from api.exchange import exchange_of
-from api.kept_files import READING, content_of
+from api.kept_files import READING, read_into
 from api.listing import arguments
 from api.operation import Operation, Parameter
 from api.reading import reached, tenant_of
 from api.refusals import BodyMalformed, BodyTooLarge, MediaTypeNotTaken, ParameterInvalid
 from api.services import Services, services_of
-from api.staging import NAMES, File, bytes_max_of, digest_of, kept_with, refusals_of, require_open_project, stage
+from api.staging import NAMES, File, bytes_max_of, kept_with, refusals_of, require_open_project, stage
 from api.uploads import FileBytes
 from api.writing import Writing
 from commands.execute import KeyReused
@@ -37,6 +37,7 @@ from domain.refusal import Busy, Conflict, FieldError, Invalid, LimitReached, No
 from domain.release import ArtifactKind
 from eventstore.uploads import NewUpload, Upload
 from projections.artifacts import Artifact
+from providers.spool import digest_in, spool
 
 PARTIAL = "application/partial-upload"
 # How long an upload is kept, and after its end the answer to it.
@@ -367,23 +368,24 @@ async def _kept(services: Services, upload: Upload, at: int, held: bytearray) ->
 async def _finished(request: Request[Any, Any, Any], services: Services, writing: Writing, upload: Upload) -> Answer:
     """The answer to the whole file. Done again after a crash at any point, it comes to the same."""
     try:
-        content = await _content(services, upload)
-        digest = digest_of(content)
-        await _require_wanted(services, upload, digest)
-        file = File(
-            project_id=upload.project_id,
-            kind=cast("ArtifactKind", upload.kind),
-            content=content,
-            digest=digest,
-            provider=cast("ProviderName | None", upload.provider),
-        )
-        answer = await stage(services, writing, file)
-        await services.uploads.complete(upload, digest)
+        with spool() as content:
+            await _read_into(services, upload, content)
+            digest = digest_in(content)
+            await _require_wanted(services, upload, digest)
+            file = File(
+                project_id=upload.project_id,
+                kind=cast("ArtifactKind", upload.kind),
+                content=content,
+                digest=digest,
+                provider=cast("ProviderName | None", upload.provider),
+            )
+            answer = await stage(services, writing, file)
+            await services.uploads.complete(upload, digest)
     except DigestMismatch as refusal:
         # What came was not what was sent: under the same key it may come again.
         answer = answer_to(request.scope, refusal)
-    except Busy:
-        raise  # Nothing is wrong with the file, and all of it is here: the same request may be sent again.
+    except (Busy, UploadOvertaken):
+        raise  # Nothing is wrong with the file: the same request may be sent again.
     except Refusal as refusal:
         answer = await kept_answer(request.scope, refusal)
     # It is the file that is answered for, well or ill: there is nothing to resume.
@@ -397,16 +399,16 @@ async def _require_wanted(services: Services, upload: Upload, digest: str) -> No
         raise DigestMismatch(errors=(FieldError(field="Repr-Digest", message=f"the bytes have {digest}"),))
 
 
-async def _content(services: Services, upload: Upload) -> bytes:
+async def _read_into(services: Services, upload: Upload, into: IO[bytes]) -> None:
     if not upload.is_complete:
-        return await services.uploads.content(upload)
+        if not await services.uploads.read_into(upload, into):
+            raise UploadOvertaken
+        return
     kind = cast("ArtifactKind", upload.kind)
     known = artifact_id(upload.project_id, kind, NAMES[kind], upload.digest)
-    content = await content_of(services, upload.tenant_id, known)
-    if content is None:
+    if not await read_into(services, upload.tenant_id, known, into):
         await services.uploads.drop(upload.tenant_id, upload.upload_id)
         raise ArtifactUnknown("The file was uploaded, and its plan keeps it no longer; upload it again.")
-    return content
 
 
 async def _repeated(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+import codecs
+from typing import IO, Any
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,9 @@ from api.writing import Reply, Writing, recorded_time
 from commands.artifact import StageArtifact
 from commands.basis import fold
 from commands.command import States
-from commands.dart_source import declares_main
-from commands.dockerfile import DockerfileNotUnderstood, read_dockerfile
-from commands.pubspec import PubspecNotUnderstood, read_pubspec
+from commands.dart_source import SOURCE_BYTES_MAX, declares_main
+from commands.dockerfile import DOCKERFILE_BYTES_MAX, DockerfileNotUnderstood, read_dockerfile
+from commands.pubspec import PUBSPEC_BYTES_MAX, PubspecNotUnderstood, read_pubspec
 from domain.artifact import ARTIFACT, artifact_path
 from domain.clouds import ProviderName
 from domain.event import SYSTEM_TENANT
@@ -31,9 +31,11 @@ from domain.version import ConstraintNotUnderstood
 from projections.artifacts import Artifact
 from projections.plans import PLAN
 from projections.tenants import TENANT
+from providers.spool import piece_at, pieces, size_of
 
 # What a file of each kind is called.
 NAMES: dict[ArtifactKind, str] = {"code": "main.dart", "docker": "Dockerfile", "yaml": "pubspec.yaml"}
+_DECODED_BYTES = 64 * 1024
 
 
 class ProviderAmbiguous(Invalid):
@@ -70,14 +72,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
     project_id: UUID
     kind: ArtifactKind
-    content: bytes
+    content: IO[bytes]
     digest: str
     provider: ProviderName | None
-
-
-def digest_of(content: bytes) -> str:
-    """The digest as artifacts have it."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 async def stage(services: Services, writing: Writing, file: File) -> Answer:
@@ -93,7 +90,7 @@ async def stage(services: Services, writing: Writing, file: File) -> Answer:
         kind=file.kind,
         file_name=NAMES[file.kind],
         digest=file.digest,
-        size_bytes=len(file.content),
+        size_bytes=size_of(file.content),
         provider=integration.provider if integration is not None else None,
         **facts,
     )
@@ -140,24 +137,29 @@ async def kept_with(
 
 
 def _check(file: File) -> None:
-    if not file.content:
+    if not size_of(file.content):
         raise FileEmpty(errors=(FieldError(field="file", message="empty"),))
-    try:
-        file.content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message = f"not UTF-8 from byte {error.start} on"
-        raise FileNotText(errors=(FieldError(field="file", message=message),)) from error
+    decoder, at = codecs.getincrementaldecoder("utf-8")(), 0
+    for piece in (*pieces(file.content, _DECODED_BYTES), b""):
+        held = len(decoder.getstate()[0])  # The beginning of a character whose end is in this piece.
+        try:
+            decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            message = f"not UTF-8 from byte {at - held + error.start} on"
+            raise FileNotText(errors=(FieldError(field="file", message=message),)) from error
+        at += len(piece)
 
 
-def _facts(kind: ArtifactKind, content: bytes) -> dict[str, Any]:
-    """What the file says that deployments are checked by, as fields of the command."""
+def _facts(kind: ArtifactKind, content: IO[bytes]) -> dict[str, Any]:
+    """What the file says that deployments are checked by, as fields of the command. Of what is too long to be looked into
+    only so much is read that this is seen."""
     match kind:
         case "code":
-            return {"has_main": declares_main(content)}
+            return {"has_main": declares_main(piece_at(content, 0, SOURCE_BYTES_MAX + 1))}
         case "docker":
-            return {"dockerfile": read_dockerfile(content)}
+            return {"dockerfile": read_dockerfile(piece_at(content, 0, DOCKERFILE_BYTES_MAX + 1))}
         case "yaml":
-            return {"sdk_constraint": read_pubspec(content).sdk}
+            return {"sdk_constraint": read_pubspec(piece_at(content, 0, PUBSPEC_BYTES_MAX + 1)).sdk}
 
 
 def _answer(command: StageArtifact, states: States) -> Reply:

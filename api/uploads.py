@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import IO, Annotated, Any, get_args
 from uuid import UUID
 
 import msgspec
@@ -23,6 +23,7 @@ from domain.clouds import ProviderName
 from domain.refusal import FieldError
 from domain.release import ArtifactKind
 from projections.artifacts import Artifact
+from providers.spool import spool
 
 _FIELDS = ("projectId", "provider")
 
@@ -81,19 +82,20 @@ async def upload_yaml(request: Request[Any, Any, Any]) -> Answer:
 
 async def _upload(request: Request[Any, Any, Any], kind: ArtifactKind) -> Answer:
     services = services_of(request)
-    form = await _form(request, services)
-    writing = Writing(request, msgspec.json.encode((form.digest, form.file_name, sorted(form.fields.items()))))
-    project_id, provider = _named(form)
-    require_within(request, project_id)
-    _check_name(kind, form.file_name)
-    file = File(project_id=project_id, kind=kind, content=form.content, digest=form.digest, provider=provider)
-    return await stage(services, writing, file)
+    with spool() as content:
+        form = await _form(request, services, content)
+        writing = Writing(request, msgspec.json.encode((form.digest, form.file_name, sorted(form.fields.items()))))
+        project_id, provider = _named(form)
+        require_within(request, project_id)
+        _check_name(kind, form.file_name)
+        file = File(project_id=project_id, kind=kind, content=content, digest=form.digest, provider=provider)
+        return await stage(services, writing, file)
 
 
-async def _form(request: Request[Any, Any, Any], services: Services) -> Form:
+async def _form(request: Request[Any, Any, Any], services: Services, into: IO[bytes]) -> Form:
     limit = await bytes_max_of(services, tenant_of(request))
     chunks = streamed(request, bytes_max=limit + AROUND_BYTES_MAX)
-    return await read_form(request, chunks, fields=_FIELDS, file_bytes_max=limit)
+    return await read_form(request, chunks, into, fields=_FIELDS, file_bytes_max=limit)
 
 
 def _named(form: Form) -> tuple[UUID, ProviderName | None]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 from uuid import UUID
 
@@ -208,7 +209,7 @@ class _Scene:
         of_local = {**of_project, "provider": "local"}
         await self._do(CreateTenant(**asked, name=f"tenant {number}", plan="large"))
         await self._do(CreateProject(**of_project, name="shop"))
-        await PostgresContents(self._database).put(tenant_id, _DIGEST, _CONTENT)
+        await PostgresContents(self._database).put(tenant_id, _DIGEST, BytesIO(_CONTENT))
         for kind, name in _FILES:
             constraint = ">=3.0.0 <4.0.0" if kind == "yaml" else None
             size = len(_CONTENT)

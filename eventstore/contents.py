@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import IO, Protocol
 from uuid import UUID
 
 from eventstore.database import Database
 
 # Bytes that were put again are young again only once an hour.
 SWEEP_SECONDS_MIN = 2 * 3600.0
+# So much of a file is held at a time; what is no larger has one row.
+PIECE_BYTES = 256 * 1024
+# So much of what lies in one row and is larger, from before there were pieces: whatever is read of it is unpacked from its
+# beginning, so the more pieces the longer.
+ROW_BYTES = 4 * 1024 * 1024
 _DIGEST_PREFIX = "sha256:"
 
 
 class Contents(Protocol):
     """A content-addressed store. Digests are `sha256:` and 64 hexadecimal digits, computed by whoever puts."""
 
-    async def put(self, tenant_id: UUID, digest: str, content: bytes) -> None:
-        """Keep the bytes, durably, before returning. Putting the same bytes again only makes them young again."""
+    async def put(self, tenant_id: UUID, digest: str, content: IO[bytes]) -> None:
+        """Keep the bytes, all of them and durably, before returning. Putting the same again only makes them young again."""
         ...
 
-    async def get(self, tenant_id: UUID, digest: str) -> bytes | None:
-        """The tenant's bytes of that digest; None when it has none."""
+    async def read_into(self, tenant_id: UUID, digest: str, into: IO[bytes]) -> bool:
+        """Write down the tenant's bytes of that digest, a piece at a time. False: it has none, or has them no more."""
         ...
 
     async def sweep(self, tenant_id: UUID, keep: Collection[str], *, older_than_seconds: float, limit: int) -> int:
@@ -31,21 +36,47 @@ class Contents(Protocol):
 
 
 class PostgresContents:
-    """The store in PostgreSQL; each call is one round trip under row-level security."""
+    """The store in PostgreSQL, under row-level security; for what has one row each call is one round trip."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     _PUT = "SELECT work.put_content($1, $2, $3)"
 
-    async def put(self, tenant_id: UUID, digest: str, content: bytes) -> None:
-        await self._database.execute(self._PUT, tenant_id, _key(digest), content)
+    async def put(self, tenant_id: UUID, digest: str, content: IO[bytes]) -> None:
+        content.seek(0)
+        first = content.read(PIECE_BYTES + 1)
+        if len(first) > PIECE_BYTES:
+            del first
+            await self._put_in_pieces(tenant_id, _key(digest), content)
+        else:
+            await self._database.execute(self._PUT, tenant_id, _key(digest), first)
 
-    _GET = "SELECT work.get_content($1, $2)"
+    _BEGIN = "SELECT work.begin_content($1, $2)"
+    _ADD = "SELECT work.add_content_piece($1, $2, $3, $4)"
 
-    async def get(self, tenant_id: UUID, digest: str) -> bytes | None:
-        content: bytes | None = await self._database.fetchval(self._GET, tenant_id, _key(digest))
-        return content
+    async def _put_in_pieces(self, tenant_id: UUID, key: bytes, content: IO[bytes]) -> None:
+        """In one transaction: nobody finds them before they are whole, and whoever puts the same waits for it."""
+        async with self._database.transaction() as connection:
+            if not await connection.fetchval(self._BEGIN, tenant_id, key):
+                return
+            at = 0
+            content.seek(at)
+            while piece := content.read(PIECE_BYTES):
+                await connection.execute(self._ADD, tenant_id, key, at, piece)
+                at += len(piece)
+
+    _PIECE = "SELECT bytes, goes_on FROM work.content_piece($1, $2, $3, $4)"
+
+    async def read_into(self, tenant_id: UUID, digest: str, into: IO[bytes]) -> bool:
+        at, goes_on = 0, True
+        while goes_on:
+            found = await self._database.fetchrow(self._PIECE, tenant_id, _key(digest), at, ROW_BYTES)
+            if found is None:
+                return False
+            into.write(found["bytes"])
+            at, goes_on = at + len(found["bytes"]), found["goes_on"]
+        return True
 
     _SWEEP = """
           WITH old AS (
@@ -76,12 +107,17 @@ class MemoryContents:
         self._kept: dict[tuple[UUID, bytes], bytes] = {}
         self._put_at: dict[tuple[UUID, bytes], datetime] = {}
 
-    async def put(self, tenant_id: UUID, digest: str, content: bytes) -> None:
-        self._kept.setdefault((tenant_id, _key(digest)), content)
+    async def put(self, tenant_id: UUID, digest: str, content: IO[bytes]) -> None:
+        content.seek(0)
+        self._kept.setdefault((tenant_id, _key(digest)), content.read())
         self._put_at[tenant_id, _key(digest)] = self._clock()
 
-    async def get(self, tenant_id: UUID, digest: str) -> bytes | None:
-        return self._kept.get((tenant_id, _key(digest)))
+    async def read_into(self, tenant_id: UUID, digest: str, into: IO[bytes]) -> bool:
+        content = self._kept.get((tenant_id, _key(digest)))
+        if content is None:
+            return False
+        into.write(content)
+        return True
 
     async def sweep(self, tenant_id: UUID, keep: Collection[str], *, older_than_seconds: float, limit: int) -> int:
         before = self._clock() - timedelta(seconds=max(older_than_seconds, SWEEP_SECONDS_MIN))

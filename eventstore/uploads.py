@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Protocol
+from typing import IO, Protocol
 from uuid import UUID
 
 import msgspec
@@ -63,8 +63,8 @@ class Uploads(Protocol):
         """How long the whole will be; False: something else was said before, or it is not its turn."""
         ...
 
-    async def content(self, upload: Upload) -> bytes:
-        """All pieces, in order."""
+    async def read_into(self, upload: Upload, into: IO[bytes]) -> bool:
+        """Write down what was received, a piece at a time. False: it is not all there any more."""
         ...
 
     async def complete(self, upload: Upload, digest: str) -> None:
@@ -77,7 +77,7 @@ class Uploads(Protocol):
 
 
 class PostgresUploads:
-    """The uploads in PostgreSQL; each call is one round trip under row-level security."""
+    """The uploads in PostgreSQL; each call is one round trip under row-level security, reading one for each piece."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -108,11 +108,17 @@ class PostgresUploads:
         ids = (upload.tenant_id, upload.upload_id, upload.turn)
         return bool(await self._database.fetchval(self._SET_LENGTH, *ids, length))
 
-    _CONTENT = "SELECT work.upload_content($1, $2)"
+    _PIECE = "SELECT work.upload_piece($1, $2, $3)"
 
-    async def content(self, upload: Upload) -> bytes:
-        whole: bytes = await self._database.fetchval(self._CONTENT, upload.tenant_id, upload.upload_id)
-        return whole
+    async def read_into(self, upload: Upload, into: IO[bytes]) -> bool:
+        at = 0
+        while at < upload.received:
+            piece: bytes | None = await self._database.fetchval(self._PIECE, upload.tenant_id, upload.upload_id, at)
+            if piece is None:
+                return False
+            into.write(piece)
+            at += len(piece)
+        return True
 
     _COMPLETE = "SELECT work.complete_upload($1, $2, $3)"
 
@@ -179,8 +185,10 @@ class MemoryUploads:
         self._uploads[key] = msgspec.structs.replace(now, length=length)
         return True
 
-    async def content(self, upload: Upload) -> bytes:
-        return self._pieces.get((upload.tenant_id, upload.upload_id), b"")
+    async def read_into(self, upload: Upload, into: IO[bytes]) -> bool:
+        content = self._pieces.get((upload.tenant_id, upload.upload_id), b"")
+        into.write(content[: upload.received])
+        return len(content) >= upload.received
 
     async def complete(self, upload: Upload, digest: str) -> None:
         key = (upload.tenant_id, upload.upload_id)

@@ -199,10 +199,12 @@ async def _sources(order: Order, world: World) -> tuple[Source, ...]:
 async def _content(order: Order, wanted: SourceRef, world: World) -> bytes | None:
     """The bytes from wherever they are: our own store, or a storage of the project's, which need not be the target's."""
     artifact: Artifact = await fold(world.log, ARTIFACT, ARTIFACT.stream(order.tenant_id, wanted.artifact_id))
-    if artifact.kept is None:
-        return await world.contents.get(order.tenant_id, wanted.digest)
-    keeper, place = await _keeper(order, artifact.kept, world)
     with spool() as content:
+        if artifact.kept is None:
+            is_there = await world.contents.read_into(order.tenant_id, wanted.digest, content)
+            content.seek(0)
+            return content.read() if is_there else None
+        keeper, place = await _keeper(order, artifact.kept, world)
         await files.fetch(keeper, place, artifact.kept.name, wanted.digest, content, size_bytes=wanted.size_bytes)
         return content.read()
 

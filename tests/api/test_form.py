@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -61,8 +62,10 @@ def whole(content: bytes, project: bytes = b"p") -> bytes:
     )
 
 
-def taken(body: bytes, cuts: list[int], content_type: bytes = b"multipart/form-data; boundary=edge") -> Form | Refusal:
-    """What comes of the body, arriving in pieces that end at the cuts."""
+def taken(
+    body: bytes, cuts: list[int], content_type: bytes = b"multipart/form-data; boundary=edge"
+) -> tuple[Form, bytes] | Refusal:
+    """What comes of the body, arriving in pieces that end at the cuts: the form and its file."""
 
     async def chunks() -> AsyncIterator[bytes]:
         edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
@@ -70,11 +73,13 @@ def taken(body: bytes, cuts: list[int], content_type: bytes = b"multipart/form-d
             if begin < end:  # An empty piece is never passed on: it would end the form.
                 yield body[begin:end]
 
-    async def reading() -> Form:
+    async def reading() -> tuple[Form, bytes]:
         scope: dict[str, Any] = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type)]}
         open_exchange(scope)
         request: Request[Any, Any, Any] = Request(scope)  # type: ignore[arg-type]  # only what is read of one
-        return await read_form(request, chunks(), fields=("projectId",), file_bytes_max=FILE_BYTES_MAX)
+        into = io.BytesIO()
+        form = await read_form(request, chunks(), into, fields=("projectId",), file_bytes_max=FILE_BYTES_MAX)
+        return form, into.getvalue()
 
     try:
         return asyncio.run(reading())
@@ -89,11 +94,12 @@ class TestAnyForm:
     @settings(max_examples=60)
     @given(st.binary(max_size=60), _CUTS)
     def test_is_the_same_however_it_arrives(self, content: bytes, cuts: list[int]) -> None:
-        form = taken(whole(content), cuts)
+        found = taken(whole(content), cuts)
 
         if b"--edge" not in content:
-            assert isinstance(form, Form)
-            assert (form.content, form.file_name, form.fields) == (content, "main.dart", {"projectId": "p"})
+            assert not isinstance(found, Refusal)
+            form, came = found
+            assert (came, form.file_name, form.fields) == (content, "main.dart", {"projectId": "p"})
             assert form.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
 
     @settings(max_examples=150)
@@ -101,9 +107,10 @@ class TestAnyForm:
     def test_is_read_or_refused(self, body: bytes, cuts: list[int]) -> None:
         found = taken(body, cuts)
 
-        if isinstance(found, Form):
-            assert len(found.content) <= FILE_BYTES_MAX
-            assert all(len(text.encode()) <= FIELD_BYTES_MAX for text in found.fields.values())
+        if not isinstance(found, Refusal):
+            form, came = found
+            assert len(came) <= FILE_BYTES_MAX
+            assert all(len(text.encode()) <= FIELD_BYTES_MAX for text in form.fields.values())
 
     @settings(max_examples=60)
     @given(st.integers(0, 400), st.sampled_from(_PIECES), _CUTS)

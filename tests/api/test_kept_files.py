@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import IO, Any, cast
 
 import httpx
 import pytest
@@ -16,11 +16,12 @@ from api.first_start import TENANT_ID
 from api.resumable_uploads import PARTIAL
 from domain.clouds import GcpStorage
 from providers.files import FRESH, digest_of
-from providers.provider import ProviderRefused, ProviderUnreachable
+from providers.provider import Place, ProviderRefused, ProviderUnreachable
 from providers.simulated.made import FoundFile
 from providers.simulated.provider import SimulatedProvider
 from tests.api.steps import a_project, ask, connected, fields_of, is_problem, upload
 from tests.api.world import MAIN_DART, World
+from tests.support.kept import bytes_of, put_bytes
 
 BUCKET = GcpStorage(bucket="acme-functions")
 IDENTITY = {
@@ -38,6 +39,14 @@ class Google(SimulatedProvider):
     before: Exception | None = None
     after: Exception | None = None
     seconds = 0.0
+    cuts = 0
+
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        if not self.cuts:
+            return await super().read_file(place, name, into, bytes_max=bytes_max)
+        self.cuts -= 1
+        into.write(b"void main")
+        raise ProviderUnreachable("The connection was closed.")
 
     @asynccontextmanager
     async def _stormy(self, *, refused: str = "") -> AsyncIterator[None]:
@@ -92,7 +101,7 @@ class TestAnUpload:
         assert name == f"dcf/files/{TENANT_ID}/{project_id}/{made['digest'].removeprefix('sha256:')}"
         assert (again.status_code, again.json()) == (200, made)
         assert shown == made
-        assert await world.services.contents.get(TENANT_ID, made["digest"]) is None
+        assert await bytes_of(world.services.contents, TENANT_ID, made["digest"]) is None
         assert (read.content, google.content) == (MAIN_DART, [MAIN_DART])
         assert event["data"]["kept"] == {"storage": {"provider": "gcp", "bucket": BUCKET.bucket}, "name": name}
 
@@ -216,6 +225,18 @@ class TestAFile:
         assert is_problem(refused, 404, "artifact_content_gone")
         assert read.content == MAIN_DART
 
+    async def test_whose_answer_is_cut_off_is_refused_before_anything_is_sent(
+        self, client: httpx.AsyncClient, google: Google, project_id: str
+    ) -> None:
+        made = (await upload(client, "code", project_id)).json()
+        google.cuts = 1
+
+        refused, read = await client.get(_content(made, project_id)), await client.get(_content(made, project_id))
+
+        assert is_problem(refused, 503, "storage_away")
+        assert "retry-after" in refused.headers
+        assert read.content == MAIN_DART
+
     async def test_is_out_of_reach_once_disconnected_until_it_is_uploaded_again(
         self, world: World, client: httpx.AsyncClient, google: Google, project_id: str
     ) -> None:
@@ -235,7 +256,7 @@ class TestAFile:
     async def test_that_was_uploaded_before_goes_there_when_it_is_uploaded_again(
         self, world: World, client: httpx.AsyncClient, google: Google
     ) -> None:
-        await world.services.contents.put(TENANT_ID, digest_of(MAIN_DART), MAIN_DART)
+        await put_bytes(world.services.contents, TENANT_ID, digest_of(MAIN_DART), MAIN_DART)
         project = await a_project(client)
         before = (await upload(client, "code", project)).json()
         path = f"/projects/{project}/integrations/gcp"

@@ -14,6 +14,7 @@ from api.first_start import TENANT_ID
 from eventstore import waiting
 from tests.api.steps import a_draft, a_function, a_project, ask, connected, is_problem, the_files, upload
 from tests.api.world import MAIN_DART, World
+from tests.support.kept import bytes_of
 
 
 class TestOnPostgres:
@@ -63,8 +64,8 @@ class TestOnPostgres:
 
         assert {answer.status_code for answer in answers} == {404}
         digest = "sha256:" + hashlib.sha256(MAIN_DART).hexdigest()
-        assert await postgres_world.services.contents.get(TENANT_ID, digest) == MAIN_DART
-        assert await postgres_world.services.contents.get(UUID(int=9), digest) is None
+        assert await bytes_of(postgres_world.services.contents, TENANT_ID, digest) == MAIN_DART
+        assert await bytes_of(postgres_world.services.contents, UUID(int=9), digest) is None
 
     async def test_a_hundred_of_one_key_at_once_make_one(self, postgres_client: httpx.AsyncClient) -> None:
         headers = {"Idempotency-Key": uuid4().hex}

@@ -9,7 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
+from litestar.connection.base import empty_receive
 
+from api import file_answer
 from api.auth import CACHE_SECONDS
 from api.first_start import TENANT_ID
 from api.id_tokens import IdTokens
@@ -18,8 +21,8 @@ from api.sign_in import Newcomers
 from api.trusted_issuers import trusted_issuers
 from commands.tenant import AddMember, RemoveMember
 from tests.api.served import Message, served, served_at, stream
-from tests.api.steps import a_project, ask
-from tests.api.world import World, world_in_memory
+from tests.api.steps import a_project, ask, upload
+from tests.api.world import MAIN_DART, UPLOAD_BYTES_MAX, World, world_in_memory
 from tests.emulators.oidc_issuer import CLIENT_ID, oidc_issuer
 
 SOON_SECONDS = FRESH_SECONDS + CACHE_SECONDS
@@ -83,3 +86,39 @@ class TestAStream:
                     told = await listener.told()
 
         assert [message.event for message in told] in (["tenant.member_removed"], [])
+
+
+class TestADownload:
+    async def test_is_cut_off_for_a_revoked_key(
+        self, world: World, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """*Method:* the caller takes in one piece in the time in which its key comes to nothing."""
+        monkeypatch.setattr(file_answer, "PIECE_BYTES", 1_000)
+        project_id = await a_project(client)
+        content = MAIN_DART + b"\n" * (UPLOAD_BYTES_MAX - len(MAIN_DART))
+        made = (await upload(client, "code", project_id, content)).json()
+        reader = await ask(client, "POST", "/keys", {"name": "ci", "role": "viewer"}, status=201)
+        messages: list[Any] = []
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+            if len(messages) == 2:
+                await ask(client, "DELETE", f"/keys/{reader['keyId']}")
+                await asyncio.sleep(SOON_SECONDS)
+
+        await world.app(
+            {
+                "type": "http",
+                "method": "GET",
+                "path": (path := f"/api/v1/projects/{project_id}/artifacts/{made['digest']}/content"),
+                "raw_path": path.encode(),
+                "query_string": b"",
+                "headers": [(b"host", b"api.test"), (b"authorization", f"Bearer {reader['key']}".encode())],
+            },
+            empty_receive,
+            send,
+        )
+
+        start, *told = messages
+        assert dict(start["headers"])[b"content-length"] == b"%d" % len(content)
+        assert [(len(one["body"]), one["more_body"]) for one in told] == [(1_000, True)]

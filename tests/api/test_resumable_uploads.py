@@ -19,6 +19,7 @@ from api.resumable_uploads import PARTIAL
 from tests.api.served import served
 from tests.api.steps import a_project, ask, fields_of, is_problem, upload
 from tests.api.world import MAIN_DART, UPLOAD_BYTES_MAX, World, world_on_postgres
+from tests.support.kept import bytes_of
 
 LONG = b"void main() {}\n" + b"// a line of a long file\n" * 400
 
@@ -92,7 +93,7 @@ class TestBegin:
 
         assert (answer.status_code, answer.headers["upload-complete"]) == (200, "?1")
         assert answer.json() == plain.json() == (await upload(client, "code", project_id)).json()
-        assert await world.services.contents.get(TENANT_ID, answer.json()["digest"]) == MAIN_DART
+        assert await bytes_of(world.services.contents, TENANT_ID, answer.json()["digest"]) == MAIN_DART
 
     async def test_repeated_under_its_key_is_one(self, client: httpx.AsyncClient, project_id: str) -> None:
         key = {"Idempotency-Key": str(uuid4())}
@@ -170,7 +171,7 @@ class TestAppend:
         assert body["digest"] == "sha256:" + hashlib.sha256(LONG).hexdigest()
         assert body["sizeBytes"] == len(LONG)
         assert last.headers["location"] == f"/api/v1/projects/{project_id}/artifacts/{body['artifactId']}"
-        assert await world.services.contents.get(TENANT_ID, body["digest"]) == LONG
+        assert await bytes_of(world.services.contents, TENANT_ID, body["digest"]) == LONG
         assert (await ask(client, "GET", f"/projects/{project_id}/artifacts/{body['artifactId']}")) == body
         state = (await client.get(location)).json()
         assert (state["complete"], state["digest"], state["offset"]) == (True, body["digest"], len(LONG))

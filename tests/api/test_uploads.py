@@ -13,6 +13,7 @@ import pytest
 from api.first_start import TENANT_ID
 from tests.api.steps import CONTENTS, NAMES, a_project, ask, connected, fields_of, is_problem, upload
 from tests.api.world import MAIN_DART, UPLOAD_BYTES_MAX, World
+from tests.support.kept import bytes_of
 
 EDGE = "an-edge"
 HEADERS = {"Content-Type": f"multipart/form-data; boundary={EDGE}"}
@@ -112,8 +113,8 @@ class TestUpload:
         }
         assert (body["fileName"], body["kind"], body["digest"]) == (NAMES[kind], kind, digest)
         assert (body["sizeBytes"], body["provider"]) == (len(CONTENTS[kind]), None)
-        assert await world.services.contents.get(TENANT_ID, digest) == CONTENTS[kind]
-        assert await world.services.contents.get(UUID(int=1), digest) is None
+        assert await bytes_of(world.services.contents, TENANT_ID, digest) == CONTENTS[kind]
+        assert await bytes_of(world.services.contents, UUID(int=1), digest) is None
 
     async def test_the_same_bytes_again_are_the_same_artifact(self, client: httpx.AsyncClient, project_id: str) -> None:
         first, again = [await upload(client, "code", project_id) for _ in range(2)]

@@ -22,8 +22,9 @@ from eventstore.postgres import PostgresLog
 from eventstore.uploads import PostgresUploads
 from tests.eventstore.make import TENANT, a_stream, an_append, an_event
 from tests.eventstore.test_partitions import SIZE, names, small
-from tests.eventstore.test_uploads import PIECE, app, begun
+from tests.eventstore.test_uploads import PIECE, app, begun, taken
 from tests.support import a
+from tests.support.kept import bytes_received
 
 __all__ = ["app", "small"]
 
@@ -133,7 +134,7 @@ class TestPruneUploads:
 
         assert await prune_uploads(owner) == 5
 
-        assert await uploads.content(kept) == PIECE
+        assert await bytes_received(uploads, await taken(uploads, kept)) == PIECE
         assert await owner.fetchval("SELECT count(*) FROM work.upload_pieces") == 1
         assert await prune_uploads(owner) == 0
 

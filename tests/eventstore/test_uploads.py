@@ -13,6 +13,7 @@ import pytest
 from eventstore.database import Pool, connect
 from eventstore.uploads import MemoryUploads, NewUpload, PostgresUploads, Upload, Uploads
 from tests.support import a
+from tests.support.kept import bytes_received
 
 PIECE = b"void main() {}\n"
 
@@ -67,8 +68,18 @@ class TestUploads:
 
         now = await taken(uploads, upload)
         assert (now.received, now.is_complete, now.length) == (len(PIECE) + 8, False, None)
-        assert await uploads.content(now) == PIECE + b"// more\n"
+        assert await bytes_received(uploads, now) == PIECE + b"// more\n"
         assert timedelta(seconds=50) < now.expires_at - now.created_at < timedelta(seconds=70)
+
+    async def test_are_read_a_piece_at_a_time_and_as_far_as_they_had_come(self, uploads: Uploads) -> None:
+        upload = await begun(uploads)
+        assert await bytes_received(uploads, upload) == b""
+
+        assert await uploads.add(upload, 0, PIECE)
+        now = await taken(uploads, upload)
+        assert await uploads.add(now, len(PIECE), b"later")
+
+        assert await bytes_received(uploads, now) == PIECE
 
     async def test_of_one_id_is_one(self, uploads: Uploads) -> None:
         upload = await begun(uploads)
@@ -83,7 +94,7 @@ class TestUploads:
         assert await uploads.add(upload, 0, PIECE)
 
         assert [await uploads.add(upload, at, b"x") for at in (0, 1, len(PIECE) - 1, len(PIECE) + 1)] == [False] * 4
-        assert await uploads.content(upload) == PIECE
+        assert await bytes_received(uploads, await taken(uploads, upload)) == PIECE
 
     async def test_shuts_out_whoever_came_before(self, uploads: Uploads) -> None:
         """*Goal:* an offset that was told can be gone on from, whatever a request that hangs still delivers."""
@@ -92,7 +103,7 @@ class TestUploads:
 
         assert not await uploads.add(hanging, 0, b"late")
         assert await uploads.add(later, 0, PIECE)
-        assert await uploads.content(later) == PIECE
+        assert await bytes_received(uploads, await taken(uploads, later)) == PIECE
 
     async def test_takes_no_more_than_it_may(self, uploads: Uploads) -> None:
         upload = await begun(uploads, size_max=10)
@@ -118,7 +129,7 @@ class TestUploads:
 
         now = await taken(uploads, upload)
         assert (now.is_complete, now.digest, now.length) == (True, a.DIGEST, len(PIECE))
-        assert await uploads.content(now) == b""
+        assert await bytes_received(uploads, now) is None
         assert not await uploads.add(now, len(PIECE), b"x")
 
     async def test_of_a_tenant_are_so_many_at_once(self, uploads: Uploads) -> None:
@@ -161,12 +172,15 @@ class TestUploads:
 
     async def test_is_nobody_elses(self, uploads: Uploads) -> None:
         upload = await begun(uploads)
+        await uploads.add(upload, 0, PIECE)
+        upload = await taken(uploads, upload)
 
         assert await uploads.take(a.OTHER_TENANT_ID, upload.upload_id) is None
         assert await uploads.drop(a.OTHER_TENANT_ID, upload.upload_id) is None
         stolen = msgspec.structs.replace(upload, tenant_id=a.OTHER_TENANT_ID)
-        assert not await uploads.add(stolen, 0, b"x")
-        assert await uploads.content(stolen) == b""
+        assert not await uploads.add(stolen, len(PIECE), b"x")
+        assert await bytes_received(uploads, stolen) is None
+        assert await bytes_received(uploads, upload) == PIECE
 
 
 class TestManyProcesses:
@@ -187,4 +201,4 @@ class TestManyProcesses:
         added = await asyncio.gather(*(store.add(upload, 0, PIECE) for store in stores))
 
         assert added.count(True) == 1
-        assert await stores[0].content(upload) == PIECE
+        assert await bytes_received(stores[0], await taken(stores[0], upload)) == PIECE

@@ -85,6 +85,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity = LocalIdentity()
     storage: Storage = LocalStorage()
     cloud: Cloud | None = None
+    # Where the cloud is, and the same provider for a cloud that is elsewhere.
+    endpoints: str = ""
+    elsewhere: Callable[[str], AwsProvider | AzureProvider | GcpProvider] | None = None
 
 
 def sources(code: bytes, pubspec: bytes = PUBSPEC) -> tuple[Source, ...]:
@@ -278,6 +281,8 @@ async def gcp(folder: Path) -> AsyncIterator[Ground]:
             identity=msgspec.convert({"provider": "gcp", **cloud.identity}, GcpIdentity),
             storage=msgspec.convert({"provider": "gcp", **cloud.storage}, GcpStorage),
             cloud=cloud,
+            endpoints=cloud.google.endpoints,
+            elsewhere=lambda endpoints: GcpProvider(issuer, endpoints),
         )
     finally:
         await provider.close()
@@ -316,6 +321,8 @@ async def aws_place(folder: Path) -> AsyncIterator[tuple[AwsCloud, Ground, Issue
         identity=msgspec.convert({"provider": "aws", **cloud.identity}, AwsIdentity),
         storage=msgspec.convert({"provider": "aws", **cloud.storage}, AwsStorage),
         cloud=cloud,
+        endpoints=cloud.amazon.endpoints,
+        elsewhere=lambda endpoints: AwsProvider(issuer, endpoints),
     )
     try:
         yield cloud, ground, issuer
@@ -347,6 +354,8 @@ async def azure_place(folder: Path) -> AsyncIterator[tuple[AzureCloud, Ground, I
         identity=msgspec.convert({"provider": "azure", **cloud.identity}, AzureIdentity),
         storage=msgspec.convert({"provider": "azure", **cloud.storage}, AzureStorage),
         cloud=cloud,
+        endpoints=cloud.azure.endpoints,
+        elsewhere=lambda endpoints: AzureProvider(issuer, endpoints),
     )
     try:
         yield cloud, ground, issuer

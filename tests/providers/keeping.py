@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from providers import files
-from providers.provider import KeepsFiles, Place
+from providers.provider import KeepsFiles, Place, ProviderUnreachable
 from providers.spool import digest_in
+from tests.providers.relay import Relay
 
 MEBIBYTE = 1024 * 1024
 # More than two parts of any storage, and far less than the whole.
 HELD_BYTES_MAX = 12 * MEBIBYTE
 LARGE_BYTES = 16 * MEBIBYTE
+# More than one part of any storage.
+CUT_BYTES = 6 * MEBIBYTE
 
 
 async def read_back(keeper: KeepsFiles, place: Place, name: str) -> bytes | None:
@@ -80,6 +84,25 @@ async def check_large(keeper: KeepsFiles, place: Place) -> None:
 
     assert 0 < sent.held_bytes_most <= HELD_BYTES_MAX
     assert 0 < back.largest_bytes <= HELD_BYTES_MAX / 2
+
+
+async def check_cuts(keeper: KeepsFiles, place: Place, relay: Relay) -> None:
+    """What is cut off in the midst of an answer is taken neither for the whole nor for damaged, be it in the first piece or
+    in the last: the storage is asked again, and then it is all there."""
+    name = f"{files.folder(place.tenant_id, place.project_id)}cut"
+    content = bytes(range(251)) * (CUT_BYTES // 251)
+    digest = files.digest_of(content)
+    assert await keeper.put_file(place, name, io.BytesIO(content))
+
+    for number, cut_after in enumerate((MEBIBYTE, CUT_BYTES - MEBIBYTE // 2), 1):
+        relay.cut_after = cut_after
+        # A library may ask again by itself: then it is all there. `FileLost` would say that it is damaged.
+        with suppress(ProviderUnreachable):
+            await files.fetch(keeper, place, name, digest, io.BytesIO(), size_bytes=len(content))
+        assert relay.cuts == number
+        into = io.BytesIO()
+        await files.fetch(keeper, place, name, digest, into, size_bytes=len(content))
+        assert into.getvalue() == content
 
 
 class _Piece(bytes):

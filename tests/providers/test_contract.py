@@ -39,7 +39,8 @@ from tests.providers.grounds import (
     sources,
     withdrawn,
 )
-from tests.providers.keeping import check_damage, check_keeping, check_large
+from tests.providers.keeping import check_cuts, check_damage, check_keeping, check_large
+from tests.providers.relay import relayed
 from tests.runner.town import Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,6 +106,15 @@ async def test_holds_a_few_parts_of_a_large_file_at_a_time(ground: Ground) -> No
     if isinstance(ground.provider, SimulatedProvider):
         pytest.skip("it is in memory altogether")
     await check_large(*_keeper(ground))
+
+
+async def test_takes_no_file_for_whole_whose_answer_was_cut_off(ground: Ground) -> None:
+    if ground.elsewhere is None:
+        pytest.skip("it is on no wire")
+    async with relayed(ground.endpoints) as (relay, endpoints):
+        provider = ground.elsewhere(endpoints)
+        await check_cuts(*_keeper(msgspec.structs.replace(ground, provider=provider)), relay)
+        await provider.close()
 
 
 class TestADeployment:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import IO
 from uuid import UUID
 
+import asyncpg
+import msgspec
 import pytest
 
 from commands.basis import fold
@@ -23,11 +26,13 @@ from domain.integration import (
     StorageConfigured,
     integration_id,
 )
+from eventstore.contents import MemoryContents
 from providers import files
-from providers.provider import FilePage, Place, ProviderRefused
+from providers.provider import FilePage, Place, ProviderRefused, ProviderUnreachable
 from providers.simulated.made import FoundFile
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import STORMY
+from runner.composition import stores_in_memory
 from tests.providers.test_files import PLACE
 from tests.runner.test_loop import Working
 from tests.runner.town import Town
@@ -102,6 +107,61 @@ def test_that_are_not_what_was_uploaded_fail_the_deployment(content: bytes | Non
             google.files[BUCKET, name] = FoundFile(content=content, at=virtual_time.now())
 
         assert await _failure(town) == "artifact_lost"
+
+    virtual_time.run(scene())
+
+
+class Cutting(SimulatedProvider):
+    """One whose answers are cut off in their midst, some times."""
+
+    cuts = 3
+
+    async def read_file(self, place: Place, name: str, into: IO[bytes], *, bytes_max: int) -> datetime | None:
+        if not self.cuts:
+            return await super().read_file(place, name, into, bytes_max=bytes_max)
+        self.cuts -= 1
+        into.write(CONTENT[: len(CONTENT) // 2])
+        raise ProviderUnreachable("The connection was closed.")
+
+
+def test_are_read_again_when_an_answer_is_cut_off_and_the_deployment_goes_on() -> None:
+    async def scene() -> None:
+        town, _, google, _ = await _town()
+        cutting = Cutting(2, clock=virtual_time.seconds, now=virtual_time.now)
+        cutting.files.update(google.files)
+        town.providers["gcp"] = cutting
+
+        assert await _failure(town) == ""
+        assert cutting.cuts == 0
+
+    virtual_time.run(scene())
+
+
+class Lapsing(MemoryContents):
+    """The service's own store, whose database goes away in the midst of a file, some times."""
+
+    lapses = 3
+
+    async def read_into(self, tenant_id: UUID, digest: str, into: IO[bytes]) -> bool:
+        if not self.lapses:
+            return await super().read_into(tenant_id, digest, into)
+        self.lapses -= 1
+        into.write(b"void")
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+def test_of_the_services_own_store_are_read_again_when_it_goes_away_meanwhile() -> None:
+    async def scene() -> None:
+        lapsing = Lapsing(virtual_time.now)
+        town = Town(stores=msgspec.structs.replace(stores_in_memory(virtual_time.now), contents=lapsing))
+        await town.found()
+        await town.settle()
+        deployment_id = await town.queue()
+        async with Working(town.runner()):
+            assert await town.settled(seconds_max=DAY)
+
+        assert (await town.deployment(deployment_id)).status == "succeeded"
+        assert lapsing.lapses == 0
 
     virtual_time.run(scene())
 

@@ -11,6 +11,7 @@ from domain.event import StreamRef
 from eventstore.leases import Wanted
 from process.settings import Settings
 from runner.postgres_stores import stores_on_postgres
+from tests.support.kept import bytes_of
 
 POOL = 2
 
@@ -40,4 +41,4 @@ async def test_nothing_waits_behind_what_builds_say(database_url: str, tmp_path:
                 await held.enter_async_context(stores.build_logs._database.acquire())  # type: ignore[attr-defined]
             async with asyncio.timeout(5):
                 assert await stores.log.load([StreamRef(uuid4(), "deployment", uuid4())]) == [[]]
-                assert await stores.contents.get(uuid4(), f"sha256:{bytes(32).hex()}") is None
+                assert await bytes_of(stores.contents, uuid4(), f"sha256:{bytes(32).hex()}") is None

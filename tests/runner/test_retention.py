@@ -21,6 +21,7 @@ from providers.simulated.weather import FAIR, STORMY, Behaviour, Weather
 from tests.runner.test_loop import Working
 from tests.runner.town import CONTENT, DIGEST, Town
 from tests.support import a, virtual_time
+from tests.support.kept import bytes_of
 from tests.support.mortal import Mortal
 
 KEPT = 2
@@ -140,11 +141,11 @@ class TestFiles:
 
             await rounds(town, 1)
             assert [file.discarded for file in await files(town)] == [True, True]
-            assert await town.contents.get(tenant_id, DIGEST) == CONTENT
+            assert await bytes_of(town.contents, tenant_id, DIGEST) == CONTENT
             with pytest.raises(ArtifactGone):
                 await town.again(RedeployDeployment, first)
             await rounds(town, 1)
-            assert await town.contents.get(tenant_id, DIGEST) is None
+            assert await bytes_of(town.contents, tenant_id, DIGEST) is None
 
         play(scene)
 
@@ -161,7 +162,7 @@ class TestFiles:
             await rounds(town, 2)
 
             assert [file.discarded for file in await files(town)] == [False, False]
-            assert await town.contents.get(tenant_id, DIGEST) == CONTENT
+            assert await bytes_of(town.contents, tenant_id, DIGEST) == CONTENT
 
         play(scene)
 

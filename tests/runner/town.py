@@ -39,6 +39,7 @@ from runner.seen import order_of
 from runner.world import Held, Plan, World
 from tests.runner.mailbox import Mailbox
 from tests.support import a, virtual_time
+from tests.support.kept import put_bytes
 
 CONTENT = b"void main() {}\n"
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -146,7 +147,7 @@ class Town:
         self.tenants.append(tenant_id)
         facts = (a.tenant_created(), a.project_created(), *a.integration_ready())
         await self.record(*facts, tenant_id=tenant_id)
-        await self.contents.put(tenant_id, DIGEST, CONTENT)
+        await put_bytes(self.contents, tenant_id, DIGEST, CONTENT)
         for kind, name in _FILES:
             staged = ArtifactStaged(
                 project_id=a.PROJECT_ID,

@@ -62,6 +62,7 @@ from runner.drift import differences
 from tests.runner.simulation import check_logs, live, tell
 from tests.runner.town import Town
 from tests.support import a, virtual_time
+from tests.support.kept import bytes_of, put_bytes
 from tests.support.limits import Violated
 from tests.support.limits import replay as limits_replay
 
@@ -211,7 +212,7 @@ async def _stage(town: Town, tenant_id: UUID, remark: str) -> ArtifactFiles:
     content = f"void main() {{}} {remark}\n".encode()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     id = artifact_id(a.PROJECT_ID, "code", "main.dart", digest)
-    await town.contents.put(tenant_id, digest, content)
+    await put_bytes(town.contents, tenant_id, digest, content)
     staged = ArtifactStaged(
         project_id=a.PROJECT_ID, kind="code", file_name="main.dart", digest=digest, size_bytes=len(content)
     )
@@ -277,7 +278,7 @@ async def _check_kept(town: Town, seen: Replay) -> None:
         if town.cloud.made[id].image.actual is None:
             raise Violated(f"{id} is kept, and its image is gone")
         for source in release.sources:
-            if await town.contents.get(tenant_id, source.digest) is None:
+            if await bytes_of(town.contents, tenant_id, source.digest) is None:
                 raise Violated(f"{id} is kept, and {source.file_name} that it was made from is gone")
 
 
