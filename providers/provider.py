@@ -35,12 +35,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A file to build from, its bytes already checked against its digest."""
+    """A file to build from, its bytes already checked against its digest. Whoever gives it closes it."""
 
     kind: ArtifactKind
     file_name: str
     digest: str
-    content: bytes
+    content: IO[bytes]
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):

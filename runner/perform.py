@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import assert_never
+from contextlib import ExitStack
+from typing import IO, assert_never
 
 import msgspec
 import structlog
@@ -29,7 +30,7 @@ from providers.provider import (
     Secrets,
     Source,
 )
-from providers.spool import spool
+from providers.spool import digest_in, spool
 from runner import plan
 from runner.discretion import Discretion, no_master_key
 from runner.world import World
@@ -76,16 +77,17 @@ async def perform(act: Act, order: Order, world: World) -> Note | None:
     provider = provider_of(order, world)
     sources: tuple[Source, ...] = ()
     secrets: Secrets = NO_SECRETS
-    async with foreseen(type(act).__name__):
-        match act:
-            case plan.Bundle():
-                sources = await _sources(order, world)
-            case plan.Apply():
-                secrets = await _secrets(order, world)
-            case _:
-                pass
-    async with foreseen(type(act).__name__, Discretion(order, world)):
-        return await _performed(act, order, provider, sources, secrets)
+    with ExitStack() as held:
+        async with foreseen(type(act).__name__):
+            match act:
+                case plan.Bundle():
+                    sources = await _sources(order, world, held)
+                case plan.Apply():
+                    secrets = await _secrets(order, world)
+                case _:
+                    pass
+        async with foreseen(type(act).__name__, Discretion(order, world)):
+            return await _performed(act, order, provider, sources, secrets)
 
 
 async def observe(order: Order, world: World, *, needs_words: bool = True) -> Observation:
@@ -184,29 +186,26 @@ async def _secrets(order: Order, world: World) -> Secrets:
         raise no_master_key(problem) from problem
 
 
-async def _sources(order: Order, world: World) -> tuple[Source, ...]:
-    """The release's files, checked. Raises ProviderRefused when one is not what was released."""
+async def _sources(order: Order, world: World, held: ExitStack) -> tuple[Source, ...]:
+    """The release's files, checked, as long as they are held. Raises ProviderRefused when one is not what was released."""
     sources = []
     for wanted in order.release.sources:
-        content = await _content(order, wanted, world)
-        if content is None or files.digest_of(content) != wanted.digest:
+        content = held.enter_context(spool())
+        if not await _read_into(order, wanted, world, content) or digest_in(content) != wanted.digest:
             message = f"The stored file {wanted.file_name} is missing or is not what was uploaded."
             raise ProviderRefused("artifact_lost", message, "Upload it again and deploy.")
         sources.append(Source(kind=wanted.kind, file_name=wanted.file_name, digest=wanted.digest, content=content))
     return tuple(sources)
 
 
-async def _content(order: Order, wanted: SourceRef, world: World) -> bytes | None:
+async def _read_into(order: Order, wanted: SourceRef, world: World, into: IO[bytes]) -> bool:
     """The bytes from wherever they are: our own store, or a storage of the project's, which need not be the target's."""
     artifact: Artifact = await fold(world.log, ARTIFACT, ARTIFACT.stream(order.tenant_id, wanted.artifact_id))
-    with spool() as content:
-        if artifact.kept is None:
-            is_there = await world.contents.read_into(order.tenant_id, wanted.digest, content)
-            content.seek(0)
-            return content.read() if is_there else None
-        keeper, place = await _keeper(order, artifact.kept, world)
-        await files.fetch(keeper, place, artifact.kept.name, wanted.digest, content, size_bytes=wanted.size_bytes)
-        return content.read()
+    if artifact.kept is None:
+        return await world.contents.read_into(order.tenant_id, wanted.digest, into)
+    keeper, place = await _keeper(order, artifact.kept, world)
+    await files.fetch(keeper, place, artifact.kept.name, wanted.digest, into, size_bytes=wanted.size_bytes)
+    return True
 
 
 async def _keeper(order: Order, kept: Kept, world: World) -> tuple[KeepsFiles, Place]:

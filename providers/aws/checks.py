@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from uuid import uuid4
 
 from domain.clouds import AwsStorage
@@ -121,7 +122,7 @@ class Checks:
         """S3 tells what one may do only by letting it be done."""
         name = f"{naming.ROOT}check/{uuid4()}"
         try:
-            await bucket.stage(name, b"Written and removed while the bucket was checked.")
+            await bucket.stage(name, BytesIO(b"Written and removed while the bucket was checked."))
             await bucket.staged(name)
             await bucket.names(name)
             await bucket.remove(name)

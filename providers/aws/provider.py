@@ -39,6 +39,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.spool import spool
 from providers.together import together
 from providers.walk import Walk
 
@@ -90,14 +91,15 @@ class AwsProvider:
             )
 
     async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
-        packed = zipped(sources)
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         check_places(order)
         work = self._work(order)
         work.releases.check()
-        async with told_apart(work.account.identity):
-            await work.releases.check_role()
-            return (await work.bucket.stage(naming.bundle_name(order), packed, dart=dart)).bundle
+        with spool() as packed:
+            zipped(sources, packed)
+            async with told_apart(work.account.identity):
+                await work.releases.check_role()
+                return (await work.bucket.stage(naming.bundle_name(order), packed, dart=dart)).bundle
 
     async def start_build(self, order: Order) -> Build:
         check_places(order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -24,7 +23,7 @@ from providers.provider import (
     ProviderRefused,
     ProviderUnreachable,
 )
-from providers.spool import fill, piece_at, pieces, size_of
+from providers.spool import digest_in, fill, piece_at, pieces, size_of
 from providers.together import together
 
 # Larger ones are sent in parts, and go on after a cut where it left off.
@@ -53,14 +52,14 @@ class Bucket:
     def __init__(self, account: Account, storage: AwsStorage) -> None:
         self._account, self._name, self._region = account, storage.bucket, storage.region
 
-    async def stage(self, name: str, content: bytes, *, dart: str = "") -> Staged:
+    async def stage(self, name: str, content: IO[bytes], *, dart: str = "") -> Staged:
         """Put the bundle there, unless it is there already: nothing is ever overwritten.
 
         S3 checks what arrives against its SHA-256. Raises ProviderRefused when something else has the name.
         """
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_in(content)
         metadata = {_SHA256: digest, _DART: dart}
-        if not await self.put(name, io.BytesIO(content), metadata, "application/zip"):
+        if not await self.put(name, content, metadata, "application/zip"):
             return await self._there_before(name, digest)
         return self._staged(name, metadata)
 

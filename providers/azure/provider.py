@@ -39,6 +39,7 @@ from providers.provider import (
     Service,
     Source,
 )
+from providers.spool import spool
 from providers.together import together
 from providers.walk import Walk
 
@@ -96,15 +97,16 @@ class AzureProvider:
             )
 
     async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
-        packed = archive(sources)
         dart = dart_version(source_of(sources, "docker"), order.release.runtime)
         work = _Work(self, order)
-        async with told_apart(work.account.identity):
-            await work.releases.require()
-            staged = await work.container.stage(
-                naming.bundle_name(order), packed, deployment_id=str(order.deployment_id), dart=dart
-            )
-            return staged.bundle
+        with spool() as packed:
+            archive(sources, packed)
+            async with told_apart(work.account.identity):
+                await work.releases.require()
+                staged = await work.container.stage(
+                    naming.bundle_name(order), packed, deployment_id=str(order.deployment_id), dart=dart
+                )
+                return staged.bundle
 
     async def start_build(self, order: Order) -> Build:
         work = _Work(self, order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import io
 import secrets
 import socket
 import sys
@@ -22,7 +21,7 @@ from providers.azure.account import Account
 from providers.azure.errors import Answered, seconds
 from providers.azure.identity import STORAGE
 from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
-from providers.spool import fill, md5_in, piece_at, pieces, size_of
+from providers.spool import digest_in, fill, md5_in, piece_at, pieces, size_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,14 +77,14 @@ class Container:
         async with self._container() as container:
             await _asked(container.get_container_properties)
 
-    async def stage(self, name: str, content: bytes, *, deployment_id: str, dart: str) -> Staged:
+    async def stage(self, name: str, content: IO[bytes], *, deployment_id: str, dart: str) -> Staged:
         """Put the bundle there, unless it is there already: nothing is ever overwritten.
 
         Raises ProviderRefused when something else has the name, ProviderUnreachable when it did not arrive.
         """
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_in(content)
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
-        if not await self.put_new(name, io.BytesIO(content), metadata, BUNDLE_MEDIA_TYPE):
+        if not await self.put_new(name, content, metadata, BUNDLE_MEDIA_TYPE):
             return await self._there_before(name, digest)
         return self._staged(name, metadata)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import io
 from datetime import datetime
 from typing import IO, Any
@@ -17,7 +16,7 @@ from providers.gcp.account import Account
 from providers.gcp.errors import Answered, answered
 from providers.gcp.grants import lacking_on_bucket, of_bucket
 from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
-from providers.spool import fill, md5_in, piece_at, size_of
+from providers.spool import digest_in, fill, md5_in, piece_at, size_of
 
 # Larger ones are sent in pieces, and go on after a cut where it left off.
 RESUMABLE_BYTES_MIN = 8 * 1024 * 1024
@@ -74,14 +73,14 @@ class Bucket:
         except Answered as error:
             raise of_bucket(error, self._name, self._account.identity) from error
 
-    async def stage(self, name: str, content: bytes, *, deployment_id: str, dart: str) -> Staged:
+    async def stage(self, name: str, content: IO[bytes], *, deployment_id: str, dart: str) -> Staged:
         """Put the bundle there, unless it is there already: nothing is ever overwritten.
 
         Raises ProviderRefused when something else has the name, ProviderUnreachable when it arrived damaged.
         """
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_in(content)
         metadata = {_SHA256: digest, _DEPLOYMENT: deployment_id, _DART: dart}
-        made = await self._put_new(name, io.BytesIO(content), metadata, "application/gzip")
+        made = await self._put_new(name, content, metadata, "application/gzip")
         return await self._there_before(name, digest) if made is None else self._staged(name, made)
 
     async def put(self, name: str, content: IO[bytes], metadata: dict[str, str], media_type: str) -> bool:

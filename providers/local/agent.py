@@ -19,6 +19,7 @@ from providers.local.engine import Engine, EngineUnavailable
 from providers.local.fleet import Fleet
 from providers.local.keeper import Keeper
 from providers.local.ledger import Ledger
+from providers.local.messages import SentSource
 from providers.local.records import Deployment
 from providers.local.routes import RouteTable
 from providers.local.secrets import AgentSecrets
@@ -34,7 +35,6 @@ from providers.provider import (
     ProviderBusy,
     ProviderRefused,
     Service,
-    Source,
 )
 
 WITHDRAW_SECONDS_MAX = 2.0
@@ -88,7 +88,7 @@ class Agent:
         await self._fleet.stop(seconds_max)
         self._store.disown()
 
-    async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
+    async def bundle(self, order: Order, sources: tuple[SentSource, ...]) -> Bundle:
         """Keep the sources to build from."""
         async with self._turns[order.deployment_id]:
             deployment = self._ledger.open(order)
@@ -190,7 +190,7 @@ class Agent:
             service=None if deployment.wanted == "nothing" else self._service(deployment),
         )
 
-    def _keep(self, source: Source) -> str:
+    def _keep(self, source: SentSource) -> str:
         digest = self._store.keep_source(source.content)
         if digest != source.digest:
             raise ProviderRefused(

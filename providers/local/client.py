@@ -14,7 +14,7 @@ from yarl import URL
 
 from domain.clouds import Identity, Storage
 from domain.release import Access
-from providers.local.messages import Asked, Busy, Refused, Unanswered
+from providers.local.messages import Asked, Busy, Refused, SentSource, Unanswered
 from providers.local.records import Route
 from providers.local.relay import Receive, Scope, Send, end_to_end, relay, session
 from providers.provider import (
@@ -37,6 +37,7 @@ from providers.provider import (
     Source,
     Step,
 )
+from providers.spool import piece_at, size_of
 
 VERB_SECONDS_MAX = 30.0
 # What the agent may take beyond the time the function has.
@@ -99,7 +100,7 @@ class LocalProvider:
         return msgspec.structs.replace(seen, service=self._addressed(order, seen.service))
 
     async def bundle(self, order: Order, sources: tuple[Source, ...]) -> Bundle:
-        return await self._ask("bundle", Asked(order=order, sources=sources), Bundle)
+        return await self._ask("bundle", Asked(order=order, sources=tuple(_sent(one) for one in sources)), Bundle)
 
     async def start_build(self, order: Order) -> Build:
         return await self._ask("start_build", Asked(order=order), Build)
@@ -154,6 +155,11 @@ class LocalProvider:
         if response.status == 200:
             return msgspec.json.decode(body, type=answer)
         raise _problem(response.status, body)
+
+
+def _sent(source: Source) -> SentSource:
+    content = piece_at(source.content, 0, size_of(source.content))
+    return SentSource(kind=source.kind, file_name=source.file_name, digest=source.digest, content=content)
 
 
 class Functions:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.provider import Call, Order, Source
+from domain.release import ArtifactKind
+from providers.provider import Call, Order
+
+
+class SentSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A Source on its way to the agent."""
+
+    kind: ArtifactKind
+    file_name: str
+    digest: str
+    content: bytes
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a verb's request."""
 
     order: Order | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[SentSource, ...] = ()
     cursor: int = 0
     call: Call | None = None
     # In the clear, over a socket that only this user reaches.

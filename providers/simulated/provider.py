@@ -42,7 +42,7 @@ from providers.provider import (
 )
 from providers.simulated.made import FoundFile, Made, MadeBuild, MadeBundle, MadeImage, MadeService
 from providers.simulated.weather import FAIR, Behaviour, Weather
-from providers.spool import piece_at, size_of
+from providers.spool import piece_at, pieces, size_of
 
 Address = tuple[str, ...]
 
@@ -60,6 +60,8 @@ class Served(msgspec.Struct, frozen=True):
 
 
 T = TypeVar("T", Build, Service)
+
+_HASHED_BYTES = 1024 * 1024
 
 
 class SimulatedProvider:
@@ -148,7 +150,11 @@ class SimulatedProvider:
         async with self._call("bundle", order):
             if self._compiler is not None:
                 self.behaviour[order.deployment_id] = self._compiler(sources)
-            digest = "sha256:" + hashlib.sha256(b"".join(source.content for source in checked(sources))).hexdigest()
+            whole = hashlib.sha256()
+            for source in checked(sources):
+                for piece in pieces(source.content, _HASHED_BYTES):
+                    whole.update(piece)
+            digest = f"sha256:{whole.hexdigest()}"
             location = f"simulated/{order.deployment_id}/source"
             self.made[order.deployment_id].bundle.change(MadeBundle(location, digest), self._visible_at())
             return Bundle(location=location, digest=digest)

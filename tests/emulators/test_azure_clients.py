@@ -23,7 +23,6 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.subscriptions import SubscriptionClient
 from azure.mgmt.storage import StorageManagementClient
 
-from providers.archive import archive
 from providers.azure import roles
 from providers.azure.templates import Names, identity_template, resources_template
 from providers.issuer import Issuer, Keyring
@@ -44,7 +43,7 @@ from tests.emulators.azure.customer import (
 )
 from tests.emulators.background import Background
 from tests.emulators.workshop import workshop
-from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, sources, well_known
+from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, packed, sources, well_known
 from tests.support import a
 
 SECONDS_MAX = 30.0
@@ -170,7 +169,7 @@ def test_azure_identity_becomes_the_application(customer: Customer) -> None:
 def test_a_function_is_built_run_and_taken_away_by_microsofts_clients(customer: Customer) -> None:
     registry, apps = customer.registry, customer.apps
     upload = registry.registries.get_build_source_upload_url(GROUP, REGISTRY)
-    put = httpx.put(upload.upload_url, content=archive(sources(HELLO)), headers={"x-ms-blob-type": "BlockBlob"})
+    put = httpx.put(upload.upload_url, content=packed(sources(HELLO)), headers={"x-ms-blob-type": "BlockBlob"})
     asked = {
         "type": "DockerBuildRequest",
         "dockerFilePath": "Dockerfile",

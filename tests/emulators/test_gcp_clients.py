@@ -17,7 +17,6 @@ from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
 
 from domain.clouds import GcpIdentity
-from providers.archive import archive
 from providers.gcp.identity import SCOPE
 from providers.issuer import Issuer, Keyring
 from tests.emulators.background import Background
@@ -25,7 +24,7 @@ from tests.emulators.gcp.cloud import GcpCloud
 from tests.emulators.gcp.discovery import document
 from tests.emulators.gcp.names import BUCKET, EMAIL, PROJECT, REGION, REPOSITORY
 from tests.emulators.workshop import workshop
-from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, sources, well_known
+from tests.providers.grounds import HELLO, TOOLCHAIN_DIR, packed, sources, well_known
 from tests.support import a
 
 SECONDS_MAX = 30.0
@@ -113,8 +112,8 @@ def test_google_auth_becomes_the_service_account(customer: Customer) -> None:
 
 def test_a_function_is_built_run_and_taken_away_by_googles_client(customer: Customer) -> None:
     storage, cloudbuild, run = (customer.client(name) for name in ("storage", "cloudbuild", "run"))
-    packed = archive(sources(HELLO))
-    media = MediaInMemoryUpload(packed, mimetype="application/gzip", resumable=True)
+    bundle = packed(sources(HELLO))
+    media = MediaInMemoryUpload(bundle, mimetype="application/gzip", resumable=True)
     stored = storage.objects().insert(bucket=BUCKET, name="theirs/source.tar.gz", media_body=media).execute()
     builds, services = cloudbuild.projects().locations(), run.projects().locations()
     asked = {

@@ -12,12 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from providers.archive import archive
 from tests.emulators.containers import Containers, Unusable
 from tests.emulators.images import Build, Workshop
 from tests.emulators.recorded import stand_in
 from tests.emulators.workshop import workshop
-from tests.providers.grounds import BROKEN, HELLO, PUBSPEC, TOOLCHAIN_DIR, sources
+from tests.providers.grounds import BROKEN, HELLO, PUBSPEC, TOOLCHAIN_DIR, packed, sources
 from tests.support.service import until
 
 SECONDS_MAX = 60
@@ -40,7 +39,7 @@ def _ended(build: Build) -> str:
 
 class TestBuild:
     def test_makes_an_image_that_answers_with_its_environment_until_it_is_stopped(self, made: Workshop) -> None:
-        build = made.build(archive(sources(HELLO)), arguments={"DART_VERSION": "3.11.0"})
+        build = made.build(packed(sources(HELLO)), arguments={"DART_VERSION": "3.11.0"})
 
         assert _ended(build) == "succeeded", build.log
         container = made.run(build.digest, {"GREETING": "Ahoy"})
@@ -62,7 +61,7 @@ class TestBuild:
         try:
             if craft.registry is None:
                 pytest.skip("there is no docker-registry here")
-            build = workshop.build(archive(sources(HELLO)), arguments={"DART_VERSION": "3.11.0"})
+            build = workshop.build(packed(sources(HELLO)), arguments={"DART_VERSION": "3.11.0"})
             assert _ended(build) == "succeeded", build.log
             before = build.digest in craft.stored()
             container = workshop.run(build.digest, {})
@@ -77,14 +76,14 @@ class TestBuild:
         assert (before, after) == (False, True)
 
     def test_that_fails_says_what_the_compiler_said(self, made: Workshop) -> None:
-        build = made.build(archive(sources(BROKEN)))
+        build = made.build(packed(sources(BROKEN)))
 
         assert (_ended(build), build.digest) == ("failed", "")
         assert "main.dart:2:16: Error: A value of type 'String' can't be assigned" in build.log
 
     def test_is_stopped_in_the_middle(self, made: Workshop) -> None:
         with made.held():
-            build = made.build(archive(sources(HELLO)))
+            build = made.build(packed(sources(HELLO)))
             build.stop()
 
         assert (_ended(build), build.digest) == ("stopped", "")
@@ -107,7 +106,7 @@ class TestBuild:
 
 def test_containers_end_with_their_workshop(tmp_path: Path) -> None:
     ready = workshop(tmp_path, TOOLCHAIN_DIR, real=False)
-    build = ready.build(archive(sources(HELLO)))
+    build = ready.build(packed(sources(HELLO)))
     assert _ended(build) == "succeeded"
     container = ready.run(build.digest, {})
 

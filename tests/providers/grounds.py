@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,6 +35,7 @@ from domain.clouds import (
 from domain.release import Access, ArtifactKind, PinnedImage, Release, SourceRef, Trigger
 from process.key_ring import KeyRing
 from process.serving import serving
+from providers.archive import archive, source_of
 from providers.aws.provider import AwsProvider
 from providers.azure.provider import AzureProvider
 from providers.gcp.provider import GcpProvider
@@ -99,8 +101,14 @@ def sources(code: bytes, pubspec: bytes = PUBSPEC) -> tuple[Source, ...]:
     )
 
 
+def packed(files: tuple[Source, ...]) -> bytes:
+    """What the clouds' builders are given."""
+    archive(files, into := io.BytesIO())
+    return into.getvalue()
+
+
 def _source(kind: ArtifactKind, name: str, content: bytes) -> Source:
-    return Source(kind=kind, file_name=name, digest=content_digest(content), content=content)
+    return Source(kind=kind, file_name=name, digest=content_digest(content), content=io.BytesIO(content))
 
 
 def order(
@@ -250,7 +258,7 @@ class Watched(SimulatedProvider):
 
 
 def _compiled(files: tuple[Source, ...]) -> Behaviour:
-    code = next(source.content for source in files if source.kind == "code")
+    code = source_of(files, "code").encode()
     if code == BROKEN:
         type_error = "A value of type 'String' can't be assigned to a variable of type 'int'."
         return Behaviour(build_fails=True, complaint=f"main.dart:2:16: Error: {type_error}")

@@ -4,6 +4,7 @@ with everybody."""
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import subprocess
@@ -218,7 +219,7 @@ class TestALostAnswer:
         for call in ("s3.CreateMultipartUpload", "s3.UploadPart", "s3.CompleteMultipartUpload"):
             place.cloud.amazon.faults.add("lose", call)
 
-        staged = await again(lambda: bucket.stage(name, bytes(MULTIPART_BYTES_MIN)))
+        staged = await again(lambda: bucket.stage(name, io.BytesIO(bytes(MULTIPART_BYTES_MIN))))
         begun = {"Bucket": place.cloud.bucket_name, "Key": f"dcf/{cut.deployment_id}/source.zip"}
         s3.create_multipart_upload(**begun)
         seen = await place.provider.observe(wanted)

@@ -302,7 +302,7 @@ async def test_the_commands_of_a_build_make_an_image_whose_program_has_its_secre
         pytest.skip(str(unusable))
     for source in sources(PROBE):
         (tmp_path / "work").mkdir(exist_ok=True)
-        (tmp_path / "work" / source.file_name).write_bytes(source.content)
+        (tmp_path / "work" / source.file_name).write_bytes(source.content.read())
     value = uuid4()
     cloud.amazon.client("secretsmanager").create_secret(Name=f"dcf/a/b/{value.hex}", SecretString=SENTINEL)
 

@@ -58,11 +58,11 @@ class TestStage:
     async def test_twice_is_once_and_overwrites_nothing(self, account: Account, bucket: Bucket, size: int) -> None:
         name = f"dcf/{uuid4()}/source.zip"
 
-        made = await bucket.stage(name, b"a" * size, dart="3.11.0")
-        again = await bucket.stage(name, b"a" * size, dart="3.11.0")
+        made = await bucket.stage(name, io.BytesIO(b"a" * size), dart="3.11.0")
+        again = await bucket.stage(name, io.BytesIO(b"a" * size), dart="3.11.0")
         with pytest.raises(ProviderRefused) as refusal:
             async with told_apart(account.identity):
-                await bucket.stage(name, b"b" * size)
+                await bucket.stage(name, io.BytesIO(b"b" * size))
 
         assert made == again == await bucket.staged(name)
         assert made.dart == "3.11.0"
@@ -77,7 +77,7 @@ async def test_an_upload_that_was_cut_off_goes_on_where_it_stopped(place: Place,
     await bucket._put_part(name, upload, 1, content[:PART_BYTES], _checksum(content[:PART_BYTES]))
 
     assert (await bucket._begun(name, {}, "application/zip"))[0] == upload
-    await bucket.stage(name, content)
+    await bucket.stage(name, io.BytesIO(content))
 
     found = await place.account.call("s3", "get_object", Bucket=place.storage.bucket, Key=name)
     assert await found["Body"].read() == content
@@ -94,9 +94,9 @@ async def test_what_was_damaged_on_its_way_is_refused_and_sent_again(
     place.cloud.amazon.faults.add("damage", call)
 
     with pytest.raises(ProviderBusy, match="arrived damaged"):
-        await bucket.stage(name, content)
+        await bucket.stage(name, io.BytesIO(content))
     kept = await bucket.staged(name)
-    await bucket.stage(name, content)
+    await bucket.stage(name, io.BytesIO(content))
     found = io.BytesIO()
     await bucket.read_into(name, found, bytes_max=size)
 

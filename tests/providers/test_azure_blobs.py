@@ -162,11 +162,11 @@ async def _whole(stand: Stand, name: str) -> bytes | None:
 
 
 async def test_what_is_there_already_is_neither_put_again_nor_overwritten(stand: Stand, name: str) -> None:
-    first = await stand.container.stage(name, b"one", deployment_id="1", dart="3.11.0")
+    first = await stand.container.stage(name, io.BytesIO(b"one"), deployment_id="1", dart="3.11.0")
 
-    assert await stand.container.stage(name, b"one", deployment_id="1", dart="3.11.0") == first
+    assert await stand.container.stage(name, io.BytesIO(b"one"), deployment_id="1", dart="3.11.0") == first
     with pytest.raises(ProviderRefused) as refusal:
-        await stand.container.stage(name, b"two", deployment_id="1", dart="3.11.0")
+        await stand.container.stage(name, io.BytesIO(b"two"), deployment_id="1", dart="3.11.0")
     assert refusal.value.code == "bundle_differs"
     assert await stand.container.staged(name) == first
     assert (first.dart, first.bundle.digest) == ("3.11.0", f"sha256:{hashlib.sha256(b'one').hexdigest()}")
@@ -261,9 +261,9 @@ class TestBehindTheDoor:
         assert stand.customer is not None
         stand.customer.faults.append(Fault("PUT", name, times=2))
         with pytest.raises(ProviderBusy):
-            await stand.container.stage(name, b"one", deployment_id="2", dart="")
+            await stand.container.stage(name, io.BytesIO(b"one"), deployment_id="2", dart="")
 
-        staged = await stand.container.stage(name, b"one", deployment_id="2", dart="")
+        staged = await stand.container.stage(name, io.BytesIO(b"one"), deployment_id="2", dart="")
 
         assert staged == await stand.container.staged(name)
 
@@ -272,7 +272,7 @@ class TestBehindTheDoor:
         content = bytes(range(256)) * (3 * BLOCK_BYTES // 256)
         stand.customer.faults.append(Fault("PUT", name, times=2))
 
-        await stand.container.stage(name, content, deployment_id="3", dart="")
+        await stand.container.stage(name, io.BytesIO(content), deployment_id="3", dart="")
 
         puts = [path for method, path in stand.customer.asked if method == "PUT" and path.endswith(name)]
         found = await _whole(stand, name)

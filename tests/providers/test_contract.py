@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -280,7 +281,7 @@ class TestABuild:
         with pytest.raises(ProviderRefused) as refusal:
             await ground.provider.bundle(
                 order(ground=ground),
-                (type(code)(kind="code", file_name="main.dart", digest=code.digest, content=BROKEN),),
+                (msgspec.structs.replace(code, content=BytesIO(BROKEN)),),
             )
 
         assert refusal.value.code == "digest_differs"
