@@ -53,7 +53,7 @@ class FileAnswer(Answer):
     async def _send(self, send: Any) -> None:
         left = size_of(self._content)
         for piece in pieces(self._content, PIECE_BYTES):
-            if not await self._permit.holds():
-                return
             left -= len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+            if left and not await self._permit.holds():
+                return
