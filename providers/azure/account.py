@@ -73,6 +73,15 @@ class Account:
                 return None
             raise
 
+    async def gone(self, path: str, version: str) -> Reply | None:
+        """What is answered to the removal of a thing; None when there is none."""
+        try:
+            return await self.ask("DELETE", path, version)
+        except Answered as error:
+            if error.http_status == 404:
+                return None
+            raise
+
     async def all(self, path: str, version: str, item: type[T], *, query: Mapping[str, str] | None = None) -> list[T]:
         """All of a list, page after page. Raises like `ask`."""
         held: list[T] = []

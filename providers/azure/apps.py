@@ -10,6 +10,7 @@ from domain.clouds import AzureTarget
 from providers.azure import naming
 from providers.azure.account import Account
 from providers.azure.errors import Answered
+from providers.azure.look import Look
 from providers.azure.wire import Reply
 from providers.provider import ProviderBusy
 
@@ -198,15 +199,30 @@ class Apps:
         return sorted(found, key=lambda one: (one.properties.created_time or "", one.name))
 
     async def make(self, body: dict[str, Any]) -> Reply:
-        """Make the app. Raises Answered."""
+        """Make the app, where there is none. Raises Answered, or ProviderBusy."""
+        await self._must_be(None)
         return await self._account.ask("PUT", self._path, VERSION, body=body)
 
-    async def change(self, body: dict[str, Any]) -> Reply:
-        """Change what is named only; a new revision comes of a new template. Raises Answered."""
+    async def change(self, body: dict[str, Any], *, seen: App) -> Reply:
+        """Change what is named only, of an app that is as it was seen; a new revision comes of a new template.
+
+        Raises Answered, or ProviderBusy.
+        """
+        await self._must_be(seen)
         return await self._account.ask("PATCH", self._path, VERSION, body=body)
 
-    async def remove(self) -> Reply:
+    async def remove(self, *, seen: App) -> Reply:
+        """Remove the app, if it is as it was seen. Raises Answered, or ProviderBusy."""
+        await self._must_be(seen)
         return await self._account.ask("DELETE", self._path, VERSION)
+
+    async def _must_be(self, seen: App | None) -> None:
+        """What comes nearest to a condition, of which Container Apps have none: whoever stood still looks
+        again before anything is sent."""
+        look = Look()
+        if await self.app() != seen:
+            raise ProviderBusy("The container app was changed meanwhile.")
+        look.require_fresh()
 
     async def deactivate(self, name: str) -> None:
         """Stop a revision; Azure keeps it as a record, and lets nobody remove it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from domain.clouds import AzureTarget
 from providers.azure.account import target_of
@@ -90,6 +91,12 @@ def revision_name(order: Order) -> str:
 def mark_of(revision: str) -> str:
     """The mark in a revision's name."""
     return revision.rpartition("--")[2]
+
+
+def number_in(tags: Mapping[str, str] | None) -> int:
+    """Which deployment of its function a thing says it is of; the customer can write there what they like."""
+    said = (tags or {}).get("dcf-number", "")
+    return int(said) if said.isascii() and said.isdecimal() else 0
 
 
 def tags(order: Order) -> dict[str, str]:

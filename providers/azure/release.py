@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from typing import Any, Literal
 
@@ -12,23 +11,15 @@ from providers.azure.apps import App, Apps, Revision, Weight
 from providers.azure.errors import Answered
 from providers.azure.operation import Operations
 from providers.azure.schedules import Schedules
+from providers.azure.specification import Specification
 from providers.azure.storage import Container
 from providers.provider import Image, Order, ProviderBusy, ProviderRefused, Secrets, Service
 from providers.together import together
 
-PORT = 8080
-CONCURRENCY = 80
-REPLICAS_MAX = 10
-# A probe asks ten times at most, at intervals of whole seconds.
-PROBES_MAX, START_SECONDS_MAX = 10, 240
-# Container Apps have half a processor for each gibibyte, in quarters.
-MEMORY_MB_STEP, MEMORY_MB_MAX = 512, 8192
 # The former revision waits without traffic and replicas, and is seen to be stopped; older ones are deactivated.
 FORMER_MAX = 1
-INACTIVE_MAX = 20
 # The app's tag that says whether jobs call it: "yes" before there are any, "no" after they are gone.
 _SCHEDULED = "dcf-scheduled"
-RESERVED = ("PORT", "CONTAINER_APP_NAME", "CONTAINER_APP_REVISION", "CONTAINER_APP_REPLICA_NAME")
 
 
 class Releases:
@@ -37,7 +28,8 @@ class Releases:
     def __init__(self, account: Account, container: Container, operations: Operations, order: Order) -> None:
         self._account, self._container, self._operations, self._order = account, container, operations, order
         self._apps = Apps(account, target_of(order))
-        self._schedules = Schedules(account, order)
+        self._specification = Specification(self._apps, order)
+        self._schedules = Schedules(account, operations, order)
         self._own = naming.revision_name(order)
 
     async def require(self) -> None:
@@ -66,11 +58,12 @@ class Releases:
         revision = await self._apps.revision(self._own) if app else None
         if revision is None and (app is None or not self._is_newest(app)):
             if app is None:
-                reply = await self._apps.make(self._whole(image, secrets))
+                reply = await self._apps.make(self._specification.whole(image, secrets))
             else:
                 if app.is_changing:
                     raise ProviderBusy("The container app is being changed.")
-                reply = await self._apps.change(await self._more(image, app, secrets))
+                body = await self._specification.more(image, app, secrets)
+                reply = await self._apps.change(body, seen=app)
             await self._note(self._operations.begin(self._order.deployment_id, reply))
             app = await self._apps.app()
             revision = await self._apps.revision(self._own)
@@ -83,7 +76,7 @@ class Releases:
         app, revision = await self._apps.app(), await self._apps.revision(self._own)
         if app is None or revision is None or not self._is_ours(app):
             raise self._not_healthy("There is no such release.")
-        if int((app.tags or {}).get("dcf-number", "0")) > self._order.number:
+        if naming.number_in(app.tags) > self._order.number:
             raise ProviderRefused(
                 "overtaken", "A later deployment of the function serves already.", "Deploy again to replace it."
             )
@@ -95,7 +88,7 @@ class Releases:
             if self._serves(app) and self._schedules.are_wanted:
                 await self._schedules.put(await self._url(app))
         if self._serves(app):
-            await self._stop_former(app)
+            await self._stop_former()
         return await self._shown(app, revision)
 
     async def withdraw(self) -> tuple[str, ...]:
@@ -105,16 +98,15 @@ class Releases:
         """
         app = await self._apps.app()
         if app is None or not self._is_ours(app):
-            if self._schedules.are_wanted:  # Somebody took the app away, and the jobs would go on calling.
-                await self._schedules.remove_own()
-            return ()
+            # Where somebody took the app away, its jobs would go on calling.
+            return await self._schedules.remove_own() if self._schedules.are_wanted else ()
         if app.is_changing:
             raise ProviderBusy("The container app is being changed.")
         if self._is_alone(app):
-            if self._is_scheduled(app):
-                await self._schedules.remove()
+            if self._is_scheduled(app) and (left := await self._schedules.remove()):
+                return left
             name = f"container app {target_of(self._order).app_name}"
-            self._operations.begin(self._order.deployment_id, await self._apps.remove())
+            self._operations.begin(self._order.deployment_id, await self._apps.remove(seen=app))
             await self._operations.settle(self._account, self._order.deployment_id)
             return () if await self._apps.app() is None else (name,)
         revision = await self._apps.revision(self._own)
@@ -123,7 +115,7 @@ class Releases:
         others = [share for share in app.traffic if share.revision_name != self._own]
         if len(others) < len(app.traffic):
             body = {"properties": {"configuration": {"ingress": {"traffic": others}}}}
-            self._operations.begin(self._order.deployment_id, await self._apps.change(body))
+            self._operations.begin(self._order.deployment_id, await self._apps.change(body, seen=app))
             if await self._operations.settle(self._account, self._order.deployment_id) == "running":
                 return (f"revision {self._own}",)
         await self._apps.deactivate(self._own)
@@ -133,9 +125,10 @@ class Releases:
         """The app once all traffic leads here, or as far as it is."""
         if app.is_changing:
             raise ProviderBusy("The container app is being changed.")
-        if self._is_scheduled(app) and not self._schedules.are_wanted:
-            await self._schedules.remove()
-        self._operations.begin(self._order.deployment_id, await self._apps.change(self._lead(app)))
+        is_in_the_way = self._is_scheduled(app) and not self._schedules.are_wanted
+        if is_in_the_way and (left := await self._schedules.remove()):
+            raise ProviderBusy(f"Azure is still taking away {', '.join(left)}.")
+        self._operations.begin(self._order.deployment_id, await self._apps.change(self._lead(app), seen=app))
         await self._operations.settle(self._account, self._order.deployment_id)
         return await self._apps.app() or app
 
@@ -153,10 +146,14 @@ class Releases:
             "properties": {"configuration": {"ingress": ingress}},
         }
 
-    async def _stop_former(self, app: App) -> None:
+    async def _stop_former(self) -> None:
         """Those without traffic have no replicas soon; the oldest of them are deactivated."""
+        revisions = await self._apps.revisions()
+        app = await self._apps.app()  # After the list: whatever is in it and still to serve has a place in the traffic.
+        if app is None or not self._serves(app):
+            return
         kept = {share.revision_name for share in app.traffic}
-        former = [r.name for r in await self._apps.revisions() if r.properties.active and r.name not in kept]
+        former = [one.name for one in revisions if one.properties.active and one.name not in kept]
         for name in former[:-FORMER_MAX]:
             await self._apps.deactivate(name)
 
@@ -225,7 +222,7 @@ class Releases:
         leads = any(share.revision_name == self._own and share.weight == 100 for share in app.traffic)
         opened = app.ingress.external == (self._order.release.access == "public")
         mine = (app.tags or {}).get("dcf-deployment") == str(self._order.deployment_id)
-        return leads and opened and mine and (app.tags or {}).get("dcf-number") != "0" and not app.is_changing
+        return leads and opened and mine and naming.number_in(app.tags) != 0 and not app.is_changing
 
     async def _is_in_charge(self, app: App) -> bool:
         """It serves, and is called when its schedule says so."""
@@ -272,110 +269,6 @@ class Releases:
 
     def _not_healthy(self, message: str) -> ProviderRefused:
         return ProviderRefused("release_not_healthy", message, "Deploy again.")
-
-    def _whole(self, image: Image, secrets: Secrets) -> dict[str, Any]:
-        """A new app. Its first revision takes all its traffic, so nobody from outside is let in before it is promoted."""
-        target, pull = target_of(self._order), naming.pull_identity(target_of(self._order))
-        share = Weight(revision_name=self._own, weight=100, label=naming.mark(self._order))
-        return {
-            "location": target.region,
-            "tags": {**naming.tags(self._order), "dcf-number": "0"},
-            "identity": {"type": "UserAssigned", "userAssignedIdentities": {pull: {}}},
-            "properties": {
-                "environmentId": naming.environment_path(target),
-                "configuration": {
-                    "activeRevisionsMode": "Multiple",
-                    "maxInactiveRevisions": INACTIVE_MAX,
-                    "ingress": {
-                        "external": False,
-                        "targetPort": PORT,
-                        "transport": "auto",
-                        "allowInsecure": False,
-                        "traffic": [share],
-                    },
-                    "registries": [{"server": naming.login_server(target), "identity": pull}],
-                    "secrets": self._closed(secrets),
-                },
-                "template": self._template(image, secrets),
-            },
-        }
-
-    async def _more(self, image: Image, app: App, secrets: Secrets) -> dict[str, Any]:
-        """One more revision, without traffic."""
-        before = [share for share in app.traffic if share.revision_name != self._own]
-        share = Weight(revision_name=self._own, label=naming.mark(self._order))
-        configuration: dict[str, Any] = {"ingress": {"traffic": [*before, share]}}
-        own = self._closed(secrets)
-        used = await self._marks_in_use() if app.secret_names else set()
-        kept = {name for name in app.secret_names if name.partition("-")[0] in used}
-        if own or len(kept) < len(app.secret_names):
-            # A change names all that is to stay, with its value; those of revisions that are stopped go.
-            others = [one for one in await self._apps.secrets() if one.name in kept] if kept else []
-            configuration["secrets"] = [*({"name": one.name, "value": one.value} for one in others), *own]
-        return {
-            **self._pulling(app, configuration),
-            "properties": {"configuration": configuration, "template": self._template(image, secrets)},
-        }
-
-    def _pulling(self, app: App, configuration: dict[str, Any]) -> dict[str, Any]:
-        """What the app lacks to pull from the target's registry as the target's identity: a target may name others than
-        the app was made with. Former revisions keep what they are pulled with."""
-        target, pull = target_of(self._order), naming.pull_identity(target_of(self._order))
-        server = naming.login_server(target)
-        wanted = {"server": server, "identity": pull}
-        others = [one for one in app.registries if one.server != server]
-        if not any(one.server == server and (one.identity or "").lower() == pull.lower() for one in app.registries):
-            configuration["registries"] = [*others, wanted]
-        held = (app.identity and app.identity.user_assigned_identities) or {}
-        if pull.lower() in {one.lower() for one in held}:
-            return {}
-        kind = app.identity.type if app.identity and "UserAssigned" in app.identity.type else "UserAssigned"
-        return {"identity": {"type": kind, "userAssignedIdentities": {pull: {}}}}
-
-    async def _marks_in_use(self) -> set[str]:
-        """Of the revisions that are not stopped: Azure lets nobody take their secrets away."""
-        others = (one for one in await self._apps.revisions() if one.properties.active and one.name != self._own)
-        return {naming.mark_of(one.name) for one in others}
-
-    def _closed(self, secrets: Secrets) -> list[dict[str, str]]:
-        return [{"name": self._secret(name), "value": secret.reveal()} for name, secret in sorted(secrets.items())]
-
-    def _secret(self, name: str) -> str:
-        """An app's secrets are those of all its revisions: each deployment has names of its own."""
-        return f"{naming.mark(self._order)}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-
-    def _template(self, image: Image, secrets: Secrets) -> dict[str, Any]:
-        release = self._order.release
-        steps = -(-min(release.memory_mb_max, MEMORY_MB_MAX) // MEMORY_MB_STEP)
-        start_seconds = min(release.start_seconds_max, START_SECONDS_MAX)
-        period = -(-start_seconds // PROBES_MAX)
-        open_ones = [{"name": n, "value": v} for n, v in sorted(release.environment.items()) if n not in RESERVED]
-        closed = [{"name": name, "secretRef": self._secret(name)} for name in sorted(secrets)]
-        return {
-            "revisionSuffix": naming.mark(self._order),
-            "containers": [
-                {
-                    "name": "app",
-                    "image": image.reference,
-                    "env": [{"name": "PORT", "value": str(PORT)}, *open_ones, *closed],
-                    "resources": {"cpu": steps * 0.25, "memory": f"{steps * 0.5:g}Gi"},
-                    "probes": [
-                        {
-                            "type": "Startup",
-                            "tcpSocket": {"port": PORT},
-                            "periodSeconds": period,
-                            "timeoutSeconds": 1,
-                            "failureThreshold": -(-start_seconds // period),
-                        }
-                    ],
-                }
-            ],
-            "scale": {
-                "minReplicas": 0,
-                "maxReplicas": REPLICAS_MAX,
-                "rules": [{"name": "http", "http": {"metadata": {"concurrentRequests": str(CONCURRENCY)}}}],
-            },
-        }
 
 
 def _failed(revision: Revision) -> bool:

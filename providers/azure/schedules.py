@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,9 @@ from providers.azure.apps import VERSION
 from providers.azure.caller import IMAGE, PROGRAM
 from providers.azure.errors import Answered
 from providers.azure.local_times import OFFSETS_MAX, InUtc, in_utc, rule
-from providers.provider import Order
+from providers.azure.look import Look
+from providers.azure.operation import Operations
+from providers.provider import Order, ProviderBusy
 
 RETRIES_MAX = 2
 # Beside the call itself, for an image that has to be fetched first.
@@ -69,8 +72,9 @@ class _Job(msgspec.Struct):
 class Schedules:
     """The jobs of one order's function at its target, as one account sees them."""
 
-    def __init__(self, account: Account, order: Order) -> None:
-        self._account, self._order, self._target = account, order, target_of(order)
+    def __init__(self, account: Account, operations: Operations, order: Order) -> None:
+        self._account, self._operations = account, operations
+        self._order, self._target = order, target_of(order)
         self._settings = schedule_of(order.release.trigger)
 
     @property
@@ -85,31 +89,39 @@ class Schedules:
             await self._job(0)
 
     async def put(self, url: str) -> None:
-        """Have what answers at the URL called as the release says, whatever the jobs were before."""
+        """Have what answers at the URL called as the release says, whatever the jobs were before. Raises ProviderBusy
+        while one that is too many is still being taken away, or is a later release's."""
         assert self._settings is not None, "only a release with a schedule has jobs"
         wanted = self._in_utc(self._settings)
+        # First: once those that are wanted are there, nobody looks for more.
+        if left := await self._removed(range(len(wanted), OFFSETS_MAX)):
+            raise ProviderBusy(f"Azure is still taking away {', '.join(left)}.")
         for number, one in enumerate(wanted):
+            look = Look()
+            self._must_be_ours(await self._job(number))
+            look.require_fresh()
             body = self._wanted(self._settings, one, url)
-            await self._account.ask("PUT", naming.job_path(self._order, number), VERSION, body=body)
-        for number in range(len(wanted), OFFSETS_MAX):
-            await self._remove(number)
+            reply = await self._account.ask("PUT", naming.job_path(self._order, number), VERSION, body=body)
+            self._operations.begin(self._order.deployment_id, reply)
+            await self._operations.settle(self._account, self._order.deployment_id)
 
-    async def remove(self) -> None:
-        """Take the jobs away; they may be gone already."""
-        for number in range(OFFSETS_MAX):
-            await self._remove(number)
+    async def remove(self) -> tuple[str, ...]:
+        """Take the jobs away; they may be gone already. The names of those that Azure is still taking away."""
+        return await self._removed(range(OFFSETS_MAX))
 
-    async def remove_own(self) -> None:
-        """Take away the jobs that this very release made. Who may not look at any never made one."""
+    async def remove_own(self) -> tuple[str, ...]:
+        """The same of the jobs that this very release made. Who may not look at any never made one."""
+        own = []
         for number in range(OFFSETS_MAX):
             try:
                 found = await self._job(number)
             except Answered as error:
                 if error.http_status != 403:
                     raise
-                return
+                return ()
             if found is not None and self._made(found):
-                await self._remove(number)
+                own.append(number)
+        return await self._removed(own)
 
     async def are_as_said(self, url: str) -> bool:
         """Whether a release with a schedule has its jobs, and these call the URL."""
@@ -129,8 +141,27 @@ class Schedules:
     async def _job(self, number: int) -> _Job | None:
         return await self._account.found("GET", naming.job_path(self._order, number), VERSION, _Job)
 
-    async def _remove(self, number: int) -> None:
-        await self._account.found("DELETE", naming.job_path(self._order, number), VERSION, dict[str, Any])
+    async def _removed(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        return tuple([f"job {naming.job_name(self._order, one)}" for one in numbers if not await self._is_gone(one)])
+
+    async def _is_gone(self, number: int) -> bool:
+        """Remove one, unless that is under way, and look whether it is there still."""
+        look = Look()
+        found = await self._job(number)
+        if found is None or found.properties.provisioning_state == "Deleting":
+            return found is None
+        self._must_be_ours(found)
+        look.require_fresh()
+        reply = await self._account.gone(naming.job_path(self._order, number), VERSION)
+        if reply is not None:
+            self._operations.begin(self._order.deployment_id, reply)
+            await self._operations.settle(self._account, self._order.deployment_id)
+        return await self._job(number) is None
+
+    def _must_be_ours(self, job: _Job | None) -> None:
+        """A runner that stood still would take it from who came after."""
+        if job is not None and naming.number_in(job.tags) > self._order.number:
+            raise ProviderBusy("A later release has the job that calls the function.")
 
     def _in_utc(self, settings: ScheduleSettings) -> tuple[InUtc, ...]:
         return in_utc(settings.cron, settings.time_zone, datetime.now(UTC))

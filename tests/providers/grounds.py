@@ -46,7 +46,18 @@ from providers.local.composition import Plan, agent
 from providers.local.keeper import Patience
 from providers.local.store import Store
 from providers.local.unix_socket import listen
-from providers.provider import NO_SECRETS, Build, Observation, Order, Provider, ProviderBusy, Secrets, Service, Source
+from providers.provider import (
+    NO_SECRETS,
+    Build,
+    Image,
+    Observation,
+    Order,
+    Provider,
+    ProviderBusy,
+    Secrets,
+    Service,
+    Source,
+)
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.weather import Behaviour
 from tests.emulators.aws.cloud import AwsCloud
@@ -158,6 +169,11 @@ def order(
 def gone_back(wanted: Order, image: PinnedImage) -> Order:
     """The order, to run an image that is there already."""
     return msgspec.structs.replace(wanted, release=msgspec.structs.replace(wanted.release, image=image))
+
+
+def pinned(image: Image) -> PinnedImage:
+    """The image as a later release names it."""
+    return PinnedImage(reference=image.reference, digest=image.digest)
 
 
 async def until(look: Callable[[], Awaitable[_T]], accept: Callable[[_T], object]) -> _T:

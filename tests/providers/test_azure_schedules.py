@@ -9,14 +9,28 @@ import pytest
 import pytest_asyncio
 
 from domain.release import Trigger
+from providers.azure import operation
 from providers.azure.local_times import in_utc, rule
-from providers.provider import Observation, ProviderRefused
+from providers.provider import Observation, ProviderBusy, ProviderRefused
 from tests.emulators.azure.cloud import AzureCloud
-from tests.providers.grounds import HELLO, Ground, azure_place, deployed, order, settled, sources, withdrawn
+from tests.emulators.azure.faults import Fault
+from tests.providers.grounds import (
+    HELLO,
+    Ground,
+    azure_place,
+    deployed,
+    gone_back,
+    order,
+    pinned,
+    settled,
+    sources,
+    withdrawn,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MADRID = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
+UTC_ALONE = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "UTC"})
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
@@ -111,3 +125,64 @@ async def test_jobs_go_with_an_app_that_somebody_took_away(place: tuple[AzureClo
     await withdrawn(ground.provider, wanted)
 
     assert cloud.azure.jobs.jobs == {}
+
+
+async def test_a_job_that_is_still_being_removed_is_told_as_remaining(
+    place: tuple[AzureCloud, Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, ground = place
+    wanted = order(ground=ground, trigger=UTC_ALONE)
+    await deployed(ground.provider, wanted, sources(HELLO))
+    [job] = cloud.azure.jobs.names()
+    monkeypatch.setattr(operation, "LOOKS_SECONDS_MAX", 0.0)
+
+    left = await ground.provider.withdraw(wanted)
+    monkeypatch.undo()
+    await withdrawn(ground.provider, wanted)
+
+    assert left == (job,)
+    assert cloud.remains() == []
+
+
+async def test_a_job_too_many_is_gone_before_a_release_is_said_to_serve(place: tuple[AzureCloud, Ground]) -> None:
+    """
+    Goal: whoever dies while the jobs of the release before are replaced leaves none that nobody looks for.
+    Method: two jobs are followed by one; the removal of the other is refused once.
+    """
+    cloud, ground = place
+    first = order(ground=ground, trigger=MADRID)
+    await deployed(ground.provider, first, sources(HELLO))
+    later = order(ground=ground, number=2, function_id=first.release.function_id, trigger=UTC_ALONE)
+    second = gone_back(later, pinned(await ground.provider.push(first)))
+    await ground.provider.apply(second)
+    await settled(ground.provider, second)
+    cloud.customer.faults.append(Fault("DELETE", "/jobs/", 403, "AuthorizationFailed"))
+
+    with pytest.raises(ProviderRefused):
+        await ground.provider.promote(second)
+    between = await settled(ground.provider, second)
+    served = await ground.provider.promote(second)
+    jobs = len(cloud.azure.jobs.names())
+    for one in (first, second):
+        await withdrawn(ground.provider, one)
+
+    assert (between.serving, served.serving, jobs) == (False, True, 1)
+    assert cloud.remains() == []
+
+
+async def test_the_job_of_a_later_release_is_not_taken_from_it(place: tuple[AzureCloud, Ground]) -> None:
+    cloud, ground = place
+    wanted = order(ground=ground, trigger=UTC_ALONE)
+    await deployed(ground.provider, wanted, sources(HELLO))
+    job = next(iter(cloud.azure.jobs.jobs.values()))
+    job["tags"] = {**job["tags"], "dcf-deployment": "another", "dcf-number": "2"}
+
+    with pytest.raises(ProviderBusy):
+        await ground.provider.promote(wanted)
+    with pytest.raises(ProviderBusy):
+        await ground.provider.withdraw(wanted)
+
+    assert job["tags"]["dcf-number"] == "2"
+    job["tags"]["dcf-number"] = "no number"
+    assert (await ground.provider.promote(wanted)).serving
+    await withdrawn(ground.provider, wanted)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,8 @@ from tests.emulators.azure.routes import Answer, Call, Methods
 from tests.emulators.azure.rules import check_resources
 
 RUN_SECONDS_MAX = 60
+# How long a job that is being removed is still there.
+REMOVAL_SECONDS = 0.1
 _NAME = re.compile(r"[a-z]([a-z0-9]|-(?!-)){0,30}[a-z0-9]")
 _BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 # The container's clock shows the minute that is asked for.
@@ -31,19 +34,24 @@ class Jobs:
     def __init__(self, customer: Customer, operations: Operations, inside: Callable[[str], str]) -> None:
         self._customer, self._operations, self._inside = customer, operations, inside
         self.jobs: dict[str, dict[str, Any]] = {}
+        self._going: dict[str, float] = {}
 
     @property
     def methods(self) -> Methods:
         return {"jobs.get": self._get, "jobs.put": self._put, "jobs.delete": self._delete}
 
     def names(self) -> list[str]:
+        self._settle()
         return [f"job {path.rpartition('/')[2]}" for path in self.jobs]
 
     def tick(self, at: datetime) -> list[int]:
         """Run whatever is due in the minute: what the programs say they were answered; one that fails counts as 500."""
         answers = []
-        for job in list(self.jobs.values()):
-            if _is_due(job["properties"]["configuration"]["scheduleTriggerConfig"]["cronExpression"], at):
+        self._settle()
+        for path, job in list(self.jobs.items()):
+            if path not in self._going and _is_due(
+                job["properties"]["configuration"]["scheduleTriggerConfig"]["cronExpression"], at
+            ):
                 answers += self._run(job, at)
         return answers
 
@@ -74,6 +82,7 @@ class Jobs:
         if not _NAME.fullmatch(name):
             raise Problem(400, "ContainerAppJobInvalidName", f"Invalid job name '{name}'.")
         self._check(call, wanted.get("properties", {}))
+        self._must_stay(call.path)
         before = call.path.lower() in self.jobs
         shown = msgspec.json.decode(msgspec.json.encode(wanted))
         shown |= {"id": call.path, "name": name, "type": "Microsoft.App/jobs"}
@@ -83,9 +92,30 @@ class Jobs:
         return Answer(shown, 200 if before else 201, headers)
 
     def _delete(self, call: Call) -> Answer:
-        if self.jobs.pop(call.path.lower(), None) is None:
+        path = call.path.lower()
+        self._must_stay(path)
+        if path not in self.jobs:
             return Answer(None, 204)
-        return Answer(None, 202, self._operations.begin(call, LOCATION, dict, by_status=False))
+        self._going[path] = time.monotonic() + REMOVAL_SECONDS
+        self.jobs[path]["properties"]["provisioningState"] = "Deleting"
+        return Answer(None, 202, self._operations.begin(call, LOCATION, lambda: self._removed(path), by_status=False))
+
+    def _removed(self, path: str) -> dict[str, Any] | None:
+        """None while it is still there."""
+        self._settle()
+        return None if path in self._going else {}
+
+    def _settle(self) -> None:
+        """Remove what was to go by now."""
+        for path in [path for path, ends in self._going.items() if time.monotonic() >= ends]:
+            del self._going[path]
+            self.jobs.pop(path, None)
+
+    def _must_stay(self, path: str) -> None:
+        """Raises Problem for one that is being removed."""
+        self._settle()
+        if path.lower() in self._going:
+            raise Problem(409, "ContainerAppJobOperationInProgress", "The job is being removed.")
 
     def _check(self, call: Call, properties: dict[str, Any]) -> None:
         """What no schema says. Raises Problem."""
@@ -107,6 +137,7 @@ class Jobs:
         check_resources(container.get("resources", {}))
 
     def _found(self, path: str) -> dict[str, Any]:
+        self._settle()
         if path.lower() not in self.jobs:
             raise not_found(path)
         return self.jobs[path.lower()]
