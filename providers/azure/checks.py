@@ -13,7 +13,7 @@ from domain.clouds import AzureIdentity, AzureResources, AzureStorage
 from providers.azure import apps, roles
 from providers.azure.account import Account
 from providers.azure.errors import Answered, command, grant, told
-from providers.azure.identity import MANAGEMENT, STORAGE, CredentialUnknown, Tokens
+from providers.azure.identity import MANAGEMENT, STORAGE, MayPass, Tokens
 from providers.azure.making import make
 from providers.azure.registry import REGISTRY_VERSION
 from providers.azure.roles import Permission, Place, Role
@@ -236,7 +236,7 @@ class Checks:
         self._account.forget_token(STORAGE)
         try:
             await self._tokens.exchange(self._own, self._account.whose, MANAGEMENT)
-        except CredentialUnknown as unknown:
+        except MayPass as unknown:
             raise MaySpread(unknown.refused) from unknown
         except ProviderRefused as refused:
             if refused.code in _MAY_SPREAD:
@@ -427,7 +427,7 @@ class Checks:
 
     async def _asked_of(self, asking: Awaitable[_T], storage: AzureStorage) -> _T:
         """What the storage answers, its refusals with what mends them."""
-        name = storage.account
+        name, subscription = storage.account, ("--subscription", self._account.identity.subscription_id)
         try:
             return await asking
         except AccountMissing as error:
@@ -444,12 +444,13 @@ class Checks:
                         f"There is no container {storage.container} in {name}.",
                         command(
                             # By way of Resource Manager: who owns the account need not have a role for its blobs.
-                            *("az", "storage", "container-rm", "create"),
+                            *("az", "storage", "container-rm", "create", *subscription),
                             *("--storage-account", name, "--name", storage.container),
                         ),
                     ) from error
                 case "AuthorizationPermissionMismatch":
-                    scope = f'"$(az storage account show --name {name} --query id --output tsv)"'
+                    show = command("az", "storage", "account", "show", *subscription, "--name", name)
+                    scope = f'"$({show} --query id --output tsv)"'
                     made = grant(roles.BLOBS.name, "SCOPE", self._account.identity).replace("SCOPE", scope)
                     raise ProviderRefused(
                         "AZURE_BLOB_ROLE_MISSING",
@@ -462,7 +463,7 @@ class Checks:
                         "AZURE_STORAGE_FIREWALL",
                         f"The storage account {name} lets nobody in from this service's network.",
                         command(
-                            *("az", "storage", "account", "update", "--name", name),
+                            *("az", "storage", "account", "update", *subscription, "--name", name),
                             *("--public-network-access", "Enabled", "--default-action", "Allow"),
                         ),
                     ) from error

@@ -24,6 +24,7 @@ REGISTRY = "https://containerregistry.azure.net/.default"
 LEFT_SECONDS_MIN = 300.0
 CACHED_MAX = 3000
 PROPAGATING_SECONDS = 15.0
+ISSUER_UNREACHABLE = "AZURE_ISSUER_UNREACHABLE"
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -40,8 +41,9 @@ class AccessToken(msgspec.Struct, frozen=True):
         return "AccessToken(********)"
 
 
-class CredentialUnknown(ProviderBusy):
-    """Entra does not know the federated credential. While it spreads that is no refusal; `refused` is what it is then."""
+class MayPass(ProviderBusy):
+    """Entra does not know the federated credential, or cannot reach our keys. While the one spreads, or the other is
+    away for a moment, that is no refusal; `refused` is what it is then."""
 
     def __init__(self, refused: ProviderRefused) -> None:
         super().__init__(f"{refused.message} {refused.remedy}", retry_in_seconds=PROPAGATING_SECONDS)
@@ -90,7 +92,7 @@ class Tokens:
             ) from error
 
     async def exchange(self, own: str, whose: Whose, scope: str) -> AccessToken:
-        """The access token that Entra gives for ours. Raises ProviderRefused, or ProviderBusy while a credential spreads."""
+        """The access token that Entra gives for ours. Raises ProviderRefused, or ProviderBusy (MayPass)."""
         identity = whose[2]
         form = {
             "grant_type": "client_credentials",
@@ -112,7 +114,7 @@ class Tokens:
         known = f"az identity list --subscription {identity.subscription_id} --output tsv --query \"[?clientId=='{identity.client_id}']"
         return " ".join(
             (
-                f"az identity federated-credential create --name dcf-{project_id}",
+                f"az identity federated-credential create --subscription {identity.subscription_id} --name dcf-{project_id}",
                 f'--identity-name "$({known}.name")" --resource-group "$({known}.resourceGroup")"',
                 command("--issuer", self._source.issuer, "--subject", self._source.subject(tenant_id, project_id)),
                 command("--audiences", AUDIENCE),
@@ -126,7 +128,7 @@ class Tokens:
         if _PASSING.intersection(error.numbers) or error.code == "temporarily_unavailable":
             return ProviderBusy(f"Entra is busy: {error.message}", retry_in_seconds=BUSY_SECONDS)
         if 70021 in error.numbers:
-            return CredentialUnknown(
+            return MayPass(
                 ProviderRefused(
                     "AZURE_CREDENTIAL_MISSING",
                     "Entra does not know the federated credential: it is not there, or has not spread yet (up to ten "
@@ -137,7 +139,9 @@ class Tokens:
         for number in error.numbers:
             if number in _REFUSALS:
                 code, said = _REFUSALS[number]
-                return ProviderRefused(code, f"{said} ({error.message})", self._remedy(code, whose))
+                refused = ProviderRefused(code, f"{said} ({error.message})", self._remedy(code, whose))
+                # It may be the network's fault for a moment, on Entra's side or ours.
+                return MayPass(refused) if code == ISSUER_UNREACHABLE else refused
         if error.numbers or error.code in ("invalid_client", "unauthorized_client", "invalid_request"):
             return ProviderRefused("AZURE_TOKEN_REFUSED", error.message, self._trust_remedy(whose))
         return told(error, identity)
@@ -149,11 +153,16 @@ class Tokens:
             case "AZURE_APPLICATION_DISABLED":
                 return command("az", "ad", "sp", "update", "--id", whose[2].client_id, "--set", "accountEnabled=true")
             case "AZURE_TENANT_NOT_FOUND":
-                return "Give the directory's id, as `az account show --query tenantId` shows it."
-            case "AZURE_ISSUER_UNREACHABLE":
+                return (
+                    "Give the directory's id, as `az account show --query tenantId` shows it. Those of Azure China and Azure "
+                    "Government are not reached."
+                )
+            case _ if code == ISSUER_UNREACHABLE:
                 return (
                     f"Let the internet reach {self._source.issuer}/.well-known/openid-configuration (DCF_PUBLIC_URL)."
                 )
+            case "AZURE_NATIONAL_CLOUD":
+                return "Name a directory of Azure's public cloud: this service reaches no other one."
             case "AZURE_CLOCK":
                 return "Set this service's clock right."
             case "AZURE_CONDITIONAL_ACCESS":
@@ -178,7 +187,8 @@ class Tokens:
 
 
 # Of these Entra's pages say that they pass: it did not come to a decision.
-_PASSING = frozenset({50033, 90006, 90012, 90024, 90033})
+_PASSING = frozenset({50033, 90006, 90012, 90024, 90033, 90055})
+_NATIONAL = ("AZURE_NATIONAL_CLOUD", "The directory is one of Azure China or Azure Government.")
 # Entra's numbers (AADSTS…), what we call them, and what they mean.
 _REFUSALS = {
     700016: ("AZURE_APPLICATION_NOT_FOUND", "There is no such application in the directory."),
@@ -186,12 +196,16 @@ _REFUSALS = {
     7000112: ("AZURE_APPLICATION_DISABLED", "The application is disabled."),
     90002: ("AZURE_TENANT_NOT_FOUND", "There is no such directory."),
     900023: ("AZURE_TENANT_NOT_FOUND", "There is no such directory."),
+    90038: _NATIONAL,
+    900382: _NATIONAL,
+    900432: _NATIONAL,
+    900439: _NATIONAL,
     700211: ("AZURE_ISSUER_DIFFERS", "The federated credential names another issuer."),
     700212: ("AZURE_AUDIENCE_DIFFERS", "The federated credential names another audience."),
     700213: ("AZURE_SUBJECT_DIFFERS", "The federated credential names another subject."),
     700024: ("AZURE_CLOCK", "Entra takes the token for not valid at this time."),
-    50166: ("AZURE_ISSUER_UNREACHABLE", "Entra cannot fetch this service's keys."),
-    501661: ("AZURE_ISSUER_UNREACHABLE", "Entra cannot fetch this service's keys."),
+    50166: (ISSUER_UNREACHABLE, "Entra cannot fetch this service's keys."),
+    501661: (ISSUER_UNREACHABLE, "Entra cannot fetch this service's keys."),
     50013: ("AZURE_SIGNATURE_REFUSED", "Entra does not accept the token's signature."),
     500137: ("AZURE_SIGNATURE_REFUSED", "Entra does not accept the token's signature."),
     700027: ("AZURE_SIGNATURE_REFUSED", "Entra does not accept the token's signature."),

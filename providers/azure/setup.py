@@ -144,6 +144,7 @@ def setup(project_id: UUID, wanted: Wanted, address: str, identity: AzureIdentit
     steps = _steps(project_id, named, identity)
     lines = [line for step in steps for line in (f"# {step.title}", *step.commands)]
     subscription = identity.subscription_id if identity else SUBSCRIPTION_ID
+    in_it = ("--subscription", subscription) if identity else ()
     paths = _Paths(subscription, named)
     return AzureSetup(
         makes=AzureMade(
@@ -161,7 +162,7 @@ def setup(project_id: UUID, wanted: Wanted, address: str, identity: AzureIdentit
         portal_url=portal_link(url),
         deploy_command=" ".join(
             (
-                az("deployment", "group", "create", "--resource-group", named.resource_group),
+                az("deployment", "group", "create", *in_it, "--resource-group", named.resource_group),
                 _line("--template-uri", url),
                 f"--parameters principalId={_principal(project_id, named, identity)}",
             )

@@ -271,7 +271,8 @@ class Container:
         if found is None:
             raise ProviderUnreachable(f"{self.address(name)} was there a moment ago, and is not now.")
         if found.bundle.digest != digest:
-            place = f"--account-name {self._storage.account} --container-name {self._storage.container}"
+            subscription = self._account.identity.subscription_id
+            place = f"--subscription {subscription} --account-name {self._storage.account} --container-name {self._storage.container}"
             raise ProviderRefused(
                 "bundle_differs",
                 f"{self.address(name)} holds something else than this deployment's sources.",

@@ -227,11 +227,34 @@ class TestErrors:
         assert isinstance(refused, ProviderRefused)
         assert refused.remedy.endswith(shlex.join(("--role", role, "--scope", scope)))
 
-    @pytest.mark.parametrize(("status", "number"), [(400, 90033), (400, 90024), (503, 900144), (429, 50196)])
+    @pytest.mark.parametrize(
+        ("status", "number"), [(400, 90033), (400, 90024), (400, 90055), (503, 900144), (429, 50196)]
+    )
     async def test_of_entra_that_pass_are_waited_out(self, place: Place, status: int, number: int) -> None:
         place.customer.faults.append(Fault("POST", "/oauth2/", status, "invalid_request", number=number))
 
         assert (await place.verify()).status == "pending"
+        assert (await place.verify()).status == "verified"
+
+    @pytest.mark.parametrize("number", [90038, 900382, 900432, 900439])
+    async def test_of_a_national_cloud_say_that_it_is_not_reached(self, place: Place, number: int) -> None:
+        place.customer.faults.append(Fault("POST", "/oauth2/", 400, "invalid_request", number=number))
+
+        assert _failed(await place.verify()) == ("token_exchange", "AZURE_NATIONAL_CLOUD")
+
+    @pytest.mark.parametrize("number", [50166, 501661])
+    async def test_that_entra_cannot_reach_our_keys_may_pass_and_says_what_mends_it_if_it_does_not(
+        self, place: Place, number: int
+    ) -> None:
+        place.customer.faults.append(Fault("POST", "/oauth2/", 400, "invalid_request", times=2, number=number))
+
+        finding = await place.verify()
+        with pytest.raises(ProviderBusy) as busy:
+            await place.tokens.of((TENANT, PROJECT, IDENTITY), MANAGEMENT)
+
+        assert (finding.status, _failed(finding)) == ("pending", ("token_exchange", "AZURE_ISSUER_UNREACHABLE"))
+        assert f"{place.issuer_url}/.well-known/openid-configuration" in finding.steps[1].remedy
+        assert finding.steps[1].remedy in busy.value.message
         assert (await place.verify()).status == "verified"
 
     async def test_of_a_disabled_application_say_how_it_is_enabled(self, place: Place) -> None:

@@ -37,6 +37,8 @@ from tests.emulators.cloud import Break
 from tests.emulators.images import Workshop
 from tests.support.service import HELLO
 
+_ENVIRONMENT, _UNKNOWN = "Microsoft.App/managedEnvironments", "AZURE_PROVIDER_NOT_REGISTERED"
+
 
 class AzureCloud:
     """The subscription is empty until it is prepared. With the program of Azurite its blobs are kept there."""
@@ -102,6 +104,7 @@ class AzureCloud:
             return
         self.shell.obey(
             f"az identity federated-credential create --name {subject.rpartition(':')[2]} --identity-name {DEPLOYER} "
+            f"--subscription {SUBSCRIPTION} "
             f"--resource-group {GROUP} --issuer {issuer} --subject {subject} --audiences api://AzureADTokenExchange"
         )
 
@@ -138,6 +141,14 @@ class AzureCloud:
         return (
             broken("another issuer", with_another_issuer, identity, "token_exchange", "AZURE_ISSUER_DIFFERS"),
             broken("another subject", with_another_subject, identity, "token_exchange", "AZURE_SUBJECT_DIFFERS"),
+            broken("no credential", known.trusts.clear, identity, "token_exchange", "AZURE_CREDENTIAL_MISSING"),
+            broken(
+                "an application disabled",
+                lambda: customer.disabled.add(CLIENT),
+                identity,
+                "token_exchange",
+                "AZURE_APPLICATION_DISABLED",
+            ),
             broken("another audience", with_another_audience, identity, "token_exchange", "AZURE_AUDIENCE_DIFFERS"),
             Break(
                 what="no role",
@@ -160,11 +171,35 @@ class AzureCloud:
                 for role, step, code in (
                     ("Container Registry Tasks Contributor", "build_role", "AZURE_ROLE_MISSING"),
                     ("AcrPush", "push_role", "AZURE_ROLE_MISSING"),
+                    ("AcrDelete", "removal_role", "AZURE_ROLE_MISSING"),
                     ("Container Apps Contributor", "apps_role", "AZURE_ROLE_MISSING"),
                     ("Managed Identity Operator", "assignment_role", "AZURE_ROLE_MISSING"),
                     ("Storage Blob Data Contributor", "storage_role", "AZURE_BLOB_ROLE_MISSING"),
                     ("AcrPull", "pull_role", "AZURE_PULL_ROLE_MISSING"),
                 )
+            ),
+            *(
+                broken(f"no {name}", partial(customer.registered.discard, name), "diagnosis", step, _UNKNOWN)
+                for name, step in (
+                    ("microsoft.containerregistry", "registry"),
+                    ("microsoft.app", "environment"),
+                    ("microsoft.storage", "storage_account"),
+                    ("microsoft.managedidentity", "pull_identity"),
+                )
+            ),
+            broken(
+                "no environment",
+                lambda: customer.remove(path_of(_ENVIRONMENT, ENVIRONMENT)),
+                "diagnosis",
+                "environment",
+                "AZURE_ENVIRONMENT_NOT_FOUND",
+            ),
+            broken(
+                "an environment that failed",
+                lambda: customer.make(_ENVIRONMENT, ENVIRONMENT, {"provisioningState": "Failed"}),
+                "diagnosis",
+                "environment",
+                "AZURE_ENVIRONMENT_FAILED",
             ),
             broken(
                 "a closed account", lambda: customer.closed.add(ACCOUNT), bucket, "container", "AZURE_STORAGE_FIREWALL"

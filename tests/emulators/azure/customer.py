@@ -72,6 +72,8 @@ class Customer:
     registered: set[str] = field(default_factory=lambda: {name.lower() for name in NAMESPACES})
     containers: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)  # Storage accounts that let nobody in from the internet.
+    closed_registries: set[str] = field(default_factory=set)
+    disabled: set[str] = field(default_factory=set)  # Applications, by their ids.
     trusts_all_of: str = ""
     spreading: bool = False
     tokens: dict[str, tuple[str, str, float]] = field(default_factory=dict)
@@ -92,6 +94,18 @@ class Customer:
             made["properties"] = {"tenantId": DIRECTORY, "clientId": known.client_id, "principalId": known.principal_id}
         self.resources[path.lower()] = made
         return made
+
+    def remove(self, path: str) -> None:
+        """Take a resource away, and with it the roles given on it, and to it; of an account its containers too."""
+        gone = self.resources.pop(path.lower())
+        if gone["type"] == "Microsoft.Storage/storageAccounts":
+            self.containers.clear()
+        place, principal = f"{path.lower()}/", gone["properties"].get("principalId", "")
+        self.assignments = {
+            (who, role, scope)
+            for who, role, scope in self.assignments
+            if who != principal and not f"{scope}/".startswith(place)
+        }
 
     def found(self, path: str) -> dict[str, Any]:
         """A resource. Raises Problem."""
@@ -144,6 +158,8 @@ class Customer:
         identity = next((one for one in self.identities.values() if one.client_id == form.get("client_id")), None)
         if identity is None:
             raise entra("unauthorized_client", 700016, "Application was not found in the directory.")
+        if identity.client_id in self.disabled:
+            raise entra("unauthorized_client", 7000112, "Application is disabled.")
         kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         if form.get("grant_type") != "client_credentials" or form.get("client_assertion_type") != kind:
             raise entra("invalid_request", 900144, "The request body must contain the parameter.")

@@ -100,6 +100,8 @@ class Images:
             return web.json_response(body, status=problem.status)
 
     async def _exchange(self, request: web.Request, registry: str) -> web.Response:
+        if registry in self._customer.closed_registries:
+            raise Problem(403, "DENIED", "client with IP '127.0.0.1' is not allowed access.")
         form = await request.post()
         if form.get("grant_type") != "access_token" or form.get("service") != f"{registry}.azurecr.io":
             raise Problem(400, "BAD_REQUEST", "the form is not that of an exchange")

@@ -7,11 +7,26 @@ import re
 import shlex
 from typing import Any, NoReturn
 
-from tests.emulators.azure.customer import DIRECTORY, SUBSCRIPTION, Customer, path_of
+from tests.emulators.azure.customer import DIRECTORY, IDENTITY_TYPE, LOCATION, SUBSCRIPTION, Customer, path_of
+from tests.emulators.azure.resources import Resources
 from tests.emulators.azure.roles import ROLES
 from tests.emulators.late import LateShell
 
 _ACCOUNT = "Microsoft.Storage/storageAccounts"
+_REGISTRY = "Microsoft.ContainerRegistry/registries"
+# What a command leaves to the customer, and what this one chooses.
+_CHOICE = ("--location … (with a region of your choice)", f"--location {LOCATION}")
+# What the words make: its type, the version that it is made by, and what they have to say of it beside its place.
+_MADE: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
+    ("storage", "account", "create"): (
+        _ACCOUNT,
+        "2026-09-01",
+        ("kind", "sku", "min-tls-version", "https-only", "allow-blob-public-access", "allow-shared-key-access"),
+    ),
+    ("acr", "create"): (_REGISTRY, "2023-07-01", ("sku", "admin-enabled")),
+    ("containerapp", "env", "create"): ("Microsoft.App/managedEnvironments", "2026-07-01", ("logs-destination",)),
+    ("identity", "create"): (IDENTITY_TYPE, "2024-11-30", ()),
+}
 _INNER = re.compile(r'"?\$\((az [^()]*(?:\([^()]*\)[^()]*)*)\)"?')
 _OF_CLIENT = re.compile(r"\[\?clientId=='([0-9a-f-]+)'\]\.(name|resourceGroup)(?: \| \[0\])?")
 
@@ -33,47 +48,79 @@ class Shell(LateShell):
         self._customer = customer
 
     def _run(self, words: str) -> None:
-        """Do what the text says from its first `az` on. Raises NotACommand."""
+        """Do what the text says from its first `az` to the end of that line, choosing what is left to the customer.
+        Raises NotACommand."""
         found = re.search(r"(?:^|\s)(az [a-z])", words)
         if found is None:
             raise NotACommand(f"there is no command in: {words}")
-        line = words[found.start(1) :].strip()
+        line = words[found.start(1) :].partition("\n")[0].replace(*_CHOICE).strip()
         self._one(shlex.split(_INNER.sub(lambda inner: shlex.quote(self._one(shlex.split(inner[1]))), line)))
 
     def _one(self, words: list[str]) -> str:
         """What it prints."""
         match words:
             case ["az", "identity", "federated-credential", "create", *rest]:
-                given = _parsed(rest, "name", "identity-name", "resource-group", "issuer", "subject", "audiences")
-                self._trust(given)
-                return ""
+                named = ("name", "identity-name", "resource-group", "issuer", "subject", "audiences", "subscription")
+                self._trust(_parsed(rest, *named))
             case ["az", "identity", "list", *rest]:
                 return self._listed(_parsed(rest, "query", "output", "subscription").query)
             case ["az", "role", "assignment", "create", "--assignee-object-id", *rest]:
                 given = _parsed(["--assignee", *rest], "assignee", "assignee-principal-type", "role", "scope")
                 self._customer.grant(given.role, given.scope, to=given.assignee)
-                return ""
             case ["az", "role", "assignment", "create", *rest]:
                 self._grant(_parsed(rest, "assignee", "role", "scope"))
-                return ""
             case ["az", "provider", "register", *rest]:
                 given = _parsed(rest, "namespace", "subscription")
                 self._customer.registered.add(given.namespace.lower())
-                return ""
-            case ["az", "storage", "account", "show", *rest]:
-                given = _parsed(rest, "name", "query", "output")
-                return str(self._customer.found(path_of(_ACCOUNT, given.name))["id"])
-            case ["az", "storage", "account", "update", *rest]:
-                given = _parsed(rest, "name", "public-network-access", "default-action")
-                self._customer.closed.discard(given.name)
-                return ""
-            case ["az", "storage", "container-rm", "create", *rest]:
-                given = _parsed(rest, "storage-account", "name")
-                self._customer.found(path_of(_ACCOUNT, given.storage_account))
-                self._customer.containers.add(given.name)
-                return ""
+            case ["az", "ad", "sp", "update", *rest, "--set", "accountEnabled=true"]:
+                self._customer.disabled.discard(_parsed(rest, "id").id)
+            case ["az", "storage", *rest]:
+                return self._storage(rest)
+            case ["az", "acr", "update", *rest]:
+                given = _parsed(rest, "name", "public-network-enabled", "default-action", "subscription")
+                self._customer.found(path_of(_REGISTRY, given.name))
+                self._customer.closed_registries.discard(given.name)
+            case ["az", "group", "create", *rest]:
+                given = _parsed(rest, "name", "location", "subscription")
+                self._customer.groups[given.name.lower()] = given.location
+            case ["az", *_]:
+                self._make(words[1:])
             case _:
                 raise NotACommand(shlex.join(words))
+        return ""
+
+    def _storage(self, words: list[str]) -> str:
+        match words:
+            case ["account", "show", *rest]:
+                given = _parsed(rest, "name", "query", "output", "subscription")
+                return str(self._customer.found(path_of(_ACCOUNT, given.name))["id"])
+            case ["account", "update", *rest]:
+                given = _parsed(rest, "name", "public-network-access", "default-action", "subscription")
+                self._customer.closed.discard(given.name)
+            case ["container-rm", "create", *rest]:
+                given = _parsed(rest, "storage-account", "name", "subscription")
+                self._customer.found(path_of(_ACCOUNT, given.storage_account))
+                self._customer.containers.add(given.name)
+            case _:
+                self._make(["storage", *words])
+        return ""
+
+    def _make(self, words: list[str]) -> None:
+        """Make a resource, held against Microsoft's models."""
+        known = next((one for one in _MADE if tuple(words[: len(one)]) == one), None)
+        if known is None:
+            raise NotACommand(shlex.join(words))
+        kind, version, flags = _MADE[known]
+        given = _parsed(words[len(known) :], "name", "resource-group", "subscription", *flags)
+        if given.resource_group.lower() not in self._customer.groups:
+            raise NotACommand(f"there is no group {given.resource_group}")
+        body: dict[str, Any] = {"location": self._customer.groups[given.resource_group.lower()]}
+        if "sku" in flags:
+            body["sku"] = {"name": given.sku}
+        if "kind" in flags:
+            body["kind"] = given.kind
+            body["properties"] = {"allowSharedKeyAccess": given.allow_shared_key_access == "true"}
+        Resources(self._customer).put(path_of(kind, given.name), version, body)
 
     def _trust(self, given: argparse.Namespace) -> None:
         known = next(
@@ -104,4 +151,7 @@ def _parsed(words: list[str], *required: str) -> argparse.Namespace:
     parser = _Parser(prog="az")
     for name in required:
         parser.add_argument(f"--{name}", required=True)
-    return parser.parse_args(words)
+    given = parser.parse_args(words)
+    if getattr(given, "subscription", SUBSCRIPTION) != SUBSCRIPTION:
+        raise NotACommand(f"there is no subscription {given.subscription}")
+    return given
