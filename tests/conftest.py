@@ -25,6 +25,7 @@ from eventstore.server import postgres
 from migrations.upgrade import upgrade
 from process.garbage import collect_rarely
 from process.settings import Settings
+from tests.emulators.recorded import SHELF_VARIABLE
 from tests.support.memory import temporary_files_in_memory
 from tests.support.order import place
 
@@ -47,14 +48,16 @@ for _chatty in ("httpx", "httpcore"):
 
 def pytest_configure(config: pytest.Config) -> None:
     """The long runs stay on the disk: some of them fill it. Workers find what the process that started them has set up."""
-    if (
-        config.option.markexpr == "not proof"
-        and not config.option.collectonly
-        and "PYTEST_XDIST_WORKER" not in os.environ
-    ):
-        exits = ExitStack()
+    if config.option.collectonly or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    exits = ExitStack()
+    config.add_cleanup(exits.close)
+    if config.option.markexpr == "not proof":
         exits.enter_context(temporary_files_in_memory())
-        config.add_cleanup(exits.close)
+    exits.callback(os.environ.pop, SHELF_VARIABLE, None)
+    os.environ[SHELF_VARIABLE] = exits.enter_context(
+        tempfile.TemporaryDirectory(prefix="dcf-compiled-", ignore_cleanup_errors=True)
+    )
 
 
 @pytest.hookimpl(wrapper=True)
