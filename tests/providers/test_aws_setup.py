@@ -60,7 +60,7 @@ def test_the_template_is_one_that_cloudformation_takes(wanted: Wanted, tmp_path:
     template.write_text(_setup(wanted).cloud_formation_template)
 
     linted = subprocess.run(
-        (Path(sys.executable).with_name("cfn-lint"), template), capture_output=True, text=True, check=False, timeout=60
+        (Path(sys.executable).with_name("cfn-lint"), template), capture_output=True, text=True, check=False, timeout=110
     )
 
     assert (linted.returncode, linted.stdout) == (0, "")
