@@ -28,12 +28,12 @@ from api.targets import (
 )
 from api.writing import Writing
 from commands.basis import fold
-from domain.clouds import AwsIdentity, AwsStorage
+from domain.clouds import AwsIdentity, AwsNamed, AwsStorage
 from domain.integration import IntegrationUnknown, StorageNotChecked
 from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
 from domain.refusal import FieldError, Invalid
 from projections.integrations import Integration
-from providers.aws.named import ChecksNamed, Named
+from providers.aws.named import ChecksNamed
 from providers.aws.setup import AwsSetup, Wanted, setup
 from providers.provider import Finding
 
@@ -144,10 +144,12 @@ async def verify_aws(request: Request[Any, Any, Any], project_id: FromPath[UUID]
     given, content = await read(request, AwsVerifyRequest)
     writing, tenant_id = Writing(request, content), tenant_of(request)
     identity = await _identity(request, project_id, given)
-    fields = _named(given)
-    named = Named(**{name: value for name, value in fields.items() if name not in ("role_arn", "region")})
+    names = {name: value for name, value in _named(given).items() if name not in ("role_arn", "region")}
+    named = AwsNamed(**names, bucket=await _bucket(services_of(request), tenant_id, project_id)) if names else None
     finding = await _look(request, tenant_id, project_id, identity, named)
-    return await onboarding.record_checked(writing, project_id, identity, finding, connects=given.role_arn is not None)
+    return await onboarding.record_checked(
+        writing, project_id, identity, finding, connects=given.role_arn is not None, named=named
+    )
 
 
 _CHECK = onboarding.onboarding(
@@ -202,16 +204,15 @@ async def _identity(request: Request[Any, Any, Any], project_id: UUID, given: Aw
 
 
 async def _look(
-    request: Request[Any, Any, Any], tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named
+    request: Request[Any, Any, Any], tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed | None
 ) -> Finding:
     services = services_of(request)
     provider = offered(services, "aws")
-    if named == Named():
+    if named is None:
         return await provider.verify_identity(tenant_id, project_id, identity)
     if not isinstance(provider, ChecksNamed):
         raise ProviderNotOffered("This service cannot look at what deployments to aws name.")
-    bucket = await _bucket(services, tenant_id, project_id)
-    return await provider.verify_named(tenant_id, project_id, identity, msgspec.structs.replace(named, bucket=bucket))
+    return await provider.verify_named(tenant_id, project_id, identity, named)
 
 
 async def _bucket(services: Services, tenant_id: UUID, project_id: UUID) -> str:

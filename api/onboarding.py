@@ -27,7 +27,7 @@ from commands.integration import (
     RecordStorageChecked,
 )
 from commands.spreading import glanced
-from domain.clouds import AzureResources, Identity, ProviderName, Storage, provider_of
+from domain.clouds import AwsNamed, AzureResources, Identity, ProviderName, Storage, provider_of
 from domain.event import StreamRef
 from domain.integration import (
     INTEGRATION,
@@ -111,9 +111,15 @@ async def verify(request: Request[Any, Any, Any], content: bytes, project_id: UU
 
 
 async def record_checked(
-    writing: Writing, project_id: UUID, identity: Identity, finding: Finding, *, connects: bool = False
+    writing: Writing,
+    project_id: UUID,
+    identity: Identity,
+    finding: Finding,
+    *,
+    connects: bool = False,
+    named: AwsNamed | None = None,
 ) -> Answer:
-    """Record what was seen of the identity; with `connects` the project is connected as it, if it was not yet."""
+    """Record what was seen of the identity, and of what was `named`; with `connects` the project is connected as it, if it was not yet."""
     command = RecordIdentityChecked(
         **writing.asked,
         project_id=project_id,
@@ -123,6 +129,7 @@ async def record_checked(
         steps=steps_of(finding),
         spreads_seconds=finding.spreads_seconds,
         connects=connects,
+        named=named,
     )
     return await writing.do(command, lambda states: _verification(command, states), entity=_stream(command))
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from commands.command import Command, Decider, Reads, States, facts
 from commands.spreading import judged
-from domain.clouds import AzureResources, Identity, ProviderName, Storage, check_provider
+from domain.clouds import AwsNamed, AzureResources, Identity, ProviderName, Storage, check_provider
 from domain.event import Decision
 from domain.integration import (
     INTEGRATION,
@@ -54,9 +54,10 @@ class _RecordChecked(_OfProvider, frozen=True, kw_only=True):
 
 
 class RecordIdentityChecked(_RecordChecked, frozen=True, kw_only=True, tag="RecordIdentityChecked"):
-    """`connects`: the project is connected as this identity from here on, if it was not yet."""
+    """`connects`: the project is connected as this identity from here on, if it was not yet. `named` was looked at too."""
 
     connects: bool = False
+    named: AwsNamed | None = None
 
 
 class RecordStorageChecked(_RecordChecked, frozen=True, kw_only=True, tag="RecordStorageChecked"):
@@ -126,7 +127,7 @@ def _connected_and_checked(command: RecordIdentityChecked, integration: Integrat
         return _recorded(command, integration)
     return [
         IntegrationConnected(project_id=command.project_id, provider=command.provider, identity=command.identity),
-        IdentityChecked(**_as_fields(_judged(command, Check()))),
+        IdentityChecked(named=command.named, **_as_fields(_judged(command, Check()))),
     ]
 
 
@@ -161,9 +162,9 @@ def _checked(
     match command:
         case RecordIdentityChecked():
             before = integration.identity_check
-            if (now := _judged(command, before)) == before:
+            if (now := _judged(command, before)) == before and integration.identity_named == command.named:
                 return []
-            return [IdentityChecked(**_as_fields(now))]
+            return [IdentityChecked(named=command.named, **_as_fields(now))]
         case RecordStorageChecked():
             check_provider(command.storage, command.provider, field="provider")
             before = integration.storage_check(command.storage)

@@ -48,6 +48,16 @@ class AwsIdentity(_OfProvider, frozen=True, kw_only=True, tag="aws"):
     region: str
 
 
+class AwsNamed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What deployments are going to name; what is empty is not looked at. `bucket` is where the project stages its files."""
+
+    code_build_project: str = ""
+    ecr_repository: str = ""
+    execution_role_arn: str = ""
+    function_name: str = ""
+    bucket: str = ""
+
+
 class AwsStorage(_OfProvider, frozen=True, kw_only=True, tag="aws"):
     bucket: str
     region: str

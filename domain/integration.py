@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.clouds import AzureResources, Identity, LocalStorage, ProviderName, Storage
+from domain.clouds import AwsNamed, AzureResources, Identity, LocalStorage, ProviderName, Storage
 from domain.event import Aggregate, Event
 from domain.refusal import Conflict, NotFound
 
@@ -57,9 +57,12 @@ class IntegrationConnected(Event, frozen=True, kw_only=True, tag="integration.co
 
 
 class IdentityChecked(Event, frozen=True, kw_only=True, tag="integration.identity_checked"):
+    """`named`: what was looked at beside the identity, and is again as long as the check is pending."""
+
     status: CheckStatus
     steps: tuple[CheckStep, ...]
     awaited_until: datetime | None = None
+    named: AwsNamed | None = None
 
 
 class StorageChecked(Event, frozen=True, kw_only=True, tag="integration.storage_checked"):
@@ -120,6 +123,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     identity_status: CheckStatus = "pending"
     identity_steps: tuple[CheckStep, ...] = ()
     identity_awaited_until: datetime | None = None
+    identity_named: AwsNamed | None = None
     storage: Storage | None = None
     storage_checked: Storage | None = None
     storage_status: CheckStatus = "pending"
@@ -234,6 +238,7 @@ def evolve(integration: Integration, event: IntegrationEvent) -> Integration:
                 identity_status=event.status,
                 identity_steps=event.steps,
                 identity_awaited_until=event.awaited_until,
+                identity_named=event.named,
             )
         case StorageChecked():
             return replace(

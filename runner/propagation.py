@@ -14,6 +14,7 @@ from commands.basis import fold
 from commands.execute import Context, execute
 from commands.integration import RecordIdentityChecked, RecordResourcesChecked, RecordStorageChecked
 from commands.spreading import judged
+from domain.clouds import AwsIdentity
 from domain.integration import INTEGRATION, Check, CheckStep
 from domain.integration import Integration as State
 from domain.refusal import Refusal
@@ -22,6 +23,7 @@ from eventstore.meta import Actor
 from projections.integrations import INTEGRATIONS_AWAITED, Integration
 from projections.query import Found
 from projections.reader import Reader
+from providers.aws.named import ChecksNamed
 from providers.provider import ChecksResources, Finding, Provider, ProviderBusy, ProviderRefused, Step
 from runner.perform import foreseen
 from runner.world import World
@@ -97,9 +99,7 @@ class Propagation:
         self, found: Found[Integration], state: State, provider: Provider, *, last: bool
     ) -> None:
         assert state.identity is not None, "what is connected has an identity"
-        finding = await _answer(
-            provider.verify_identity(found.tenant_id, found.row.project_id, state.identity), state.identity_steps
-        )
+        finding = await _answer(_verification(found, state, provider), state.identity_steps)
         if (
             settled := _settled(finding, state.identity_check, self._world.clock(), last=last)
         ) is not None and await self._is_as_before(found, state):
@@ -114,6 +114,7 @@ class Propagation:
                     status=settled.status,
                     steps=_steps(settled),
                     spreads_seconds=settled.spreads_seconds,
+                    named=state.identity_named,
                 ),
             )
 
@@ -198,6 +199,15 @@ class Propagation:
         except Refusal as refusal:
             # It was disconnected, or its project archived, in between.
             log.info("integration_not_recorded", integration_id=str(found.id), code=refusal.code)
+
+
+def _verification(found: Found[Integration], state: State, provider: Provider) -> Awaitable[Finding]:
+    """A look at the identity, and at what was named when it was looked at before."""
+    tenant_id, project_id, identity, named = found.tenant_id, found.row.project_id, state.identity, state.identity_named
+    if named is not None and isinstance(identity, AwsIdentity) and isinstance(provider, ChecksNamed):
+        return provider.verify_named(tenant_id, project_id, identity, named)
+    assert identity is not None, "what is connected has an identity"
+    return provider.verify_identity(tenant_id, project_id, identity)
 
 
 async def _answer(look: Awaitable[Finding], before: tuple[CheckStep, ...]) -> Finding:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from io import BytesIO
 from uuid import uuid4
 
-from domain.clouds import AwsStorage
+from domain.clouds import AwsNamed, AwsStorage
 from providers.aws import naming, policies
 from providers.aws.account import Account
 from providers.aws.errors import Answered, command, role_name, told
-from providers.aws.named import Named, NamedChecks
+from providers.aws.named import NamedChecks
 from providers.aws.policies import Places
 from providers.aws.storage import Bucket
 from providers.provider import ProviderRefused
@@ -34,9 +34,9 @@ _SPREADS = frozenset(
 class Checks:
     """The checks of one project's integration."""
 
-    def __init__(self, account: Account, named: Named | None = None) -> None:
+    def __init__(self, account: Account, named: AwsNamed | None = None) -> None:
         self._account, self._identity = account, account.identity
-        self._named = NamedChecks(account, named or Named())
+        self._named = NamedChecks(account, named or AwsNamed())
         self._own = ""
 
     async def identity(self, walk: Walk) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
-import msgspec
-
-from domain.clouds import AwsIdentity
+from domain.clouds import AwsIdentity, AwsNamed
 from providers.aws import naming, policies
 from providers.aws.account import Account
 from providers.aws.errors import Answered, command, denied
@@ -25,27 +23,19 @@ _PASSED = "iam:PassRole"
 Look = Callable[[], Awaitable[str]]
 
 
-class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """What deployments are going to name; what is empty is not looked at. `bucket` is where the project stages its files."""
-
-    code_build_project: str = ""
-    ecr_repository: str = ""
-    execution_role_arn: str = ""
-    function_name: str = ""
-    bucket: str = ""
-
-
 @runtime_checkable
 class ChecksNamed(Protocol):
     """A provider that can look at these too, when it verifies an identity."""
 
-    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named) -> Finding: ...
+    async def verify_named(
+        self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed
+    ) -> Finding: ...
 
 
 class NamedChecks:
     """Of one project's integration. Each look raises Answered, ProviderRefused, ProviderBusy or NotSeen."""
 
-    def __init__(self, account: Account, named: Named) -> None:
+    def __init__(self, account: Account, named: AwsNamed) -> None:
         self._account, self._identity, self._named = account, account.identity, named
         self._rights = Rights(account)
         self._project: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 from uuid import UUID
 
-from domain.clouds import AwsIdentity, AwsStorage, Identity, Storage
+from domain.clouds import AwsIdentity, AwsNamed, AwsStorage, Identity, Storage
 from providers.archive import source_of, zipped
 from providers.aws import naming
 from providers.aws.account import Account, check_places, identity_of, storage_of, target_of, told_apart
@@ -16,7 +16,6 @@ from providers.aws.builds import Builds, LogPlaces
 from providers.aws.checks import SPREADS_SECONDS, Checks
 from providers.aws.identity import Roles
 from providers.aws.images import Images
-from providers.aws.named import Named
 from providers.aws.release import Healthy, Releases
 from providers.aws.storage import Bucket, Staged
 from providers.aws.wire import Wire
@@ -63,9 +62,9 @@ class AwsProvider:
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
         """Our token, the role it becomes, and the region; nothing kept is believed."""
-        return await self.verify_named(tenant_id, project_id, _role(identity), Named())
+        return await self.verify_named(tenant_id, project_id, _role(identity), AwsNamed())
 
-    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: Named) -> Finding:
+    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed) -> Finding:
         """The same, and what is named for deployments."""
         walk = Walk(BUSY, spreads_seconds=SPREADS_SECONDS)
         await Checks(self._account(tenant_id, project_id, identity), named).identity(walk)

@@ -9,8 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from domain.clouds import AwsIdentity, Identity
-from providers.aws.named import Named
+from domain.clouds import AwsIdentity, AwsNamed, Identity
 from providers.provider import Finding, Step
 from providers.simulated.provider import SimulatedProvider
 from tests.api.steps import a_project, ask, fields_of, is_problem
@@ -25,13 +24,13 @@ class Amazon(SimulatedProvider):
 
     def __init__(self) -> None:
         super().__init__(1, clock=lambda: 0.0)
-        self.asked: list[tuple[Identity, Named]] = []
+        self.asked: list[tuple[Identity, AwsNamed]] = []
         self.status: str = "verified"
 
     async def verify_identity(self, tenant_id: UUID, project_id: UUID, identity: Identity) -> Finding:
-        return await self.verify_named(tenant_id, project_id, identity, Named())
+        return await self.verify_named(tenant_id, project_id, identity, AwsNamed())
 
-    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: Identity, named: Named) -> Finding:
+    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: Identity, named: AwsNamed) -> Finding:
         self.asked.append((identity, named))
         step = Step(name="assume_role", status="passed", message="The project may act as the role.")
         return msgspec.convert({"status": self.status, "steps": [msgspec.to_builtins(step)]}, Finding)
@@ -93,7 +92,7 @@ class TestVerifyAws:
         assert seen == again
         assert (shown["status"], shown["identity"]) == ("verified", {"provider": "aws", **ROLE})
         role = AwsIdentity(role_arn=ROLE["roleArn"], region=ROLE["region"])
-        assert amazon.asked == [(role, Named()), (role, Named())]
+        assert amazon.asked == [(role, AwsNamed()), (role, AwsNamed())]
 
     async def test_keeps_the_role_and_says_what_is_wrong_when_it_fails(
         self, client: httpx.AsyncClient, path: str, amazon: Amazon
@@ -115,7 +114,7 @@ class TestVerifyAws:
         await ask(client, "POST", f"{path}/bucket/check", BUCKET)
         await ask(client, "POST", f"{path}/oidc/verify", wanted)
 
-        assert before == Named(code_build_project="dcf-build", function_name="hello")
+        assert before == AwsNamed(code_build_project="dcf-build", function_name="hello")
         assert amazon.asked[-1][1] == msgspec.structs.replace(before, bucket=BUCKET["bucket"])
 
     @pytest.mark.parametrize(("given", "missing"), [("roleArn", "region"), ("region", "roleArn")])

@@ -20,6 +20,7 @@ from domain import (
 )
 from domain.clouds import (
     AwsIdentity,
+    AwsNamed,
     AwsStorage,
     AwsTarget,
     AzureIdentity,
@@ -327,6 +328,12 @@ VARIANTS |= {
     ),
     (integration.IdentityChecked, "awaited"): integration.IdentityChecked(
         status="pending", steps=(_STEP,), awaited_until=AT
+    ),
+    (integration.IdentityChecked, "named"): integration.IdentityChecked(
+        status="pending",
+        steps=(_STEP,),
+        awaited_until=AT,
+        named=AwsNamed(code_build_project="dcf-build", bucket="acme"),
     ),
     (integration.StorageChecked, "awaited"): integration.StorageChecked(
         storage=LocalStorage(), status="pending", steps=(_STEP,), awaited_until=AT

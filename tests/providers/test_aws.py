@@ -22,13 +22,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
-from domain.clouds import AwsIdentity, AwsStorage
+from domain.clouds import AwsIdentity, AwsNamed, AwsStorage
 from domain.placement import lambda_bytes
 from domain.release import PinnedImage, Trigger
 from process.secret import Secret
 from providers.aws import builds, naming
 from providers.aws.account import identity_of, storage_of
-from providers.aws.named import Named
 from providers.aws.provider import AwsProvider
 from providers.aws.release import Healthy, Releases
 from providers.aws.schedules import expression
@@ -318,16 +317,16 @@ class TestWhatIsNamed:
         ("named", "step", "code"),
         [
             # Which the role's policy does not name either: what there is and is wrong is in the journey.
-            (Named(code_build_project="nowhere"), "code_build_project", "AWS_PERMISSION_DENIED"),
-            (Named(ecr_repository="nowhere"), "ecr_repository", "AWS_PERMISSION_DENIED"),
+            (AwsNamed(code_build_project="nowhere"), "code_build_project", "AWS_PERMISSION_DENIED"),
+            (AwsNamed(ecr_repository="nowhere"), "ecr_repository", "AWS_PERMISSION_DENIED"),
             (
-                Named(execution_role_arn="arn:aws:iam::000000000000:role/nowhere"),
+                AwsNamed(execution_role_arn="arn:aws:iam::000000000000:role/nowhere"),
                 "execution_role",
                 "AWS_PERMISSION_DENIED",
             ),
         ],
     )
-    async def test_is_looked_at_by_itself(self, place: Place, named: Named, step: str, code: str) -> None:
+    async def test_is_looked_at_by_itself(self, place: Place, named: AwsNamed, step: str, code: str) -> None:
         finding = await place.provider.verify_named(uuid4(), uuid4(), place.ground.identity, named)  # type: ignore[arg-type]
 
         [failed] = [one for one in finding.steps if one.status == "failed"]
@@ -337,7 +336,7 @@ class TestWhatIsNamed:
 
     async def test_passes_when_it_was_set_up(self, place: Place) -> None:
         target = place.cloud.target("hello")
-        named = Named(code_build_project=target["codeBuildProject"], ecr_repository=target["ecrRepository"])
+        named = AwsNamed(code_build_project=target["codeBuildProject"], ecr_repository=target["ecrRepository"])
 
         finding = await place.provider.verify_named(uuid4(), uuid4(), place.ground.identity, named)  # type: ignore[arg-type]
 
@@ -574,7 +573,7 @@ class TestTheEmulator:
             AwsMade,
         )
         identity = AwsIdentity(role_arn=made.role_arn, region=REGION)
-        named = Named(
+        named = AwsNamed(
             code_build_project=made.code_build_project,
             ecr_repository=made.ecr_repository,
             execution_role_arn=made.execution_role_arn,

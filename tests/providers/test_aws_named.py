@@ -15,10 +15,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.clouds import AwsIdentity
+from domain.clouds import AwsIdentity, AwsNamed
 from domain.release import Trigger
 from providers.aws import policies
-from providers.aws.named import Named
 from providers.aws.provider import AwsProvider
 from providers.aws.trust import trusts
 from providers.provider import Finding, Order, ProviderBusy, ProviderRefused, Step
@@ -43,9 +42,9 @@ class Place(msgspec.Struct, frozen=True):
         return self.ground.provider
 
     @property
-    def named(self) -> Named:
+    def named(self) -> AwsNamed:
         target = self.cloud.target("hello")
-        return Named(
+        return AwsNamed(
             code_build_project=target["codeBuildProject"],
             ecr_repository=target["ecrRepository"],
             execution_role_arn=target["executionRoleArn"],
@@ -53,7 +52,7 @@ class Place(msgspec.Struct, frozen=True):
             bucket=self.cloud.bucket_name,
         )
 
-    async def look(self, named: Named | None = None) -> Finding:
+    async def look(self, named: AwsNamed | None = None) -> Finding:
         assert isinstance(self.ground.identity, AwsIdentity)
         return await self.provider.verify_named(uuid4(), uuid4(), self.ground.identity, named or self.named)
 
@@ -242,7 +241,7 @@ class TestAnExecutionRole:
         with place.without("nothing"):
             document = policies.encoded(policies.policy([looking]))
             iam.put_role_policy(RoleName="dcf-deployer", PolicyName="looking", PolicyDocument=document)
-            finding = await place.look(Named(execution_role_arn=place.cloud.role_arn("deep")))
+            finding = await place.look(AwsNamed(execution_role_arn=place.cloud.role_arn("deep")))
         iam.delete_role(RoleName="deep")
 
         [failed] = [one for one in finding.steps if one.status == "failed"]

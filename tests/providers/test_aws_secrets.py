@@ -18,11 +18,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.clouds import AwsIdentity
+from domain.clouds import AwsIdentity, AwsNamed
 from domain.release import PinnedImage
 from process.secret import Secret
 from providers.aws import builds
-from providers.aws.named import Named
 from providers.aws.provider import AwsProvider
 from providers.provider import Order, ProviderBusy, ProviderRefused, ProviderUnreachable, Step
 from tests.emulators.aws.account import REGION
@@ -171,7 +170,7 @@ async def _looked_at(ground: Ground, cloud: AwsCloud, wanted: Order) -> list[Ste
     """The steps about secrets, when the identity is verified."""
     assert isinstance(ground.provider, AwsProvider)
     assert isinstance(ground.identity, AwsIdentity)
-    named = Named(execution_role_arn=cloud.role_arn("dcf-function"))
+    named = AwsNamed(execution_role_arn=cloud.role_arn("dcf-function"))
     finding = await ground.provider.verify_named(wanted.tenant_id, wanted.project_id, ground.identity, named)
     assert finding.status == "verified", finding
     return [step for step in finding.steps if "secrets" in step.name]

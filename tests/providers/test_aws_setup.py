@@ -15,8 +15,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from domain.clouds import AwsIdentity, AwsStorage
-from providers.aws.named import Named
+from domain.clouds import AwsIdentity, AwsNamed, AwsStorage
 from providers.aws.naming import session_name
 from providers.aws.provider import AwsProvider
 from providers.aws.setup import AwsSetup, Wanted, setup
@@ -182,7 +181,7 @@ async def _looked_at(cloud: AwsCloud, issuer: Issuer, shown: AwsSetup) -> tuple[
     """What verifying the identity with all that is named, and checking the bucket, sees."""
     provider = AwsProvider(issuer, cloud.amazon.endpoints)
     identity = AwsIdentity(role_arn=shown.makes.role_arn, region=REGION)
-    named = Named(
+    named = AwsNamed(
         code_build_project=shown.makes.code_build_project,
         ecr_repository=shown.makes.ecr_repository,
         execution_role_arn=shown.makes.execution_role_arn,

@@ -17,7 +17,16 @@ from commands.integration import (
     RecordResourcesChecked,
     RecordStorageChecked,
 )
-from domain.clouds import AzureIdentity, AzureResources, Identity, LocalIdentity, LocalStorage, Storage
+from domain.clouds import (
+    AwsIdentity,
+    AwsNamed,
+    AzureIdentity,
+    AzureResources,
+    Identity,
+    LocalIdentity,
+    LocalStorage,
+    Storage,
+)
 from domain.integration import INTEGRATION, CheckStatus, CheckStep, Integration, integration_id
 from providers.provider import Finding, ProviderUnreachable, Step
 from providers.simulated.provider import SimulatedProvider
@@ -215,5 +224,41 @@ def test_looks_again_at_resources_too() -> None:
 
         assert meanwhile == before
         assert (after.resources_status, after.resources) == ("verified", a.azure_resources())
+
+    virtual_time.run(played())
+
+
+class SlowAmazon(Slow):
+    """One that can be asked for what deployments are going to name too."""
+
+    named: AwsNamed | None = None
+
+    async def verify_named(self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed) -> Finding:
+        self.named = named
+        return self._found("code_build_project")
+
+
+def test_looks_again_at_what_was_named_with_the_identity() -> None:
+    """Looked at alone, the identity would be called verified although what was named failed."""
+
+    async def played() -> None:
+        town = Town(cloud=SlowAmazon)
+        await town.found()
+        await town.settle(1)
+        tenant_id = town.tenants[-1]
+        stream = INTEGRATION.stream(tenant_id, integration_id(a.PROJECT_ID, "aws"))
+        identity, named = AwsIdentity(role_arn="arn", region="eu-west-1"), AwsNamed(code_build_project="builds")
+        of_aws: Any = {"tenant_id": tenant_id, "at": town.now(), "project_id": a.PROJECT_ID, "provider": "aws"}
+        checked: Any = {**of_aws, "identity": identity, "status": "pending", "steps": PENDING, "connects": True}
+        await town.ask(RecordIdentityChecked(**checked, named=named))
+        _cloud(town).knows_at, _cloud(town).says = virtual_time.seconds() + 100, "failed"
+        town.providers["aws"] = town.cloud
+        async with Working(town.runner()):
+            await asyncio.sleep(100 + 3 * LOOK_SECONDS)
+            after: Integration = await fold(town.log, INTEGRATION, stream)
+
+        assert isinstance(town.cloud, SlowAmazon)
+        assert town.cloud.named == named
+        assert (after.identity_status, after.identity_steps[0].name) == ("failed", "code_build_project")
 
     virtual_time.run(played())
