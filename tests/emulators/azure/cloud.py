@@ -128,6 +128,9 @@ class AzureCloud:
         def with_another_audience() -> None:
             known.audiences = {name: ["api://other"] for name in known.audiences}
 
+        def without_credential() -> None:
+            known.trusts = {}
+
         def without_roles() -> None:
             kept.update(customer.assignments)
             customer.assignments = {one for one in customer.assignments if one[0] != known.principal_id}
@@ -141,7 +144,7 @@ class AzureCloud:
         return (
             broken("another issuer", with_another_issuer, identity, "token_exchange", "AZURE_ISSUER_DIFFERS"),
             broken("another subject", with_another_subject, identity, "token_exchange", "AZURE_SUBJECT_DIFFERS"),
-            broken("no credential", known.trusts.clear, identity, "token_exchange", "AZURE_CREDENTIAL_MISSING"),
+            broken("no credential", without_credential, identity, "token_exchange", "AZURE_CREDENTIAL_MISSING"),
             broken(
                 "an application disabled",
                 lambda: customer.disabled.add(CLIENT),
