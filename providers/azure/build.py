@@ -121,11 +121,20 @@ class Builds:
         return LogChunk(text=whole.decode(errors="replace"), next_cursor=cursor + len(whole))
 
     async def _last_words(self, order: Order, run: Run) -> str:
-        reply = await self._read(order, run, "")
-        words = b"" if reply is None else reply.content[-LAST_WORDS_BYTES:]
-        written, said = words.decode(errors="replace").strip(), run.properties.run_error_message
+        written, said = await self._end_of_log(order, run), run.properties.run_error_message
         # What Azure says of a step that failed tells less than the compiler, which speaks first.
         return "\n".join(part for part in (written, said) if part) or f"The run ended as {run.properties.status}."
+
+    async def _end_of_log(self, order: Order, run: Run) -> str:
+        """That the build failed is known without it: whoever may not read the log is told so."""
+        try:
+            reply = await self._read(order, run, "")
+        except Answered as error:
+            if error.http_status != 403:
+                raise
+            return f"Its log cannot be read: {error.message}"
+        words = b"" if reply is None else reply.content[-LAST_WORDS_BYTES:]
+        return words.decode(errors="replace").strip()
 
     async def _read(self, order: Order, run: Run, span: str) -> Reply | None:
         """The log, or a part of it; None when there is none (yet)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import msgspec
 
@@ -17,7 +16,7 @@ from providers.azure.identity import MANAGEMENT, STORAGE, MayPass, Tokens
 from providers.azure.making import make
 from providers.azure.registry import REGISTRY_VERSION
 from providers.azure.roles import Permission, Place, Role
-from providers.azure.storage import AccountMissing, Container, probe_name
+from providers.azure.storage import Container, probe_name
 from providers.provider import ProviderBusy, ProviderRefused
 from providers.walk import MaySpread, NotSeen, Spreading, Walk
 
@@ -35,7 +34,6 @@ LOOK_SECONDS_MAX = 60.0
 # Roles of the customer's own that are looked into.
 ASSIGNMENTS_MAX = 20
 _TEMPLATE = "POST …/azure/resources/template gives a template and commands for all."
-_T = TypeVar("_T")
 
 
 class _Subscription(msgspec.Struct, rename="camel"):
@@ -123,10 +121,8 @@ class Checks:
             return self._storage_account(storage.account)
 
         await self._step(walk, "container", lambda: self._spreading(self._look_at_container(container, storage), place))
-        await self._step(walk, "blob_role", lambda: self._spreading(self._look_at_blobs(container, storage), place))
-        await self._step(
-            walk, "delegation", lambda: self._spreading(self._look_at_delegation(container, storage), place)
-        )
+        await self._step(walk, "blob_role", lambda: self._spreading(self._look_at_blobs(container), place))
+        await self._step(walk, "delegation", lambda: self._spreading(self._look_at_delegation(container), place))
 
     async def resources(self, walk: Walk, resources: AzureResources) -> None:
         """Each resource by itself, what the application may do with each, then the container."""
@@ -149,13 +145,13 @@ class Checks:
         await self._step(
             walk,
             "blob_role",
-            lambda: self._spreading(self._look_at_blobs(container, storage), place),
+            lambda: self._spreading(self._look_at_blobs(container), place),
             needs=(*known, "storage_role", "container"),
         )
         await self._step(
             walk,
             "delegation",
-            lambda: self._spreading(self._look_at_delegation(container, storage), place),
+            lambda: self._spreading(self._look_at_delegation(container), place),
             needs=(*known, "storage_role", "container"),
         )
 
@@ -260,21 +256,21 @@ class Checks:
         return f"The application has a role in the subscription {wanted}."
 
     async def _look_at_container(self, container: Container, storage: AzureStorage) -> str:
-        await self._asked_of(container.look(), storage)
+        await container.look()
         return f"The container {storage.container} of {storage.account} is there."
 
-    async def _look_at_blobs(self, container: Container, storage: AzureStorage) -> str:
+    async def _look_at_blobs(self, container: Container) -> str:
         name = probe_name()
-        await self._asked_of(container.put(name, io.BytesIO(b"dcf"), {}), storage)
-        read = await self._asked_of(container.read(name), storage)
-        listed = await self._asked_of(container.names(name), storage)
-        await self._asked_of(container.remove(name), storage)
+        await container.put(name, io.BytesIO(b"dcf"), {})
+        read = await container.read(name)
+        listed = await container.names(name)
+        await container.remove(name)
         if read != b"dcf" or listed != [name]:
             raise ProviderBusy("The storage does not show yet what was put there.")
         return "Files can be put, read, listed and removed."
 
-    async def _look_at_delegation(self, container: Container, storage: AzureStorage) -> str:
-        await self._asked_of(container.link(probe_name()), storage)
+    async def _look_at_delegation(self, container: Container) -> str:
+        await container.link(probe_name())
         return "Builds can be given an address to read the sources at."
 
     async def _look_at(self, path: str, version: str, what: str) -> str:
@@ -408,13 +404,14 @@ class Checks:
         asked for the account's path there; none, and nobody can tell whether the role was given."""
         try:
             return await looking
-        except ProviderRefused as refused:
-            if refused.code != "AZURE_BLOB_ROLE_MISSING":
+        except Answered as error:
+            refused = told(error, self._account.identity)
+            if not isinstance(refused, ProviderRefused) or refused.code != "AZURE_BLOB_ROLE_MISSING":
                 raise
             scope = await place()
             if scope and not roles.missing(roles.BLOBS, await self._permissions(scope)):
-                raise Spreading(refused) from refused
-            raise await self._told_apart(refused, roles.BLOBS, scope) from refused
+                raise Spreading(refused) from error
+            raise await self._told_apart(refused, roles.BLOBS, scope) from error
 
     async def _storage_account(self, name: str) -> str:
         """The path of the storage account in Resource Manager; none for one that the application may not see there."""
@@ -424,51 +421,6 @@ class Checks:
         except Answered:
             return ""
         return next((one.id for one in found if one.name.lower() == name.lower()), "")
-
-    async def _asked_of(self, asking: Awaitable[_T], storage: AzureStorage) -> _T:
-        """What the storage answers, its refusals with what mends them."""
-        name, subscription = storage.account, ("--subscription", self._account.identity.subscription_id)
-        try:
-            return await asking
-        except AccountMissing as error:
-            raise ProviderRefused(
-                "AZURE_STORAGE_ACCOUNT_NOT_FOUND",
-                f"There is no storage account {name}.",
-                f"Make it: {_TEMPLATE}",
-            ) from error
-        except Answered as error:
-            match error.code:
-                case "ContainerNotFound":
-                    raise ProviderRefused(
-                        "AZURE_CONTAINER_NOT_FOUND",
-                        f"There is no container {storage.container} in {name}.",
-                        command(
-                            # By way of Resource Manager: who owns the account need not have a role for its blobs.
-                            *("az", "storage", "container-rm", "create", *subscription),
-                            *("--storage-account", name, "--name", storage.container),
-                        ),
-                    ) from error
-                case "AuthorizationPermissionMismatch":
-                    show = command("az", "storage", "account", "show", *subscription, "--name", name)
-                    scope = f'"$({show} --query id --output tsv)"'
-                    made = grant(roles.BLOBS.name, "SCOPE", self._account.identity).replace("SCOPE", scope)
-                    raise ProviderRefused(
-                        "AZURE_BLOB_ROLE_MISSING",
-                        f"The application lacks the role {roles.BLOBS.name} on {name}, or it has not spread yet "
-                        "(up to ten minutes). A role that only manages the account does not open its blobs.",
-                        made,
-                    ) from error
-                case "AuthorizationFailure" | "IpAuthorizationError":
-                    raise ProviderRefused(
-                        "AZURE_STORAGE_FIREWALL",
-                        f"The storage account {name} lets nobody in from this service's network.",
-                        command(
-                            *("az", "storage", "account", "update", *subscription, "--name", name),
-                            *("--public-network-access", "Enabled", "--default-action", "Allow"),
-                        ),
-                    ) from error
-                case _:
-                    raise
 
 
 def _name(path: str) -> str:

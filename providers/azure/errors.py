@@ -16,6 +16,9 @@ BUSY_SECONDS = 2.0
 THROTTLED_SECONDS = 5.0
 BUSY_SECONDS_MAX = 120.0
 MESSAGE_CHARACTERS_MAX = 1500
+# What the path of a call begins with that a storage account answers; its name and the container's follow.
+BLOBS = "/blobs/"
+ACCOUNT_MISSING = "StorageAccountNotFound"
 
 _PASSING = (
     "AnotherOperationInProgress",
@@ -33,6 +36,7 @@ _ROLES = (
     ("/providers/microsoft.app/", "Container Apps Contributor"),
     ("/providers/microsoft.containerregistry/", "Container Registry Tasks Contributor"),
     ("/providers/microsoft.managedidentity/", "Managed Identity Operator"),
+    (BLOBS, roles.BLOBS.name),
 )
 # What a denial says was asked for, and where. Of several the last is what was lacking: what is linked to the thing itself.
 _LACKED = re.compile(r"action(?:\(s\))? '([^']+)'[^']*?scope(?:\(s\))? '(/subscriptions/[^']+)'")
@@ -133,6 +137,8 @@ def told(error: Answered, identity: AzureIdentity) -> ProviderBusy | ProviderRef
 
 def _known(error: Answered, identity: AzureIdentity) -> ProviderRefused | None:
     """The refusals that have a remedy of their own."""
+    if error.path.startswith(BLOBS):
+        return _known_of_storage(error, identity)
     subscription = identity.subscription_id
     match error.code:
         case "TasksOperationsNotAllowed":
@@ -192,6 +198,47 @@ def _known(error: Answered, identity: AzureIdentity) -> ProviderRefused | None:
             return None
 
 
+def _known_of_storage(error: Answered, identity: AzureIdentity) -> ProviderRefused | None:
+    """The same of what a storage account answers, or of one that does not."""
+    name, _, container = error.path.removeprefix(BLOBS).partition("/")
+    subscription = ("--subscription", identity.subscription_id)
+    match error.code:
+        case _ if error.code == ACCOUNT_MISSING:
+            return ProviderRefused(
+                "AZURE_STORAGE_ACCOUNT_NOT_FOUND",
+                f"There is no storage account {name}.",
+                "Make it: POST …/azure/resources/template gives a template and commands for all.",
+            )
+        case "ContainerNotFound":
+            # By way of Resource Manager: who owns the account need not have a role for its blobs.
+            made = ("az", "storage", "container-rm", "create", *subscription, "--storage-account", name)
+            return ProviderRefused(
+                "AZURE_CONTAINER_NOT_FOUND",
+                f"There is no container {container} in {name}.",
+                command(*made, "--name", container),
+            )
+        case "AuthorizationPermissionMismatch":
+            show = command("az", "storage", "account", "show", *subscription, "--name", name)
+            scope = f'"$({show} --query id --output tsv)"'
+            return ProviderRefused(
+                "AZURE_BLOB_ROLE_MISSING",
+                f"The application lacks the role {roles.BLOBS.name} on {name}, or it has not spread yet "
+                "(up to ten minutes). A role that only manages the account does not open its blobs.",
+                grant(roles.BLOBS.name, "SCOPE", identity).replace("SCOPE", scope),
+            )
+        case "AuthorizationFailure" | "IpAuthorizationError":
+            return ProviderRefused(
+                "AZURE_STORAGE_FIREWALL",
+                f"The storage account {name} lets nobody in from this service's network.",
+                command(
+                    *("az", "storage", "account", "update", *subscription, "--name", name),
+                    *("--public-network-access", "Enabled", "--default-action", "Allow"),
+                ),
+            )
+        case _:
+            return None
+
+
 def _forbidden(error: Answered, identity: AzureIdentity) -> ProviderRefused:
     role, scope = _lacked(error.message) or _lacked_at(error.path)
     return ProviderRefused(
@@ -223,6 +270,13 @@ def grant(role: str, scope: str, identity: AzureIdentity) -> str:
     return command(
         "az", "role", "assignment", "create", "--assignee", identity.client_id, "--role", role, "--scope", scope
     )
+
+
+def let_pull(identity: str, registry: str) -> str:
+    """The command that lets the identity of this id pull images from the registry."""
+    principal = f'"$({command("az", "identity", "show", "--ids", identity)} --query principalId --output tsv)"'
+    given = command("--assignee-principal-type", "ServicePrincipal", "--role", roles.PULLER.name, "--scope", registry)
+    return f"az role assignment create --assignee-object-id {principal} {given}"
 
 
 def command(*words: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from providers.azure import naming
 from providers.azure.account import Account, target_of
 from providers.azure.apps import App, Apps, Revision, Weight
-from providers.azure.errors import Answered
+from providers.azure.errors import Answered, let_pull
 from providers.azure.operation import Operations
 from providers.azure.schedules import Schedules
 from providers.azure.specification import Specification
@@ -161,9 +161,9 @@ class Releases:
         status = self._status(app, revision)
         message, remedy = "", ""
         if revision is None and (message := await self._what_azure_said(app)):
-            status, remedy = "unhealthy", _remedy(message)
+            status, remedy = "unhealthy", self._remedy(message)
         if status == "unhealthy" and not message:
-            message, remedy = _why(app, revision)
+            message, remedy = self._why(app, revision)
             words = await self._apps.last_words(self._own) if revision else ""
             message = "\n".join(part for part in (message, words) if part)
         template = revision.properties.template if revision else app.properties.template
@@ -175,6 +175,19 @@ class Releases:
             message=message,
             remedy=remedy,
         )
+
+    def _why(self, app: App, revision: Revision | None) -> tuple[str, str]:
+        if revision is None:
+            message = f"The container app ended as {app.properties.provisioning_state}, and Azure says no more why."
+            return message, "Deploy again; the activity log of the container app in the Azure portal says more."
+        message = revision.properties.provisioning_error or ""
+        return message, self._remedy(message)
+
+    def _remedy(self, message: str) -> str:
+        if "UNAUTHORIZED" in message or "ImagePull" in message:
+            target = target_of(self._order)
+            return let_pull(naming.pull_identity(target), naming.registry_path(target))
+        return ""
 
     def _status(self, app: App, revision: Revision | None) -> Literal["starting", "healthy", "unhealthy", "stopped"]:
         if revision is None:
@@ -287,17 +300,3 @@ def _is_idle(revision: Revision) -> bool:
     seen = revision.properties
     well = seen.provisioning_state == "Provisioned" and seen.health_state != "Unhealthy" and not _failed(revision)
     return well and seen.replicas == 0
-
-
-def _why(app: App, revision: Revision | None) -> tuple[str, str]:
-    if revision is None:
-        message = f"The container app ended as {app.properties.provisioning_state}, and Azure says no more why."
-        return message, "Deploy again; the activity log of the container app in the Azure portal says more."
-    message = revision.properties.provisioning_error or ""
-    return message, _remedy(message)
-
-
-def _remedy(message: str) -> str:
-    if "UNAUTHORIZED" in message or "ImagePull" in message:
-        return "Let the pull identity read the registry: give it the role AcrPull there."
-    return ""

@@ -18,7 +18,7 @@ import msgspec
 
 from domain.clouds import AzureStorage
 from providers.azure.account import Account
-from providers.azure.errors import Answered, seconds
+from providers.azure.errors import ACCOUNT_MISSING, BLOBS, Answered, seconds
 from providers.azure.identity import STORAGE
 from providers.provider import Bundle, FilePage, ListedFile, ProviderRefused, ProviderUnreachable
 from providers.spool import digest_in, fill, md5_in, piece_at, pieces, size_of
@@ -54,7 +54,7 @@ class AccountMissing(Answered):
     """There is no storage account of the name: nothing answers for it in the whole of Azure."""
 
     def __init__(self) -> None:
-        super().__init__(400, "There is no such storage account.", code="StorageAccountNotFound")
+        super().__init__(400, "There is no such storage account.", code=ACCOUNT_MISSING)
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -336,6 +336,9 @@ class Container:
         try:
             yield
         except Answered as error:
+            error.path = (
+                f"{BLOBS}{self._storage.account}/{self._storage.container}"  # Where what mends it is to be done.
+            )
             if error.http_status == 401:
                 self._account.forget_token(STORAGE)
             raise
@@ -358,9 +361,7 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
         given = getattr(error, "error_code", "") or ""
         code = str(getattr(given, "value", given))  # The library makes a member of an enumeration of some.
         message = error.message.partition("\n")[0]
-        raise Answered(
-            status or 502, message, code=code, path="/blobs", retry_in_seconds=seconds(retry_after)
-        ) from error
+        raise Answered(status or 502, message, code=code, path=BLOBS, retry_in_seconds=seconds(retry_after)) from error
     except ServiceRequestError as error:
         if _is_unknown(error.inner_exception):
             raise AccountMissing from error

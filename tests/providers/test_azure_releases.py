@@ -303,19 +303,6 @@ async def test_a_pass_that_is_over_is_made_anew_and_a_right_that_lacks_is_named(
     await provider.close()
 
 
-async def test_a_registry_that_is_closed_to_the_internet_says_so_and_how_it_is_opened(place: Place) -> None:
-    wanted, provider = order(ground=place.ground), place.restarted()
-    place.cloud.customer.closed_registries.add(REGISTRY)
-
-    with pytest.raises(ProviderRefused) as refused:
-        await provider.observe(wanted)
-    place.cloud.shell.obey(refused.value.remedy)
-
-    assert refused.value.code == "AZURE_REGISTRY_FIREWALL"
-    assert (await provider.observe(wanted)).image is None
-    await provider.close()
-
-
 async def test_a_slow_answer_is_waited_for(place: Place) -> None:
     wanted = order(ground=place.ground)
     await place.provider.bundle(wanted, sources(HELLO))

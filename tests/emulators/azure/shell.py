@@ -64,6 +64,9 @@ class Shell(LateShell):
                 self._trust(_parsed(rest, *named))
             case ["az", "identity", "list", *rest]:
                 return self._listed(_parsed(rest, "query", "output", "subscription").query)
+            case ["az", "identity", "show", *rest]:
+                given = _parsed(rest, "ids", "query", "output")
+                return str(self._customer.found(given.ids)["properties"][given.query])
             case ["az", "role", "assignment", "create", "--assignee-object-id", *rest]:
                 given = _parsed(["--assignee", *rest], "assignee", "assignee-principal-type", "role", "scope")
                 self._customer.grant(given.role, given.scope, to=given.assignee)
