@@ -248,22 +248,16 @@ def grant(identity: AwsIdentity, action: str, resource: str) -> str:
 def grant_to(role_arn: str, action: str | list[str], resource: str) -> str:
     """The command that lets a role take an action, or several of one service."""
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    return command(
-        "aws",
-        "iam",
-        "put-role-policy",
-        "--role-name",
-        role_name(role_arn),
-        "--policy-name",
-        f"{MISSING_POLICY}-{_slug(action, resource)}",
-        "--policy-document",
-        document([statement]),
-    )
+    return _put_policy(role_arn, _slug(action, resource), document([statement]))
 
 
 def grant_statements(role_arn: str, statements: list[dict[str, Any]]) -> str:
     """The command that lets a role do several things; its policy takes the place of no other one."""
     text = document(statements)
+    return _put_policy(role_arn, hashlib.sha256(text.encode()).hexdigest()[:16], text)
+
+
+def _put_policy(role_arn: str, name: str, text: str) -> str:
     return command(
         "aws",
         "iam",
@@ -271,7 +265,7 @@ def grant_statements(role_arn: str, statements: list[dict[str, Any]]) -> str:
         "--role-name",
         role_name(role_arn),
         "--policy-name",
-        f"{MISSING_POLICY}-{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+        f"{MISSING_POLICY}-{name}",
         "--policy-document",
         text,
     )
