@@ -91,7 +91,12 @@ def arguments(request: Request[Any, Any, Any], parameters: Iterable[Parameter]) 
 
 
 def _converted(text: str, type: Any) -> Any:
-    return instant(text) if type is Instant else msgspec.convert(text, type, strict=False)
+    if type is Instant:
+        return instant(text)
+    value = msgspec.convert(text, type, strict=False)
+    if value.__class__ is int and not text.removeprefix("-").isdecimal():
+        raise ValueError("a number is written in digits alone")
+    return value
 
 
 async def page(

@@ -191,6 +191,8 @@ class TestListProjects:
             ("limit=0", "parameter_invalid"),
             ("limit=many", "parameter_invalid"),
             ("limit=201", "parameter_invalid"),
+            ("limit=1e2", "parameter_invalid"),
+            ("limit=1.0", "parameter_invalid"),
             ("limit=1&limit=2", "parameter_invalid"),
             ("colour=red", "parameter_invalid"),
             ("cursor=xyz", "malformed_position"),
