@@ -33,9 +33,8 @@ from domain.integration import IntegrationUnknown, StorageNotChecked
 from domain.project import PROJECT, ProjectIsArchived, ProjectUnknown, require_open
 from domain.refusal import FieldError, Invalid
 from projections.integrations import Integration
-from providers.aws.named import ChecksNamed
 from providers.aws.setup import AwsSetup, Wanted, setup
-from providers.provider import Finding
+from providers.provider import ChecksNamed, Finding
 
 
 def _text(pattern: str, length_max: int, example: str) -> msgspec.Meta:

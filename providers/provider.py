@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.clouds import AzureResources, Identity, LocalIdentity, LocalStorage, Storage
+from domain.clouds import AwsIdentity, AwsNamed, AzureResources, Identity, LocalIdentity, LocalStorage, Storage
 from domain.release import ArtifactKind, Release, Toolchain
 from process.secret import Secret
 
@@ -184,6 +184,15 @@ class ChecksResources(Protocol):
 
     async def check_resources(
         self, tenant_id: UUID, project_id: UUID, identity: Identity, resources: AzureResources
+    ) -> Finding: ...
+
+
+@runtime_checkable
+class ChecksNamed(Protocol):
+    """The same where an identity is verified: to look at what is named beside it too."""
+
+    async def verify_named(
+        self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed
     ) -> Finding: ...
 
 

@@ -23,8 +23,7 @@ from eventstore.meta import Actor
 from projections.integrations import INTEGRATIONS_AWAITED, Integration
 from projections.query import Found
 from projections.reader import Reader
-from providers.aws.named import ChecksNamed
-from providers.provider import ChecksResources, Finding, Provider, ProviderBusy, ProviderRefused, Step
+from providers.provider import ChecksNamed, ChecksResources, Finding, Provider, ProviderBusy, ProviderRefused, Step
 from runner.perform import foreseen
 from runner.world import World
 

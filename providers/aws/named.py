@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, runtime_checkable
-from uuid import UUID
+from typing import Any
 
-from domain.clouds import AwsIdentity, AwsNamed
+from domain.clouds import AwsNamed
 from providers.aws import naming, policies
 from providers.aws.account import Account
 from providers.aws.errors import Answered, command, denied
@@ -14,22 +13,13 @@ from providers.aws.policies import Needed, Places
 from providers.aws.rights import Rights
 from providers.aws.setup import BUILD_COMPUTE, BUILD_IMAGE, BUILD_TYPE
 from providers.aws.trust import Trust
-from providers.provider import Finding, ProviderRefused
+from providers.provider import ProviderRefused
 from providers.walk import NotSeen
 
 # Lambda runs what is built on ARM, where it is cheaper.
 _ARM = ("ARM_CONTAINER", "ARM_EC2")
 _PASSED = "iam:PassRole"
 Look = Callable[[], Awaitable[str]]
-
-
-@runtime_checkable
-class ChecksNamed(Protocol):
-    """A provider that can look at these too, when it verifies an identity."""
-
-    async def verify_named(
-        self, tenant_id: UUID, project_id: UUID, identity: AwsIdentity, named: AwsNamed
-    ) -> Finding: ...
 
 
 class NamedChecks:
