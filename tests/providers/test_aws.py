@@ -38,10 +38,10 @@ from providers.provider import Order, ProviderBusy, ProviderRefused, Service
 from tests.emulators.aws.account import CUSTOMER_KEY, CUSTOMER_SECRET, REGION
 from tests.emulators.aws.cloud import AwsCloud
 from tests.emulators.workshop import workshop
+from tests.providers.aws_ground import AwsPlace
 from tests.providers.grounds import (
     HELLO,
     TOOLCHAIN_DIR,
-    Ground,
     aws_place,
     built,
     gone_back,
@@ -88,17 +88,10 @@ DAILY = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Eur
 TOKEN = {"TOKEN": Secret("a token")}
 
 
-class Place(msgspec.Struct, frozen=True):
-    """The account, and the provider that meets it."""
+class Place(AwsPlace, frozen=True):
+    """The account, the provider that meets it, and the issuer that it trusts."""
 
-    cloud: AwsCloud
-    ground: Ground
     issuer: Issuer
-
-    @property
-    def provider(self) -> AwsProvider:
-        assert isinstance(self.ground.provider, AwsProvider)
-        return self.ground.provider
 
     def order(self, name: str, trigger: Trigger | None = None, **changes: Any) -> Order:
         """For a Lambda function of this name."""

@@ -20,12 +20,11 @@ from domain.release import PinnedImage, Trigger
 from providers.aws import naming
 from providers.aws.builds import DEPLOYMENT_VARIABLE
 from providers.aws.errors import Answered
-from providers.aws.provider import AwsProvider
 from providers.provider import Order, ProviderBusy, ProviderRefused
 from tests.emulators.aws.account import REGION
 from tests.emulators.aws.builds import Running
-from tests.emulators.aws.cloud import AwsCloud
-from tests.providers.grounds import Ground, aws_place, gone_back, order, until, withdrawn
+from tests.providers.aws_ground import AwsPlace
+from tests.providers.grounds import aws_place, gone_back, order, until, withdrawn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAILY, HOURLY = (
@@ -34,16 +33,8 @@ DAILY, HOURLY = (
 )
 
 
-class Place(msgspec.Struct, frozen=True):
-    """The account, and the provider that meets it."""
-
-    cloud: AwsCloud
-    ground: Ground
-
-    @property
-    def provider(self) -> AwsProvider:
-        assert isinstance(self.ground.provider, AwsProvider)
-        return self.ground.provider
+class Place(AwsPlace, frozen=True):
+    """With what is asked of it here."""
 
     def order(
         self,

@@ -18,11 +18,10 @@ import pytest_asyncio
 from domain.clouds import AwsIdentity, AwsNamed
 from domain.release import Trigger
 from providers.aws import policies
-from providers.aws.provider import AwsProvider
 from providers.aws.trust import trusts
 from providers.provider import Finding, Order, ProviderBusy, ProviderRefused, Step
-from tests.emulators.aws.cloud import AwsCloud
-from tests.providers.grounds import HELLO, Ground, aws_place, order, sources
+from tests.providers.aws_ground import AwsPlace
+from tests.providers.grounds import HELLO, aws_place, order, sources
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAILY = Trigger(type="schedule", settings={"cron": "0 3 * * *", "timeZone": "Europe/Madrid"})
@@ -30,16 +29,8 @@ DENIED = {"Effect": "Deny", "Action": "lambda:AddPermission", "Resource": "*"}
 UNLESS_IAM = {**DENIED, "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}}
 
 
-class Place(msgspec.Struct, frozen=True):
-    """The account, and the provider that meets it."""
-
-    cloud: AwsCloud
-    ground: Ground
-
-    @property
-    def provider(self) -> AwsProvider:
-        assert isinstance(self.ground.provider, AwsProvider)
-        return self.ground.provider
+class Place(AwsPlace, frozen=True):
+    """With what is asked of it here."""
 
     @property
     def named(self) -> AwsNamed:
